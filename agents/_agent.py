@@ -1,0 +1,72 @@
+"""The one contract between drivers and agents: `step(records, now)`.
+
+A driver makes one instance of an agent for each partition that it owns, feeds it that partition's records in order,
+sends what it yields, and keeps its snapshot together with the offsets that are in it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, overload
+
+from topics.codec import DeadLetter
+from topics.spec import Instant, Raw, Record, Topic
+
+In = TypeVar("In")
+
+Output = Record | DeadLetter
+
+
+class Agent(ABC, Generic[In]):
+    """A verb of the loop. `In` is what its steps are given: `Read[...]` records, raw `Chunk`s or decoded batches."""
+
+    name: ClassVar[str]  # names its snapshots and its metrics: never renamed lightly
+    reads: ClassVar[tuple[Topic, ...]]
+    writes: ClassVar[tuple[Topic, ...]]
+
+    @abstractmethod
+    def step(self, records: Sequence[In], now: Instant) -> Iterable[Any]:
+        """Take records in the order of their partition; yield what follows from them.
+
+        Called without records, at a period, so that deadlines can pass. `now` is the only clock.
+        """
+
+    def snapshot(self) -> bytes:
+        """The whole state as data; empty when there is none."""
+        return b""
+
+    def restore(self, state: bytes) -> None:
+        """Become what `snapshot` was taken from."""
+
+    def resume(self, last: Record) -> dict[str, int] | None:
+        """Take up from the newest record this agent wrote to its own chain; the offsets that are already in it."""
+        return None
+
+
+class Chunk(Sequence[Raw]):
+    """Messages of one partition as the client gave them: columns for the hot path, `Raw` on demand."""
+
+    __slots__ = ("messages", "partition", "topic")
+
+    def __init__(self, topic: str, partition: int, messages: Sequence[Any]) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.messages = messages  # confluent_kafka.Message or alike: value(), key(), headers(), offset(), timestamp()
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    @overload
+    def __getitem__(self, index: int) -> Raw: ...
+    @overload
+    def __getitem__(self, index: slice) -> Chunk: ...
+    def __getitem__(self, index: int | slice) -> Raw | Chunk:
+        if isinstance(index, slice):
+            return Chunk(self.topic, self.partition, self.messages[index])
+        m = self.messages[index]
+        headers = tuple((name, value or b"") for name, value in m.headers() or ())
+        return Raw(self.topic, self.partition, m.offset(), m.key(), m.value(), headers, m.timestamp()[1])
+
+    def __iter__(self) -> Iterator[Raw]:
+        return (self[i] for i in range(len(self.messages)))

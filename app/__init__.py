@@ -1,0 +1,1 @@
+"""App: settings, wiring, command line, and the adapters to the outside."""

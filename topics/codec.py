@@ -1,0 +1,137 @@
+"""Records to bytes and back, with clear errors and CloudEvents headers.
+
+CloudEvents: Kafka protocol binding 1.0.2, binary mode (attributes in headers, data in the value).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from topics.catalog import BY_NAME, topic_of
+from topics.spec import Raw, Read, Record, Topic, derive
+
+Headers = list[tuple[str, bytes]]
+SUPPORTED_VERSION = 1
+MAX_RECORD_BYTES = 1_000_000  # a record of the loop is small; more than this is a mistake or an attack
+
+
+class Cause(StrEnum):
+    """Why a message was refused. The closed set that stands in dead-letter headers and metrics."""
+
+    EMPTY = "empty"
+    OVERSIZED = "oversized"
+    MALFORMED = "malformed"
+    WRONG_TYPE = "wrong_type"
+    VERSION = "version"
+    NOT_FINITE = "not_finite"
+    TIMESTAMP = "timestamp"
+    TOO_MANY_SERIES = "too_many_series"
+    UNKNOWN_TOPIC = "unknown_topic"
+    HANDLER = "handler"
+
+
+class DecodeError(Exception):
+    """A message that will never decode: dead-letter it with `cause` and go on."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        super().__init__(f"{cause}: {detail}")
+        self.cause = cause
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was refused, as it came, with the cause."""
+
+    raw: Raw
+    cause: Cause
+    detail: str
+
+    @property
+    def topic(self) -> str:
+        return f"{self.raw.topic}.dlq"
+
+    @property
+    def headers(self) -> Headers:
+        """The original headers, then where the message came from and why it was refused."""
+        return [
+            *self.raw.headers,
+            ("dlq_cause", self.cause.encode()),
+            ("dlq_detail", self.detail[:300].encode(errors="replace")),
+            ("dlq_origin", str(self.raw.origin).encode()),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record ready for a producer."""
+
+    topic: Topic
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+_encoder = msgspec.json.Encoder()
+
+
+@functools.cache
+def _decoder(record: type[Record]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(record)
+
+
+def encode(record: Record, topic: Topic | None = None) -> Message:
+    """The message of a record on its own topic (or on `topic`, for the snapshots that have several)."""
+    topic = topic or topic_of(record)
+    key = topic.key(record)
+    value = _encoder.encode(record)
+    return Message(topic, key.encode(), value, _cloudevent(topic, key, record) if topic.cloudevents else [])
+
+
+def _cloudevent(topic: Topic, key: str, record: Record) -> Headers:
+    ts = getattr(record, "ts", 0)
+    stage = getattr(record, "state", "")
+    identity = getattr(record, "id", None) or derive(topic.name, key, ts)
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", f"{identity}{'/' if stage else ''}{stage}".encode()),
+        ("ce_type", topic.name.encode()),
+        ("ce_source", f"/opsloop/{key}".encode()),
+        ("ce_time", datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").encode()),
+        ("content-type", b"application/json"),
+    ]
+
+
+def decode(raw: Raw) -> Read[Record]:
+    """The record of a message.
+
+    Raises:
+        DecodeError: with the cause, in words that say what was expected.
+    """
+    topic = BY_NAME.get(raw.topic)
+    if topic is None:
+        raise DecodeError(Cause.UNKNOWN_TOPIC, f"no record is known for {raw.topic}")
+    return Read(decode_value(topic, raw.value), raw.origin, raw.arrived)
+
+
+def decode_value(topic: Topic, value: bytes | None) -> Record:
+    """The record in `value`, which was read from `topic`. Raises DecodeError."""
+    if not value:
+        raise DecodeError(Cause.EMPTY, "the message has no value")
+    if len(value) > (topic.max_message_bytes or MAX_RECORD_BYTES):
+        raise DecodeError(Cause.OVERSIZED, f"{len(value)} bytes are more than a record of {topic.name} may have")
+    try:
+        record: Record = _decoder(topic.record).decode(value)
+    except msgspec.ValidationError as error:
+        raise DecodeError(Cause.WRONG_TYPE, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(Cause.MALFORMED, str(error)) from None
+    if record.v > SUPPORTED_VERSION:
+        raise DecodeError(Cause.VERSION, f"version {record.v} is newer than {SUPPORTED_VERSION}: upgrade this worker")
+    return record

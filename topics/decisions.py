@@ -1,0 +1,42 @@
+"""Decisions: what the gate said to a proposal, and how it went on from there."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from topics.proposals import Proposal
+from topics.spec import Instant, Record, Topic, system_of
+
+
+class Verdict(StrEnum):
+    """Where a decision stands."""
+
+    DENIED = "denied"
+    PENDING = "pending_approval"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    DISPATCHED = "dispatched"
+    COMPLETED = "completed"
+
+
+class Decision(Record, frozen=True):
+    """One state of one decision. The latest record of an id is its truth."""
+
+    id: str  # H(proposal): one proposal has one decision
+    ts: Instant
+    state: Verdict
+    proposal: Proposal
+    tier: str  # person, lead, automatic, autonomous: who may say yes at this confidence
+    mode: str  # the P-3 mode that applied
+    reasons: tuple[str, ...]
+    blocked: str = ""  # a block reason, when denied by a limit
+    expires: Instant = 0  # when a pending decision turns into a refusal
+    voters: tuple[str, ...] = ()
+    command: str = ""  # its command, once dispatched
+
+
+DECISIONS = Topic(
+    "opsloop.decisions", Decision, key=lambda decision: system_of(decision.proposal.target),
+    what="what the gate and people said to proposals",
+)  # fmt: skip

@@ -1,0 +1,68 @@
+"""Incidents: what is wrong, since when, how bad, why, and what became of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from topics.spec import Instant, Record, Topic, system_of
+
+
+class State(StrEnum):
+    """Where an incident stands in its life."""
+
+    CANDIDATE = "candidate"
+    TRIGGERED = "triggered"
+    ACKNOWLEDGED = "acknowledged"
+    MITIGATING = "mitigating"
+    VERIFYING = "verifying"
+    RESOLVED = "resolved"
+    REVIEWED = "reviewed"
+
+
+class Symptom(StrEnum):
+    """What hurts, in the words of a person on call."""
+
+    DOWN = "down"  # nothing answers and the process is gone
+    UNRESPONSIVE = "unresponsive"  # the process is there and does not answer
+    ERRORS = "errors"
+    LATENCY = "latency"
+    MEMORY = "memory"
+    SATURATION = "saturation"
+    DEPENDENCY = "dependency"  # calls to another service fail or hang
+    SURPLUS = "surplus"  # more capacity than the load needs
+
+
+class Hypothesis(msgspec.Struct, frozen=True):
+    """A possible cause, and where to act on it."""
+
+    cause: str  # process_gone, process_hung, memory_leak, bad_configuration, overload, faulty_state, idle_capacity
+    target: str  # the remediation target, which may be another entity than the one that hurts
+    score: float  # 0..1, the ranking among the hypotheses of this incident
+    reasons: tuple[str, ...]
+
+
+class Incident(Record, frozen=True):
+    """One state of one incident. The latest record of an id is its truth."""
+
+    id: str  # H(entity, symptom, onset): any worker derives the same id for the same episode
+    entity: str  # the signal target: where it hurts
+    symptom: Symptom
+    onset: Instant  # event time of the first sample of the episode
+    ts: Instant  # when this state was reached
+    state: State
+    step: str  # what led to this state
+    seq: int  # 0, 1, 2, … within the incident
+    priority: int  # 0 (worst) to 4
+    hypotheses: tuple[Hypothesis, ...]  # best first
+    affected: tuple[str, ...]  # entities with symptoms of this episode
+    attempts: tuple[str, ...] = ()  # decisions already dispatched for it
+    evidence: tuple[str, ...] = ()  # topic-partition-offset
+    detected: Instant = 0  # when the first anomaly of the episode was seen
+    closed_as: str = ""  # at the end: remediated, self_resolved, manual
+
+
+INCIDENTS = Topic(
+    "opsloop.incidents", Incident, key=lambda incident: system_of(incident.entity), what="life-cycle of incidents"
+)

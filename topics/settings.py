@@ -1,0 +1,24 @@
+"""Settings that change while the system runs, above all the kill switch."""
+
+from __future__ import annotations
+
+from topics.spec import Instant, Record, Topic
+
+KILL_SWITCH = "kill_switch"
+ON = "on"
+
+
+class Setting(Record, frozen=True):
+    """One value of one setting, written to every partition so that every worker sees it."""
+
+    name: str
+    value: str
+    ts: Instant
+    by: str
+    reason: str = ""
+
+
+SETTINGS = Topic(
+    "opsloop.settings", Setting, key=lambda setting: setting.name, what="live settings: the kill switch",
+    compact=True, broadcast=True,
+)  # fmt: skip

@@ -1,0 +1,124 @@
+"""What a record is, what a topic is, and how ids are derived.
+
+A topic names one record type, the key that decides its owner, and how long the broker keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+Instant = int  # milliseconds since the epoch, always given, never read from a clock below app/
+
+PARTITIONS = 6  # every topic of the loop has as many: one worker then owns all of a system's partitions
+DAY_MS = 86_400_000
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Something said on a topic. Immutable; the same content is the same record."""
+
+    v: int = 1  # schema version: a reader takes its own and every older one, and refuses a newer one
+
+
+class Origin(msgspec.Struct, frozen=True, order=True):
+    """Where a record stands: the evidence that a person can look up."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Origin:
+        """The origin written as `topic-partition-offset`.
+
+        Raises:
+            ValueError: the text has another form.
+        """
+        topic, partition, offset = text.rsplit("-", 2)
+        return cls(topic, int(partition), int(offset))
+
+
+R = TypeVar("R", bound=Record, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Generic[R]):
+    """A record as it was read: with the place it came from and the broker's time of arrival."""
+
+    record: R
+    origin: Origin
+    arrived: Instant = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A message as the broker gave it: what an agent sees that decodes for itself."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    arrived: Instant = 0
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.topic, self.partition, self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic: its record, its key, and what the broker is asked to do with it."""
+
+    name: str
+    record: type[Record]
+    key: Callable[[Any], str]
+    what: str
+    partitions: int = PARTITIONS
+    retention_ms: int | None = 7 * DAY_MS  # None: kept for ever
+    compact: bool = False
+    cloudevents: bool = True  # low-rate topics carry CloudEvents attributes in their headers
+    broadcast: bool = False  # written to every partition, so that every worker sees it
+    max_message_bytes: int | None = None
+
+    @property
+    def dlq(self) -> str:
+        return f"{self.name}.dlq"
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The dynamic topic settings that the broker is asked for."""
+        wanted = {"cleanup.policy": "compact" if self.compact else "delete"}
+        if not self.compact:
+            wanted["retention.ms"] = str(-1 if self.retention_ms is None else self.retention_ms)
+        if self.max_message_bytes is not None:
+            wanted["max.message.bytes"] = str(self.max_message_bytes)
+        return wanted
+
+
+def derive(kind: str, *parts: object) -> str:
+    """The id that any worker gives to the same thing: 80 bits of BLAKE2b over the parts, never drawn or clocked."""
+    text = "\x1f".join((kind, *map(str, parts)))
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def system_of(entity: str) -> str:
+    """The system of an entity: what stands before the first slash.
+
+    `shop/catalog/0` belongs to `shop`; a host named `web-1` is a system of its own. The topics of the loop are keyed
+    by system, because incidents are grouped, limits are counted and votes are taken per system by one worker.
+    """
+    return entity.partition("/")[0]
+
+
+def service_of(entity: str) -> str:
+    """The service of an entity: its first two segments (`shop/catalog` of `shop/catalog/0`)."""
+    return "/".join(entity.split("/", 2)[:2])

@@ -1,0 +1,52 @@
+"""Telemetry: what is measured, what happened, and who is alive."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from topics.spec import DAY_MS, Instant, Record, Topic, system_of
+
+
+class Sample(Record, frozen=True):
+    """Measurements of one entity at one time."""
+
+    entity: str  # host, service instance or node: `web-1`, `shop/catalog/0`
+    ts: Instant  # when it was measured, by the clock of who measured
+    metrics: dict[str, float]  # by OpenTelemetry names
+
+
+class Event(Record, frozen=True):
+    """Something that happened to an entity."""
+
+    entity: str
+    ts: Instant
+    kind: Literal["deploy", "config_change", "topology", "state_change", "log"]
+    text: str  # one line for a person
+    revision: str = ""  # of a deploy or a configuration: what runs from now on
+    previous: str = ""  # what ran before, and what a rollback returns to
+    calls: tuple[tuple[str, str], ...] = ()  # topology: (caller, callee) services; the whole graph each time
+
+
+class Heartbeat(Record, frozen=True):
+    """A sign of life."""
+
+    node: str
+    ts: Instant
+    seq: int  # from 0 at each start of the node: a gap is a lost beat, a fall is a restart
+    period_ms: int = msgspec.field(default=1000)
+
+
+METRICS = Topic(
+    "opsloop.telemetry.metrics", Sample, key=lambda sample: sample.entity, what="samples: JSON or columnar frames",
+    retention_ms=DAY_MS, cloudevents=False,
+)  # fmt: skip
+EVENTS = Topic(
+    "opsloop.telemetry.events", Event, key=lambda event: system_of(event.entity),
+    what="deploys, configuration changes, topology, state changes, log templates",
+)  # fmt: skip
+HEARTBEATS = Topic(
+    "opsloop.telemetry.heartbeats", Heartbeat, key=lambda beat: beat.node, what="liveness of nodes",
+    retention_ms=DAY_MS, cloudevents=False,
+)  # fmt: skip

@@ -1,0 +1,37 @@
+"""Verdicts: did an action help?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from topics.spec import Instant, Record, Topic, system_of
+
+
+class Effect(StrEnum):
+    """What verification found."""
+
+    REMEDIATED = "remediated"
+    INEFFECTIVE = "ineffective"
+    REGRESSED = "regressed"
+    SELF_RESOLVED = "self_resolved"
+    MANUAL_REVIEW = "manual_review"
+
+
+class Judgement(Record, frozen=True):
+    """What became of an incident's symptom after an action, or without one."""
+
+    id: str  # H(incident, command)
+    incident: str
+    entity: str
+    decision: str
+    command: str
+    action: str
+    ts: Instant
+    effect: Effect
+    reasons: tuple[str, ...]
+    evidence: tuple[str, ...] = ()
+
+
+VERDICTS = Topic(
+    "opsloop.verdicts", Judgement, key=lambda verdict: system_of(verdict.entity), what="whether an action helped"
+)
