@@ -24,6 +24,8 @@ class Agent(ABC, Generic[In]):
     name: ClassVar[str]  # names its snapshots and its metrics: never renamed lightly
     reads: ClassVar[tuple[Topic, ...]]
     writes: ClassVar[tuple[Topic, ...]]
+    raw: ClassVar[bool] = False  # steps are given a `Chunk` of messages, and this agent decodes for itself
+    chain: ClassVar[Topic | None] = None  # written to the partition that was read, and its newest record is the state
 
     @abstractmethod
     def step(self, records: Sequence[In], now: Instant) -> Iterable[Any]:
@@ -39,9 +41,9 @@ class Agent(ABC, Generic[In]):
     def restore(self, state: bytes) -> None:
         """Become what `snapshot` was taken from."""
 
-    def resume(self, last: Record) -> dict[str, int] | None:
-        """Take up from the newest record this agent wrote to its own chain; the offsets that are already in it."""
-        return None
+    def resume(self, last: Record) -> dict[str, int]:
+        """Take up from the newest record of `chain`; the offsets that are already in it, by topic."""
+        raise NotImplementedError(f"{self.name} writes no chain")
 
 
 class Chunk(Sequence[Raw]):

@@ -1,0 +1,1 @@
+"""Decision: from a hypothesis to a proposed action."""

@@ -1,0 +1,1 @@
+"""Diagnosis: from deviating series to symptoms, and from symptoms to ranked hypotheses."""

@@ -1,0 +1,303 @@
+"""The loop: Faust agents for everything at event rate.
+
+Each verb is one `Agent` instance a partition. A batch is decoded, stepped, its outputs are acknowledged by the broker,
+then the new state is, and only then is the batch acked. A worker that dies in between does the work again and makes the
+same ids again, which its readers drop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import faust
+import structlog
+from faust.types import TP
+
+from agents import _snapshots
+from agents._agent import Agent
+from agents._transport import Batch, batches, install
+from topics.codec import Cause, DeadLetter, DecodeError, Message, decode, encode
+from topics.spec import Instant, Raw, Read, Record
+from topics.state import LOOP_STATE
+
+log = structlog.get_logger()
+
+TICK_S = 0.1
+REFRESH_S = 60.0  # state is written again at least so often while records come: a log without compaction keeps it
+
+
+class Meter(Protocol):
+    """Where a driver reports what it did."""
+
+    def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
+    def refused(self, agent: str, cause: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """How the loop meets its broker."""
+
+    bootstrap: str
+    client: Mapping[str, Any]  # configuration of confluent-kafka clients, for reading snapshots
+    datadir: Path
+    group: str = "opsloop-loop"
+    session_timeout_s: float = 6.0
+    start_deadline_s: float = 45.0
+
+
+@dataclass(slots=True)
+class _Unit:
+    """One verb on one partition: the agent, and what of each topic is already in its state."""
+
+    agent: Agent[Any]
+    applied: dict[str, int]
+    state: bytes
+    written: float
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Loop:
+    """A Faust worker that runs `verbs`, each a name's agents by partition."""
+
+    def __init__(
+        self,
+        settings: LoopSettings,
+        verbs: Sequence[Callable[[], Agent[Any]]],
+        now: Callable[[], Instant],
+        meter: Meter,
+    ) -> None:
+        self.settings = settings
+        self.verbs = {made.name: (make, made) for make in verbs for made in (make(),)}
+        self.now = now
+        self.meter = meter
+        self.units: dict[tuple[str, int], _Unit] = {}
+        self.loading: dict[int, asyncio.Task[dict[str, Any]]] = {}
+        self.failure: BaseException | None = None
+        self.stopped = asyncio.Event()
+        self._first_reader: dict[str, str] = {}
+        self._chains = {agent.chain for _, agent in self.verbs.values()} - {None}
+        self.app = self._app()
+
+    def _app(self) -> Any:
+        settings = self.settings
+        app = faust.App(
+            settings.group,
+            broker=";".join(f"kafka://{address}" for address in settings.bootstrap.split(",")),
+            store="memory://", datadir=settings.datadir, web_enabled=False, topic_allow_declare=False,
+            topic_disable_leader=True, consumer_auto_offset_reset="earliest", broker_commit_interval=1.0,
+            broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=0.5,
+            broker_request_timeout=30.0, stream_wait_empty=False, stream_buffer_maxsize=65536,
+            producer_linger=0.002, producer_acks=-1, worker_redirect_stdouts=False,
+            key_serializer="raw", value_serializer="raw",
+        )  # fmt: skip
+        install(app)
+        channels = {topic.name: batches(app, topic.name) for _, agent in self.verbs.values() for topic in agent.reads}
+        for name, (_, agent) in self.verbs.items():
+            for topic in agent.reads:
+                self._first_reader.setdefault(topic.name, name)
+                app.agent(channels[topic.name], name=f"{name}<{topic.name}")(self._reader(name))
+        app.on_partitions_revoked.connect(self._revoked, weak=False)
+        return app
+
+    def _reader(self, verb: str) -> Callable[[Any], Any]:
+        async def read(stream: Any) -> None:
+            async for event in stream.noack().events():
+                try:
+                    ours = await self._apply(verb, event.message.value)
+                except asyncio.CancelledError:
+                    raise
+                except BaseException as error:
+                    self._fail(error)  # the ack stays held: the batch comes again after a restart
+                    return
+                if ours:
+                    event.ack()
+
+        return read
+
+    def _fail(self, error: BaseException) -> None:
+        log.error("the loop stops: it cannot keep its promises", error=repr(error), exc_info=error)
+        self.failure = self.failure or error
+        self.stopped.set()
+
+    async def _revoked(self, _app: Any, revoked: Iterable[TP], **_: Any) -> None:
+        gone = {tp.partition for tp in revoked}
+        for key in [key for key in self.units if key[1] in gone]:
+            del self.units[key]
+        for partition in gone:
+            self.loading.pop(partition, None)
+
+    async def _unit(self, verb: str, partition: int) -> _Unit:
+        unit = self.units.get((verb, partition))
+        if unit is None:
+            task = self.loading.get(partition)
+            if task is None:
+                task = self.loading[partition] = asyncio.create_task(self._load(partition))
+            snapshots = await asyncio.shield(task)
+            unit = self.units.setdefault((verb, partition), snapshots[verb])
+        return unit
+
+    async def _load(self, partition: int) -> dict[str, _Unit]:
+        return await asyncio.to_thread(self._restore, partition)
+
+    def _restore(self, partition: int) -> dict[str, _Unit]:
+        """Every verb's unit of a partition, from its snapshot or from the chain that it writes."""
+        client, found = self.settings.client, _snapshots.latest(self.settings.client, LOOP_STATE, partition)
+        units = {}
+        for name, (make, _) in self.verbs.items():
+            agent, snapshot = make(), found.get(name)
+            applied: dict[str, int] = {}
+            if snapshot is not None:
+                agent.restore(snapshot.state)
+                applied = dict(snapshot.applied)
+            if agent.chain is not None and (last := _snapshots.newest(client, agent.chain.name, partition)):
+                applied = agent.resume(decode(last).record)
+            units[name] = _Unit(agent, applied, snapshot.state if snapshot else b"", 0.0)
+        return units
+
+    async def _apply(self, verb: str, batch: Batch) -> bool:
+        """Take a batch into the state; False when the partition was lost meanwhile, and nothing may be said of it."""
+        topic, partition = batch.tp.topic, batch.tp.partition
+        unit = await self._unit(verb, partition)
+        async with unit.lock:
+            if self.units.get((verb, partition)) is not unit:
+                return False
+            seen = unit.applied.get(topic, -1)
+            raws = [_raw(record) for record in batch.records if record.offset >= seen]
+            if not raws:
+                return True
+            reads, refused = self._decode(verb, raws)
+            outputs = [*refused, *self._step(verb, unit, reads)]
+            unit.applied[topic] = raws[-1].offset + 1
+            self.meter.stepped(verb, len(raws), len(outputs), raws[0].arrived, self.now())
+            await self._keep(verb, partition, unit, outputs)
+            return self.units.get((verb, partition)) is unit
+
+    def _decode(self, verb: str, raws: Iterable[Raw]) -> tuple[list[Read[Record]], list[DeadLetter]]:
+        reads: list[Read[Record]] = []
+        refused: list[DeadLetter] = []
+        for raw in raws:
+            try:
+                reads.append(decode(raw))
+            except DecodeError as error:
+                # several verbs read one topic: the first of them buries the dead
+                if (
+                    next(name for name, (_, a) in self.verbs.items() if any(t.name == raw.topic for t in a.reads))
+                    == verb
+                ):
+                    refused.append(DeadLetter(raw, error.cause, error.detail))
+                self.meter.refused(verb, error.cause)
+        return reads, refused
+
+    def _step(self, verb: str, unit: _Unit, reads: Sequence[Read[Record]]) -> list[Any]:
+        """What one step yields; a record that breaks the agent is buried alone, and the state never saw it."""
+        before = unit.agent.snapshot()
+        try:
+            return list(unit.agent.step(reads, self.now()))
+        except Exception as error:
+            if unit.agent.chain is not None:
+                raise  # a chain has no record to leave out
+            unit.agent = self.verbs[verb][0]()
+            if before:
+                unit.agent.restore(before)
+            if len(reads) == 1:
+                log.error("record refused by its agent", agent=verb, origin=str(reads[0].origin), exc_info=error)
+                self.meter.refused(verb, Cause.HANDLER)
+                raw = Raw(reads[0].origin.topic, reads[0].origin.partition, reads[0].origin.offset, None,
+                          encode(reads[0].record).value)  # fmt: skip
+                return [DeadLetter(raw, Cause.HANDLER, repr(error))]
+        return [output for read in reads for output in self._step(verb, unit, [read])]
+
+    async def _keep(self, verb: str, partition: int, unit: _Unit, outputs: Sequence[Any]) -> None:
+        """Send outputs, then the state that made them; return when the broker has both."""
+        if outputs:
+            await self._send(outputs, partition)
+        state = unit.agent.snapshot()
+        clock = asyncio.get_running_loop().time()
+        if state and (state != unit.state or clock - unit.written > REFRESH_S):
+            snapshot = encode(_snapshots.pack(verb, partition, unit.applied, state), LOOP_STATE)
+            await (await self._produce(snapshot, partition))
+            unit.state, unit.written = state, clock
+
+    async def _send(self, outputs: Sequence[Any], partition: int) -> None:
+        pending = []
+        for output in outputs:
+            if isinstance(output, DeadLetter):
+                raw = output.raw
+                sent = self.app.producer.send(output.topic, raw.key, raw.value, None, None, output.headers)
+                pending.append(await sent)
+                continue
+            message = encode(output)
+            pinned = partition if message.topic in self._chains else None
+            pending.append(await self._produce(message, pinned))
+        await asyncio.gather(*pending)
+
+    async def _produce(self, message: Message, partition: int | None) -> Any:
+        return await self.app.producer.send(
+            message.topic.name, message.key, message.value, partition, None, message.headers
+        )
+
+    async def _tick(self) -> None:
+        """Let deadlines pass on every partition that is ours."""
+        while not self.stopped.is_set():
+            await asyncio.sleep(TICK_S)
+            try:
+                for partition in self._owned():
+                    for verb in self.verbs:
+                        await self._tick_one(verb, partition)
+            except Exception as error:
+                self._fail(error)
+
+    async def _tick_one(self, verb: str, partition: int) -> None:
+        unit = await self._unit(verb, partition)
+        if unit.lock.locked():
+            return
+        async with unit.lock:
+            outputs = list(unit.agent.step((), self.now()))
+            if outputs and self.units.get((verb, partition)) is unit:
+                await self._keep(verb, partition, unit, outputs)
+
+    def _owned(self) -> list[int]:
+        topics: dict[int, int] = defaultdict(int)
+        if self.app.rebalancing or not self.app.consumer.flow_active:
+            return []
+        for tp in self.app.consumer.assignment():
+            topics[tp.partition] += 1
+        return sorted(topics)
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Work until `stop`. Raises what made it stop, when it was not asked to."""
+        async with asyncio.timeout(self.settings.start_deadline_s):
+            await self.app.start()
+            while not self._owned():
+                await asyncio.sleep(0.02)
+        ready()
+        ticking = asyncio.create_task(self._tick())
+        watching = asyncio.create_task(self._watch())
+        await self.stopped.wait()
+        watching.cancel()
+        await asyncio.gather(ticking, watching, return_exceptions=True)
+        await self.app.stop()
+        if self.failure is not None:
+            raise self.failure
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            if self.app.crashed:
+                self._fail(self.app.crash_reason or RuntimeError("Faust stopped"))
+
+    def stop(self) -> None:
+        """Ask `run` to finish."""
+        self.stopped.set()
+
+
+def _raw(record: Any) -> Raw:
+    return Raw(
+        record.topic, record.partition, record.offset, record.key, record.value, tuple(record.headers),
+        record.timestamp,
+    )  # fmt: skip

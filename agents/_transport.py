@@ -1,0 +1,163 @@
+"""Faust's aiokafka transport, made to lose nothing and to hand out batches.
+
+Stock faust-streaming 0.15.3 commits past messages in flight at the head of the log, acks in `finally`, and costs
+60 µs a record. Here a commit is the longest acked prefix of what was *delivered*, an event is a whole batch of one
+partition, and the conductor runs inline.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import defaultdict, deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+from faust.types.tuples import ack_lock
+
+BATCH_RECORDS: Final = 500
+CHANNEL_BATCHES: Final = 64  # batches a channel holds before the fetcher waits
+FETCH_MAX_WAIT_MS: Final = 25  # Faust's 1,500 would make every hop on the in-memory cluster wait as long
+
+
+class Batch(NamedTuple):
+    """Records of one partition in their order: aiokafka's ConsumerRecord, untouched."""
+
+    tp: TP
+    records: list[Any]
+
+
+class _Untouched(faust.Schema):  # type: ignore[misc]
+    """Leaves the batch as it is: agents decode for themselves, so that poison cannot stop a stream."""
+
+    def loads_key(self, *_: Any, **__: Any) -> None:
+        return None
+
+    def loads_value(self, _app: Any, message: Any, **_: Any) -> Any:
+        return message.value
+
+
+class _Resumed:
+    """The rest of a coroutine that has already yielded `future`."""
+
+    __slots__ = ("coroutine", "future")
+
+    def __init__(self, coroutine: Any, future: Any) -> None:
+        self.coroutine = coroutine
+        self.future = future
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        coroutine, pending = self.coroutine, self.future
+        while True:
+            try:
+                value = yield pending
+            except BaseException as error:
+                send, argument = coroutine.throw, error
+            else:
+                send, argument = coroutine.send, value
+            try:
+                pending = send(argument)
+            except StopIteration as stop:
+                return stop.value
+
+
+async def _rest(coroutine: Any, future: Any) -> Any:
+    return await _Resumed(coroutine, future)
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]
+    """Commits the longest acked prefix of what was delivered; gaps in the log then need no special case."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._delivered: dict[TP, deque[int]] = defaultdict(deque)
+        super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> Any:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Mapping[TP, list[Batch]]:
+        found = await super()._getmany(active_partitions, timeout)
+        return {
+            tp: [Batch(TP(*tp), records[i : i + BATCH_RECORDS]) for i in range(0, len(records), BATCH_RECORDS)]
+            for tp, records in found.items()
+        }
+
+    def _to_message(self, tp: TP, record: Batch) -> Any:
+        last = record.records[-1]
+        message = ConsumerMessage(
+            last.topic, last.partition, last.offset, last.timestamp / 1000.0, last.timestamp_type, (), None, record,
+            None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+        if self.app.topics.acks_enabled_for(tp.topic):
+            self._delivered[tp].append(message.offset)
+        return message
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """A gap in the log was never delivered, so it holds nothing back."""
+
+    def _new_offset(self, tp: TP) -> int | None:
+        newest, delivered = None, self._delivered[tp]
+        with ack_lock:
+            acked = self._acked_index[tp]
+            while delivered and delivered[0] in acked:
+                newest = delivered.popleft()
+                acked.discard(newest)
+            self._acked[tp].clear()
+        return None if newest is None else newest + 1
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in list(self._delivered) if topics is None or tp in topics or tp.topic in topics)
+
+    def _forget(self, partitions: Iterable[TP]) -> None:
+        for tp in partitions:
+            for book in (self._delivered, self._acked, self._acked_index):
+                book.pop(tp, None)
+
+    async def perform_seek(self) -> None:
+        self._forget(list(self._delivered))
+        await super().perform_seek()
+        self._forget(list(self._delivered))
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        self._forget(revoked)
+
+    async def wait_first(self, *coroutines: Any, timeout: Any = None) -> Any:
+        """Run the conductor's callback inline; make tasks only when it really blocks (29 µs instead of 61)."""
+        if len(coroutines) == 2 and all(type(c) is types.CoroutineType for c in coroutines):
+            callback, suspended = coroutines
+            try:
+                future = callback.send(None)
+            except StopIteration:
+                suspended.close()
+                return None
+            except BaseException:
+                suspended.close()
+                raise
+            coroutines = (_rest(callback, future), suspended)
+        return await super().wait_first(*coroutines, timeout=timeout)
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # hard-coded upstream, with no setting for it
+        return consumer
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """The transport to give to a Faust app before it starts."""
+
+    Consumer = Consumer
+
+
+def install(app: Any) -> None:
+    """Make `app` use this transport."""
+    app.transport = Transport(app.conf.broker_consumer, app)
+
+
+def batches(app: Any, topic: str) -> Any:
+    """The channel of `topic` whose events carry a `Batch`."""
+    return app.topic(topic, schema=_Untouched(key_type=bytes, value_type=bytes), maxsize=CHANNEL_BATCHES)

@@ -1,0 +1,36 @@
+"""The one gate: every proposal meets the mode, the limits and the kill switch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from agents._state import Stateful
+from models.safety.limits import Gate as Limits
+from models.safety.limits import SafetySettings
+from topics.decisions import DECISIONS, Decision
+from topics.proposals import PROPOSALS, Proposal
+from topics.settings import SETTINGS, Setting
+from topics.spec import Instant, Read, Record
+
+
+class Gate(Stateful[Limits]):
+    """Answers each proposal once."""
+
+    name = "gate"
+    reads = (PROPOSALS, DECISIONS, SETTINGS)
+    writes = (DECISIONS,)
+    shape = Limits
+
+    def __init__(self, settings: SafetySettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Decision]:
+        for read in records:
+            match read.record:
+                case Proposal() as proposal:
+                    yield from self.state.judge(proposal, self.settings, now)
+                case Decision() as decision:
+                    self.state.follow(decision)
+                case Setting() as setting:
+                    self.state.set(setting)

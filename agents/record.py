@@ -1,0 +1,43 @@
+"""Everything that was decided, refused and done is kept on the audit topic, hash-chained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from agents._agent import Agent
+from models.safety.chain import Chain
+from topics.actions import COMMANDS, RESULTS
+from topics.approvals import APPROVALS
+from topics.audit import AUDIT, Entry
+from topics.codec import encode
+from topics.decisions import DECISIONS
+from topics.incidents import INCIDENTS
+from topics.proposals import PROPOSALS
+from topics.settings import SETTINGS
+from topics.spec import Instant, Read, Record
+from topics.verdicts import VERDICTS
+
+
+class Keep(Agent[Read[Record]]):
+    """The writer of one partition's chain. The newest entry is its whole state, so no crash can fork it."""
+
+    name = "record"
+    reads = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, SETTINGS)
+    writes = (AUDIT,)
+    chain = AUDIT
+
+    def __init__(self) -> None:
+        self.links: Chain | None = None
+
+    def resume(self, last: Record) -> dict[str, int]:
+        assert isinstance(last, Entry)
+        self.links = Chain(last.chain)
+        self.links.resume(last)
+        return dict(last.applied)
+
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Entry]:
+        for read in records:
+            if self.links is None:
+                self.links = Chain(read.origin.partition)
+            message = encode(read.record)
+            yield self.links.link(message.key.decode(), read.origin, message.value, now)

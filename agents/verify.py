@@ -1,0 +1,37 @@
+"""Looks for the effect of each action: is the symptom gone, and does it stay away?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from agents._state import Stateful
+from models.incidents.verification import VerificationSettings, Verifier
+from topics.actions import RESULTS, Result
+from topics.incidents import INCIDENTS, Incident
+from topics.signals import ANOMALIES, Anomaly
+from topics.spec import Instant, Read, Record
+from topics.verdicts import VERDICTS, Judgement
+
+
+class Verify(Stateful[Verifier]):
+    """Watches the affected entities after an action, and judges it."""
+
+    name = "verify"
+    reads = (ANOMALIES, INCIDENTS, RESULTS)
+    writes = (VERDICTS,)
+    shape = Verifier
+
+    def __init__(self, settings: VerificationSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Judgement]:
+        for read in records:
+            match read.record:
+                case Anomaly() as anomaly:
+                    self.state.look(anomaly)
+                case Incident() as incident:
+                    self.state.incident(incident)
+                case Result() as result:
+                    yield from self.state.acted(result)
+        yield from self.state.judge(now, self.settings)

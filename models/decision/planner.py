@@ -1,0 +1,81 @@
+"""The planner: one proposal at a time for each open incident, until it is cured or nothing is left to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from models.decision.rules import propose
+from models.incidents.lifecycle import is_open
+from topics.decisions import Decision, Verdict
+from topics.incidents import Incident, State
+from topics.proposals import Proposal
+from topics.spec import Instant, derive
+
+FOR_A_WHILE: Final = frozenset(  # block reasons that pass: the same proposal is made again later
+    {"duplicate_in_progress", "recently_remediated", "resource_busy", "storm_active", "budget_exhausted",
+     "exponential_backoff", "killed"}
+)  # fmt: skip
+RETRY_MS: Final = 5_000
+
+
+class Plan(msgspec.Struct):
+    """What was proposed for one incident."""
+
+    incident: Incident
+    tried: list[str] = []  # action@target, in order
+    open: str = ""  # the proposal that is on its way
+    retry_at: Instant = 0
+    retries: int = 0
+    given_up: bool = False
+
+
+class Planner(msgspec.Struct):
+    """Plans of one partition. The struct is the snapshot."""
+
+    plans: dict[str, Plan] = msgspec.field(default_factory=dict)
+
+    def incident(self, incident: Incident, now: Instant) -> Iterator[Proposal]:
+        """Follow an incident; propose when it has just been triggered, revised, or found still wrong."""
+        if not is_open(incident.state):
+            self.plans.pop(incident.id, None)
+            return
+        plan = self.plans.setdefault(incident.id, Plan(incident))
+        if incident.seq < plan.incident.seq:
+            return  # an older state that came late
+        plan.incident = incident
+        if incident.step == "still_wrong":
+            plan.open = ""
+        yield from self._propose(plan, now)
+
+    def decided(self, decision: Decision, now: Instant) -> None:
+        """A refusal that passes is tried again later; one that does not, or a person's, ends it."""
+        plan = self.plans.get(decision.proposal.incident)
+        if plan is None or decision.proposal.id != plan.open:
+            return
+        if decision.state is Verdict.DENIED and decision.blocked in FOR_A_WHILE:
+            plan.tried, plan.open, plan.retry_at = plan.tried[:-1], "", now + (RETRY_MS << min(plan.retries, 5))
+            plan.retries += 1
+        elif decision.state in (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED):
+            plan.given_up = True
+
+    def expire(self, now: Instant) -> Iterator[Proposal]:
+        """Proposals whose time to be made again has come."""
+        for plan in self.plans.values():
+            if plan.retry_at and now >= plan.retry_at:
+                yield from self._propose(plan, now)
+
+    def _propose(self, plan: Plan, now: Instant) -> Iterator[Proposal]:
+        if plan.open or plan.given_up or now < plan.retry_at or plan.incident.state is State.VERIFYING:
+            return
+        plan.retry_at = 0
+        proposal = propose(plan.incident, plan.tried, now)
+        if proposal is None:
+            return
+        if plan.retries:
+            proposal = msgspec.structs.replace(proposal, id=derive("proposal", proposal.id, "retry", plan.retries))
+        plan.open = proposal.id
+        plan.tried = [*plan.tried, f"{proposal.action}@{proposal.target}"]
+        yield proposal

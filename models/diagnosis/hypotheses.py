@@ -1,0 +1,112 @@
+"""Ranked hypotheses: which cause explains the symptoms of one episode, and where to act on it.
+
+Two rules carry most of it. A service whose own indicators hurt explains its callers, never the other way round: so the
+deepest hurting service along the calls is the suspect. And what changed just before the onset is a suspect whose
+weight falls with age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from models.diagnosis.symptoms import Sighting, Tracker
+from topics.incidents import Hypothesis, Symptom
+from topics.spec import Instant, service_of
+from topics.telemetry import Event
+
+CHANGE_WINDOW_MS: Final = 180_000  # a change older than this at the onset is no suspect
+OWN: Final = frozenset(Symptom) - {Symptom.DEPENDENCY}  # symptoms that a service can only have by itself
+
+Calls = Mapping[str, Sequence[str]]
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """What a symptom points to when nothing explains it better."""
+
+    name: str
+    score: float
+    instance: bool  # act on the instance, else on its service
+    why: str
+
+
+BY_SYMPTOM: Final[Mapping[Symptom, Cause]] = {
+    Symptom.DOWN: Cause("process_gone", 0.98, True, "nothing listens any more: the connection is refused"),
+    Symptom.UNRESPONSIVE: Cause("process_hung", 0.95, True, "the process accepts and does not answer"),
+    Symptom.MEMORY: Cause("memory_leak", 0.93, True, "memory grows far beyond its ordinary range"),
+    Symptom.ERRORS: Cause("faulty_state", 0.92, True, "it fails by itself and nothing was changed"),
+    Symptom.SATURATION: Cause("overload", 0.90, False, "it is busy all the time"),
+    Symptom.LATENCY: Cause("slowness", 0.55, False, "it is slow, and neither a change nor load explains it"),
+    Symptom.DEPENDENCY: Cause("failing_dependency", 0.40, False, "its calls fail, and the callee shows nothing"),
+    Symptom.SURPLUS: Cause("idle_capacity", 0.80, False, "replicas were added and the load that needed them is gone"),
+}
+CHANGED: Final = frozenset({Symptom.LATENCY, Symptom.ERRORS, Symptom.SATURATION})  # what a bad change looks like
+
+
+def related(one: str, other: str, calls: Calls) -> bool:
+    """Whether a fault of one service can be felt by the other along the calls."""
+    return one == other or other in _below(one, calls) or one in _below(other, calls)
+
+
+def _below(service: str, calls: Calls) -> set[str]:
+    seen: set[str] = set()
+    stack = [service]
+    while stack:
+        for callee in calls.get(stack.pop(), ()):
+            if callee not in seen:
+                seen.add(callee)
+                stack.append(callee)
+    return seen
+
+
+def rank(
+    sightings: Iterable[Sighting], tracker: Tracker, calls: Calls, changes: Sequence[Event]
+) -> tuple[Hypothesis, ...]:
+    """Hypotheses for the confirmed sightings of one episode, best first; ties are broken by name."""
+    found = sorted(sightings, key=lambda s: (s.entity, s.symptom))
+    hurting = {service_of(s.entity) for s in found if s.symptom in OWN}
+    best: dict[tuple[str, str], Hypothesis] = {}
+    for sighting in found:
+        service = service_of(sighting.entity)
+        explained = bool(hurting & _below(service, calls)) and sighting.symptom in (
+            Symptom.DEPENDENCY, Symptom.LATENCY, Symptom.SATURATION,
+        )  # fmt: skip
+        for hypothesis in _of(sighting, tracker, changes):
+            score = round(hypothesis.score * (0.5 if explained else 1.0), 4)
+            key = (hypothesis.cause, hypothesis.target)
+            if key not in best or best[key].score < score:
+                best[key] = msgspec.structs.replace(hypothesis, score=score)
+    return tuple(
+        sorted(best.values(), key=lambda h: (-h.score, len(_below(service_of(h.target), calls)), h.target, h.cause))
+    )
+
+
+def _of(s: Sighting, tracker: Tracker, changes: Sequence[Event]) -> Iterable[Hypothesis]:
+    """The causes that one sighting alone suggests."""
+    service, shown = service_of(s.entity), f"{s.metric} of {s.entity} is {s.value:.4g}, expected {s.expected:.4g}"
+    load = tracker.deviates(s.entity, "http.server.request.rate")
+    cause = BY_SYMPTOM[s.symptom]
+    suspect = _recent(service, s.onset, changes) if s.symptom in CHANGED else None
+    if suspect is not None:
+        age = max(0, s.onset - suspect.ts)
+        weight = 0.97 - 0.15 * age / CHANGE_WINDOW_MS
+        text = f"{service} changed from {suspect.previous} to {suspect.revision} {age / 1000:.1f} s before"
+        yield Hypothesis("bad_configuration", service, round(weight, 4), (shown, text))
+        cause = msgspec.structs.replace(cause, score=cause.score * 0.6)  # the change explains it better
+    if load is not None and s.symptom in (Symptom.LATENCY, Symptom.SATURATION) and load.value > 1.5 * load.expected:
+        text = f"{s.entity} gets {load.value:.3g} requests/s instead of {load.expected:.3g}"
+        yield Hypothesis("overload", service, 0.94 if suspect is None else 0.7, (shown, text))
+    yield Hypothesis(cause.name, s.entity if cause.instance else service, round(cause.score, 4), (shown, cause.why))
+
+
+def _recent(service: str, onset: Instant, changes: Sequence[Event]) -> Event | None:
+    """The last change of a service that is young enough at the onset, if it was not itself a return to good."""
+    ours = [e for e in changes if service_of(e.entity) == service and e.ts <= onset + 2_000]
+    last = ours[-1] if ours else None
+    if last is None or onset - last.ts > CHANGE_WINDOW_MS or not last.previous:
+        return None
+    if last.revision in {e.previous for e in ours}:  # a rollback: what runs now ran before
+        return None
+    return last

@@ -1,0 +1,161 @@
+"""From deviating series to symptoms: a table of what each metric means when it deviates, and how long it must.
+
+A symptom is evidence that lasts. It is never read from silence: it ends when a look at the entity no longer shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from typing import Final
+
+import msgspec
+
+from topics.incidents import Symptom
+from topics.signals import Anomaly, Contribution, Direction
+from topics.spec import Instant
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """When the deviation of a metric is a symptom."""
+
+    symptom: Symptom
+    metric: str  # glob over metric names
+    direction: Direction
+    least: float  # smallest absolute deviation from the expected value, in the metric's unit
+    ratio: float = 0.0  # smallest deviation as a share of the expected value
+    lasts_ms: int = 0  # how long it must be seen before it counts
+    looks: int = 1  # and how often
+    unless: tuple[str, ...] = ()  # not while one of these deviates upwards
+    z: float = 6.0
+
+
+# Ordered by how much a person would trust it. Thresholds are the smallest harm worth waking for; what is ordinary for
+# a series is learned, not written here.
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(Symptom.DOWN, "up.refused", "up", 0.5, looks=1),
+    Rule(Symptom.UNRESPONSIVE, "up", "down", 0.5, lasts_ms=400, looks=2, unless=("up.refused",)),
+    Rule(Symptom.ERRORS, "http.server.error_ratio", "up", 0.08, lasts_ms=400, looks=3),
+    Rule(Symptom.MEMORY, "process.memory.usage", "up", 16e6, ratio=0.25, lasts_ms=800, looks=4),
+    Rule(
+        Symptom.SATURATION, "http.server.utilization", "up", 0.25, ratio=0.5, lasts_ms=1200, looks=4,
+        unless=("http.client.error_ratio.*",),  # slots are held by calls that hang: the callee hurts
+    ),
+    Rule(Symptom.LATENCY, "http.server.request.duration.p95", "up", 0.04, ratio=1.0, lasts_ms=800, looks=4),
+    Rule(Symptom.DEPENDENCY, "http.client.error_ratio.*", "up", 0.1, lasts_ms=1500, looks=5),
+    Rule(
+        Symptom.SURPLUS, "service.replicas", "up", 0.5, lasts_ms=20_000, looks=20,
+        unless=("http.server.utilization", "http.server.request.duration.p95", "http.server.request.rate"),
+    ),
+)  # fmt: skip
+
+
+GRACE_MS: Final = 600  # one look in between that does not show a symptom does not end it
+
+
+class Sighting(msgspec.Struct):
+    """A symptom of one entity, from the first look that showed it to the last."""
+
+    entity: str
+    symptom: Symptom
+    metric: str
+    onset: Instant
+    last: Instant
+    looks: int
+    z: float
+    value: float
+    expected: float
+    evidence: str  # of the first look
+    confirmed: bool = False
+
+
+class Tracker(msgspec.Struct):
+    """What hurts now, over all entities of a partition. Bounded by the entities that deviate."""
+
+    sightings: dict[str, list[Sighting]] = msgspec.field(default_factory=dict)  # by entity
+    well: dict[str, Instant] = msgspec.field(default_factory=dict)  # entity → event time of the look that found it well
+    context: dict[str, tuple[Contribution, ...]] = msgspec.field(default_factory=dict)  # the last look's attribution
+    newest: dict[str, Instant] = msgspec.field(default_factory=dict)  # entity → event time of its last look
+
+    def look(self, anomaly: Anomaly) -> list[Sighting]:
+        """Take one look at an entity; the sightings that were confirmed by it."""
+        entity = anomaly.entity
+        if anomaly.ts <= self.newest.get(entity, 0):
+            return []  # a repeat, or late: what was seen since then is the better evidence
+        self.newest[entity] = anomaly.ts
+        if anomaly.state == "cleared":
+            self.sightings.pop(entity, None)
+            self.context.pop(entity, None)
+            self.well[entity] = anomaly.ts
+            self._bound()
+            return []
+        self.context[entity] = anomaly.attribution
+        known = {s.symptom: s for s in self.sightings.get(entity, ())}
+        shown = dict(_shown(anomaly.attribution))
+        now = [_seen(known.get(symptom), anomaly, found) for symptom, found in shown.items()]
+        fresh = [s for s, (rule, _) in zip(now, shown.values(), strict=True) if _confirm(s, rule)]
+        kept = (s for s in known.values() if s.symptom not in shown and anomaly.ts - s.last <= GRACE_MS)
+        self.sightings[entity] = [*now, *kept]
+        if not any(s.confirmed for s in self.sightings[entity]):
+            self.well[entity] = anomaly.ts
+        else:
+            self.well.pop(entity, None)
+        return fresh
+
+    def confirmed(self, system: str | None = None) -> Iterator[Sighting]:
+        """Every confirmed sighting, of one system if asked."""
+        for entity, found in self.sightings.items():
+            if system is None or entity.partition("/")[0] == system:
+                yield from (s for s in found if s.confirmed)
+
+    def has(self, entity: str, symptom: Symptom) -> bool:
+        """Whether the last look at the entity showed the symptom, confirmed."""
+        return any(s.symptom is symptom and s.confirmed for s in self.sightings.get(entity, ()))
+
+    def deviates(self, entity: str, metric: str) -> Contribution | None:
+        """The contribution of a metric to the last look at an entity, if it deviated upwards."""
+        return next((c for c in self.context.get(entity, ()) if c.z > 0 and fnmatchcase(c.metric, metric)), None)
+
+    def _bound(self, most: int = 20_000) -> None:
+        for book in (self.well, self.newest):
+            while len(book) > most:
+                del book[next(iter(book))]
+
+
+def _shown(attribution: Iterable[Contribution]) -> Iterator[tuple[Symptom, tuple[Rule, Contribution]]]:
+    """The strongest contribution of each symptom in a look, with the rule that named it."""
+    contributions = tuple(attribution)
+    up = [c.metric for c in contributions if c.z > 0]
+    named: set[Symptom] = set()
+    for rule in RULES:
+        if rule.symptom in named or any(fnmatchcase(m, block) for m in up for block in rule.unless):
+            continue
+        for c in contributions:
+            if fnmatchcase(c.metric, rule.metric) and _matters(rule, c):
+                named.add(rule.symptom)
+                yield rule.symptom, (rule, c)
+                break
+
+
+def _matters(rule: Rule, c: Contribution) -> bool:
+    off = c.value - c.expected if rule.direction == "up" else c.expected - c.value
+    return abs(c.z) >= rule.z and off >= rule.least and off >= rule.ratio * abs(c.expected)
+
+
+def _seen(known: Sighting | None, anomaly: Anomaly, found: tuple[Rule, Contribution]) -> Sighting:
+    _, c = found
+    if known is None:
+        return Sighting(
+            anomaly.entity, found[0].symptom, c.metric, anomaly.ts, anomaly.ts, 1, c.z, c.value, c.expected,
+            anomaly.evidence,
+        )  # fmt: skip
+    known.last, known.looks = anomaly.ts, known.looks + 1
+    known.z, known.value, known.expected, known.metric = c.z, c.value, c.expected, c.metric
+    return known
+
+
+def _confirm(sighting: Sighting, rule: Rule) -> bool:
+    if sighting.confirmed or sighting.looks < rule.looks or sighting.last - sighting.onset < rule.lasts_ms:
+        return False
+    sighting.confirmed = True
+    return True

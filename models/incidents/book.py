@@ -1,0 +1,154 @@
+"""The incident book: one open incident per episode, from the first confirmed symptom to the last verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from models.diagnosis.hypotheses import rank, related
+from models.diagnosis.symptoms import Sighting, Tracker
+from models.incidents.lifecycle import Refused, Step, advance, is_open
+from topics.actions import Result
+from topics.decisions import Decision, Verdict
+from topics.incidents import Hypothesis, Incident, State, Symptom
+from topics.signals import Anomaly
+from topics.spec import Instant, derive, service_of, system_of
+from topics.telemetry import Event
+from topics.verdicts import Effect, Judgement
+
+PRIORITY: Final = {
+    Symptom.DOWN: 1, Symptom.UNRESPONSIVE: 1, Symptom.ERRORS: 1, Symptom.SATURATION: 2, Symptom.LATENCY: 2,
+    Symptom.MEMORY: 2, Symptom.DEPENDENCY: 2, Symptom.SURPLUS: 4,
+}  # fmt: skip
+CLOSED_KEPT: Final = 200  # closed incidents remembered, so that a late repeat of an episode reopens nothing
+CHANGES_KEPT: Final = 100
+QUIET_MS: Final = 3_000  # a symptom that went by itself must stay away so long
+
+
+class IncidentBook(msgspec.Struct):
+    """Every open incident of one partition, with what it takes to judge the next record. The struct is the snapshot."""
+
+    tracker: Tracker = msgspec.field(default_factory=Tracker)
+    calls: dict[str, dict[str, tuple[str, ...]]] = msgspec.field(default_factory=dict)  # system → caller → callees
+    changes: list[Event] = msgspec.field(default_factory=list)
+    incidents: dict[str, Incident] = msgspec.field(default_factory=dict)
+    quiet_since: dict[str, Instant] = msgspec.field(default_factory=dict)  # incident → since when nothing hurts
+
+    def event(self, event: Event) -> None:
+        """Remember a change or the topology."""
+        if event.kind == "topology":
+            calls: dict[str, tuple[str, ...]] = {}
+            for caller, callee in event.calls:
+                calls[caller] = (*calls.get(caller, ()), callee)
+            self.calls[system_of(event.entity)] = calls
+        elif event.kind in ("deploy", "config_change"):
+            self.changes = [*self.changes, event][-CHANGES_KEPT:]
+
+    def admit(self, anomaly: Anomaly, now: Instant) -> Iterator[Incident]:
+        """Take one look at an entity; open an incident, or revise the one it belongs to."""
+        fresh = self.tracker.look(anomaly)
+        for sighting in fresh:
+            known = self._belongs(sighting)
+            if known is None:
+                yield from self._open(sighting, now)
+            else:
+                yield from self._attach(known, sighting, now)
+
+    def _belongs(self, sighting: Sighting) -> Incident | None:
+        """The open incident of the same episode: along the calls, of the same system."""
+        system = system_of(sighting.entity)
+        calls = self.calls.get(system, {})
+        service = service_of(sighting.entity)
+        for incident in self._open_ones(system):
+            if any(related(service_of(e), service, calls) for e in (incident.entity, *incident.affected)):
+                return incident
+        return None
+
+    def _open_ones(self, system: str) -> list[Incident]:
+        ours = [i for i in self.incidents.values() if is_open(i.state) and system_of(i.entity) == system]
+        return sorted(ours, key=lambda i: (i.onset, i.id))
+
+    def _open(self, s: Sighting, now: Instant) -> Iterator[Incident]:
+        identity = derive("incident", s.entity, s.symptom, s.onset)
+        if identity in self.incidents:
+            return
+        incident = Incident(
+            id=identity, entity=s.entity, symptom=s.symptom, onset=s.onset, ts=now, state=State.CANDIDATE,
+            step="", seq=-1, priority=PRIORITY[s.symptom], hypotheses=(), affected=(s.entity,),
+            evidence=(s.evidence,), detected=now,
+        )  # fmt: skip
+        yield from self._move(incident, Step.CONFIRM, now, hypotheses=self._ranked((s.entity,), incident))
+
+    def _attach(self, incident: Incident, s: Sighting, now: Instant) -> Iterator[Incident]:
+        """Another symptom of the same episode: it may name a better cause, as long as nothing was done yet."""
+        affected = tuple(sorted({*incident.affected, s.entity}))
+        evidence = tuple(dict.fromkeys((*incident.evidence, s.evidence)))[:20]
+        hypotheses = self._ranked(affected, incident)
+        changed = [(h.cause, h.target) for h in hypotheses] != [(h.cause, h.target) for h in incident.hypotheses]
+        if changed or affected != incident.affected:
+            yield from self._move(
+                incident, Step.REVISE, now, affected=affected, evidence=evidence, hypotheses=hypotheses,
+                priority=min(incident.priority, PRIORITY[s.symptom]),
+            )  # fmt: skip
+
+    def _ranked(self, affected: Iterable[str], incident: Incident) -> tuple[Hypothesis, ...]:
+        """Hypotheses from what hurts now; those of before stand when nothing does."""
+        system = system_of(incident.entity)
+        entities = set(affected)
+        hurting = [s for s in self.tracker.confirmed(system) if s.entity in entities]
+        return rank(hurting, self.tracker, self.calls.get(system, {}), self.changes)[:5] or incident.hypotheses
+
+    def decided(self, decision: Decision, now: Instant) -> Iterator[Incident]:
+        """A decision of an incident went on: acting begins when its command is out; a refusal needs a person."""
+        incident = self.incidents.get(decision.proposal.incident)
+        if incident is None or not is_open(incident.state):
+            return
+        if decision.state is Verdict.DISPATCHED and decision.id not in incident.attempts:
+            yield from self._move(incident, Step.ACT, now, attempts=(*incident.attempts, decision.id))
+        elif decision.state in (Verdict.REJECTED, Verdict.EXPIRED) and incident.state is not State.VERIFYING:
+            yield from self._move(incident, Step.ESCALATE, now)
+
+    def acted(self, result: Result, now: Instant) -> Iterator[Incident]:
+        """An actuator reported: now the effect is looked for."""
+        incident = self.incidents.get(result.incident)
+        if incident is not None and incident.state is State.MITIGATING:
+            yield from self._move(incident, Step.PROBE, now)
+
+    def judged(self, verdict: Judgement, now: Instant) -> Iterator[Incident]:
+        """A verdict closes the incident, or sends it back for the next action."""
+        incident = self.incidents.get(verdict.incident)
+        if incident is None or incident.state is not State.VERIFYING:
+            return
+        if verdict.effect is Effect.REMEDIATED:
+            yield from self._move(incident, Step.CURED, now, closed_as=verdict.effect)
+        else:
+            yield from self._move(
+                incident, Step.STILL_WRONG, now, hypotheses=self._ranked(incident.affected, incident)
+            )  # fmt: skip
+
+    def expire(self, now: Instant) -> Iterator[Incident]:
+        """Close what went away by itself, and forget what is long closed."""
+        for incident in list(self.incidents.values()):
+            hurts = any(s.entity in incident.affected for s in self.tracker.confirmed())
+            if hurts or incident.state not in (State.TRIGGERED, State.ACKNOWLEDGED):
+                self.quiet_since.pop(incident.id, None)
+            elif now - self.quiet_since.setdefault(incident.id, now) >= QUIET_MS:
+                yield from self._move(incident, Step.SELF_RESOLVED, now, closed_as=Effect.SELF_RESOLVED)
+        closed = [i for i in self.incidents.values() if not is_open(i.state)]
+        for old in sorted(closed, key=lambda i: i.ts)[: max(0, len(closed) - CLOSED_KEPT)]:
+            del self.incidents[old.id]
+            self.quiet_since.pop(old.id, None)
+
+    def _move(self, incident: Incident, step: Step, now: Instant, **changes: object) -> Iterator[Incident]:
+        """The incident after a step; nothing when the table does not allow it."""
+        try:
+            state = advance(incident.state, step)
+        except Refused:
+            return
+        moved = msgspec.structs.replace(
+            incident, state=state, step=step.value, ts=now, seq=incident.seq + 1, **changes
+        )  # fmt: skip
+        self.incidents[moved.id] = moved
+        yield moved

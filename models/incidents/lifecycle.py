@@ -1,0 +1,64 @@
+"""The life of an incident, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from topics.incidents import State
+
+
+class Step(StrEnum):
+    """What can happen to an incident."""
+
+    CONFIRM = "confirm"
+    ACKNOWLEDGE = "acknowledge"
+    ACT = "act"
+    PROBE = "probe"
+    CURED = "cured"
+    STILL_WRONG = "still_wrong"
+    SELF_RESOLVED = "self_resolved"
+    REVISE = "revise"  # the hypotheses changed
+    ESCALATE = "escalate"  # nothing more that a machine may try
+    RETURN = "return"
+    REVIEW = "review"
+
+
+class Refused(Exception):
+    """The table has no such row: record why, and change nothing."""
+
+
+_OPEN: Final = (State.TRIGGERED, State.ACKNOWLEDGED, State.MITIGATING, State.VERIFYING)
+
+NEXT: Final[Mapping[tuple[State, Step], State]] = {
+    (State.CANDIDATE, Step.CONFIRM): State.TRIGGERED,
+    (State.TRIGGERED, Step.ACKNOWLEDGE): State.ACKNOWLEDGED,
+    (State.TRIGGERED, Step.ACT): State.MITIGATING,
+    (State.ACKNOWLEDGED, Step.ACT): State.MITIGATING,
+    (State.MITIGATING, Step.ACT): State.MITIGATING,
+    (State.MITIGATING, Step.PROBE): State.VERIFYING,
+    (State.VERIFYING, Step.CURED): State.RESOLVED,
+    (State.VERIFYING, Step.STILL_WRONG): State.MITIGATING,
+    (State.TRIGGERED, Step.SELF_RESOLVED): State.RESOLVED,
+    (State.ACKNOWLEDGED, Step.SELF_RESOLVED): State.RESOLVED,
+    (State.RESOLVED, Step.RETURN): State.TRIGGERED,
+    (State.RESOLVED, Step.REVIEW): State.REVIEWED,
+} | {(state, step): state for state in _OPEN for step in (Step.REVISE, Step.ESCALATE)}
+
+
+def advance(state: State, step: Step) -> State:
+    """The state after `step`.
+
+    Raises:
+        Refused: the table has no such row; the caller records why and changes nothing.
+    """
+    try:
+        return NEXT[state, step]
+    except KeyError:
+        raise Refused(f"{step} is not possible while {state}") from None
+
+
+def is_open(state: State) -> bool:
+    """Whether an incident in this state still needs somebody."""
+    return state in _OPEN

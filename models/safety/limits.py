@@ -1,0 +1,152 @@
+"""The gate: every limit between a proposal and an action, as one ordered list of checks.
+
+The first check that objects names the block reason. Its state is the record of what was let through, so that limits
+hold across restarts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+
+from models.safety.modes import Mode, acts, tier
+from topics.decisions import Decision, Verdict
+from topics.proposals import Proposal
+from topics.settings import KILL_SWITCH, ON, Setting
+from topics.spec import Instant, derive, service_of
+
+ENDED: Final = frozenset({Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED, Verdict.COMPLETED})
+SEEN_KEPT: Final = 5_000  # proposals remembered, so that a repeat is answered once
+
+
+class SafetySettings(msgspec.Struct, frozen=True):
+    """What the gate lets through, and how often."""
+
+    mode: Mode = Mode.APPROVE
+    allowed: tuple[str, ...] = ("restart_service", "scale_out", "scale_in", "rollback_config")
+    cooldown_ms: int = 10_000  # between two actions on one target
+    per_target: int = 3  # actions on one target in a window
+    per_system: int = 20  # actions on one system in a window
+    window_ms: int = 600_000
+    approval_ms: int = 120_000  # a pending decision turns into a refusal after this
+    command_ms: int = 30_000  # a command that has not begun by then never runs
+    open_for_ms: int = 180_000  # a decision whose end was never seen blocks its target no longer than this
+
+
+class Opened(msgspec.Struct):
+    """A decision that has not ended."""
+
+    decision: str
+    until: Instant
+
+
+class Gate(msgspec.Struct):
+    """What one partition's gate has let through. The struct is the snapshot."""
+
+    seen: dict[str, Instant] = msgspec.field(default_factory=dict)
+    open: dict[str, Opened] = msgspec.field(default_factory=dict)  # by the target's service
+    acted: dict[str, list[Instant]] = msgspec.field(default_factory=dict)  # by target
+    killed: bool = False
+
+    def set(self, setting: Setting) -> None:
+        """Take a live setting."""
+        if setting.name == KILL_SWITCH:
+            self.killed = setting.value == ON
+
+    def judge(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> Iterator[Decision]:
+        """The one decision on a proposal: denied with a reason, approved, or waiting for a person."""
+        if proposal.id in self.seen:
+            return
+        self.seen[proposal.id] = now
+        while len(self.seen) > SEEN_KEPT:
+            del self.seen[next(iter(self.seen))]
+        objection = next((o for check in CHECKS if (o := check(self, proposal, settings, now))), None)
+        if objection is not None:
+            yield _decision(proposal, settings, now, Verdict.DENIED, objection[1], blocked=objection[0])
+            return
+        if acts(settings.mode, proposal.confidence):
+            state, reason = Verdict.APPROVED, f"confidence {proposal.confidence:.2f} is enough in mode {settings.mode}"
+        else:
+            state, reason = Verdict.PENDING, f"mode {settings.mode}: a person approves {tier(proposal.confidence)} tier"
+        decision = _decision(proposal, settings, now, state, reason)
+        self.open[service_of(proposal.target)] = Opened(decision.id, now + settings.open_for_ms)
+        yield decision
+
+    def follow(self, decision: Decision) -> None:
+        """Count what was dispatched, and free the target of what has ended."""
+        target = decision.proposal.target
+        if decision.state is Verdict.DISPATCHED:
+            times = self.acted.setdefault(target, [])
+            if decision.ts not in times:
+                times.append(decision.ts)
+        held = self.open.get(service_of(target))
+        if decision.state in ENDED and held is not None and held.decision == decision.id:
+            del self.open[service_of(target)]
+
+    def recent(self, now: Instant, settings: SafetySettings, target: str | None = None) -> list[Instant]:
+        """When actions were dispatched in the window, on one target or on all."""
+        self.acted = {
+            t: kept for t, times in self.acted.items() if (kept := [x for x in times if now - x < settings.window_ms])
+        }
+        times = self.acted.get(target, []) if target is not None else [x for t in self.acted.values() for x in t]
+        return sorted(times)
+
+
+Objection = tuple[str, str] | None
+Check = Callable[[Gate, Proposal, SafetySettings, Instant], Objection]
+
+
+def _kill_switch(gate: Gate, *_: object) -> Objection:
+    return ("killed", "the kill switch is on") if gate.killed else None
+
+
+def _mode(_gate: Gate, _proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
+    return ("mode", "mode observe: nothing acts") if settings.mode is Mode.OBSERVE else None
+
+
+def _allowed(_gate: Gate, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
+    if proposal.action in settings.allowed:
+        return None
+    return "not_allowed", f"{proposal.action} is not on the list of allowed actions"
+
+
+def _in_progress(gate: Gate, proposal: Proposal, _settings: SafetySettings, now: Instant) -> Objection:
+    held = gate.open.get(service_of(proposal.target))
+    if held is None or now >= held.until:
+        return None
+    return "duplicate_in_progress", f"decision {held.decision} on {service_of(proposal.target)} has not ended"
+
+
+def _cooldown(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+    times = gate.recent(now, settings, proposal.target)
+    if not times or now - times[-1] >= settings.cooldown_ms:
+        return None
+    return "recently_remediated", f"{proposal.target} was acted on {(now - times[-1]) / 1000:.1f} s ago"
+
+
+def _per_target(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+    times = gate.recent(now, settings, proposal.target)
+    if len(times) < settings.per_target:
+        return None
+    return "consecutive_failures", f"{len(times)} actions on {proposal.target} within the window are enough"
+
+
+def _budget(gate: Gate, _proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+    if len(gate.recent(now, settings)) < settings.per_system:
+        return None
+    return "budget_exhausted", f"{settings.per_system} actions within the window are enough"
+
+
+CHECKS: Final[tuple[Check, ...]] = (_kill_switch, _mode, _allowed, _in_progress, _cooldown, _per_target, _budget)
+
+
+def _decision(
+    proposal: Proposal, settings: SafetySettings, now: Instant, state: Verdict, reason: str, *, blocked: str = ""
+) -> Decision:
+    return Decision(
+        id=derive("decision", proposal.id), ts=now, state=state, proposal=proposal, tier=tier(proposal.confidence),
+        mode=settings.mode, reasons=(reason,), blocked=blocked,
+        expires=now + settings.approval_ms if state is Verdict.PENDING else 0,
+    )  # fmt: skip
