@@ -1,0 +1,203 @@
+"""The site's folder: the files through which its processes, the faults and the actuator meet.
+
+config/SERVICE/N.json     revisions of a configuration, never changed
+config/SERVICE/current    the pointer to the one in force; roll-out and rollback move it
+targets.json              the replicas that there should be, with the address of their metrics
+cause/PROGRAM             who caused the next start or stop of a process, which takes it from there
+journal.jsonl             what the processes did, and who caused it
+events.jsonl              topics.telemetry.Event for the collector
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from app.clock import now_ms
+from app.demo import files, plan
+from topics.spec import Instant
+from topics.telemetry import Event
+
+BOOT = "boot"
+UNKNOWN = "unknown"
+
+
+class Pointer(msgspec.Struct, frozen=True):
+    """Which revision is in force, which was before, and who moved it."""
+
+    revision: int
+    previous: int
+    cause: str
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One replica and where its metrics are read."""
+
+    entity: str
+    url: str
+
+    @property
+    def service(self) -> str:
+        return self.entity.split("/")[1]
+
+    @property
+    def instance(self) -> int:
+        return int(self.entity.split("/")[2])
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+    @property
+    def program(self) -> str:
+        return plan.program(self.service, self.instance)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of the journal."""
+
+    ts: Instant
+    event: Literal["start", "stop", "config", "fault"]
+    service: str
+    instance: int
+    pid: int
+    revision: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of one site."""
+
+    folder: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.jsonl"
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def targets_file(self) -> Path:
+        return self.folder / "targets.json"
+
+    @property
+    def tally(self) -> Path:
+        return self.folder / "tally.json"
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "supervisor.sock"
+
+    @property
+    def programs(self) -> Path:
+        return self.folder / "programs"
+
+    def pointer_file(self, service: str) -> Path:
+        return self.folder / "config" / service / "current"
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Held around every change of pointers and targets."""
+        return files.locked(self.folder / "lock")
+
+    # configuration
+
+    def pointer(self, service: str) -> Pointer:
+        return files.read(self.pointer_file(service), Pointer)
+
+    def config(self, service: str, revision: int) -> plan.Config:
+        return files.read(self._revision_file(service, revision), plan.Config)
+
+    def traffic(self, revision: int) -> plan.Traffic:
+        return files.read(self._revision_file(plan.LOAD, revision), plan.Traffic)
+
+    def parent(self, service: str) -> int:
+        """The revision that a rollback returns to; 0: there is none."""
+        revision = self.pointer(service).revision
+        return self.traffic(revision).parent if service == plan.LOAD else self.config(service, revision).parent
+
+    def roll_out(self, service: str, content: plan.Config | plan.Traffic, cause: str, why: str) -> int:
+        """Write the next revision and make it the one in force; its number."""
+        with self.changing():
+            revision = 1 + max(self.revisions(service), default=0)
+            path = self.pointer_file(service)
+            content = msgspec.structs.replace(content, parent=self.pointer(service).revision if path.exists() else 0)
+            files.replace(self._revision_file(service, revision), content)
+            self._point(service, revision, cause, why)
+        return revision
+
+    def point(self, service: str, revision: int, cause: str, why: str) -> None:
+        """Make another revision the one in force."""
+        with self.changing():
+            self._point(service, revision, cause, why)
+
+    def revisions(self, service: str) -> list[int]:
+        return sorted(int(path.stem) for path in self.pointer_file(service).parent.glob("*.json"))
+
+    def _point(self, service: str, revision: int, cause: str, why: str) -> None:
+        path = self.pointer_file(service)
+        previous = self.pointer(service).revision if path.exists() else 0
+        files.replace(path, Pointer(revision, previous, cause))
+        if service != plan.LOAD and previous:
+            self.say(plan.name(service), "config_change", why, revision=str(revision), previous=str(previous))
+
+    def _revision_file(self, service: str, revision: int) -> Path:
+        return self.folder / "config" / service / f"{revision}.json"
+
+    # replicas
+
+    def targets(self) -> list[Target]:
+        return files.read(self.targets_file, list[Target])
+
+    def replicas(self, service: str) -> list[Target]:
+        """The replicas of a service in the order of their numbers."""
+        return [target for target in self.targets() if target.service == service]
+
+    def list_targets(self, targets: Iterable[Target]) -> None:
+        files.replace(self.targets_file, sorted(targets, key=lambda target: (target.service, target.instance)))
+
+    # causes, journal, events
+
+    def hand_cause(self, program: str, cause: str) -> None:
+        """Say who causes the next start or stop of a process."""
+        files.replace(self._cause_file(program), cause.encode())
+
+    def cause(self, program: str) -> str:
+        """Who caused what happens to the process now."""
+        try:
+            return self._cause_file(program).read_text()
+        except FileNotFoundError:
+            return UNKNOWN
+
+    def take_cause(self, program: str) -> str:
+        """The same, once: what happens next will have another cause."""
+        cause = self.cause(program)
+        with suppress(FileNotFoundError):
+            self._cause_file(program).unlink()
+        return cause
+
+    def _cause_file(self, program: str) -> Path:
+        return self.folder / "cause" / program
+
+    def write(self, line: Line) -> None:
+        files.append(self.journal, line)
+
+    def read_journal(self) -> list[Line]:
+        return files.lines(self.journal, Line)
+
+    def say(
+        self, entity: str, kind: Literal["deploy", "config_change", "topology", "state_change"], text: str, *,
+        revision: str = "", previous: str = "", calls: tuple[tuple[str, str], ...] = (),
+    ) -> None:  # fmt: skip
+        """Tell the collector that something happened."""
+        files.append(self.events, Event(
+            entity=entity, ts=now_ms(), kind=kind, text=text, revision=revision, previous=previous, calls=calls,
+        ))  # fmt: skip

@@ -1,0 +1,110 @@
+"""Replicas come and go: a port, a program for the supervisor, a line among the targets."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import shlex
+import socket
+import sys
+import time
+from typing import Final
+
+from app.adapters.programs import Programs
+from app.demo import plan
+from app.demo.layout import Layout, Target
+
+PORTS: Final = range(20_000, 30_000)  # below the ephemeral ports, so that no client takes the port of a dead replica
+HEALTH_TIMEOUT_S: Final = 0.3
+
+_PROGRAM: Final = """[program:{name}]
+command={command}
+autostart={autostart}
+autorestart=false
+startsecs=0
+stopwaitsecs=1
+stopasgroup=true
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={name}.log
+stdout_logfile_maxbytes=1MB
+stdout_logfile_backups=0
+"""
+
+
+def describe(layout: Layout, name: str, *arguments: object, autostart: bool = True) -> None:
+    """Write the program `name` into the supervisor's configuration."""
+    command = shlex.join([sys.executable, "-m", *map(str, arguments)]).replace("%", "%%")
+    layout.programs.mkdir(exist_ok=True)
+    (layout.programs / f"{name}.conf").write_text(_PROGRAM.format(name=name, command=command, autostart=autostart))
+
+
+def describe_replica(layout: Layout, service: str, instance: int, taken: set[int]) -> Target:
+    """Find a port and write the program of a replica. `taken` grows by the port."""
+    port = _free_port(taken)
+    taken.add(port)
+    describe(layout, plan.program(service, instance), "app.demo.service", service, instance, port)
+    return Target(plan.entity(service, instance), f"http://127.0.0.1:{port}/metrics")
+
+
+def grow(layout: Layout, programs: Programs, service: str, cause: str) -> Target:
+    """Start one more replica of a service; the caller keeps to the ceiling."""
+    with layout.changing():
+        targets = layout.targets()
+        instances = {target.instance for target in targets if target.service == service}
+        instance = min(set(range(len(instances) + 1)) - instances)
+        target = describe_replica(layout, service, instance, {target.port for target in targets})
+        layout.hand_cause(target.program, cause)
+        programs.add(target.program)
+        layout.list_targets([*targets, target])
+    return target
+
+
+def shrink(layout: Layout, programs: Programs, service: str, cause: str) -> Target:
+    """Stop the newest replica of a service, after callers had time to leave it; the caller keeps to the floor."""
+    with layout.changing():
+        targets = layout.targets()
+        target = max((t for t in targets if t.service == service), key=lambda t: t.instance)
+        layout.list_targets(t for t in targets if t != target)
+        layout.hand_cause(target.program, cause)
+        time.sleep(0.3)
+        programs.stop(target.program)
+        layout.take_cause(target.program)
+        (layout.programs / f"{target.program}.conf").unlink(missing_ok=True)
+        programs.remove(target.program)
+    return target
+
+
+def healthy(target: Target) -> bool:
+    """Whether the replica answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=HEALTH_TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def await_health(targets: list[Target], limit_s: float) -> list[Target]:
+    """Wait until all answer; those that do not within the limit."""
+    deadline = time.monotonic() + limit_s
+    missing = list(targets)
+    while True:
+        missing = [target for target in missing if not healthy(target)]
+        if not missing or time.monotonic() > deadline:
+            return missing
+        time.sleep(0.03)
+
+
+def _free_port(taken: set[int]) -> int:
+    for port in random.sample(PORTS, len(PORTS)):
+        if port not in taken:
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+                return port
+    raise OSError("no free port between 20000 and 29999")

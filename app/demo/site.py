@@ -1,0 +1,186 @@
+"""The site that breaks: started, found again, and asked what was done to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import app
+from app.adapters.programs import Programs, Unreachable
+from app.demo import files, plan, replicas
+from app.demo.layout import BOOT, Layout, Line, Target
+from app.demo.load import Tally
+from app.errors import UserError
+
+START_LIMIT_S: Final = 15.0
+
+_SUPERVISOR: Final = """[supervisord]
+logfile=supervisord.log
+logfile_maxbytes=1MB
+logfile_backups=0
+pidfile=supervisord.pid
+childlogdir=.
+silent=true
+[unix_http_server]
+file=/proc/self/cwd/supervisor.sock
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[include]
+files = programs/*.conf
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one cause did to the site, as the site itself saw it."""
+
+    cause: str  # a command's id, or `unknown`
+    service: str
+    events: tuple[str, ...]  # start, stop, config
+    instances: tuple[int, ...]
+    times: int  # how often the same event befell the same instance: 1, unless something ran twice
+    ts: int  # the first of them
+
+
+class Site:
+    """Handle on a running site: on its folder, and on its process when it was started here."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
+        self.layout = Layout(folder)
+        self.programs = Programs(self.layout.socket)
+        self._process = process
+
+    @classmethod
+    def start(cls, folder: Path, *, seed: int = 1, progress: Callable[[str], None] = lambda _: None) -> Site:
+        """Start all processes in a new folder; return when every replica answers.
+
+        Ends with this process, however that ends.
+
+        Raises:
+            UserError: the folder holds a site already, or a replica does not start.
+        """
+        folder = folder.resolve()
+        if (folder / "targets.json").exists():
+            raise UserError(f"{folder} already holds a site", "Name another folder, or delete this one.")
+        folder.mkdir(parents=True, exist_ok=True)
+        progress("laying out the site")
+        targets = _lay_out(Layout(folder), seed)
+        site = cls(folder, _supervise(folder))
+        try:
+            progress(f"starting {len(targets)} services")
+            missing = replicas.await_health(targets, START_LIMIT_S)
+            if missing:
+                names = ", ".join(target.program for target in missing)
+                raise UserError(f"{names} did not start", f"The reason is in the .log files in {folder}.")
+            site.programs.start(plan.LOAD)
+        except BaseException:
+            site.stop()
+            raise
+        files.replace(_current(), str(folder).encode())
+        progress("every service answers, and visitors come")
+        return site
+
+    @classmethod
+    def attach(cls, folder: Path | None = None) -> Site:
+        """The site that runs in `folder`, or the one started last. Raises UserError when there is none."""
+        if folder is None:
+            with suppress(FileNotFoundError):
+                folder = Path(_current().read_text())
+        site = cls(folder) if folder else None
+        if site is None or not site.running():
+            raise UserError("no demo site is running", "Start one with `opsloop demo`.")
+        return site
+
+    def running(self) -> bool:
+        try:
+            self.programs.supervisor()
+        except Unreachable:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End every process of the site: the kernel ends those of a supervisor that is gone."""
+        with suppress(Unreachable, ProcessLookupError):
+            os.kill(self._process.pid if self._process else self.programs.supervisor(), signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+        with suppress(FileNotFoundError):
+            if Path(_current().read_text()) == self.layout.folder:
+                _current().unlink()
+
+    def endpoints(self) -> dict[str, str]:
+        """Where the metrics of each replica are, by entity. Changes as replicas come and go."""
+        return {target.entity: target.url for target in self.layout.targets()}
+
+    def topology(self) -> tuple[tuple[str, str], ...]:
+        """(caller, called) services."""
+        return topology()
+
+    def tally(self) -> Tally:
+        """What the visitors have met so far."""
+        return files.read(self.layout.tally, Tally) if self.layout.tally.exists() else Tally()
+
+    def effects(self) -> list[Effect]:
+        """What was done to the site by anyone but itself and its faults, in order, one for each cause and service."""
+        return effects(self.layout)
+
+
+def topology() -> tuple[tuple[str, str], ...]:
+    """Who calls whom in any site."""
+    return tuple((plan.name(caller), plan.name(called)) for caller, all_of in plan.CALLS.items() for called in all_of)
+
+
+def effects(layout: Layout) -> list[Effect]:
+    """The journal's lines that were caused by a command or by nobody who said so."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in layout.read_journal():
+        if line.cause != BOOT and not line.cause.startswith("fault:"):
+            groups.setdefault((line.cause, line.service), []).append(line)
+    return [_effect(lines) for lines in groups.values()]
+
+
+def _effect(lines: list[Line]) -> Effect:
+    seen = [(line.event, line.instance) for line in lines]
+    return Effect(
+        cause=lines[0].cause, service=lines[0].service, events=tuple(dict.fromkeys(line.event for line in lines)),
+        instances=tuple(sorted({line.instance for line in lines})), times=max(map(seen.count, seen)), ts=lines[0].ts,
+    )  # fmt: skip
+
+
+def _lay_out(layout: Layout, seed: int) -> list[Target]:
+    for service, config in plan.CONFIGS.items():
+        layout.roll_out(service, config, BOOT, "first configuration")
+    layout.roll_out(plan.LOAD, plan.TRAFFIC, BOOT, "traffic at rest")
+    taken: set[int] = set()
+    targets = [replicas.describe_replica(layout, service, 0, taken) for service in plan.CALLS]
+    replicas.describe(layout, plan.LOAD, "app.demo.load", seed, autostart=False)
+    layout.list_targets(targets)
+    for target in targets:
+        layout.hand_cause(target.program, BOOT)
+    layout.say(plan.SYSTEM, "topology", "who calls whom", calls=topology())
+    for service in plan.CALLS:
+        layout.say(plan.name(service), "deploy", f"{service} starts with configuration 1", revision="1")
+    return targets
+
+
+def _supervise(folder: Path) -> subprocess.Popen[bytes]:
+    """Supervisord in a session of its own, so that a ctrl-C in the terminal is not for it."""
+    (folder / "supervisord.conf").write_text(_SUPERVISOR)
+    source = str(Path(app.__file__).parents[1])
+    path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        [sys.executable, "-m", "app.demo.guard", str(os.getpid()), "supervisord.conf"],
+        cwd=folder, env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _current() -> Path:
+    return Path(os.environ.get("OPSLOOP_HOME", Path.home() / ".opsloop")) / "site"
