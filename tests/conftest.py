@@ -1,0 +1,49 @@
+"""Brokers for tests: a real Kafka for what is promised about delivery, the in-memory cluster for quick ones."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from app.admin import ensure
+from app.broker import Broker, admin
+from app.embedded import Embedded
+from app.kafka import LocalKafka
+from topics.catalog import ALL
+
+NewTopicFactory = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A real Kafka of one node with the catalogue's topics, one a session: use entities and groups of your own."""
+    folder: Path = tmp_path_factory.mktemp("kafka")
+    with LocalKafka(folder) as kafka:
+        ensure(kafka.broker)
+        yield kafka.broker
+
+
+@pytest.fixture
+def embedded() -> Iterator[Embedded]:
+    """An in-memory cluster with the catalogue's topics and their dead-letter topics, new for each test."""
+    topics = {topic.name: topic.partitions for topic in ALL} | {topic.dlq: 1 for topic in ALL}
+    with Embedded.start(topics) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def new_topic(broker: Broker) -> NewTopicFactory:
+    """Creates a topic that nobody else uses on the real Kafka: `new_topic(partitions=1, **config) -> name`."""
+    numbers = itertools.count()
+    client = admin(broker)
+
+    def create(partitions: int = 1, config: dict[str, str] | None = None) -> str:
+        name = f"test.{next(numbers)}"
+        client.create_topics([NewTopic(name, partitions, 1, config=config or {})])[name].result(15)
+        return name
+
+    return create
