@@ -66,13 +66,18 @@ class Lane:
         self.topics: list[Topic] = list(dict.fromkeys(topic for make in stages for topic in make().reads))
         self.parts: dict[int, _Part] = {}
         self.failure: KafkaException | None = None
+        # agents that read several topics need the same partitions of each, which only the range assignor promises
+        self._eager = len(self.topics) > 1
         self._stop = threading.Event()
         self.producer = Producer(dict(settings.producer))
         self.consumer: Any = None
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Work until `stop`. Raises KafkaException when the broker will not take what follows from what was read."""
-        self.consumer = consumer = Consumer(dict(self.settings.consumer))
+        config = dict(self.settings.consumer)
+        if self._eager and config.get("group.protocol", "classic") == "classic":
+            config["partition.assignment.strategy"] = "range"
+        self.consumer = consumer = Consumer(config)
         consumer.subscribe(
             [topic.name for topic in self.topics],
             on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost,
@@ -118,10 +123,10 @@ class Lane:
             part = self.parts.get(partition)
             if part is None:
                 continue  # handed out before the partition was lost: another worker has it
-            if found[0].offset() < (seen := part.applied.get(topic, 0)):
-                found = [message for message in found if message.offset() >= seen]
-            if found:
-                self._apply(part, Chunk(topic, partition, found))
+            seen = part.applied.get(topic, 0)
+            fresh = found if found[0].offset() >= seen else [m for m in found if m.offset() >= seen]
+            if fresh:
+                self._apply(part, Chunk(topic, partition, fresh))
 
     def _apply(self, part: _Part, chunk: Chunk) -> None:
         now = self.now()
@@ -207,7 +212,10 @@ class Lane:
             known = self.parts[tp.partition].applied.get(tp.topic)
             if known is not None:
                 tp.offset = known
-        consumer.incremental_assign(assigned)
+        if self._eager:
+            consumer.assign(assigned)
+        else:
+            consumer.incremental_assign(assigned)
 
     def _restored(self, partition: int) -> _Part:
         part = _Part([make() for make in self.make])
@@ -228,4 +236,7 @@ class Lane:
         """What was lost is no longer ours to write."""
         for tp in lost:
             self.parts.pop(tp.partition, None)
-        consumer.incremental_unassign(lost)
+        if self._eager:
+            consumer.unassign()
+        else:
+            consumer.incremental_unassign(lost)

@@ -275,6 +275,7 @@ class Loop:
             await self.app.start()
             while not self._owned():
                 await asyncio.sleep(0.02)
+            await asyncio.gather(*(self._unit(verb, p) for p in self._owned() for verb in self.verbs))
         ready()
         ticking = asyncio.create_task(self._tick())
         watching = asyncio.create_task(self._watch())

@@ -1,0 +1,26 @@
+"""The command line: one file a group of commands, each with `register(app)`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import typer
+
+GROUPS: Final = (
+    "demo", "worker", "collect", "publish", "watch", "incidents", "approvals", "topics", "kafka", "score", "label",
+    "bench", "doctor",
+)  # fmt: skip
+
+
+def build() -> typer.Typer:
+    """The whole command line. Modules are imported here and not at start, so that `--help` stays quick."""
+    app = typer.Typer(
+        name="opsloop", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        help="Autonomous operations on Kafka: observe, detect, diagnose, decide, guard, act, verify, learn.\n\n"
+        "Start with [bold]opsloop demo[/bold], then break something: [bold]opsloop break kill:catalog[/bold]",
+    )  # fmt: skip
+    for name in GROUPS:
+        importlib.import_module(f"app.cli.{name}").register(app)
+    return app

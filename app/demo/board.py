@@ -1,0 +1,212 @@
+"""The board: what the demo has seen on the topics, for the screen and for the report."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field
+
+import msgspec
+
+from app.broker import Broker, tail
+from app.clock import now_ms
+from topics.actions import COMMANDS, RESULTS, Command, Result
+from topics.catalog import ALL
+from topics.codec import DecodeError, decode
+from topics.decisions import DECISIONS, Decision, Verdict
+from topics.incidents import INCIDENTS, Incident, State
+from topics.proposals import PROPOSALS, Proposal
+from topics.signals import ANOMALIES, Anomaly
+from topics.spec import Instant, Raw, Record, service_of
+from topics.telemetry import METRICS, Sample
+from topics.verdicts import VERDICTS, Judgement
+
+WATCHED = (METRICS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS, RESULTS, VERDICTS)
+HISTORY = 48  # samples a sparkline shows
+HOPS = ("detect", "respond", "decide", "gate", "approve", "act", "verify")
+
+
+@dataclass(slots=True)
+class Seen:
+    """One entity's recent figures."""
+
+    samples: int = 0
+    last: dict[str, float] = field(default_factory=dict)
+    history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    at: Instant = 0
+
+
+@dataclass(slots=True)
+class Board:
+    """Everything seen since the demo began. Written by the follower's thread, read by the others."""
+
+    began: Instant
+    entities: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    opened: dict[str, Incident] = field(default_factory=dict)  # each incident's first state
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
+    verdicts: list[Judgement] = field(default_factory=list)
+    alarms: Counter[str] = field(default_factory=Counter)  # raised anomalies by entity
+    dead_letters: int = 0
+    first_figures: Instant = 0
+    hops: dict[str, deque[int]] = field(default_factory=lambda: {hop: deque(maxlen=200) for hop in HOPS})
+    times: dict[tuple[str, str], Instant] = field(default_factory=dict)  # (what, id) → arrival
+    lines: deque[tuple[Instant, Record]] = field(default_factory=lambda: deque(maxlen=200))
+    told: int = 0  # records ever put into lines
+
+    def see(self, raw: Raw) -> None:
+        """Take one message."""
+        if raw.topic.endswith(".dlq"):
+            self.dead_letters += 1
+            return
+        try:
+            record = decode(raw).record
+        except DecodeError:
+            return
+        match record:
+            case Sample():
+                self._sample(record)
+                return
+            case Anomaly():
+                self._anomaly(record, raw.arrived)
+                return
+            case Incident():
+                self._incident(record, raw.arrived)
+            case Proposal():
+                self._hop("decide", ("incident", record.incident), ("proposal", record.id), raw.arrived)
+            case Decision():
+                self._decision(record, raw.arrived)
+            case Command():
+                self._hop("approve", ("approved", record.decision), ("command", record.id), raw.arrived)
+            case Result():
+                self.results.append(record)
+                self._hop("act", ("command", record.command), ("result", record.command), raw.arrived)
+            case Judgement():
+                self.verdicts.append(record)
+                self._hop("verify", ("result", record.command), ("verdict", record.command), raw.arrived)
+        self.lines.append((raw.arrived, record))
+        self.told += 1
+
+    def _sample(self, sample: Sample) -> None:
+        self.first_figures = self.first_figures or now_ms()
+        seen = self.entities[sample.entity]
+        seen.samples += 1
+        seen.last, seen.at = sample.metrics, sample.ts
+        seen.history.append(_vital(sample.metrics))
+
+    def _anomaly(self, anomaly: Anomaly, arrived: Instant) -> None:
+        self.hops["detect"].append(arrived - anomaly.ts)
+        self.times["anomaly", service_of(anomaly.entity)] = arrived
+        if anomaly.state == "raised":
+            self.alarms[anomaly.entity] += 1
+
+    def _incident(self, incident: Incident, arrived: Instant) -> None:
+        self.incidents[incident.id] = incident
+        if incident.id not in self.opened:
+            self.opened[incident.id] = incident
+            self._hop("respond", ("anomaly", service_of(incident.entity)), ("incident", incident.id), arrived)
+        elif incident.step == "still_wrong":
+            self.times["incident", incident.id] = arrived
+
+    def _decision(self, decision: Decision, arrived: Instant) -> None:
+        self.decisions[decision.id] = decision
+        if len(decision.reasons) == 1:
+            self._hop("gate", ("proposal", decision.proposal.id), ("decision", decision.id), arrived)
+        if decision.state is Verdict.APPROVED:
+            self.times["approved", decision.id] = arrived
+
+    def _hop(self, hop: str, start: tuple[str, str], end: tuple[str, str], arrived: Instant) -> None:
+        if start in self.times and end not in self.times:
+            self.hops[hop].append(max(0, arrived - self.times[start]))
+        self.times[end] = arrived
+
+    def waiting(self) -> list[Decision]:
+        """Decisions that wait for a person, oldest first."""
+        return sorted((d for d in self.decisions.values() if d.state is Verdict.PENDING), key=lambda d: d.ts)
+
+    def open_incidents(self) -> list[Incident]:
+        """Incidents that are not over, oldest first."""
+        ended = (State.RESOLVED, State.REVIEWED)
+        return sorted((i for i in self.incidents.values() if i.state not in ended), key=lambda i: i.onset)
+
+    def warm(self, entities: int, samples: int) -> bool:
+        """Whether at least so many entities of the site have been seen so often."""
+        return sum(seen.samples >= samples for name, seen in list(self.entities.items()) if "/" in name) >= entities
+
+
+def _vital(metrics: dict[str, float]) -> float:
+    """The figure that a sparkline shows: how slow a service is, how busy a host is."""
+    for name, value in metrics.items():
+        if name.endswith("duration.p95") and "own" in name:
+            return value
+    return metrics.get("system.cpu.utilization", 0.0)
+
+
+class Follower(threading.Thread):
+    """Reads the topics onto a board until it is stopped."""
+
+    def __init__(self, broker: Broker, board: Board) -> None:
+        super().__init__(name="follower", daemon=True)
+        self.broker = broker
+        self.board = board
+        self.halt = threading.Event()
+        self.listening = threading.Event()
+
+    def run(self) -> None:
+        names = [topic.name for topic in WATCHED] + [topic.dlq for topic in ALL]
+        self.listening.set()
+        for raw in tail(self.broker, names, stop=self.halt.is_set):
+            self.board.see(raw)
+
+
+class Injected(msgspec.Struct):
+    """A fault of the demo, and what became of it; times are seconds after the injection."""
+
+    fault: str
+    service: str
+    injected_at: Instant
+    detected_s: float | None = None
+    decided_s: float | None = None
+    acted_s: float | None = None
+    resolved_s: float | None = None
+    hypothesis: str = ""
+    action: str = ""
+    resolved: bool = False
+    incident: str = ""
+
+
+def judge(board: Board, fault: Injected) -> Injected:
+    """Fill in what the board knows of a fault by now."""
+    incident = next((i for i in _candidates(board, fault)), None)
+    if incident is None:
+        return fault
+    at = fault.injected_at
+
+    def after(ts: Instant) -> float:
+        return round((ts - at) / 1000, 3)
+
+    fault.incident, fault.detected_s = incident.id, after(incident.detected)
+    fault.hypothesis = incident.hypotheses[0].cause if incident.hypotheses else ""
+    ours = sorted((d for d in board.decisions.values() if d.proposal.incident == incident.id), key=lambda d: d.ts)
+    if ours:
+        fault.decided_s = after(board.times.get(("decision", ours[0].id), ours[0].ts))
+    results = [r for r in board.results if r.incident == incident.id and r.outcome == "succeeded"]
+    if results:
+        fault.acted_s, fault.action = after(results[-1].ts), results[-1].action
+    if incident.state is State.RESOLVED and results and results[-1].ts <= incident.ts:
+        fault.resolved, fault.resolved_s = True, after(incident.ts)
+        cured = next((d for d in ours if d.command == results[-1].command), None)
+        fault.hypothesis = cured.proposal.cause if cured else fault.hypothesis
+    return fault
+
+
+def _candidates(board: Board, fault: Injected) -> list[Incident]:
+    """Incidents that began after the fault, those about its service first."""
+    after = [i for i in board.incidents.values() if i.detected >= fault.injected_at]
+
+    def about(incident: Incident) -> bool:
+        named = {incident.entity, *incident.affected, *(h.target for h in incident.hypotheses)}
+        return any(service_of(n).endswith(f"/{fault.service}") for n in named)
+
+    return sorted((i for i in after if about(i)), key=lambda i: (i.detected, i.id))

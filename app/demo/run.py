@@ -1,0 +1,254 @@
+"""The demo: broker, site, collector and workers as real processes, looked after until the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from app.__main__ import FOLLOW
+from app.broker import Broker
+from app.clock import now_ms
+from app.demo.board import Board, Follower, Injected, judge
+from topics.spec import Instant
+
+PERIOD_S = 0.25
+WARM_SAMPLES = 44  # of each service before the first fault: eleven seconds of ordinary behaviour
+SETTLE_S = 4.0  # between a cured fault and the next
+
+
+@dataclass(slots=True)
+class Child:
+    """One process of the demo."""
+
+    name: str
+    arguments: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+
+    def start(self, environment: dict[str, str]) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app", *self.arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+        self.starts += 1
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+@dataclass
+class Crew:
+    """The demo's own processes: started together, started again when one dies, stopped together."""
+
+    children: list[Child]
+    environment: dict[str, str]
+    say: Callable[[str], None]
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        for child in self.children:
+            child.start(self.environment)
+        threading.Thread(target=self._look_after, name="crew", daemon=True).start()
+
+    def _look_after(self) -> None:
+        while not self._stopping.wait(0.2):
+            for child in self.children:
+                if not child.alive and not self._stopping.is_set():
+                    if child.starts >= 10:
+                        self.say(f"{child.name} died {child.starts} times; see {child.log}")
+                        return
+                    self.say(f"{child.name} died and is started again")
+                    child.start(self.environment)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for child in self.children:
+            if child.alive and child.process is not None:
+                child.process.terminate()
+        end = time.monotonic() + 8
+        for child in self.children:
+            if child.process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.process.wait(max(0.1, end - time.monotonic()))
+                child.process.kill()
+                child.process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run of the demo is asked to do."""
+
+    mode: str
+    faults: tuple[str, ...] = ()
+    until_resolved: bool = False
+    seconds: float = 0.0  # 0: until it is stopped
+    limit_s: float = 120.0  # for one fault
+    folder: Path | None = None
+
+
+class Demo:
+    """A running demo. `with Demo.start(...) as demo`."""
+
+    def __init__(self, broker: Broker, plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
+        from app.demo.site import Site
+
+        self.broker, self.plan, self.folder, self.say = broker, plan, folder, say
+        self.board = Board(began=_started())
+        self.injected: list[Injected] = []
+        self.follower = Follower(broker, self.board)
+        self.crew = Crew(self._children(), self._environment(), say)
+        self.over = threading.Event()
+        self.site: Site | None = None
+
+    def _children(self) -> list[Child]:
+        site = self.folder / "site"
+        commands = {
+            "collector": ["collect", "--period", str(PERIOD_S), "--targets", str(site / "targets.json"), "--events",
+                          str(site / "events.jsonl")],
+            "lane": ["worker", "lane"],
+            "loop": ["worker", "loop", "--mode", self.plan.mode],
+            "act": ["worker", "act", "--site", str(site)],
+        }  # fmt: skip
+        return [
+            Child(name, [*arguments, "--broker", self.broker.bootstrap], self.folder / f"{name}.log")
+            for name, arguments in commands.items()
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "OPSLOOP_BROKER": self.broker.bootstrap, FOLLOW: str(os.getpid())}
+
+    def begin(self) -> None:
+        """Start everything; the site last, since the rest can use the time."""
+        from app.demo.site import Site
+
+        self.follower.start()
+        self.follower.listening.wait(10)
+        self.crew.start()
+        self.site = Site.start(self.folder / "site", progress=self.say)
+
+    def script(self) -> None:
+        """Inject the planned faults one after another; end when the plan is fulfilled."""
+        for spec in self.plan.faults:
+            if not self._wait(lambda: self.board.warm(5, WARM_SAMPLES), self.plan.limit_s):
+                break
+            if self.injected:
+                self.over.wait(SETTLE_S)
+            self.inject(spec)
+            if self.plan.until_resolved and not self._wait(self._last_resolved, self.plan.limit_s):
+                break
+        if self.plan.until_resolved:
+            self.over.set()
+
+    def inject(self, spec: str) -> Injected:
+        """Break something now."""
+        from app.demo import faults
+
+        assert self.site is not None
+        fault, service = faults.parse(spec)
+        done = faults.inject(self.site, fault, service)
+        injected = Injected(fault=done.fault, service=done.service, injected_at=done.ts)
+        self.injected.append(injected)
+        self.say(f"{done.fault} of {done.service} injected")
+        return injected
+
+    def _last_resolved(self) -> bool:
+        return judge(self.board, self.injected[-1]).resolved
+
+    def _wait(self, condition: Callable[[], bool], limit_s: float) -> bool:
+        end = time.monotonic() + limit_s
+        while time.monotonic() < end and not self.over.is_set():
+            if condition():
+                return True
+            time.sleep(0.02)
+        return False
+
+    def report(self) -> dict[str, object]:
+        """What was seen, as one object."""
+        board = self.board
+        faults = [judge(board, fault) for fault in self.injected]
+        ours = {fault.incident for fault in faults}
+        effects = self.site.effects() if self.site else []
+        return {
+            "kind": "report",
+            "faults": faults,
+            "decisions": len(board.decisions),
+            "effects": len(effects),
+            "repeated_effects": sum(effect.times > 1 for effect in effects),
+            "dead_letters": board.dead_letters,
+            "false_alarms": {
+                "anomalies": sum(board.alarms.values()) if not faults else None,
+                "incidents": sum(i not in ours for i in board.incidents),
+            },
+            "first_figures_s": round((board.first_figures - board.began) / 1000, 3) if board.first_figures else None,
+            "seconds": round((now_ms() - board.began) / 1000, 1),
+        }
+
+    def stop(self) -> None:
+        self.over.set()
+        self.follower.halt.set()
+        self.crew.stop()
+        if self.site is not None:
+            self.site.stop()
+
+
+def _started() -> Instant:
+    """When this process began, imports included."""
+    return int(psutil.Process().create_time() * 1000)
+
+
+@contextlib.contextmanager
+def broker_for(address: str, say: Callable[[str], None]) -> Iterator[Broker]:
+    """The broker of the demo: the one that is named, with its topics made, or the in-memory one.
+
+    Raises:
+        UserError: the named one does not answer.
+    """
+    from app import admin
+    from app.broker import require
+    from app.embedded import Embedded
+    from topics.catalog import ALL
+
+    if address:
+        broker = Broker.from_environment(address)
+        require(broker)
+        admin.ensure(broker)
+        say(f"using the broker at {broker.bootstrap}")
+        yield broker
+        return
+    names = {topic.name: topic.partitions for topic in ALL} | {topic.dlq: 1 for topic in ALL}
+    with Embedded.start(names) as cluster:
+        say(f"in-memory Kafka at {cluster.bootstrap}")
+        yield cluster.broker
+
+
+@contextlib.contextmanager
+def running(broker: Broker, plan: Plan, say: Callable[[str], None]) -> Iterator[Demo]:
+    """A demo that has begun and will be stopped.
+
+    Raises:
+        UserError: a planned fault does not exist, or the site does not start.
+    """
+    from app.demo import faults
+
+    for spec in plan.faults:
+        faults.parse(spec)
+    with contextlib.ExitStack() as stack:
+        folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opsloop-demo-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        demo = Demo(broker, plan, folder, say)
+        stack.callback(demo.stop)
+        demo.begin()
+        yield demo

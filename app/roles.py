@@ -1,0 +1,175 @@
+"""Roles: which agents a worker process runs, and how it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvloop
+from confluent_kafka import KafkaException
+
+from agents._lane import Lane, LaneSettings
+from agents._loop import Loop, LoopSettings
+from app import pipeline
+from app.broker import Broker, consumer_config, producer_config, require
+from app.clock import now_ms
+from app.errors import UserError
+from app.metrics import Meter
+from app.settings import Settings
+
+log = structlog.get_logger()
+
+Ready = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What every role needs."""
+
+    broker: Broker
+    settings: Settings
+    site: Path | None = None  # the folder of the site whose processes the actuator commands
+
+
+def make_lane(worker: Worker, stages: pipeline.Stages, group: str) -> Lane:
+    """A lane of `stages` in consumer group `group`."""
+    return Lane(
+        LaneSettings(
+            consumer_config(worker.broker, group), producer_config(worker.broker), _reading(worker.broker)
+        ),
+        stages, now_ms, Meter(),
+    )  # fmt: skip
+
+
+def _reading(broker: Broker) -> dict[str, object]:
+    grouped = {
+        "group.id",
+        "group.protocol",
+        "partition.assignment.strategy",
+        "session.timeout.ms",
+        "heartbeat.interval.ms",
+    }
+    return {k: v for k, v in consumer_config(broker, "").items() if k not in grouped}
+
+
+def make_loop(worker: Worker, datadir: Path) -> Loop:
+    """The loop with all its verbs."""
+    settings = LoopSettings(worker.broker.bootstrap, _reading(worker.broker), datadir)
+    return Loop(settings, pipeline.loop(worker.settings), now_ms, Meter())
+
+
+def actuator_stages(worker: Worker) -> pipeline.Stages:
+    """The actuator of the processes under supervisor in the site's folder."""
+    if worker.site is None:
+        raise UserError("an actuator needs to know whose processes it commands", "Give --site FOLDER")
+    from agents.act import Act
+
+    from app.adapters.ledger import Ledger
+    from app.adapters.supervisor import SupervisorActuator
+
+    ledger = Ledger(worker.site / "ledger")
+    actuator = SupervisorActuator(worker.site)
+    return [lambda: Act(actuator, ledger)]
+
+
+def run(worker: Worker, roles: list[str], ready: Ready) -> None:
+    """Run the roles in this process until SIGTERM or SIGINT.
+
+    Raises:
+        UserError: the broker does not answer, or refuses what the roles need.
+    """
+    require(worker.broker)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    waiting = set(roles)
+
+    def one_ready(role: str) -> None:
+        waiting.discard(role)
+        if not waiting:
+            ready()
+
+    lanes = {
+        "lane": lambda: make_lane(worker, pipeline.lane(), "opsloop-lane"),
+        "act": lambda: make_lane(worker, actuator_stages(worker), "opsloop-act"),
+    }
+    failures: list[BaseException] = []
+    threads = []
+    for role in [role for role in roles if role in lanes]:
+        lane = lanes[role]()
+        thread = threading.Thread(target=_guarded, args=(lane, role, one_ready, failures, stopping), name=role)
+        thread.start()
+        threads.append((lane, thread))
+    try:
+        if "loop" in roles:
+            with tempfile.TemporaryDirectory(prefix="opsloop-loop-") as datadir:
+                uvloop.run(_run_loop(make_loop(worker, Path(datadir)), lambda: one_ready("loop"), stopping))
+        while not stopping.wait(0.2) and all(thread.is_alive() for _, thread in threads):
+            pass
+    finally:
+        stopping.set()
+        for lane, thread in threads:
+            lane.stop()
+            thread.join(30)
+    if failures:
+        raise failures[0]
+
+
+def _guarded(
+    lane: Lane, role: str, ready: Callable[[str], None], failures: list[BaseException], stopping: threading.Event
+) -> None:
+    try:
+        lane.run(lambda: ready(role))
+    except Exception as error:
+        log.error("a lane stops", role=role, exc_info=error)
+        failures.append(error)
+        stopping.set()
+
+
+async def _run_loop(loop: Loop, ready: Ready, stopping: threading.Event) -> None:
+    async def watch() -> None:
+        while not stopping.is_set():
+            await asyncio.sleep(0.1)
+        loop.stop()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        await loop.run(ready)
+    except TimeoutError:
+        raise UserError(
+            "the loop got no partitions in time", "Look whether its topics exist: opsloop topics plan"
+        ) from None
+    finally:
+        watcher.cancel()
+
+
+def explain(error: Exception) -> UserError:
+    """A failure of a worker in words that say what to do."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, KafkaException):
+        return UserError(f"the broker refused: {error.args[0].str()}", "Try opsloop doctor", exit_code=1)
+    return UserError(
+        f"the worker stopped: {error!r}", "Its log has the details; a restart goes on where it was", exit_code=1
+    )
+
+
+def configure_logging(verbose: bool) -> None:
+    """Log lines to stderr: warnings, or everything."""
+    import logging
+
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True)
+    for noisy in ("faust", "mode", "aiokafka"):
+        logging.getLogger(noisy).setLevel(logging.ERROR if not verbose else level)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,61 @@
+"""Settings: one frozen struct per subject, from defaults, then `opsloop.toml`, then the environment.
+
+`OPSLOOP_SAFETY__MODE=autonomous` sets `mode` of `[safety]`; the file is
+`opsloop.toml` here, or what OPSLOOP_CONFIG names.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.errors import UserError
+from models.incidents.verification import VerificationSettings
+from models.safety.limits import SafetySettings
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set, by subject."""
+
+    safety: SafetySettings = SafetySettings()
+    verification: VerificationSettings = VerificationSettings()
+
+
+def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:
+    """The settings of this process; `mode` overrides the P-3 mode.
+
+    Raises:
+        UserError: a file that does not parse, an unknown name or a value of the wrong type, with where it stands.
+    """
+    named = path or (Path(environment["OPSLOOP_CONFIG"]) if environment.get("OPSLOOP_CONFIG") else None)
+    file = named or Path("opsloop.toml")
+    tree: dict[str, Any] = {}
+    if named is not None or file.exists():
+        try:
+            tree = tomllib.loads(file.read_text())
+        except FileNotFoundError:
+            raise UserError(
+                f"there is no settings file {file}", "Unset OPSLOOP_CONFIG, or point it at a file"
+            ) from None
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(f"{file} is not valid TOML: {error}", "Mend it and start again") from None
+    for name, value in environment.items():
+        subject, _, key = name.removeprefix("OPSLOOP_").lower().partition("__")
+        if name.startswith("OPSLOOP_") and key:
+            tree.setdefault(subject, {})[key] = value
+    if mode:
+        tree.setdefault("safety", {})["mode"] = mode
+    try:
+        return msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise UserError(f"settings: {error}", f"Look at {file} and the OPSLOOP_… variables") from None
+
+
+def home() -> Path:
+    """Where this user's running things keep their files: OPSLOOP_HOME, else `~/.opsloop`."""
+    return Path(os.environ.get("OPSLOOP_HOME") or Path.home() / ".opsloop")

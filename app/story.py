@@ -1,0 +1,145 @@
+"""Reading the topics back as stories: incidents, decisions, and the whole way from a sample to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from app.broker import Broker, read_all
+from app.errors import UserError
+from topics.actions import COMMANDS, RESULTS, Command, Result
+from topics.approvals import APPROVALS, Approval
+from topics.audit import AUDIT, Entry
+from topics.codec import DecodeError, decode
+from topics.decisions import DECISIONS, Decision
+from topics.incidents import INCIDENTS, Incident
+from topics.proposals import PROPOSALS, Proposal
+from topics.signals import ANOMALIES, Anomaly
+from topics.spec import Instant, Origin, Read, Record, Topic
+from topics.verdicts import VERDICTS, Judgement
+
+STORY = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS)
+
+
+def records(broker: Broker, topics: Iterable[Topic], since_ms: Instant | None = None) -> Iterator[Read[Record]]:
+    """Everything readable on the topics up to now; what does not decode was dead-lettered by its agent."""
+    for raw in read_all(broker, [topic.name for topic in topics], since_ms=since_ms):
+        try:
+            yield decode(raw)
+        except DecodeError:
+            continue
+
+
+def incidents(broker: Broker, since_ms: Instant | None = None) -> list[Incident]:
+    """The latest state of every incident, newest first."""
+    latest: dict[str, Incident] = {}
+    for read in records(broker, [INCIDENTS], since_ms):
+        incident = read.record
+        assert isinstance(incident, Incident)
+        if incident.id not in latest or latest[incident.id].seq <= incident.seq:
+            latest[incident.id] = incident
+    return sorted(latest.values(), key=lambda i: (-i.onset, i.id))
+
+
+def decisions(broker: Broker, since_ms: Instant | None = None) -> list[Decision]:
+    """The latest state of every decision, newest first."""
+    latest: dict[str, Decision] = {}
+    for read in records(broker, [DECISIONS], since_ms):
+        assert isinstance(read.record, Decision)
+        latest[read.record.id] = read.record
+    return sorted(latest.values(), key=lambda d: (-d.ts, d.id))
+
+
+@dataclass(slots=True)
+class Story:
+    """One incident from its first sample to its verdict, each step with the place where it stands."""
+
+    incident: str
+    steps: list[Read[Record]] = field(default_factory=list)
+    evidence: list[Read[Record]] = field(default_factory=list)  # the anomalies it rests on
+    audit: list[Read[Record]] = field(default_factory=list)
+
+    @property
+    def states(self) -> list[Incident]:
+        return [r.record for r in self.steps if isinstance(r.record, Incident)]
+
+
+def explain(broker: Broker, identity: str) -> Story:
+    """The story that an id (or its unambiguous beginning) belongs to: of an incident, proposal, decision or command.
+
+    Raises:
+        UserError: no record has the id, or several incidents have records whose ids begin so.
+    """
+    told = list(records(broker, STORY))
+    found = {_incident_of(r.record) for r in told if any(i.startswith(identity) for i in _ids(r.record))} - {""}
+    if len(found) != 1:
+        known = "several incidents have" if found else "nothing has"
+        raise UserError(
+            f"{known} the id {identity!r}", "List ids with `opsloop incidents` or `opsloop decisions`", exit_code=1
+        )
+    story = Story(found.pop())
+    ours = {story.incident}
+    for read in told:  # decisions name the incident in their proposal, votes name only the decision
+        if _incident_of(read.record) == story.incident:
+            ours |= set(_ids(read.record))
+    story.steps = sorted(
+        (r for r in told if ours & set(_ids(r.record)) or _incident_of(r.record) == story.incident),
+        key=lambda r: (r.arrived, _rank(r.record)),
+    )  # fmt: skip
+    onset = min((i.onset for i in story.states), default=0)
+    places = {Origin.parse(e) for i in story.states for e in i.evidence if e}
+    story.evidence = _anomalies(broker, story.states, onset, places)
+    origins = {str(r.origin) for r in story.steps}
+    story.audit = [r for r in records(broker, [AUDIT]) if isinstance(r.record, Entry) and r.record.origin in origins]
+    return story
+
+
+def _anomalies(broker: Broker, states: Sequence[Incident], onset: Instant, places: set[Origin]) -> list[Read[Record]]:
+    """The first look that showed each affected entity off, by the samples named as evidence."""
+    affected = {e for i in states for e in i.affected}
+    found: dict[str, Read[Record]] = {}
+    for read in records(broker, [ANOMALIES]):
+        a = read.record
+        if isinstance(a, Anomaly) and a.entity in affected and a.ts >= onset - 1_000 and a.state != "cleared":
+            named = bool(a.evidence) and Origin.parse(a.evidence) in places
+            if a.entity not in found or (named and not _named(found[a.entity], places)):
+                found[a.entity] = read
+    return list(found.values())
+
+
+def _named(read: Read[Record], places: set[Origin]) -> bool:
+    assert isinstance(read.record, Anomaly)
+    return bool(read.record.evidence) and Origin.parse(read.record.evidence) in places
+
+
+def _ids(record: Record) -> tuple[str, ...]:
+    match record:
+        case Incident():
+            return (record.id,)
+        case Proposal():
+            return (record.id,)
+        case Decision():
+            return tuple(filter(None, (record.id, record.command)))
+        case Approval():
+            return (record.decision,)
+        case Command():
+            return (record.id,)
+        case Result() | Judgement():
+            return (record.command,)
+    return ()
+
+
+def _incident_of(record: Record) -> str:
+    match record:
+        case Incident():
+            return record.id
+        case Decision():
+            return record.proposal.incident
+        case Proposal() | Command() | Result() | Judgement():
+            return record.incident
+    return ""
+
+
+def _rank(record: Record) -> int:
+    order = (Incident, Proposal, Decision, Approval, Command, Result, Judgement)
+    return next((i for i, kind in enumerate(order) if isinstance(record, kind)), len(order))
