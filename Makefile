@@ -1,0 +1,43 @@
+# One command each: `make demo` shows the loop, `make test` proves it. Both make their own environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types unit flow drills bench-detection bench-loop clean java
+
+$(STAMP): pyproject.toml constraints.txt
+	@deploy/environment $(PYTHON) $(VENV)
+	@touch $@
+
+demo: $(STAMP)  ## the loop on a real small site; ARGS="--break kill:catalog --approve auto --until resolved"
+	@$(BIN)/opsloop demo $(ARGS)
+
+test: $(STAMP) java lint types unit flow  ## everything that is proved on every change
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/pytest tests -m "not kafka and not drill and not bench and not slow" -q $(ARGS)
+
+flow: $(STAMP) java
+	$(BIN)/pytest tests -m "(kafka or drill) and not slow" -q --timeout 600 $(ARGS)
+
+java:  ## Java and Maven for a real Kafka: installed on a Debian machine as root, else the line to type
+	@deploy/java
+
+bench-loop: $(STAMP)
+	$(BIN)/opsloop bench loop $(ARGS)
+
+bench-detection: $(STAMP)
+	$(BIN)/opsloop bench detection $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
