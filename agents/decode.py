@@ -1,0 +1,219 @@
+"""Messages of telemetry become arrays; what cannot become a number is refused with its cause, alone."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import orjson
+
+from agents._agent import Agent, Chunk
+from models.detection.batch import Batch, Names, TooManySeries
+from topics.codec import SUPPORTED_VERSION, Cause, DeadLetter, DecodeError
+from topics.spec import Instant, Raw
+from topics.telemetry import METRICS
+
+MAX_BYTES: Final = 1_000_000  # of one message
+MAX_SIZE: Final = 1e100  # of one value: its square must stay finite
+EARLIEST: Final = 100_000_000_000  # 1973 in milliseconds: smaller stamps are seconds, or nonsense
+AHEAD_MS: Final = 600_000  # how far a stamp may be ahead of the message's arrival at the broker
+MAX_NAME: Final = 256
+MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
+
+Shape = tuple[int, "array[int]"]
+
+
+class _Columns:
+    """What has been decoded of a chunk."""
+
+    __slots__ = ("count", "entity", "message", "series", "ts", "value")
+
+    def __init__(self) -> None:
+        self.entity = array("i")
+        self.ts = array("q")
+        self.count = array("i")
+        self.series = array("i")
+        self.value = array("d")
+        self.message = array("i")  # which message of the chunk
+
+
+class Decode(Agent[Raw]):
+    """Reads samples; yields one `Batch` a chunk, and a dead letter for each message that is refused."""
+
+    name = "decode"
+    reads = (METRICS,)
+    writes = ()
+    raw = True
+
+    def __init__(self, names: Names | None = None) -> None:
+        self.names = names or Names()
+        self._shapes: dict[tuple[str, tuple[str, ...]], Shape] = {}
+
+    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Batch | DeadLetter]:  # noqa: ARG002
+        """Decode a `Chunk`. A stamp is held against the message's own arrival, so that a replay decides alike."""
+        if not records:
+            return
+        assert isinstance(records, Chunk)
+        columns = _Columns()
+        refused = [DeadLetter(records[at], cause, detail) for at, cause, detail in self._take(records, columns)]
+        batch, absurd = _gate(columns, records, self.names)
+        yield from refused
+        yield from absurd
+        if len(batch):
+            yield batch
+
+    def _take(self, chunk: Chunk, columns: _Columns) -> Iterator[tuple[int, Cause, str]]:
+        shapes, loads = self._shapes, orjson.loads
+        for at, message in enumerate(chunk.messages):
+            value = message.value()
+            length = len(columns.value)
+            try:
+                sample = loads(value)
+                metrics = sample["metrics"]
+                entity, series = shapes[sample["entity"], tuple(metrics)]
+                if len(value) > MAX_BYTES or sample.get("v", 1) != 1:
+                    raise ValueError
+                columns.value.extend(metrics.values())
+                columns.ts.append(sample["ts"])
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+                del columns.value[length:]
+                try:
+                    entity, series = self._slowly(value, columns)
+                except DecodeError as error:
+                    yield at, error.cause, error.detail
+                    continue
+            columns.entity.append(entity)
+            columns.series.extend(series)
+            columns.count.append(len(series))
+            columns.message.append(at)
+
+    def _slowly(self, value: bytes | None, columns: _Columns) -> Shape:
+        """Decode a message of a new shape, or say what is wrong with it."""
+        entity, ts, metrics = _sample(value)
+        key = (entity, tuple(metrics))
+        shape = self._shapes.get(key)
+        if shape is None:
+            try:
+                number, series = self.names.intern(*key)
+            except TooManySeries as error:
+                raise DecodeError(Cause.TOO_MANY_SERIES, str(error)) from None
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()
+            shape = self._shapes[key] = (number, array("i", series))
+        columns.value.extend(metrics.values())
+        columns.ts.append(ts)
+        return shape
+
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(self.names.dump())
+
+    def restore(self, state: bytes) -> None:
+        self.names.load(*msgspec.msgpack.decode(state, type=tuple[list[str], list[tuple[int, str]]]))
+        self._shapes.clear()
+
+
+def _sample(value: bytes | None) -> tuple[str, Instant, dict[str, float]]:
+    """The parts of one sample, each of its right type. Raises DecodeError."""
+    if not value:
+        raise DecodeError(Cause.EMPTY, "the message has no value")
+    if len(value) > MAX_BYTES:
+        raise DecodeError(Cause.OVERSIZED, f"{len(value)} bytes are more than {MAX_BYTES}")
+    try:
+        sample = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        if any(word in value for word in (b"NaN", b"Infinity")):
+            raise DecodeError(Cause.NOT_FINITE, f"JSON has no such number: {error}") from None
+        raise DecodeError(Cause.MALFORMED, str(error)) from None
+    if not isinstance(sample, dict):
+        raise DecodeError(Cause.WRONG_TYPE, "a sample is an object with entity, ts and metrics")
+    version = sample.get("v", 1)
+    if not isinstance(version, int) or version > SUPPORTED_VERSION:
+        raise DecodeError(Cause.VERSION, f"version {version!r} is newer than {SUPPORTED_VERSION}")
+    entity, ts, metrics = (sample.get(name) for name in ("entity", "ts", "metrics"))
+    if not isinstance(entity, str) or not 0 < len(entity) <= MAX_NAME:
+        raise DecodeError(Cause.WRONG_TYPE, f"`entity` must be a text of 1 to {MAX_NAME} characters")
+    if type(ts) is not int:
+        raise DecodeError(Cause.WRONG_TYPE, "`ts` must be a whole number of milliseconds")
+    if not 0 <= ts < 2**62:
+        raise DecodeError(Cause.TIMESTAMP, f"{ts} is no time")
+    return entity, ts, _metrics(metrics)
+
+
+def _metrics(metrics: Any) -> dict[str, float]:
+    if not isinstance(metrics, dict) or not metrics:
+        raise DecodeError(Cause.WRONG_TYPE, "`metrics` must be an object of numbers by name")
+    for name, number in metrics.items():
+        if not isinstance(number, int | float):
+            raise DecodeError(Cause.WRONG_TYPE, f"{name[:80]!r} is {type(number).__name__}, not a number")
+        if not abs(number) <= MAX_SIZE:
+            raise DecodeError(Cause.NOT_FINITE, f"{name[:80]!r} is too large to learn from")
+        if not 0 < len(name) <= MAX_NAME:
+            raise DecodeError(Cause.WRONG_TYPE, f"a metric's name has 1 to {MAX_NAME} characters")
+    return metrics
+
+
+def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, list[DeadLetter]]:
+    """The batch of all samples with sound stamps and numbers; the messages of the others."""
+    message = np.frombuffer(columns.message, np.int32)
+    ts = np.frombuffer(columns.ts, np.int64)
+    count = np.frombuffer(columns.count, np.int32)
+    value = np.frombuffer(columns.value, np.float64)
+    start = np.zeros(len(count) + 1, np.int32)
+    np.cumsum(count, out=start[1:])
+    arrived = np.array([chunk.messages[at].timestamp()[1] for at in columns.message], np.int64)
+    bad_time = (ts < EARLIEST) | ((arrived > 0) & (ts > arrived + AHEAD_MS))
+    wild = ~(np.abs(value) <= MAX_SIZE)
+    bad_value = np.logical_or.reduceat(wild, start[:-1]) if wild.any() else np.zeros(len(count), bool)
+    entity, series = np.frombuffer(columns.entity, np.int32), np.frombuffer(columns.series, np.int32)
+    letters = [
+        DeadLetter(chunk[int(message[i])], *_fault(bool(bad_time[i]), int(ts[i])))
+        for i in np.flatnonzero(bad_time | bad_value)
+    ]
+    if letters:
+        keep = ~(bad_time | bad_value)
+        kept = np.repeat(keep, count)
+        message, ts, entity, series, value = message[keep], ts[keep], entity[keep], series[kept], value[kept]
+        start = np.concatenate(([0], np.cumsum(count[keep]))).astype(np.int32)
+    offset = np.array([chunk.messages[at].offset() for at in message], np.int64)
+    return Batch(chunk.topic, chunk.partition, names, entity, ts, start, series, value, offset), letters
+
+
+def _fault(bad_time: bool, ts: Instant) -> tuple[Cause, str]:
+    if not bad_time:
+        return Cause.NOT_FINITE, "a value is not finite, or too large to learn from"
+    if ts < EARLIEST:
+        return Cause.TIMESTAMP, f"{ts} is before 1973: stamps are milliseconds since 1970"
+    return Cause.TIMESTAMP, f"{ts} is more than {AHEAD_MS // 60_000} minutes ahead of the message's arrival"
+
+
+def chunk_of(raws: Iterable[Raw]) -> Chunk:
+    """A chunk of messages that did not come from a client: for offline use of the same code."""
+    given = [_Message(raw) for raw in raws]
+    return Chunk(given[0].raw.topic, given[0].raw.partition, given)
+
+
+class _Message:
+    """A `Raw` that answers like a message of the client."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: Raw) -> None:
+        self.raw = raw
+
+    def value(self) -> bytes | None:
+        return self.raw.value
+
+    def key(self) -> bytes | None:
+        return self.raw.key
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return list(self.raw.headers) or None
+
+    def offset(self) -> int:
+        return self.raw.offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self.raw.arrived

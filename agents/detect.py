@@ -1,0 +1,122 @@
+"""Batches of telemetry become anomalies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+
+from agents._agent import Agent
+from models.detection.bank import CLEAR, CONTINUE, ENTITY_FIELDS, ONSET, RAISE, SERIES_FIELDS, Bank, Looks, Samples
+from models.detection.batch import Batch, Float64
+from topics.signals import ANOMALIES, Anomaly, Contribution
+from topics.spec import Instant, Origin, derive
+
+State = Literal["raised", "continuing", "cleared"]
+Grade = Literal["none", "minor", "major", "critical"]
+
+NOTABLE_Z: Final = 3.0  # a series with less had nothing to do with it
+MOST_CONTRIBUTIONS: Final = 10
+GRADES: Final[tuple[tuple[float, Grade], ...]] = ((8.0, "critical"), (3.0, "major"))  # by multiples of the boundary
+STATES: Final[dict[int, State]] = {RAISE: "raised", CONTINUE: "continuing", CLEAR: "cleared"}
+
+
+class _State(msgspec.Struct):
+    """A snapshot: shapes, and the rows as little-endian float64."""
+
+    version: int
+    series: bytes
+    entities: bytes
+
+
+class Detect(Agent[Batch]):
+    """Scores every value of a partition, learns it, and says which entities are off.
+
+    An `Anomaly` follows when an alarm is raised, for each further look while it is on (at most one in `repeat_ms` of
+    event time), and when it is cleared. Its attribution has up to ten series with |z| >= 3, strongest first; the
+    evidence is the record that the sample came in; `onset` is the event time of the first look above the boundary.
+    """
+
+    name = "detect"
+    reads = ()
+    writes = (ANOMALIES,)
+    version = 1
+
+    def __init__(self, bank: Bank | None = None) -> None:
+        self.bank = bank or Bank()
+
+    def step(self, records: Sequence[Batch], now: Instant) -> Iterator[Anomaly]:  # noqa: ARG002
+        for batch in records:
+            self._admit(batch)
+            looks = self.bank.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
+            for sample in np.flatnonzero(looks.event).tolist():
+                yield self._anomaly(batch, looks, sample)
+
+    def _admit(self, batch: Batch) -> None:
+        fresh = batch.names.series[self.bank.n_series :]
+        if fresh or len(batch.names.entities) > len(self.bank.entities):
+            self.bank.grow(len(batch.names.entities), [metric for _, metric in fresh])
+
+    def _anomaly(self, batch: Batch, looks: Looks, sample: int) -> Anomaly:
+        number, ts = int(batch.entity[sample]), int(batch.ts[sample])
+        entity = batch.names.entities[number]
+        onset = int(self.bank.entities[number, ONSET])
+        state = STATES[int(looks.event[sample])]
+        ratio = float(looks.score[sample] / looks.boundary[sample])
+        places = _strongest(looks, int(batch.start[sample]), int(batch.start[sample + 1]))
+        found = [_contribution(batch, looks, place) for place in places]
+        first, spread = found[0], float(looks.spread[places[0]])
+        return Anomaly(
+            id=derive("anomaly", entity, self.name, onset), entity=entity, ts=ts, state=state, kind="point",
+            score=ratio, grade=_grade(ratio, state), confidence=1.0 - math.exp(-ratio), metric=first.metric,
+            direction="up" if first.z >= 0 else "down", value=first.value, expected=first.expected,
+            low=first.expected - NOTABLE_Z * spread, high=first.expected + NOTABLE_Z * spread, onset=onset,
+            attribution=tuple(c for c in found if abs(c.z) >= NOTABLE_Z), detector="bank",
+            detector_version=self.version,
+            evidence=str(Origin(batch.topic, batch.partition, int(batch.offset[sample]))),
+        )  # fmt: skip
+
+    def snapshot(self) -> bytes:
+        rows, entities = self.bank.series[: self.bank.n_series], self.bank.entities
+        return msgspec.msgpack.encode(_State(self.version, _bytes(rows), _bytes(entities)))
+
+    def restore(self, state: bytes) -> None:
+        kept = msgspec.msgpack.decode(state, type=_State)
+        if kept.version != self.version:
+            raise ValueError(f"this worker reads version {self.version} of the learners' state, not {kept.version}")
+        self.bank.series = _rows(kept.series, SERIES_FIELDS)
+        self.bank.entities = _rows(kept.entities, ENTITY_FIELDS)
+        self.bank.n_series = len(self.bank.series)
+
+
+def _strongest(looks: Looks, first: int, end: int) -> list[int]:
+    """Places of the values with the largest |z|; ties go to the earlier one."""
+    order = np.argsort(-np.abs(looks.z[first:end]), kind="stable")[:MOST_CONTRIBUTIONS]
+    return [first + int(at) for at in order]
+
+
+def _contribution(batch: Batch, looks: Looks, place: int) -> Contribution:
+    value, expected = float(batch.value[place]), float(looks.expected[place])
+    return Contribution(
+        metric=batch.names.series[batch.series[place]][1],
+        z=math.copysign(float(looks.z[place]), value - expected),
+        value=value,
+        expected=expected,
+    )
+
+
+def _grade(ratio: float, state: State) -> Grade:
+    if state == "cleared":
+        return "none"
+    return next((grade for least, grade in GRADES if ratio >= least), "minor")
+
+
+def _bytes(rows: Float64) -> bytes:
+    return np.ascontiguousarray(rows, "<f8").tobytes()
+
+
+def _rows(data: bytes, fields: int) -> Float64:
+    return np.frombuffer(data, "<f8").reshape(-1, fields).copy()

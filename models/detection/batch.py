@@ -1,0 +1,82 @@
+"""Decoded telemetry as arrays, and the names that its numbers stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+
+
+class TooManySeries(Exception):
+    """A bound on names is reached; the text says which."""
+
+
+@dataclass(slots=True)
+class Names:
+    """The numbers of entities and series, in the order in which they were first seen. Grows, never shrinks."""
+
+    most_series: int = 2_000_000  # of one partition
+    most_metrics: int = 2_000  # of one entity
+    entities: list[str] = field(default_factory=list)
+    series: list[tuple[int, str]] = field(default_factory=list)  # (entity, metric)
+    _entity: dict[str, int] = field(default_factory=dict)
+    _series: list[dict[str, int]] = field(default_factory=list)  # by entity: metric → series
+
+    def intern(self, entity: str, metrics: Iterable[str]) -> tuple[int, list[int]]:
+        """The numbers of an entity and of its series; new ones are given out.
+
+        Raises:
+            TooManySeries: a bound would be passed; nothing is changed.
+        """
+        metrics = tuple(metrics)
+        at = self._entity.get(entity)
+        known = self._series[at] if at is not None else {}
+        fresh = [metric for metric in dict.fromkeys(metrics) if metric not in known]
+        if len(known) + len(fresh) > self.most_metrics:
+            raise TooManySeries(f"{entity} would have more than {self.most_metrics} metrics")
+        if len(self.series) + len(fresh) > self.most_series:
+            raise TooManySeries(f"the partition would have more than {self.most_series} series")
+        if at is None:
+            at = self._entity[entity] = len(self.entities)
+            self.entities.append(entity)
+            self._series.append(known)
+        for metric in fresh:
+            known[metric] = len(self.series)
+            self.series.append((at, metric))
+        return at, [known[metric] for metric in metrics]
+
+    def dump(self) -> tuple[list[str], list[tuple[int, str]]]:
+        """Everything, as data."""
+        return self.entities, self.series
+
+    def load(self, entities: list[str], series: list[tuple[int, str]]) -> None:
+        """Become what was dumped."""
+        self.entities, self.series = list(entities), [(at, metric) for at, metric in series]
+        self._entity = {name: at for at, name in enumerate(self.entities)}
+        self._series = [{} for _ in self.entities]
+        for number, (at, metric) in enumerate(self.series):
+            self._series[at][metric] = number
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples of one partition in their order: m samples with n values in all."""
+
+    topic: str
+    partition: int
+    names: Names
+    entity: Int32  # (m,) number of the entity
+    ts: Int64  # (m,) event time, ms
+    start: Int32  # (m + 1,) sample i has the values start[i]:start[i + 1]
+    series: Int32  # (n,) number of the series
+    value: Float64  # (n,) finite
+    offset: Int64  # (m,) of the record the sample came in
+
+    def __len__(self) -> int:
+        return len(self.entity)
