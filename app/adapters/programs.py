@@ -17,7 +17,11 @@ _BAD_NAME: Final = 10
 
 
 class Unreachable(Exception):
-    """No supervisor answers at the socket."""
+    """No supervisor answers at the socket, so what it did is not known."""
+
+
+class Refused(Exception):
+    """The supervisor answered, and would not or could not."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -46,7 +50,10 @@ class _Transport(xmlrpc.client.Transport):
 
 
 class Programs:
-    """The programs of one supervisord. Every call raises Unreachable when nobody answers in time."""
+    """The programs of one supervisord.
+
+    Every call raises Unreachable when nobody answers in time, and Refused when the answer is no.
+    """
 
     def __init__(self, socket_path: Path, timeout_s: float = TIMEOUT_S) -> None:
         transport = _Transport(socket_path, timeout_s)
@@ -64,8 +71,14 @@ class Programs:
                 raise
 
     def start(self, program: str) -> None:
+        """Start a program that does not run; one that is new in the configuration is taken up first."""
         with self._asking() as ask:
-            ask.startProcess(program, True)
+            try:
+                ask.startProcess(program, True)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != _BAD_NAME:
+                    raise
+                self.add(program)
 
     def stop(self, program: str) -> None:
         """SIGTERM, SIGKILL a second later; return when it has ended. Fine when it had before."""
@@ -83,10 +96,14 @@ class Programs:
             ask.addProcessGroup(program)
 
     def remove(self, program: str) -> None:
-        """Forget a program that was stopped and taken out of the configuration."""
+        """Stop a program and forget it. Fine when it was not known."""
+        self.stop(program)
         with self._asking() as ask:
-            ask.reloadConfig()
-            ask.removeProcessGroup(program)
+            try:
+                ask.removeProcessGroup(program)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != _BAD_NAME:
+                    raise
 
     def supervisor(self) -> int:
         """The process of the supervisor."""
@@ -97,5 +114,7 @@ class Programs:
     def _asking(self) -> Iterator[Any]:
         try:
             yield self._server.supervisor
+        except xmlrpc.client.Fault as fault:
+            raise Refused(f"the supervisor refused: {fault.faultString}") from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise Unreachable(f"the supervisor does not answer ({error})") from error

@@ -71,6 +71,14 @@ class Line(msgspec.Struct, frozen=True):
     cause: str
 
 
+class Tally(msgspec.Struct, frozen=True):
+    """What the visitors have met so far."""
+
+    sent: int = 0
+    ok: int = 0
+    failed: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The files of one site."""
@@ -183,6 +191,13 @@ class Layout:
         with suppress(FileNotFoundError):
             self._cause_file(program).unlink()
         return cause
+
+    def handed(self, program: str, cause: str) -> float | None:
+        """When the cause was handed to the process (seconds since the epoch); None once it took it, or got another."""
+        with suppress(FileNotFoundError):
+            if self.cause(program) == cause:
+                return self._cause_file(program).stat().st_mtime
+        return None
 
     def _cause_file(self, program: str) -> Path:
         return self.folder / "cause" / program

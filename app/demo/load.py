@@ -11,25 +11,16 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-import msgspec
 import uvloop
 
 from app.clock import now_ms
 from app.demo import files, guard, plan
-from app.demo.layout import Layout
+from app.demo.layout import Layout, Tally
 from app.demo.peers import Peers
 
 TICK_S: Final = 0.1
 TIMEOUT_S: Final = 3.0
 MOST_OUTSTANDING: Final = 2000
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """What the visitors have met so far."""
-
-    sent: int = 0
-    ok: int = 0
-    failed: int = 0
 
 
 class Visitors:

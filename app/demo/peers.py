@@ -19,6 +19,7 @@ class Replica:
 
     base: str
     outstanding: int = 0
+    seen: bool = False  # until its first answer it may still be starting: that it cannot be reached is no failure
 
 
 class Peers:
@@ -47,17 +48,19 @@ class Peers:
         """Whether a replica of the service answered well in time. `told` hears of every attempt."""
         for replica in self._choice(service):
             replica.outstanding += 1
-            ok, again = False, False
+            ok, gone = False, False
             try:
                 ok = await self._get(replica.base + path, timeout_s)
+                replica.seen = True
             except GONE:
-                again = True
+                gone = True
             except (TimeoutError, aiohttp.ClientError):
                 pass
             finally:
                 replica.outstanding -= 1
-            told(ok)
-            if not again:
+            if replica.seen or not gone:
+                told(ok)
+            if not gone:
                 return ok
         return False
 

@@ -45,12 +45,12 @@ CALLS: Final[dict[str, tuple[str, ...]]] = {
     "store": (),
 }
 
-# a service with traffic of its own carries about 2.5 times what it gets at rest, the others more than ever comes
+# a service with traffic of its own can carry 2.2 times what it gets at rest, the others more than ever comes
 CONFIGS: Final[dict[str, Config]] = {
     "gateway": Config(delay_ms=2, concurrency=64, timeout_ms=1000),
-    "catalog": Config(delay_ms=40, concurrency=2),
-    "cart": Config(delay_ms=66, concurrency=2),
-    "orders": Config(delay_ms=50, concurrency=1),
+    "catalog": Config(delay_ms=90, concurrency=4),
+    "cart": Config(delay_ms=110, concurrency=3),
+    "orders": Config(delay_ms=165, concurrency=3),
     "store": Config(delay_ms=4, concurrency=16),
 }
 

@@ -16,6 +16,7 @@ from app.demo.layout import Layout, Target
 
 PORTS: Final = range(20_000, 30_000)  # below the ephemeral ports, so that no client takes the port of a dead replica
 HEALTH_TIMEOUT_S: Final = 0.3
+LEAVE_S: Final = 0.3  # callers look at the targets each 0.1 s
 
 _PROGRAM: Final = """[program:{name}]
 command={command}
@@ -48,31 +49,40 @@ def describe_replica(layout: Layout, service: str, instance: int, taken: set[int
 
 
 def grow(layout: Layout, programs: Programs, service: str, cause: str) -> Target:
-    """Start one more replica of a service; the caller keeps to the ceiling."""
+    """Start one more replica of a service; the caller keeps to the ceiling.
+
+    It is listed before it starts: what is left half done is then seen as a replica that is down, and healed.
+    """
     with layout.changing():
         targets = layout.targets()
         instances = {target.instance for target in targets if target.service == service}
         instance = min(set(range(len(instances) + 1)) - instances)
+        programs.remove(plan.program(service, instance))  # left over when a shrinking was cut short
         target = describe_replica(layout, service, instance, {target.port for target in targets})
         layout.hand_cause(target.program, cause)
-        programs.add(target.program)
         layout.list_targets([*targets, target])
+        programs.add(target.program)
+    _tell(layout, service, len(instances) + 1, cause)
     return target
 
 
 def shrink(layout: Layout, programs: Programs, service: str, cause: str) -> Target:
-    """Stop the newest replica of a service, after callers had time to leave it; the caller keeps to the floor."""
+    """Stop the newest replica of a service, after its callers had time to leave it; the caller keeps to the floor."""
     with layout.changing():
         targets = layout.targets()
         target = max((t for t in targets if t.service == service), key=lambda t: t.instance)
-        layout.list_targets(t for t in targets if t != target)
         layout.hand_cause(target.program, cause)
-        time.sleep(0.3)
-        programs.stop(target.program)
+        layout.list_targets(t for t in targets if t != target)
+        time.sleep(LEAVE_S)
+        programs.remove(target.program)
         layout.take_cause(target.program)
         (layout.programs / f"{target.program}.conf").unlink(missing_ok=True)
-        programs.remove(target.program)
+    _tell(layout, service, len(layout.replicas(service)), cause)
     return target
+
+
+def _tell(layout: Layout, service: str, replicas: int, cause: str) -> None:
+    layout.say(plan.name(service), "state_change", f"{service} now has {replicas} replicas, by {cause}")
 
 
 def healthy(target: Target) -> bool:

@@ -79,12 +79,12 @@ class Replica:
 
     async def _work(self, path: str) -> str:
         """Wait for a slot, then look an item up, as slowly as the configuration says."""
+        slots = self._slots  # a new configuration brings new ones
         self.gauges.queued += 1
         try:
-            await self._slots.acquire()
+            await slots.acquire()
         finally:
             self.gauges.queued -= 1
-        slots = self._slots
         try:
             with self.gauges.busy.slot():
                 await asyncio.sleep(self.config.delay_ms / 1000 * self._random.gammavariate(16, 1 / 16))

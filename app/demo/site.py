@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import app
+from app import settings
 from app.adapters.programs import Programs, Unreachable
 from app.demo import files, plan, replicas
-from app.demo.layout import BOOT, Layout, Line, Target
-from app.demo.load import Tally
+from app.demo.layout import BOOT, Layout, Line, Tally, Target
 from app.errors import UserError
 
 START_LIMIT_S: Final = 15.0
@@ -183,4 +183,4 @@ def _supervise(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _current() -> Path:
-    return Path(os.environ.get("OPSLOOP_HOME", Path.home() / ".opsloop")) / "site"
+    return settings.home() / "site"
