@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Final
 
 import typer
@@ -22,5 +23,7 @@ def build() -> typer.Typer:
         "Start with [bold]opsloop demo[/bold], then break something: [bold]opsloop break kill:catalog[/bold]",
     )  # fmt: skip
     for name in GROUPS:
+        if importlib.util.find_spec(f"app.cli.{name}") is None:
+            continue
         importlib.import_module(f"app.cli.{name}").register(app)
     return app

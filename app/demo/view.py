@@ -59,8 +59,8 @@ def services(board: Board) -> Table:
             continue
         m = seen.last
         table.add_row(
-            entity, health(seen, incidents, entity, now), f"{_find(m, 'request?rate'):.1f}",
-            f"{1000 * _find(m, 'own?duration.p95'):.1f}", f"{100 * _find(m, 'server.utilization'):.0f}%",
+            entity, health(seen, incidents, entity, now), f"{_find(m, 'request_rate'):.1f}",
+            f"{1000 * _find(m, 'own_duration.p95'):.1f}", f"{100 * _find(m, 'server.utilization'):.0f}%",
             f"{_find(m, 'process.memory.usage') / 1e6:.0f}", Text(spark(list(seen.history)[-40:]), "cyan"),
         )  # fmt: skip
     for entity, seen in sorted(board.entities.items()):
@@ -72,8 +72,7 @@ def services(board: Board) -> Table:
 
 
 def _find(metrics: dict[str, float], part: str) -> float:
-    variants = (part.replace("?", "."), part.replace("?", "_"))
-    return next((v for k, v in metrics.items() if any(k.endswith(variant) for variant in variants)), 0.0)
+    return next((v for k, v in metrics.items() if k.endswith(part)), 0.0)
 
 
 def latencies(board: Board) -> Text:

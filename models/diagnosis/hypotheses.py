@@ -86,7 +86,7 @@ def rank(
 def _of(s: Sighting, tracker: Tracker, changes: Sequence[Event]) -> Iterable[Hypothesis]:
     """The causes that one sighting alone suggests."""
     service, shown = service_of(s.entity), f"{s.metric} of {s.entity} is {s.value:.4g}, expected {s.expected:.4g}"
-    load = tracker.deviates(s.entity, "http.server.request?rate")
+    load = tracker.deviates(s.entity, "http.server.request_rate")
     cause = BY_SYMPTOM[s.symptom]
     suspect = _recent(service, s.onset, changes) if s.symptom in CHANGED else None
     if suspect is not None:

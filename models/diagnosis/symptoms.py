@@ -35,17 +35,17 @@ class Rule(msgspec.Struct, frozen=True):
 RULES: Final[tuple[Rule, ...]] = (
     Rule(Symptom.DOWN, "up.refused", "up", 0.5, looks=1),
     Rule(Symptom.UNRESPONSIVE, "up", "down", 0.5, lasts_ms=400, looks=2, unless=("up.refused",)),
-    Rule(Symptom.ERRORS, "http.server.error?ratio", "up", 0.08, lasts_ms=400, looks=3),
+    Rule(Symptom.ERRORS, "http.server.error_ratio", "up", 0.08, lasts_ms=400, looks=3),
     Rule(Symptom.MEMORY, "process.memory.usage", "up", 16e6, ratio=0.25, lasts_ms=800, looks=4),
     Rule(
         Symptom.SATURATION, "http.server.utilization", "up", 0.25, ratio=0.5, lasts_ms=1200, looks=4,
-        unless=("http.client.error?ratio.*",),  # slots are held by calls that hang: the callee hurts
+        unless=("http.client.error_ratio.*",),  # slots are held by calls that hang: the callee hurts
     ),
-    Rule(Symptom.LATENCY, "http.server.own?duration.p95", "up", 0.04, ratio=1.0, lasts_ms=800, looks=4),
-    Rule(Symptom.DEPENDENCY, "http.client.error?ratio.*", "up", 0.1, lasts_ms=1500, looks=5),
+    Rule(Symptom.LATENCY, "http.server.own_duration.p95", "up", 0.04, ratio=1.0, lasts_ms=800, looks=4),
+    Rule(Symptom.DEPENDENCY, "http.client.error_ratio.*", "up", 0.1, lasts_ms=1500, looks=5),
     Rule(
         Symptom.SURPLUS, "service.replicas", "up", 0.5, lasts_ms=20_000, looks=20,
-        unless=("http.server.utilization", "http.server.own?duration.p95", "http.server.request?rate"),
+        unless=("http.server.utilization", "http.server.own_duration.p95", "http.server.request_rate"),
     ),
 )  # fmt: skip
 

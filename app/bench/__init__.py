@@ -1,0 +1,1 @@
+"""Benches: what is measured stands beside the command that measures it."""
