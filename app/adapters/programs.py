@@ -44,9 +44,13 @@ class _Transport(xmlrpc.client.Transport):
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__()
         self._path, self._timeout_s = path, timeout_s
+        self._connection: tuple[Any, _Connection | None] = (None, None)
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002
-        return _Connection(self._path, self._timeout_s)
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        """One connection for all requests; `close` ends what stands in `_connection`."""
+        connection = self._connection[1] or _Connection(self._path, self._timeout_s)
+        self._connection = host, connection
+        return connection
 
 
 class Programs:
@@ -56,8 +60,7 @@ class Programs:
     """
 
     def __init__(self, socket_path: Path, timeout_s: float = TIMEOUT_S) -> None:
-        transport = _Transport(socket_path, timeout_s)
-        self._server = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
+        self._path, self._timeout_s = socket_path, timeout_s
 
     def pid(self, program: str) -> int:
         """The process of a program; 0 when it does not run or is not known."""
@@ -112,8 +115,10 @@ class Programs:
 
     @contextmanager
     def _asking(self) -> Iterator[Any]:
+        transport = _Transport(self._path, self._timeout_s)
         try:
-            yield self._server.supervisor
+            with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as server:
+                yield server.supervisor
         except xmlrpc.client.Fault as fault:
             raise Refused(f"the supervisor refused: {fault.faultString}") from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:

@@ -90,7 +90,9 @@ def healthy(target: Target) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=HEALTH_TIMEOUT_S)
     try:
         connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
+        with connection.getresponse() as answer:
+            answer.read()
+            return answer.status == 200
     except (OSError, http.client.HTTPException):
         return False
     finally:
