@@ -34,6 +34,7 @@ Work = Coroutine[None, None, None]
 
 PUMP_S: Final = 0.02  # the most that a measurement waits before it is handed over
 FILES_S: Final = 0.2
+START_S: Final = 10.0  # a new target that does not answer yet is starting, and not down, for so long
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,15 @@ class Collector:
         # targets take turns within the period, and each keeps its turn
         turn = zlib.crc32(target.entity.encode()) / 2**32
 
+        patient_until = asyncio.get_running_loop().time() + START_S
+
         async def once() -> None:
-            self.outbox.add(await scraper.scrape(session))
+            nonlocal patient_until
+            sample = await scraper.scrape(session)
+            if sample.metrics["up"]:
+                patient_until = 0.0
+            if asyncio.get_running_loop().time() >= patient_until:
+                self.outbox.add(sample)
 
         await _every(self.sources.period_s, once, turn)
 
