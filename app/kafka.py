@@ -127,7 +127,10 @@ class LocalKafka:
             UserError: no Java, no Maven, a port in use, or a node that ends at once, with its last words.
         """
         jars = install(progress)
+        for port in (port for node in self.nodes if not node.process() for port in (node.port, node.controller_port)):
+            _require_free(port)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._save()
         for node in self.nodes:
             self._home(node).mkdir(exist_ok=True)
             if not (self._home(node) / "data" / "meta.properties").exists():
@@ -144,8 +147,6 @@ class LocalKafka:
         node = self._node(node_id)
         if node.process():
             return
-        for port in (node.port, node.controller_port):
-            _require_free(port)
         command = _java(self.heap_mb, self._home(node) / "kafka.log", jars or install())
         command += ["kafka.Kafka", str(self._properties(node))]
         if not self.detached:
@@ -262,12 +263,6 @@ def running(folder: Path) -> LocalKafka | None:
     return LocalKafka(folder, detached=True) if _load(folder) else None
 
 
-def default_folder() -> Path:
-    """Where `opsloop kafka up` keeps its data."""
-    home = os.environ.get("OPSLOOP_HOME")
-    return Path(home) / "kafka" if home else Path.home() / ".local" / "state" / "opsloop" / "kafka"
-
-
 def install(progress: Progress = lambda _: None) -> Path:
     """The folder of the pinned jars, which Maven fetches once a user (54 MB).
 
@@ -276,8 +271,7 @@ def install(progress: Progress = lambda _: None) -> Path:
     """
     if not shutil.which("java"):
         raise UserError("Kafka needs Java 17 or newer, and there is none on the path", INSTALL)
-    home = os.environ.get("OPSLOOP_HOME")
-    jars = (Path(home) if home else Path.home() / ".cache" / "opsloop") / f"kafka-{VERSION}"
+    jars = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opsloop" / f"kafka-{VERSION}"
     if jars.is_dir():
         return jars
     if not shutil.which("mvn"):

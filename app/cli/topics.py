@@ -1,0 +1,135 @@
+"""`opsloop topics`: the catalogue, and the broker's topics against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json, print_table
+from app.errors import UserError
+from topics.catalog import ALL
+
+if TYPE_CHECKING:
+    from app.admin import Step
+
+commands = typer.Typer(no_args_is_help=True, help="The topics of Opsloop: list, plan, apply, export.")
+
+GrowOption = Annotated[bool, typer.Option("--grow", help="Add partitions too: keys move to other partitions")]
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(commands, name="topics")
+
+
+@commands.command("list")
+def list_topics(as_json: JsonOption = False) -> None:
+    """Every topic: its record, partitions and what it is for.
+
+    Example: `opsloop topics list`
+    """
+    rows = [
+        {
+            "topic": topic.name,
+            "record": topic.record.__name__,
+            "partitions": topic.partitions,
+            "kept": _kept(topic.config),
+            "what": topic.what,
+        }
+        for topic in ALL
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("", rows[0], (row.values() for row in rows))
+
+
+@commands.command()
+def plan(broker: BrokerOption = "", as_json: JsonOption = False) -> None:
+    """Say what `apply` would do. Exit code 0: nothing, 1: something differs, 2: no answer.
+
+    Example: `opsloop topics plan || opsloop topics apply`
+    """
+    from app.admin import connected, size, wanted
+    from app.admin import plan as differences
+    from app.broker import require
+
+    chosen = broker_of(broker)
+    require(chosen)
+    with connected(chosen) as client:
+        steps = differences(client, list(wanted(size(client))))
+    _show("Differences", steps, as_json)
+    if steps:
+        raise typer.Exit(1)
+    if not as_json:
+        out.print("The topics are as the catalogue wants them.")
+
+
+@commands.command()
+def apply(broker: BrokerOption = "", grow: GrowOption = False, as_json: JsonOption = False) -> None:
+    """Create topics that are missing and put their settings right. Deletes nothing and shrinks nothing.
+
+    Example: `opsloop topics apply --broker 127.0.0.1:9092`. Exit code 1 when something is left that it may not do.
+    """
+    from app.admin import apply as bring_about
+    from app.admin import connected, plan, size, wanted
+    from app.broker import require
+
+    chosen = broker_of(broker)
+    require(chosen)
+    with connected(chosen) as client:
+        want = list(wanted(size(client)))
+        steps = plan(client, want)
+        done = bring_about(client, want, steps, grow=grow)
+    _show("Done", done, as_json)
+    left = [step for step in steps if step not in done]
+    if left:
+        names = ", ".join(sorted({f"{step.topic} ({step.kind})" for step in left}))
+        raise UserError(f"left as it is: {names}", "Only --grow adds partitions; nothing is shrunk", exit_code=1)
+    if not steps and not as_json:
+        out.print("Nothing to do: the topics are as the catalogue wants them.")
+
+
+@commands.command()
+def export(
+    asyncapi: Annotated[
+        Path | None, typer.Option("--asyncapi", help="Write the AsyncAPI 3.0 document to this file; - prints it")
+    ] = None,
+) -> None:
+    """The catalogue for others, as AsyncAPI 3.0 with JSON Schemas.
+
+    Example: `opsloop topics export --asyncapi topics.json`
+    """
+    from app.asyncapi import document
+
+    if asyncapi is None or str(asyncapi) == "-":
+        print_json(document())
+        return
+    import msgspec
+
+    asyncapi.write_bytes(msgspec.json.format(msgspec.json.encode(document()), indent=2) + b"\n")
+    out.print(f"{len(ALL)} topics are described in {asyncapi}")
+
+
+def _show(title: str, steps: Iterable[Step], as_json: bool) -> None:
+    rows = [{"do": step.kind, "topic": step.topic, "safe": step.safe, "detail": step.detail} for step in steps]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(title, ("do", "topic", "what"), ((r["do"], r["topic"], _changes(r["detail"])) for r in rows))
+
+
+def _changes(detail: Any) -> str:
+    return ", ".join(
+        f"{name}={new}" if old is None else f"{name}: {old} → {'default' if new is None else new}"
+        for name, (old, new) in detail.items()
+    )
+
+
+def _kept(config: dict[str, str]) -> str:
+    if config["cleanup.policy"] == "compact":
+        return "newest of each key"
+    days = int(config["retention.ms"]) / 86_400_000
+    return "for ever" if days < 0 else f"{days:g} day{'s' * (days != 1)}"

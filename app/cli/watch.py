@@ -1,0 +1,197 @@
+"""`opsloop watch`: see what goes by on topics."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import datetime
+from itertools import islice
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json
+from app.errors import UserError
+from topics.actions import Command, Result
+from topics.approvals import Approval
+from topics.audit import Entry
+from topics.catalog import named
+from topics.codec import DecodeError, decode
+from topics.decisions import Decision
+from topics.incidents import Incident
+from topics.proposals import Proposal
+from topics.settings import Setting
+from topics.signals import Anomaly
+from topics.spec import Instant, Raw
+from topics.state import Snapshot
+from topics.telemetry import Event, Heartbeat, Sample
+from topics.verdicts import Judgement
+
+SHOWN = 6  # metrics of a sample on its line
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(watch)
+
+
+def watch(
+    topics: Annotated[list[str], typer.Argument(help="Names, with or without `opsloop.`; NAME.dlq: what was refused")],
+    broker: BrokerOption = "",
+    json: JsonOption = False,
+    from_start: Annotated[bool, typer.Option(help="What is there already, then what comes")] = False,
+    count: Annotated[int, typer.Option(min=0, help="Stop after as many; 0: never")] = 0,
+) -> None:  # fmt: skip
+    """Print the records of topics as they come, one a line.
+
+    Example: `opsloop watch incidents decisions actions.results` · `opsloop watch audit --from-start --json --count 10`
+    """
+    from app.broker import require, tail
+
+    names = [_full(topic) for topic in topics]
+    chosen = broker_of(broker)
+    require(chosen)
+    messages = tail(chosen, names, from_end=not from_start)
+    for raw in islice(messages, count or None):
+        if json:
+            print_json(_as_json(raw))
+        else:
+            out.print(line(raw), markup=False, soft_wrap=True)
+
+
+def _full(topic: str) -> str:
+    try:
+        return named(topic.removesuffix(".dlq")).name + (".dlq" if topic.endswith(".dlq") else "")
+    except KeyError as error:
+        raise UserError(str(error.args[0])) from None
+
+
+def _as_json(raw: Raw) -> dict[str, Any]:
+    value = raw.value or b"null"
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = msgspec.json.encode(value)  # base64
+    headers = {name: content.decode(errors="replace") for name, content in raw.headers}
+    return {
+        "topic": raw.topic,
+        "partition": raw.partition,
+        "offset": raw.offset,
+        "key": (raw.key or b"").decode(errors="replace"),
+        "arrived": raw.arrived,
+        "headers": headers,
+        "record": msgspec.Raw(value),
+    }
+
+
+def line(raw: Raw) -> str:
+    """A message as one line for a person: when, where from, and what it says."""
+    key = (raw.key or b"").decode(errors="replace")
+    topic = raw.topic.removeprefix("opsloop.")
+    if raw.topic.endswith(".dlq"):
+        headers = {name: content.decode(errors="replace") for name, content in raw.headers}
+        said = f"{headers.get('dlq_cause')}: {headers.get('dlq_detail')}  from {headers.get('dlq_origin')}"
+        return f"{_clock(raw.arrived)} {topic} {key} {said}"
+    try:
+        record = decode(raw).record
+    except DecodeError as error:
+        content = dict(raw.headers).get("content-type", b"").decode(errors="replace")
+        said = f"{len(raw.value or b'')} bytes {content}" if content else f"not readable: {error}"
+        return f"{_clock(raw.arrived)} {topic} {key} {said}"
+    return f"{_clock(getattr(record, 'ts', raw.arrived))} {topic} {say(record)}"
+
+
+def _clock(ts: Instant) -> str:
+    return datetime.fromtimestamp(ts / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
+
+
+@functools.singledispatch
+def say(record: Any) -> str:
+    """What a record says, without its time and topic."""
+    return msgspec.json.encode(record).decode()
+
+
+def _say(kind: type) -> Callable[[Callable[[Any], str]], Callable[[Any], str]]:
+    return say.register(kind)
+
+
+@_say(Sample)
+def _(sample: Sample) -> str:
+    shown = ", ".join(f"{name}={value:.4g}" for name, value in islice(sample.metrics.items(), SHOWN))
+    more = len(sample.metrics) - SHOWN
+    return f"{sample.entity} {shown}" + (f" +{more}" if more > 0 else "")
+
+
+@_say(Event)
+def _(event: Event) -> str:
+    change = f" ({event.previous or '?'} → {event.revision})" if event.revision else ""
+    return f"{event.entity} {event.kind}: {event.text}{change}"
+
+
+@_say(Heartbeat)
+def _(beat: Heartbeat) -> str:
+    return f"{beat.node} beat {beat.seq} every {beat.period_ms} ms"
+
+
+@_say(Anomaly)
+def _(anomaly: Anomaly) -> str:
+    return (
+        f"{anomaly.entity} {anomaly.state} {anomaly.grade} score {anomaly.score:.2f}: {anomaly.metric} is"
+        f" {anomaly.value:.4g}, expected {anomaly.expected:.4g}"
+    )
+
+
+@_say(Incident)
+def _(incident: Incident) -> str:
+    best = incident.hypotheses[0] if incident.hypotheses else None
+    cause = f" because {best.cause} of {best.target} ({best.score:.0%})" if best else ""
+    return f"{incident.id} P{incident.priority} {incident.state} {incident.entity} {incident.symptom}{cause}"
+
+
+@_say(Proposal)
+def _(proposal: Proposal) -> str:
+    why = f", {proposal.cause}" if proposal.cause else ""
+    return f"{proposal.id} {proposal.action} {proposal.target} by {proposal.requester} ({proposal.confidence:.0%}{why})"
+
+
+@_say(Decision)
+def _(decision: Decision) -> str:
+    why = decision.blocked or (decision.reasons[-1] if decision.reasons else "")
+    wish = decision.proposal
+    return f"{decision.id} {decision.state} {wish.action} {wish.target} [{decision.mode}, {decision.tier}] {why}"
+
+
+@_say(Approval)
+def _(approval: Approval) -> str:
+    return f"{approval.decision} {approval.vote} by {approval.voter}: {approval.reason}"
+
+
+@_say(Command)
+def _(command: Command) -> str:
+    parameters = " ".join(f"{name}={value}" for name, value in command.parameters.items())
+    return f"{command.id} {command.action} {command.target} {parameters}".rstrip()
+
+
+@_say(Result)
+def _(result: Result) -> str:
+    return f"{result.command} {result.outcome} {result.action} {result.target}: {result.detail}"
+
+
+@_say(Judgement)
+def _(verdict: Judgement) -> str:
+    return f"{verdict.incident} {verdict.effect} {verdict.action} {verdict.entity}: {'; '.join(verdict.reasons)}"
+
+
+@_say(Setting)
+def _(setting: Setting) -> str:
+    return f"{setting.name} = {setting.value} by {setting.by} {setting.reason}".rstrip()
+
+
+@_say(Entry)
+def _(entry: Entry) -> str:
+    return f"chain {entry.chain} #{entry.seq} {entry.topic} {entry.origin} {entry.hash[:12]}"
+
+
+@_say(Snapshot)
+def _(snapshot: Snapshot) -> str:
+    return f"{snapshot.agent} partition {snapshot.partition}: {len(snapshot.state):,} bytes at {snapshot.applied}"

@@ -1,0 +1,170 @@
+"""Recorded telemetry from a file to its topic: CSV or JSON lines, as it was or replayed as if it happened now."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+import msgspec
+
+from app.errors import UserError
+from topics.codec import DecodeError, decode_value
+from topics.spec import Instant, Record, Topic
+from topics.telemetry import Sample
+
+TIME_COLUMNS: Final = ("timestamp", "time", "ts", "@timestamp", "datetime", "date")
+ENTITY_COLUMNS: Final = ("entity", "host", "instance", "node")
+# epoch in seconds, milliseconds, microseconds or nanoseconds: told apart by size, unambiguous from 1973 to 5138
+_UNITS: Final = ((1e17, 1e-6), (1e14, 1e-3), (1e11, 1.0), (0.0, 1e3))
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A line that is not published, and why. `line` counts from 1."""
+
+    line: int
+    why: str
+
+
+def instant(text: str) -> Instant:
+    """A time written as ISO 8601 (UTC unless it says otherwise) or as an epoch in s, ms, µs or ns.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    text = text.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        at = datetime.fromisoformat(text)
+        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{text!r} is not a time")
+    return round(number * next(factor for least, factor in _UNITS if number >= least))
+
+
+def read_jsonl(stream: Iterable[str], topic: Topic, entity: str = "") -> Iterator[Record | Bad]:
+    """The records of `topic` in JSON lines; `entity` stands in for the one a line names, or does not name."""
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            value = line.encode()
+            if entity:
+                value = msgspec.json.encode(msgspec.json.decode(value, type=dict[str, msgspec.Raw]) | _quoted(entity))
+            yield decode_value(topic, value)
+        except (DecodeError, msgspec.DecodeError, UnicodeEncodeError) as error:
+            yield Bad(number, str(error))
+
+
+def _quoted(entity: str) -> dict[str, msgspec.Raw]:
+    return {"entity": msgspec.Raw(msgspec.json.encode(entity))}
+
+
+def read_csv(stream: TextIO, entity: str = "") -> Iterator[Sample | Bad]:
+    """A sample a row: one column of time, every other column that holds numbers is a metric of the column's name.
+
+    Empty cells and NaN are gaps: the metric is left out of that sample. Columns of text are left out.
+
+    Raises:
+        UserError: there is no column of time, or no entity is named.
+    """
+    first = stream.readline()
+    delimiter = max(",;\t", key=first.count)
+    header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
+    columns = _columns(header, entity)
+    rows = csv.reader(stream, delimiter=delimiter)
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Bad(rows.line_num + 1, str(error))
+            continue
+        if row:
+            yield columns.sample(row, rows.line_num + 1)
+
+
+class _Columns:
+    """What each column is; text is told from numbers by the first value a column has."""
+
+    def __init__(self, header: list[str], time_column: int, entity_column: int | None, entity: str) -> None:
+        self._header, self._time, self._entity_column, self._entity = header, time_column, entity_column, entity
+        self._numeric: dict[int, bool] = {}
+
+    def sample(self, row: list[str], line: int) -> Sample | Bad:
+        if len(row) != len(self._header):
+            return Bad(line, f"{len(row)} cells where the header has {len(self._header)}")
+        try:
+            ts = instant(row[self._time])
+            metrics = dict(self._metrics(row))
+        except ValueError as error:
+            return Bad(line, str(error))
+        entity = self._entity or row[self._entity_column or 0].strip()
+        if not metrics or not entity:
+            return Bad(line, "no number in it" if entity else "no entity in it")
+        return Sample(entity=entity, ts=ts, metrics=metrics)
+
+    def _metrics(self, row: list[str]) -> Iterator[tuple[str, float]]:
+        for at, cell in enumerate(row):
+            if at in (self._time, self._entity_column) or not (cell := cell.strip()):
+                continue
+            if not self._numeric.setdefault(at, _is_number(cell)):
+                continue
+            if not _is_number(cell):
+                raise ValueError(f"{cell!r} in column {self._header[at]} is not a number")
+            if math.isfinite(value := float(cell)):
+                yield self._header[at], value
+
+
+def _columns(header: list[str], entity: str) -> _Columns:
+    names = [name.lower() for name in header]
+    at = next((names.index(name) for name in TIME_COLUMNS if name in names), None)
+    if at is None:
+        raise UserError(
+            f"there is no column of time among {', '.join(header) or 'no columns'}",
+            f"Name one of them {', '.join(TIME_COLUMNS[:3])}",
+        )
+    whose = None if entity else next((names.index(name) for name in ENTITY_COLUMNS if name in names), None)
+    if not entity and whose is None:
+        raise UserError("nothing says whose measurements these are", "Name it, for example --entity web-1")
+    return _Columns(header, at, whose, entity)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def replay(
+    records: Iterable[Record | Bad],
+    speed: float,
+    now: Callable[[], Instant],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Record | Bad]:
+    """The same records, at their time.
+
+    Speed 0 hands them on at once and unchanged. Otherwise the first one happens now, the others as long after it as
+    they did, divided by `speed`, and their `ts` says so.
+    """
+    start = first = None
+    for record in records:
+        ts = getattr(record, "ts", None)
+        if speed <= 0 or isinstance(record, Bad) or ts is None:
+            yield record
+            continue
+        if start is None or first is None:
+            start, first = now(), ts
+        due = start + round((ts - first) / speed)
+        if (wait := due - now()) > 0:
+            sleep(wait / 1000)
+        yield msgspec.structs.replace(record, ts=due)
