@@ -151,8 +151,9 @@ def _person() -> str:
 
 def tell(demo: Demo, console: Console) -> None:
     """The same without a terminal: one line a record, until the demo is over."""
-    told = 0
-    while not demo.over.wait(0.2):
+    told, over = 0, False
+    while not over:
+        over = demo.over.wait(0.2)
         fresh = demo.board.told - told
         told += fresh
         for at, record in list(demo.board.lines)[-fresh:] if fresh else ():

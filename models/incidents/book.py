@@ -85,7 +85,8 @@ class IncidentBook(msgspec.Struct):
         """Another symptom of the same episode: it may name a better cause, as long as nothing was done yet."""
         affected = tuple(sorted({*incident.affected, s.entity}))
         evidence = tuple(dict.fromkeys((*incident.evidence, s.evidence)))[:20]
-        hypotheses = self._ranked(affected, incident)
+        untouched = incident.state in (State.TRIGGERED, State.ACKNOWLEDGED)  # later, what is seen may be our own doing
+        hypotheses = self._ranked(affected, incident) if untouched else incident.hypotheses
         changed = [(h.cause, h.target) for h in hypotheses] != [(h.cause, h.target) for h in incident.hypotheses]
         if changed or affected != incident.affected:
             yield from self._move(
