@@ -14,6 +14,9 @@ from typing import Any
 import msgspec
 
 from topics.catalog import BY_NAME, topic_of
+from topics.decisions import Decision
+from topics.incidents import Incident
+from topics.signals import Anomaly
 from topics.spec import Raw, Read, Record, Topic, derive
 
 Headers = list[tuple[str, bytes]]
@@ -91,16 +94,27 @@ def encode(record: Record, topic: Topic | None = None) -> Message:
     topic = topic or topic_of(record)
     key = topic.key(record)
     value = _encoder.encode(record)
-    return Message(topic, key.encode(), value, _cloudevent(topic, key, record) if topic.cloudevents else [])
+    headers = _cloudevent(message_id(record, value), topic, key, record) if topic.cloudevents else []
+    return Message(topic, key.encode(), value, headers)
 
 
-def _cloudevent(topic: Topic, key: str, record: Record) -> Headers:
+def message_id(record: Record, value: bytes) -> str:
+    """What tells one message from every other of its source: a repeat has it too, the next state of a thing has not."""
+    match record:
+        case Incident():
+            return f"{record.id}/{record.seq}"
+        case Anomaly():
+            return f"{record.id}/{record.ts}"
+        case Decision():
+            return f"{record.id}/{record.state}"
+    return getattr(record, "id", "") or derive(type(record).__name__, value.hex())
+
+
+def _cloudevent(identity: str, topic: Topic, key: str, record: Record) -> Headers:
     ts = getattr(record, "ts", 0)
-    stage = getattr(record, "state", "")
-    identity = getattr(record, "id", None) or derive(topic.name, key, ts)
     return [
         ("ce_specversion", b"1.0"),
-        ("ce_id", f"{identity}{'/' if stage else ''}{stage}".encode()),
+        ("ce_id", identity.encode()),
         ("ce_type", topic.name.encode()),
         ("ce_source", f"/opsloop/{key}".encode()),
         ("ce_time", datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").encode()),
@@ -129,9 +143,23 @@ def decode_value(topic: Topic, value: bytes | None) -> Record:
     try:
         record: Record = _decoder(topic.record).decode(value)
     except msgspec.ValidationError as error:
+        _check(_version(value))  # a newer shape need not fit this one
         raise DecodeError(Cause.WRONG_TYPE, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(Cause.MALFORMED, str(error)) from None
-    if record.v > SUPPORTED_VERSION:
-        raise DecodeError(Cause.VERSION, f"version {record.v} is newer than {SUPPORTED_VERSION}: upgrade this worker")
+    _check(record.v)
     return record
+
+
+def _check(version: int) -> None:
+    if version > SUPPORTED_VERSION:
+        raise DecodeError(Cause.VERSION, f"version {version} is newer than {SUPPORTED_VERSION}: upgrade this worker")
+
+
+def _version(value: bytes) -> int:
+    """The version that a record claims, whatever else is in it."""
+    try:
+        version: int = _decoder(Record).decode(value).v
+    except msgspec.DecodeError:
+        return SUPPORTED_VERSION
+    return version

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from topics.spec import Instant, Record, Topic, system_of
+from topics.spec import Count, Instant, Record, Topic, system_of
 
 
 class State(StrEnum):
@@ -53,8 +53,8 @@ class Incident(Record, frozen=True):
     ts: Instant  # when this state was reached
     state: State
     step: str  # what led to this state
-    seq: int  # 0, 1, 2, … within the incident
-    priority: int  # 0 (worst) to 4
+    seq: Count  # 0, 1, 2, … within the incident
+    priority: Count  # 0 (worst) to 4
     hypotheses: tuple[Hypothesis, ...]  # best first
     affected: tuple[str, ...]  # entities with symptoms of this episode
     attempts: tuple[str, ...] = ()  # decisions already dispatched for it

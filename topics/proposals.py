@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from topics.spec import Instant, Record, Topic, system_of
+from topics.spec import Count, Instant, Record, Topic, system_of
 
 
 class Proposal(Record, frozen=True):
@@ -19,9 +19,9 @@ class Proposal(Record, frozen=True):
     reasons: tuple[str, ...]
     alternatives: tuple[str, ...] = ()  # other actions considered, each with why not
     rule: str = ""
-    rule_revision: int = 1
+    rule_revision: Count = 1
     incident: str = ""
-    attempt: int = 0
+    attempt: Count = 0
     evidence: tuple[str, ...] = ()
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from topics.spec import Instant, Record, Topic, system_of
+from topics.spec import Count, Instant, Record, Topic, system_of
 
 Kind = Literal["point", "contextual", "collective", "change_point", "drift", "absence"]
 Direction = Literal["up", "down"]
@@ -45,7 +45,7 @@ class Anomaly(Record, frozen=True):
     onset: Instant  # event time of the first sample of this alarm
     attribution: tuple[Contribution, ...]  # strongest first
     detector: str
-    detector_version: int
+    detector_version: Count
     evidence: str = ""  # topic-partition-offset of the sample
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-Instant = int  # milliseconds since the epoch, always given, never read from a clock below app/
+# Milliseconds since the epoch until the year 9999, always given, never read from a clock below app/. Both numbers have
+# bounds, because what is kept in a snapshot or written as a date must fit there.
+Instant = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 PARTITIONS = 6  # every topic of the loop has as many: one worker then owns all of a system's partitions
 DAY_MS = 86_400_000
@@ -21,7 +24,7 @@ DAY_MS = 86_400_000
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Something said on a topic. Immutable; the same content is the same record."""
 
-    v: int = 1  # schema version: a reader takes its own and every older one, and refuses a newer one
+    v: Count = 1  # schema version: a reader takes its own and every older one, and refuses a newer one
 
 
 class Origin(msgspec.Struct, frozen=True, order=True):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
-
-from topics.spec import DAY_MS, Instant, Record, Topic, system_of
+from topics.spec import DAY_MS, Count, Instant, Record, Topic, system_of
 
 
 class Sample(Record, frozen=True):
@@ -34,8 +32,8 @@ class Heartbeat(Record, frozen=True):
 
     node: str
     ts: Instant
-    seq: int  # from 0 at each start of the node: a gap is a lost beat, a fall is a restart
-    period_ms: int = msgspec.field(default=1000)
+    seq: Count  # from 0 at each start of the node: a gap is a lost beat, a fall is a restart
+    period_ms: Count = 1000
 
 
 METRICS = Topic(
