@@ -178,7 +178,7 @@ class SupervisorActuator:
 
     def _rolled_back(self, command: Command) -> tuple[bool, str]:
         service, _ = plan.parts(command.target)
-        done = self.layout.pointer(service).cause == command.id or bool(self._lines(command.id))
+        done = command.id in self.layout.pointer(service).causes
         return done, "the pointer was moved" if done else "the pointer was not moved"
 
     # the world

@@ -1,7 +1,8 @@
 """No orphans: the supervisor ends when the process that started the site does, and its children end with it.
 
 `python -m app.demo.guard PARENT CONFIG` is supervisord that also watches its parent. It asks for the parent's id rather
-than for a signal at its death (PR_SET_PDEATHSIG), because that signal comes when the *thread* that started it ends.
+than for a signal at its death (PR_SET_PDEATHSIG), because that signal comes when the *thread* that started it ends. Its
+own children, which its main thread starts, do get that signal, from their first moment and also while they are stopped.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from typing import Final
 
 PERIOD_S: Final = 0.25
 _PR_SET_PDEATHSIG: Final = 1
-_SUPERVISOR: Final = "OPSLOOP_SITE_SUPERVISOR"
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the supervisor ends, also when it is stopped (SIGSTOP)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if str(os.getppid()) != os.environ.get(_SUPERVISOR, str(os.getppid())):
-        os.kill(os.getpid(), signal.SIGKILL)
+def main(parent: int, config: str) -> None:
+    """Run supervisord in the foreground until it is told to stop or the parent is gone."""
+    from supervisor import supervisord
+
+    _bind_children()
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    supervisord.main(["--nodaemon", "--configuration", config])
 
 
 def _watch(parent: int) -> None:
@@ -32,13 +34,16 @@ def _watch(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(parent: int, config: str) -> None:
-    """Run supervisord in the foreground until it is told to stop or the parent is gone."""
-    from supervisor import supervisord
+def _bind_children() -> None:
+    """Have the kernel kill each child when this process ends; the wish outlives the child's exec."""
+    prctl, guard = ctypes.CDLL(None).prctl, os.getpid()
 
-    os.environ[_SUPERVISOR] = str(os.getpid())
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    supervisord.main(["--nodaemon", "--configuration", config])
+    def bind() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != guard:  # it ended before the wish was made
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.register_at_fork(after_in_child=bind)
 
 
 if __name__ == "__main__":

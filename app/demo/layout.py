@@ -26,14 +26,22 @@ from topics.telemetry import Event
 
 BOOT = "boot"
 UNKNOWN = "unknown"
+MOVES_KEPT = 50
 
 
 class Pointer(msgspec.Struct, frozen=True):
-    """Which revision is in force, which was before, and who moved it."""
+    """Which revision is in force, and who moved the pointer how often."""
 
-    revision: int
-    previous: int
-    cause: str
+    revision: int = 0
+    moves: int = 0
+    causes: tuple[str, ...] = ()  # of the last moves, the newest last
+
+    def moved(self, revision: int, cause: str) -> Pointer:
+        return Pointer(revision, self.moves + 1, (*self.causes, cause)[-MOVES_KEPT:])
+
+    def since(self, moves: int) -> tuple[str, ...]:
+        """The causes of what came after so many moves."""
+        return self.causes[max(0, len(self.causes) - (self.moves - moves)) :]
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -119,7 +127,11 @@ class Layout:
     # configuration
 
     def pointer(self, service: str) -> Pointer:
-        return files.read(self.pointer_file(service), Pointer)
+        """What is in force; revision 0 before the first roll-out."""
+        try:
+            return files.read(self.pointer_file(service), Pointer)
+        except FileNotFoundError:
+            return Pointer()
 
     def config(self, service: str, revision: int) -> plan.Config:
         return files.read(self._revision_file(service, revision), plan.Config)
@@ -136,8 +148,7 @@ class Layout:
         """Write the next revision and make it the one in force; its number."""
         with self.changing():
             revision = 1 + max(self.revisions(service), default=0)
-            path = self.pointer_file(service)
-            content = msgspec.structs.replace(content, parent=self.pointer(service).revision if path.exists() else 0)
+            content = msgspec.structs.replace(content, parent=self.pointer(service).revision)
             files.replace(self._revision_file(service, revision), content)
             self._point(service, revision, cause, why)
         return revision
@@ -151,11 +162,12 @@ class Layout:
         return sorted(int(path.stem) for path in self.pointer_file(service).parent.glob("*.json"))
 
     def _point(self, service: str, revision: int, cause: str, why: str) -> None:
-        path = self.pointer_file(service)
-        previous = self.pointer(service).revision if path.exists() else 0
-        files.replace(path, Pointer(revision, previous, cause))
-        if service != plan.LOAD and previous:
-            self.say(plan.name(service), "config_change", why, revision=str(revision), previous=str(previous))
+        before = self.pointer(service)
+        files.replace(self.pointer_file(service), before.moved(revision, cause))
+        if service != plan.LOAD and before.revision:
+            self.say(
+                plan.name(service), "config_change", why, revision=str(revision), previous=str(before.revision)
+            )  # fmt: skip
 
     def _revision_file(self, service: str, revision: int) -> Path:
         return self.folder / "config" / service / f"{revision}.json"

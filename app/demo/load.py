@@ -14,7 +14,7 @@ import aiohttp
 import uvloop
 
 from app.clock import now_ms
-from app.demo import files, guard, plan
+from app.demo import files, plan
 from app.demo.layout import Layout, Tally
 from app.demo.peers import Peers
 
@@ -92,5 +92,4 @@ async def run(seed: int) -> None:
 
 
 if __name__ == "__main__":
-    guard.die_with_parent()
     uvloop.run(run(int(sys.argv[1])))

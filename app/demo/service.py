@@ -21,7 +21,7 @@ import uvloop
 from aiohttp import web
 
 from app.clock import now_ms
-from app.demo import files, guard, plan
+from app.demo import files, plan
 from app.demo.layout import Layout, Line
 from app.demo.metrics import Gauges
 from app.demo.peers import Peers
@@ -112,8 +112,10 @@ class Replica:
     async def tick(self) -> None:
         while True:
             if self._pointer_file.changed():
+                moves = self.pointer.moves
                 self._load_config()
-                self.note("config", self.pointer.cause)
+                for cause in self.pointer.since(moves):
+                    self.note("config", cause)
             self.peers.refresh()
             self.gauges.tick(self.config.concurrency)
             if self._leak is not None and len(self._leak) * LEAK_PER_TICK < LEAK_LIMIT:
@@ -162,5 +164,4 @@ async def run(service: str, instance: int, port: int) -> None:
 
 
 if __name__ == "__main__":
-    guard.die_with_parent()
     uvloop.run(run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

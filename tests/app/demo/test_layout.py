@@ -24,10 +24,19 @@ def test_a_rollback_returns_to_the_parent_and_the_next_roll_out_gets_a_new_numbe
     assert layout.roll_out("cart", plan.Config(delay_ms=900, concurrency=1), "fault:slow", "bad") == 2
     assert layout.parent("cart") == 1
     layout.point("cart", 1, "c1", "back")
-    assert (layout.pointer("cart").revision, layout.pointer("cart").previous, layout.parent("cart")) == (1, 2, 0)
+    assert (layout.pointer("cart").revision, layout.parent("cart")) == (1, 0)
     assert layout.roll_out("cart", plan.Config(delay_ms=5, concurrency=1), "ada", "good") == 3
     assert layout.parent("cart") == 1
     assert layout.config("cart", 2).delay_ms == 900
+
+
+def test_a_pointer_tells_who_moved_it_since_it_was_last_looked_at(layout: Layout) -> None:
+    seen = layout.pointer("cart")
+    assert seen.since(seen.moves) == ()
+    for n in range(60):
+        layout.point("cart", 1, f"c{n}", "again")
+        assert layout.pointer("cart").since(layout.pointer("cart").moves - 1) == (f"c{n}",)
+    assert layout.pointer("cart").since(seen.moves + 57) == ("c57", "c58", "c59")
 
 
 def test_a_change_of_configuration_is_an_event_with_what_ran_before(layout: Layout) -> None:

@@ -97,7 +97,7 @@ def test_no_process_outlives_a_killed_parent(empty: Path, tmp_path: Path, within
     pids = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(pids) == len(plan.CALLS) + 2  # its supervisor, and the visitors
     if frozen:
-        os.kill(pids[-1], signal.SIGSTOP)
+        os.kill(pids[-1], signal.SIGSTOP)  # the visitors, which are only starting
     parent.kill()
     parent.wait()
     parent.stdout.close()
