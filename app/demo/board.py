@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from app.admin import wanted
 from app.broker import Broker, tail
 from app.clock import now_ms
 from topics.actions import COMMANDS, RESULTS, Command, Result
-from topics.catalog import ALL
 from topics.codec import DecodeError, decode
 from topics.decisions import DECISIONS, Decision, Verdict
 from topics.incidents import INCIDENTS, Incident, State
@@ -154,7 +154,7 @@ class Follower(threading.Thread):
         self.listening = threading.Event()
 
     def run(self) -> None:
-        names = [topic.name for topic in WATCHED] + [topic.dlq for topic in ALL]
+        names = [topic.name for topic in WATCHED] + [want.name for want in wanted(1) if want.name.endswith(".dlq")]
         self.listening.set()
         for raw in tail(self.broker, names, stop=self.halt.is_set):
             self.board.see(raw)

@@ -219,7 +219,6 @@ def broker_for(address: str, say: Callable[[str], None]) -> Iterator[Broker]:
     from app import admin
     from app.broker import require
     from app.embedded import Embedded
-    from topics.catalog import ALL
 
     if address:
         broker = Broker.from_environment(address)
@@ -228,8 +227,7 @@ def broker_for(address: str, say: Callable[[str], None]) -> Iterator[Broker]:
         say(f"using the broker at {broker.bootstrap}")
         yield broker
         return
-    names = {topic.name: topic.partitions for topic in ALL} | {topic.dlq: 1 for topic in ALL}
-    with Embedded.start(names) as cluster:
+    with Embedded.start({want.name: want.partitions for want in admin.wanted(1)}) as cluster:
         say(f"in-memory Kafka at {cluster.bootstrap}")
         yield cluster.broker
 
