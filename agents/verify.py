@@ -33,5 +33,5 @@ class Verify(Stateful[Verifier]):
                 case Incident() as incident:
                     self.state.incident(incident)
                 case Result() as result:
-                    yield from self.state.acted(result)
+                    self.state.acted(result)
         yield from self.state.judge(now, self.settings)

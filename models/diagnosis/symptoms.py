@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from models.bounded import keep
 from topics.incidents import Symptom
 from topics.signals import Anomaly, Contribution, Direction
 from topics.spec import Instant
@@ -50,6 +51,7 @@ RULES: Final[tuple[Rule, ...]] = (
 )  # fmt: skip
 
 
+ENTITIES_KEPT: Final = 5_000  # a snapshot of so many, each with its attribution, still fits in one record
 GRACE_MS: Final = 600  # one look in between that does not show a symptom does not end it
 
 
@@ -70,7 +72,7 @@ class Sighting(msgspec.Struct):
 
 
 class Tracker(msgspec.Struct):
-    """What hurts now, over all entities of a partition. Bounded by the entities that deviate."""
+    """What hurts now, over the entities of a partition that were looked at last, `ENTITIES_KEPT` at most."""
 
     sightings: dict[str, list[Sighting]] = msgspec.field(default_factory=dict)  # by entity
     well: dict[str, Instant] = msgspec.field(default_factory=dict)  # entity → event time of the look that found it well
@@ -82,12 +84,12 @@ class Tracker(msgspec.Struct):
         entity = anomaly.entity
         if anomaly.ts <= self.newest.get(entity, 0):
             return []  # a repeat, or late: what was seen since then is the better evidence
-        self.newest[entity] = anomaly.ts
+        keep(self.newest, entity, anomaly.ts, ENTITIES_KEPT + 1)
+        self._bound()
         if anomaly.state == "cleared":
             self.sightings.pop(entity, None)
             self.context.pop(entity, None)
             self.well[entity] = anomaly.ts
-            self._bound()
             return []
         self.context[entity] = anomaly.attribution
         known = {s.symptom: s for s in self.sightings.get(entity, ())}
@@ -102,24 +104,28 @@ class Tracker(msgspec.Struct):
             self.well.pop(entity, None)
         return fresh
 
+    def is_well(self, entity: str, since: Instant) -> bool:
+        """Whether a look after `since` found the entity well, or an earlier one ended its alarm.
+
+        An entity without an alarm is not reported on, so there is no later look to wait for.
+        """
+        return self.well.get(entity, 0) > since or (entity in self.well and entity not in self.context)
+
     def confirmed(self, system: str | None = None) -> Iterator[Sighting]:
         """Every confirmed sighting, of one system if asked."""
         for entity, found in self.sightings.items():
             if system is None or entity.partition("/")[0] == system:
                 yield from (s for s in found if s.confirmed)
 
-    def has(self, entity: str, symptom: Symptom) -> bool:
-        """Whether the last look at the entity showed the symptom, confirmed."""
-        return any(s.symptom is symptom and s.confirmed for s in self.sightings.get(entity, ()))
-
     def deviates(self, entity: str, metric: str) -> Contribution | None:
         """The contribution of a metric to the last look at an entity, if it deviated upwards."""
         return next((c for c in self.context.get(entity, ()) if c.z > 0 and fnmatchcase(c.metric, metric)), None)
 
-    def _bound(self, most: int = 20_000) -> None:
-        for book in (self.well, self.newest):
-            while len(book) > most:
-                del book[next(iter(book))]
+    def _bound(self) -> None:
+        if len(self.newest) > ENTITIES_KEPT:
+            oldest = next(iter(self.newest))
+            for book in (self.newest, self.well, self.context, self.sightings):
+                book.pop(oldest, None)
 
 
 def _shown(attribution: Iterable[Contribution]) -> Iterator[tuple[Symptom, tuple[Rule, Contribution]]]:

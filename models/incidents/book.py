@@ -35,6 +35,7 @@ class IncidentBook(msgspec.Struct):
     changes: list[Event] = msgspec.field(default_factory=list)
     incidents: dict[str, Incident] = msgspec.field(default_factory=dict)
     quiet_since: dict[str, Instant] = msgspec.field(default_factory=dict)  # incident → since when nothing hurts
+    judged_last: dict[str, str] = msgspec.field(default_factory=dict)  # incident → its last decision with a verdict
 
     def event(self, event: Event) -> None:
         """Remember a change or the topology."""
@@ -44,17 +45,21 @@ class IncidentBook(msgspec.Struct):
                 calls[caller] = (*calls.get(caller, ()), callee)
             self.calls[system_of(event.entity)] = calls
         elif event.kind in ("deploy", "config_change"):
-            self.changes = [*self.changes, event][-CHANGES_KEPT:]
+            known = {(e.ts, e.entity, e.revision): e for e in (*self.changes, event)}
+            self.changes = [known[key] for key in sorted(known)][-CHANGES_KEPT:]
 
     def admit(self, anomaly: Anomaly, now: Instant) -> Iterator[Incident]:
         """Take one look at an entity; open an incident, or revise the one it belongs to."""
-        fresh = self.tracker.look(anomaly)
-        for sighting in fresh:
-            known = self._belongs(sighting)
-            if known is None:
-                yield from self._open(sighting, now)
-            else:
-                yield from self._attach(known, sighting, now)
+        for sighting in self.tracker.look(anomaly):
+            yield from self._place(sighting, now)
+
+    def _place(self, s: Sighting, now: Instant) -> Iterator[Incident]:
+        """Into the incident it belongs to, or a new one. Nobody asks for less capacity while something else hurts."""
+        known = self._belongs(s)
+        if known is None:
+            yield from self._open(s, now)
+        elif s.symptom is not Symptom.SURPLUS or known.symptom is Symptom.SURPLUS:
+            yield from self._attach(known, s, now)
 
     def _belongs(self, sighting: Sighting) -> Incident | None:
         """The open incident of the same episode: along the calls, of the same system."""
@@ -96,10 +101,17 @@ class IncidentBook(msgspec.Struct):
 
     def _ranked(self, affected: Iterable[str], incident: Incident) -> tuple[Hypothesis, ...]:
         """Hypotheses from what hurts now; those of before stand when nothing does."""
-        system = system_of(incident.entity)
-        entities = set(affected)
-        hurting = [s for s in self.tracker.confirmed(system) if s.entity in entities]
-        return rank(hurting, self.tracker, self.calls.get(system, {}), self.changes)[:5] or incident.hypotheses
+        hurting = self._hurting(incident, affected)
+        calls = self.calls.get(system_of(incident.entity), {})
+        return rank(hurting, self.tracker, calls, self.changes)[:5] or incident.hypotheses
+
+    def _hurting(self, incident: Incident, affected: Iterable[str]) -> list[Sighting]:
+        """What is still confirmed of an incident; a surplus hurts only the incident that is about it."""
+        entities, surplus = set(affected), incident.symptom is Symptom.SURPLUS
+        return [
+            s for s in self.tracker.confirmed(system_of(incident.entity))
+            if s.entity in entities and (surplus or s.symptom is not Symptom.SURPLUS)
+        ]  # fmt: skip
 
     def decided(self, decision: Decision, now: Instant) -> Iterator[Incident]:
         """A decision of an incident went on: acting begins when its command is out; a refusal needs a person."""
@@ -108,39 +120,71 @@ class IncidentBook(msgspec.Struct):
             return
         if decision.state is Verdict.DISPATCHED and decision.id not in incident.attempts:
             yield from self._move(incident, Step.ACT, now, attempts=(*incident.attempts, decision.id))
-        elif decision.state in (Verdict.REJECTED, Verdict.EXPIRED) and incident.state is not State.VERIFYING:
+        elif decision.state in (Verdict.REJECTED, Verdict.EXPIRED) and incident.step != Step.ESCALATE:
             yield from self._move(incident, Step.ESCALATE, now)
 
     def acted(self, result: Result, now: Instant) -> Iterator[Incident]:
         """An actuator reported: now the effect is looked for."""
-        incident = self.incidents.get(result.incident)
-        if incident is not None and incident.state is State.MITIGATING:
+        yield from self._report(result.incident, result.decision, now)
+
+    def _report(self, identity: str, decision: str, now: Instant) -> Iterator[Incident]:
+        """A result or a verdict proves that its action has begun and ended, even if it overtook what says so."""
+        incident = self.incidents.get(identity)
+        if incident is None or self.judged_last.get(identity) == decision:
+            return
+        if decision not in incident.attempts:
+            yield from self._move(incident, Step.ACT, now, attempts=(*incident.attempts, decision))
+        incident = self.incidents[identity]
+        if incident.attempts[-1:] == (decision,):
             yield from self._move(incident, Step.PROBE, now)
 
     def judged(self, verdict: Judgement, now: Instant) -> Iterator[Incident]:
-        """A verdict closes the incident, or sends it back for the next action."""
+        """The verdict on the last action closes the incident, sends it back for the next one, or needs a person."""
+        yield from self._report(verdict.incident, verdict.decision, now)
         incident = self.incidents.get(verdict.incident)
-        if incident is None or incident.state is not State.VERIFYING:
+        if incident is None or incident.state is not State.VERIFYING or not self._under_way(incident):
             return
+        if incident.attempts[-1] != verdict.decision:
+            return
+        self.judged_last[incident.id] = verdict.decision
         if verdict.effect is Effect.REMEDIATED:
-            yield from self._move(incident, Step.CURED, now, closed_as=verdict.effect)
+            yield from self._close(incident, Step.CURED, now, verdict.effect)
+        elif verdict.effect is Effect.MANUAL_REVIEW:  # it could not be seen: nothing more is tried blindly
+            yield from self._move(incident, Step.ESCALATE, now)
         else:
             yield from self._move(
                 incident, Step.STILL_WRONG, now, hypotheses=self._ranked(incident.affected, incident)
             )  # fmt: skip
 
+    def _under_way(self, incident: Incident) -> bool:
+        """Whether an action was begun on which there is no verdict yet."""
+        return bool(incident.attempts) and self.judged_last.get(incident.id) != incident.attempts[-1]
+
     def expire(self, now: Instant) -> Iterator[Incident]:
         """Close what went away by itself, and forget what is long closed."""
-        for incident in list(self.incidents.values()):
-            hurts = any(s.entity in incident.affected for s in self.tracker.confirmed())
-            if hurts or incident.state not in (State.TRIGGERED, State.ACKNOWLEDGED):
+        for incident in [i for i in self.incidents.values() if is_open(i.state)]:
+            if self._under_way(incident) or not self._quiet(incident):
                 self.quiet_since.pop(incident.id, None)
             elif now - self.quiet_since.setdefault(incident.id, now) >= QUIET_MS:
-                yield from self._move(incident, Step.SELF_RESOLVED, now, closed_as=Effect.SELF_RESOLVED)
+                yield from self._close(incident, Step.SELF_RESOLVED, now, Effect.SELF_RESOLVED)
         closed = [i for i in self.incidents.values() if not is_open(i.state)]
         for old in sorted(closed, key=lambda i: i.ts)[: max(0, len(closed) - CLOSED_KEPT)]:
             del self.incidents[old.id]
-            self.quiet_since.pop(old.id, None)
+            self.judged_last.pop(old.id, None)
+
+    def _quiet(self, incident: Incident) -> bool:
+        """Whether nothing hurts by looks that are newer than the incident's state."""
+        return not self._hurting(incident, incident.affected) and all(
+            self.tracker.is_well(entity, incident.ts) for entity in incident.affected
+        )
+
+    def _close(self, incident: Incident, step: Step, now: Instant, closed_as: str) -> Iterator[Incident]:
+        """Close it, and open what had to wait for that."""
+        self.quiet_since.pop(incident.id, None)
+        yield from self._move(incident, step, now, closed_as=closed_as)
+        for sighting in list(self.tracker.confirmed(system_of(incident.entity))):
+            if sighting.symptom is Symptom.SURPLUS:
+                yield from self._place(sighting, now)
 
     def _move(self, incident: Incident, step: Step, now: Instant, **changes: object) -> Iterator[Incident]:
         """The incident after a step; nothing when the table does not allow it."""

@@ -40,11 +40,11 @@ NEXT: Final[Mapping[tuple[State, Step], State]] = {
     (State.MITIGATING, Step.PROBE): State.VERIFYING,
     (State.VERIFYING, Step.CURED): State.RESOLVED,
     (State.VERIFYING, Step.STILL_WRONG): State.MITIGATING,
-    (State.TRIGGERED, Step.SELF_RESOLVED): State.RESOLVED,
-    (State.ACKNOWLEDGED, Step.SELF_RESOLVED): State.RESOLVED,
     (State.RESOLVED, Step.RETURN): State.TRIGGERED,
     (State.RESOLVED, Step.REVIEW): State.REVIEWED,
-} | {(state, step): state for state in _OPEN for step in (Step.REVISE, Step.ESCALATE)}
+    **{(state, step): state for state in _OPEN for step in (Step.REVISE, Step.ESCALATE)},
+    **{(state, Step.SELF_RESOLVED): State.RESOLVED for state in _OPEN},  # while no action is under way
+}
 
 
 def advance(state: State, step: Step) -> State:

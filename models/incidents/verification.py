@@ -1,7 +1,7 @@
 """Verification: after an action, is the symptom gone, and does it stay away?
 
 Judged on looks at the entities that were affected, never on silence: an entity counts as well only from a look that
-found it so, after the action.
+found it so, after the action or at the end of its alarm.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from typing import Final
 
 import msgspec
 
+from models.bounded import keep
 from models.diagnosis.symptoms import Tracker
-from models.incidents.lifecycle import is_open
+from models.incidents.following import Following
 from topics.actions import Result
 from topics.incidents import Incident, Symptom
 from topics.signals import Anomaly
 from topics.spec import Instant, derive
 from topics.verdicts import Effect, Judgement
 
+JUDGED_KEPT: Final = 1_000  # commands remembered, so that a result that comes again is not judged again
 FAILED: Final = ("failed", "timed_out", "canceled", "refused")
 
 
@@ -33,9 +35,6 @@ class Watch(msgspec.Struct):
     """One action whose effect is being looked for."""
 
     result: Result
-    entity: str
-    affected: tuple[str, ...]
-    since: Instant  # when the action ended
     well_since: Instant = 0  # 0: not yet
 
 
@@ -43,8 +42,9 @@ class Verifier(msgspec.Struct):
     """Open watches of one partition. The struct is the snapshot."""
 
     tracker: Tracker = msgspec.field(default_factory=Tracker)
-    incidents: dict[str, Incident] = msgspec.field(default_factory=dict)  # the open ones
+    incidents: Following = msgspec.field(default_factory=Following)
     watches: dict[str, Watch] = msgspec.field(default_factory=dict)  # by command
+    judged: dict[str, Instant] = msgspec.field(default_factory=dict)  # command → when
 
     def look(self, anomaly: Anomaly) -> None:
         """Take one look at an entity."""
@@ -52,47 +52,45 @@ class Verifier(msgspec.Struct):
 
     def incident(self, incident: Incident) -> None:
         """Follow an incident while it is open."""
-        if is_open(incident.state):
-            self.incidents[incident.id] = incident
-        else:
-            self.incidents.pop(incident.id, None)
+        if self.incidents.follow(incident) and incident.id in self.incidents.over:
             self.watches = {c: w for c, w in self.watches.items() if w.result.incident != incident.id}
 
-    def acted(self, result: Result) -> Iterator[Judgement]:
-        """Begin to watch an effect; an action that failed is judged at once."""
-        incident = self.incidents.get(result.incident)
-        if incident is None or result.command in self.watches:
-            return
-        if result.outcome in FAILED:
-            reason = f"{result.action} on {result.target} {result.outcome}: {result.detail}"
-            yield _judge(result, incident.entity, result.ts, Effect.INEFFECTIVE, reason)
-            return
-        self.watches[result.command] = Watch(result, incident.entity, incident.affected, result.ts)
+    def acted(self, result: Result) -> None:
+        """Begin to watch an effect, once."""
+        if result.incident not in self.incidents.over and result.command not in self.judged:
+            self.watches.setdefault(result.command, Watch(result))
 
     def judge(self, now: Instant, settings: VerificationSettings) -> Iterator[Judgement]:
-        """Verdicts that are due."""
+        """Verdicts that are due; an action that failed is judged at once."""
         for command, watch in list(self.watches.items()):
-            verdict = self._effect(watch, now, settings)
+            result, incident = watch.result, self.incidents.open.get(watch.result.incident)
+            if incident is None:  # its result came first: wait, but not for ever
+                if now - result.ts >= settings.patience_ms:
+                    del self.watches[command]
+                continue
+            verdict = _failed(result) or self._effect(watch, incident.affected, now, settings)
             if verdict is not None:
                 del self.watches[command]
-                yield _judge(watch.result, watch.entity, now, *verdict)
+                keep(self.judged, command, now, JUDGED_KEPT)
+                yield _judge(result, incident.entity, now, *verdict)
 
-    def _effect(self, watch: Watch, now: Instant, settings: VerificationSettings) -> tuple[Effect, str] | None:
-        incident = self.incidents.get(watch.result.incident)
-        affected = incident.affected if incident else watch.affected
+    def _effect(
+        self, watch: Watch, affected: tuple[str, ...], now: Instant, settings: VerificationSettings
+    ) -> tuple[Effect, str] | None:
+        since = watch.result.ts  # when the action ended
         surplus = watch.result.action == "scale_in"  # elsewhere it is no reason to call an action ineffective
         hurting = [
             s for s in self.tracker.confirmed()
             if s.entity in affected and (surplus or s.symptom is not Symptom.SURPLUS)
         ]  # fmt: skip
-        unseen = [e for e in affected if not hurting and self.tracker.well.get(e, 0) <= watch.since]
+        unseen = [e for e in affected if not hurting and not self.tracker.is_well(e, since)]
         if hurting or unseen:
             watch.well_since = 0
         elif not watch.well_since:
             watch.well_since = now
         if watch.well_since and now - watch.well_since >= settings.hold_ms:
             return Effect.REMEDIATED, f"no symptom of {', '.join(affected)} for {settings.hold_ms / 1000:g} s"
-        if now - watch.since < settings.patience_ms:
+        if now - since < settings.patience_ms:
             return None
         if hurting:
             first = hurting[0]
@@ -100,6 +98,12 @@ class Verifier(msgspec.Struct):
         if unseen:
             return Effect.MANUAL_REVIEW, f"no look at {', '.join(unseen)} since the action: telemetry is missing"
         return None
+
+
+def _failed(result: Result) -> tuple[Effect, str] | None:
+    if result.outcome not in FAILED:
+        return None
+    return Effect.INEFFECTIVE, f"{result.action} on {result.target} {result.outcome}: {result.detail}"
 
 
 def _judge(result: Result, entity: str, now: Instant, effect: Effect, reason: str) -> Judgement:

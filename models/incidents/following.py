@@ -1,0 +1,33 @@
+"""Following incidents by their records: the newest state of each, whatever comes twice or late."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from models.bounded import keep
+from models.incidents.lifecycle import is_open
+from topics.incidents import Incident
+
+OVER_KEPT: Final = 1_000  # closed incidents remembered, so that a late record opens none of them
+
+
+class Following(msgspec.Struct):
+    """The incidents of one partition as a reader of their topic knows them."""
+
+    open: dict[str, Incident] = msgspec.field(default_factory=dict)
+    over: dict[str, int] = msgspec.field(default_factory=dict)  # incident → `seq` of the record that closed it
+
+    def follow(self, incident: Incident) -> bool:
+        """Take a record; False when it is a repeat or late, and changes nothing."""
+        known = self.open.get(incident.id)
+        if incident.seq <= (known.seq if known else self.over.get(incident.id, -1)):
+            return False
+        if is_open(incident.state):
+            self.over.pop(incident.id, None)
+            self.open[incident.id] = incident
+        else:
+            self.open.pop(incident.id, None)
+            keep(self.over, incident.id, incident.seq, OVER_KEPT)
+        return True
