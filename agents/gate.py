@@ -31,6 +31,6 @@ class Gate(Stateful[Limits]):
                 case Proposal() as proposal:
                     yield from self.state.judge(proposal, self.settings, now)
                 case Decision() as decision:
-                    self.state.follow(decision)
+                    self.state.follow(decision, self.settings)
                 case Setting() as setting:
                     self.state.set(setting)

@@ -39,5 +39,7 @@ class Keep(Agent[Read[Record]]):
         for read in records:
             if self.links is None:
                 self.links = Chain(read.origin.partition)
+            if read.origin.offset < self.links.applied.get(read.origin.topic, 0):
+                continue  # it is in the chain already
             message = encode(read.record)
             yield self.links.link(message.key.decode(), read.origin, message.value, now)

@@ -7,8 +7,10 @@ from typing import Final
 
 import msgspec
 
+from models.bounded import keep
 from models.decision.rules import propose
-from models.incidents.lifecycle import is_open
+from models.incidents.following import Following
+from models.incidents.lifecycle import Step, is_open
 from topics.decisions import Decision, Verdict
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
@@ -18,13 +20,14 @@ FOR_A_WHILE: Final = frozenset(  # block reasons that pass: the same proposal is
     {"duplicate_in_progress", "recently_remediated", "resource_busy", "storm_active", "budget_exhausted",
      "exponential_backoff", "killed"}
 )  # fmt: skip
+REFUSED: Final = (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED)
 RETRY_MS: Final = 5_000
+EARLY_KEPT: Final = 100  # refusals remembered that no open proposal waits for
 
 
 class Plan(msgspec.Struct):
     """What was proposed for one incident."""
 
-    incident: Incident
     tried: list[str] = []  # action@target, in order
     open: str = ""  # the proposal that is on its way
     retry_at: Instant = 0
@@ -35,43 +38,46 @@ class Plan(msgspec.Struct):
 class Planner(msgspec.Struct):
     """Plans of one partition. The struct is the snapshot."""
 
-    plans: dict[str, Plan] = msgspec.field(default_factory=dict)
+    incidents: Following = msgspec.field(default_factory=Following)
+    plans: dict[str, Plan] = msgspec.field(default_factory=dict)  # of the open incidents
+    early: dict[str, Decision] = msgspec.field(default_factory=dict)  # by proposal: read before it was made again
 
     def incident(self, incident: Incident, now: Instant) -> Iterator[Proposal]:
         """Follow an incident; propose when it has just been triggered, revised, or found still wrong."""
+        if not self.incidents.follow(incident):
+            return
         if not is_open(incident.state):
             self.plans.pop(incident.id, None)
             return
-        plan = self.plans.setdefault(incident.id, Plan(incident))
-        if incident.seq < plan.incident.seq:
-            return  # an older state that came late
-        plan.incident = incident
-        if incident.step == "still_wrong":
+        plan = self.plans.setdefault(incident.id, Plan())
+        if incident.step == Step.STILL_WRONG:
             plan.open = ""
-        yield from self._propose(plan, now)
+        yield from self._propose(incident, plan, now)
 
     def decided(self, decision: Decision, now: Instant) -> None:
         """A refusal that passes is tried again later; one that does not, or a person's, ends it."""
+        if decision.state not in REFUSED:
+            return
         plan = self.plans.get(decision.proposal.incident)
         if plan is None or decision.proposal.id != plan.open:
-            return
-        if decision.state is Verdict.DENIED and decision.blocked in FOR_A_WHILE:
+            keep(self.early, decision.proposal.id, decision, EARLY_KEPT)
+        elif decision.state is Verdict.DENIED and decision.blocked in FOR_A_WHILE:
             plan.tried, plan.open, plan.retry_at = plan.tried[:-1], "", now + (RETRY_MS << min(plan.retries, 5))
             plan.retries += 1
-        elif decision.state in (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED):
+        else:
             plan.given_up = True
 
     def expire(self, now: Instant) -> Iterator[Proposal]:
         """Proposals whose time to be made again has come."""
-        for plan in self.plans.values():
+        for identity, plan in self.plans.items():
             if plan.retry_at and now >= plan.retry_at:
-                yield from self._propose(plan, now)
+                yield from self._propose(self.incidents.open[identity], plan, now)
 
-    def _propose(self, plan: Plan, now: Instant) -> Iterator[Proposal]:
-        if plan.open or plan.given_up or now < plan.retry_at or plan.incident.state is State.VERIFYING:
+    def _propose(self, incident: Incident, plan: Plan, now: Instant) -> Iterator[Proposal]:
+        if plan.open or plan.given_up or now < plan.retry_at or incident.state is State.VERIFYING:
             return
         plan.retry_at = 0
-        proposal = propose(plan.incident, plan.tried, now)
+        proposal = propose(incident, plan.tried, now)
         if proposal is None:
             return
         if plan.retries:
@@ -79,3 +85,5 @@ class Planner(msgspec.Struct):
         plan.open = proposal.id
         plan.tried = [*plan.tried, f"{proposal.action}@{proposal.target}"]
         yield proposal
+        if answer := self.early.pop(proposal.id, None):
+            self.decided(answer, now)

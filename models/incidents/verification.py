@@ -17,18 +17,18 @@ from models.incidents.following import Following
 from topics.actions import Result
 from topics.incidents import Incident, Symptom
 from topics.signals import Anomaly
-from topics.spec import Instant, derive
+from topics.spec import Count, Instant, derive
 from topics.verdicts import Effect, Judgement
 
 JUDGED_KEPT: Final = 1_000  # commands remembered, so that a result that comes again is not judged again
 FAILED: Final = ("failed", "timed_out", "canceled", "refused")
 
 
-class VerificationSettings(msgspec.Struct, frozen=True):
+class VerificationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long well must last, and how long to wait for it."""
 
-    hold_ms: int = 2_500  # the symptom must stay away so long
-    patience_ms: int = 15_000  # still there after this: the action did not help
+    hold_ms: Count = 2_500  # the symptom must stay away so long
+    patience_ms: Count = 15_000  # still there after this: the action did not help
 
 
 class Watch(msgspec.Struct):

@@ -11,28 +11,29 @@ from typing import Final
 
 import msgspec
 
+from models.bounded import keep
 from models.safety.modes import Mode, acts, tier
 from topics.decisions import Decision, Verdict
 from topics.proposals import Proposal
 from topics.settings import KILL_SWITCH, ON, Setting
-from topics.spec import Instant, derive, service_of
+from topics.spec import Count, Instant, derive, service_of, system_of
 
 ENDED: Final = frozenset({Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED, Verdict.COMPLETED})
 SEEN_KEPT: Final = 5_000  # proposals remembered, so that a repeat is answered once
 
 
-class SafetySettings(msgspec.Struct, frozen=True):
+class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the gate lets through, and how often."""
 
     mode: Mode = Mode.APPROVE
     allowed: tuple[str, ...] = ("restart_service", "scale_out", "scale_in", "rollback_config")
-    cooldown_ms: int = 10_000  # between two actions on one target
-    per_target: int = 3  # actions on one target in a window
-    per_system: int = 20  # actions on one system in a window
-    window_ms: int = 600_000
-    approval_ms: int = 120_000  # a pending decision turns into a refusal after this
-    command_ms: int = 30_000  # a command that has not begun by then never runs
-    open_for_ms: int = 180_000  # a decision whose end was never seen blocks its target no longer than this
+    cooldown_ms: Count = 10_000  # between two actions on one target
+    per_target: Count = 3  # actions on one target in a window
+    per_system: Count = 20  # actions on one system in a window
+    window_ms: Count = 600_000
+    approval_ms: Count = 120_000  # a pending decision turns into a refusal after this
+    command_ms: Count = 30_000  # a command that has not begun by then never runs
+    open_for_ms: Count = 180_000  # a decision whose end was never seen blocks its target no longer than this
 
 
 class Opened(msgspec.Struct):
@@ -47,7 +48,7 @@ class Gate(msgspec.Struct):
 
     seen: dict[str, Instant] = msgspec.field(default_factory=dict)
     open: dict[str, Opened] = msgspec.field(default_factory=dict)  # by the target's service
-    acted: dict[str, list[Instant]] = msgspec.field(default_factory=dict)  # by target
+    acted: dict[str, dict[str, Instant]] = msgspec.field(default_factory=dict)  # target → decision → when
     killed: bool = False
 
     def set(self, setting: Setting) -> None:
@@ -59,9 +60,8 @@ class Gate(msgspec.Struct):
         """The one decision on a proposal: denied with a reason, approved, or waiting for a person."""
         if proposal.id in self.seen:
             return
-        self.seen[proposal.id] = now
-        while len(self.seen) > SEEN_KEPT:
-            del self.seen[next(iter(self.seen))]
+        keep(self.seen, proposal.id, now, SEEN_KEPT)
+        self.open = {service: held for service, held in self.open.items() if now < held.until}
         objection = next((o for check in CHECKS if (o := check(self, proposal, settings, now))), None)
         if objection is not None:
             yield _decision(proposal, settings, now, Verdict.DENIED, objection[1], blocked=objection[0])
@@ -74,24 +74,30 @@ class Gate(msgspec.Struct):
         self.open[service_of(proposal.target)] = Opened(decision.id, now + settings.open_for_ms)
         yield decision
 
-    def follow(self, decision: Decision) -> None:
-        """Count what was dispatched, and free the target of what has ended."""
-        target = decision.proposal.target
-        if decision.state is Verdict.DISPATCHED:
-            times = self.acted.setdefault(target, [])
-            if decision.ts not in times:
-                times.append(decision.ts)
-        held = self.open.get(service_of(target))
-        if decision.state in ENDED and held is not None and held.decision == decision.id:
-            del self.open[service_of(target)]
+    def follow(self, decision: Decision, settings: SafetySettings) -> None:
+        """Count what was dispatched, and free the target of what has ended.
 
-    def recent(self, now: Instant, settings: SafetySettings, target: str | None = None) -> list[Instant]:
-        """When actions were dispatched in the window, on one target or on all."""
-        self.acted = {
-            t: kept for t, times in self.acted.items() if (kept := [x for x in times if now - x < settings.window_ms])
-        }
-        times = self.acted.get(target, []) if target is not None else [x for t in self.acted.values() for x in t]
-        return sorted(times)
+        A decision of this gate that its state knows nothing of was made just before a crash: it stands.
+        """
+        target, service = decision.proposal.target, service_of(decision.proposal.target)
+        if decision.proposal.id not in self.seen:
+            keep(self.seen, decision.proposal.id, decision.ts, SEEN_KEPT)
+            if decision.state not in ENDED:
+                self.open[service] = Opened(decision.id, decision.ts + settings.open_for_ms)
+        if decision.state is Verdict.DISPATCHED:
+            self.acted.setdefault(target, {}).setdefault(decision.id, decision.ts)
+        held = self.open.get(service)
+        if decision.state in ENDED and held is not None and held.decision == decision.id:
+            del self.open[service]
+
+    def recent(self, now: Instant, settings: SafetySettings, *, target: str = "", system: str = "") -> list[Instant]:
+        """When actions were dispatched in the window, on one target or on all of a system."""
+        since = now - settings.window_ms
+        acted = {t: {d: ts for d, ts in times.items() if ts > since} for t, times in self.acted.items()}
+        self.acted = {t: times for t, times in acted.items() if times}
+        return sorted(
+            ts for t, times in self.acted.items() if t == target or system_of(t) == system for ts in times.values()
+        )
 
 
 Objection = tuple[str, str] | None
@@ -120,21 +126,21 @@ def _in_progress(gate: Gate, proposal: Proposal, _settings: SafetySettings, now:
 
 
 def _cooldown(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
-    times = gate.recent(now, settings, proposal.target)
+    times = gate.recent(now, settings, target=proposal.target)
     if not times or now - times[-1] >= settings.cooldown_ms:
         return None
     return "recently_remediated", f"{proposal.target} was acted on {(now - times[-1]) / 1000:.1f} s ago"
 
 
 def _per_target(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
-    times = gate.recent(now, settings, proposal.target)
+    times = gate.recent(now, settings, target=proposal.target)
     if len(times) < settings.per_target:
         return None
     return "consecutive_failures", f"{len(times)} actions on {proposal.target} within the window are enough"
 
 
-def _budget(gate: Gate, _proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
-    if len(gate.recent(now, settings)) < settings.per_system:
+def _budget(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+    if len(gate.recent(now, settings, system=system_of(proposal.target))) < settings.per_system:
         return None
     return "budget_exhausted", f"{settings.per_system} actions within the window are enough"
 

@@ -16,7 +16,7 @@ class Mode(StrEnum):
     AUTONOMOUS = "autonomous"  # from the lead's tier on it acts
 
 
-TIERS: Final = ((0.95, "autonomous"), (0.85, "automatic"), (0.70, "lead"), (0.0, "person"))
+TIERS: Final = ((0.85, "automatic"), (0.70, "lead"))
 
 # the least confidence at which a mode acts without a person; None: never
 ACTS_FROM: Final[Mapping[Mode, float | None]] = {
@@ -26,7 +26,9 @@ ACTS_FROM: Final[Mapping[Mode, float | None]] = {
 
 def tier(confidence: float) -> str:
     """The tier of a confidence: person below 0.70, lead below 0.85, automatic to 0.95, autonomous above."""
-    return next(name for least, name in TIERS if confidence >= least)
+    if confidence > 0.95:
+        return "autonomous"
+    return next((name for least, name in TIERS if confidence >= least), "person")
 
 
 def acts(mode: Mode, confidence: float) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from models.bounded import keep
 from models.incidents.lifecycle import is_open
 from models.safety.limits import SafetySettings
 from topics.actions import Command, Result
@@ -17,6 +18,7 @@ from topics.settings import KILL_SWITCH, ON, Setting
 from topics.spec import Instant, derive
 
 KEPT: Final = 5_000  # ended decisions remembered, so that nothing is dispatched twice
+OVER: Final = "the incident is over"
 
 
 class Ballot(msgspec.Struct):
@@ -25,6 +27,7 @@ class Ballot(msgspec.Struct):
     waiting: dict[str, Decision] = msgspec.field(default_factory=dict)
     dispatched: dict[str, Decision] = msgspec.field(default_factory=dict)  # until their result comes
     ended: dict[str, Instant] = msgspec.field(default_factory=dict)
+    over: dict[str, Instant] = msgspec.field(default_factory=dict)  # incidents that need nothing any more
     killed: bool = False
 
     def set(self, setting: Setting) -> None:
@@ -34,11 +37,16 @@ class Ballot(msgspec.Struct):
 
     def decided(self, decision: Decision, settings: SafetySettings, now: Instant) -> Iterator[Decision | Command]:
         """Hold what waits; dispatch what was approved, once."""
-        known = decision.id in self.ended or decision.id in self.dispatched
-        if decision.state is Verdict.PENDING and not known:
+        if decision.id in self.ended or decision.id in self.dispatched:
+            return
+        if decision.state not in (Verdict.PENDING, Verdict.APPROVED):
+            return
+        self.waiting.pop(decision.id, None)
+        if decision.proposal.incident in self.over:
+            yield self._refuse(decision, now, OVER)
+        elif decision.state is Verdict.PENDING:
             self.waiting[decision.id] = decision
-        elif decision.state is Verdict.APPROVED and not known:
-            self.waiting.pop(decision.id, None)
+        else:
             yield from self._dispatch(decision, settings, now)
 
     def vote(self, approval: Approval, now: Instant) -> Iterator[Decision]:
@@ -57,8 +65,10 @@ class Ballot(msgspec.Struct):
         """What waits for an incident that is over is not wanted any more."""
         if is_open(incident.state):
             return
+        keep(self.over, incident.id, incident.ts, KEPT)
         for decision in [d for d in self.waiting.values() if d.proposal.incident == incident.id]:
-            yield self._refuse(decision, now, f"the incident is {incident.state} ({incident.closed_as})")
+            del self.waiting[decision.id]
+            yield self._refuse(decision, now, OVER)
 
     def acted(self, result: Result, now: Instant) -> Iterator[Decision]:
         """A result ends its decision."""
@@ -70,6 +80,7 @@ class Ballot(msgspec.Struct):
     def expire(self, now: Instant) -> Iterator[Decision]:
         """What nobody approved in time is refused."""
         for decision in [d for d in self.waiting.values() if now >= d.expires]:
+            del self.waiting[decision.id]
             yield self._refuse(decision, now, "nobody approved it in time")
 
     def _dispatch(self, decision: Decision, settings: SafetySettings, now: Instant) -> Iterator[Decision | Command]:
@@ -84,19 +95,16 @@ class Ballot(msgspec.Struct):
             expires=now + settings.command_ms,
         )  # fmt: skip
         moved = _moved(decision, Verdict.DISPATCHED, now, f"command {command.id}", command=command.id)
-        self.dispatched[decision.id] = moved
+        keep(self.dispatched, decision.id, moved, KEPT)
         yield command
         yield moved
 
     def _refuse(self, decision: Decision, now: Instant, reason: str) -> Decision:
-        del self.waiting[decision.id]
         self._end(decision.id, now)
         return _moved(decision, Verdict.EXPIRED, now, reason)
 
     def _end(self, identity: str, now: Instant) -> None:
-        self.ended[identity] = now
-        while len(self.ended) > KEPT:
-            del self.ended[next(iter(self.ended))]
+        keep(self.ended, identity, now, KEPT)
 
 
 def _moved(decision: Decision, state: Verdict, now: Instant, reason: str, **changes: object) -> Decision:
