@@ -38,22 +38,28 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
     if named is not None or file.exists():
         try:
             tree = tomllib.loads(file.read_text())
-        except FileNotFoundError:
+        except OSError as error:
             raise UserError(
-                f"there is no settings file {file}", "Unset OPSLOOP_CONFIG, or point it at a file"
+                f"cannot read the settings file {file} ({error.strerror})", "Unset OPSLOOP_CONFIG, or point it at a file"
             ) from None
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{file} is not valid TOML: {error}", "Mend it and start again") from None
     for name, value in environment.items():
         subject, _, key = name.removeprefix("OPSLOOP_").lower().partition("__")
         if name.startswith("OPSLOOP_") and key:
-            tree.setdefault(subject, {})[key] = value
+            _set(tree, subject, key, value)
     if mode:
-        tree.setdefault("safety", {})["mode"] = mode
+        _set(tree, "safety", "mode", mode)
     try:
         return msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise UserError(f"settings: {error}", f"Look at {file} and the OPSLOOP_… variables") from None
+
+
+def _set(tree: dict[str, Any], subject: str, key: str, value: str) -> None:
+    if not isinstance(tree.setdefault(subject, {}), dict):
+        raise UserError(f"settings: {subject} is no table", f"Write [{subject}] and its keys below it")
+    tree[subject][key] = value
 
 
 def home() -> Path:

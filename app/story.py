@@ -46,7 +46,9 @@ def decisions(broker: Broker, since_ms: Instant | None = None) -> list[Decision]
     latest: dict[str, Decision] = {}
     for read in records(broker, [DECISIONS], since_ms):
         assert isinstance(read.record, Decision)
-        latest[read.record.id] = read.record
+        known = latest.get(read.record.id)
+        if known is None or len(known.reasons) <= len(read.record.reasons):  # each state adds one; a repeat takes none
+            latest[read.record.id] = read.record
     return sorted(latest.values(), key=lambda d: (-d.ts, d.id))
 
 
