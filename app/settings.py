@@ -40,7 +40,8 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
             tree = tomllib.loads(file.read_text())
         except OSError as error:
             raise UserError(
-                f"cannot read the settings file {file} ({error.strerror})", "Unset OPSLOOP_CONFIG, or point it at a file"
+                f"cannot read the settings file {file} ({error.strerror})",
+                "Unset OPSLOOP_CONFIG, or point it at a file",
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{file} is not valid TOML: {error}", "Mend it and start again") from None
