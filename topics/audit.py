@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from topics.spec import Instant, Record, Topic, system_of
+from topics.spec import Count, Instant, Record, Topic, system_of
 
 GENESIS = "0" * 64
 
@@ -14,8 +14,8 @@ GENESIS = "0" * 64
 class Entry(Record, frozen=True):
     """One link of a chain. `applied` makes the newest entry the whole state of its writer."""
 
-    chain: int  # the partition
-    seq: int
+    chain: Count  # the partition
+    seq: Count
     ts: Instant
     system: str
     topic: str  # the topic of the record that is kept here

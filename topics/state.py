@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from topics.spec import Record, Topic
+from topics.spec import Count, Record, Topic
 
 
 class Snapshot(Record, frozen=True):
     """The state of one agent on one partition. State and offsets travel together."""
 
     agent: str
-    partition: int
+    partition: Count
     applied: dict[str, int]  # next offset to read, by topic
     state: bytes
     checksum: str  # BLAKE2b of the state

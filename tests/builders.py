@@ -1,0 +1,176 @@
+"""Records with everything filled in, for tests that care about one field of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from topics.actions import Command, Result
+from topics.approvals import Approval
+from topics.audit import GENESIS, Entry
+from topics.catalog import topic_of
+from topics.decisions import Decision, Verdict
+from topics.incidents import Hypothesis, Incident, State, Symptom
+from topics.proposals import Proposal
+from topics.settings import KILL_SWITCH, Setting
+from topics.signals import Anomaly, Contribution
+from topics.spec import Instant, Origin, Read, Record, derive, system_of
+from topics.state import LANE_STATE, LOOP_STATE, Snapshot
+from topics.telemetry import Event, Heartbeat, Sample
+from topics.verdicts import Effect, Judgement
+
+NOW: Final = 1_700_000_000_000
+CATALOG: Final = "shop/catalog/0"
+
+# one contribution that is the symptom, far beyond what its rule asks for
+HURTS: Final = {
+    Symptom.DOWN: Contribution("up.refused", 50.0, 1.0, 0.0),
+    Symptom.UNRESPONSIVE: Contribution("up", -50.0, 0.0, 1.0),
+    Symptom.ERRORS: Contribution("http.server.error_ratio", 30.0, 0.5, 0.01),
+    Symptom.MEMORY: Contribution("process.memory.usage", 30.0, 200e6, 60e6),
+    Symptom.SATURATION: Contribution("http.server.utilization", 20.0, 0.95, 0.3),
+    Symptom.LATENCY: Contribution("http.server.own_duration.p95", 20.0, 0.5, 0.02),
+    Symptom.DEPENDENCY: Contribution("http.client.error_ratio.catalog", 20.0, 0.6, 0.0),
+    Symptom.SURPLUS: Contribution("service.replicas", 20.0, 3.0, 1.0),
+}
+BUSY: Final = Contribution("http.server.request_rate", 20.0, 90.0, 30.0)
+
+
+def look(entity: str, ts: Instant, *shown: Symptom | Contribution, **changes: Any) -> Anomaly:
+    """One look at an entity that shows symptoms (or deviations); none: its alarm is on for something else."""
+    attribution = tuple(HURTS[s] if isinstance(s, Symptom) else s for s in shown)
+    first = attribution[0] if attribution else Contribution("system.cpu.utilization", 7.0, 0.6, 0.5)
+    fields: dict[str, Any] = {
+        "id": derive("anomaly", entity, "bank", ts), "entity": entity, "ts": ts, "state": "continuing",
+        "kind": "point", "score": 2.0, "grade": "major", "confidence": 0.9, "metric": first.metric, "direction": "up",
+        "value": first.value, "expected": first.expected, "low": 0.0, "high": 1.0, "onset": ts,
+        "attribution": attribution or (first,), "detector": "bank", "detector_version": 1,
+        "evidence": f"opsloop.telemetry.metrics-0-{ts % 100_000}",
+    }  # fmt: skip
+    return Anomaly(**fields | changes)
+
+
+def cleared(entity: str, ts: Instant) -> Anomaly:
+    """The look that ends an alarm."""
+    return look(entity, ts, state="cleared", grade="none", score=0.1)
+
+
+def hypothesis(cause: str = "process_gone", target: str = CATALOG, score: float = 0.98) -> Hypothesis:
+    return Hypothesis(cause, target, score, ("nothing listens",))
+
+
+def incident(**changes: Any) -> Incident:
+    """An incident that has just been triggered."""
+    fields: dict[str, Any] = {
+        "id": "i1", "entity": CATALOG, "symptom": Symptom.DOWN, "onset": NOW, "ts": NOW, "state": State.TRIGGERED,
+        "step": "confirm", "seq": 0, "priority": 1, "hypotheses": (hypothesis(),), "affected": (CATALOG,),
+        "evidence": ("opsloop.telemetry.metrics-0-1",), "detected": NOW,
+    }  # fmt: skip
+    return Incident(**fields | changes)
+
+
+def proposal(**changes: Any) -> Proposal:
+    """A proposal to restart the catalogue, about which the planner is sure."""
+    fields: dict[str, Any] = {
+        "id": "p1", "ts": NOW, "action": "restart_service", "target": CATALOG, "parameters": {}, "requester": "decide",
+        "confidence": 0.96, "cause": "process_gone", "reasons": ("process_gone of shop/catalog/0",), "incident": "i1",
+        "rule": "process_gone→restart_service",
+    }  # fmt: skip
+    return Proposal(**fields | changes)
+
+
+def decision(state: Verdict = Verdict.PENDING, proposed: Proposal | None = None, **changes: Any) -> Decision:
+    """The gate's decision on a proposal, in any state."""
+    wish = proposed or proposal()
+    fields: dict[str, Any] = {
+        "id": derive("decision", wish.id), "ts": NOW, "state": state, "proposal": wish, "tier": "autonomous",
+        "mode": "approve", "reasons": ("mode approve",), "expires": NOW + 120_000 if state is Verdict.PENDING else 0,
+    }  # fmt: skip
+    return Decision(**fields | changes)
+
+
+def approval(of: Decision, voter: str = "ana", vote: str = "approve", **changes: Any) -> Approval:
+    fields: dict[str, Any] = {
+        "id": derive("approval", of.id, voter), "decision": of.id, "system": system_of(of.proposal.target), "ts": NOW,
+        "voter": voter, "vote": vote, "reason": "",
+    }  # fmt: skip
+    return Approval(**fields | changes)
+
+
+def command(**changes: Any) -> Command:
+    fields: dict[str, Any] = {
+        "id": "c1", "decision": "d1", "incident": "i1", "ts": NOW, "action": "restart_service", "target": CATALOG,
+        "parameters": {}, "expires": NOW + 30_000,
+    }  # fmt: skip
+    return Command(**fields | changes)
+
+
+def result(**changes: Any) -> Result:
+    fields: dict[str, Any] = {
+        "id": "r1", "command": "c1", "decision": "d1", "incident": "i1", "action": "restart_service",
+        "target": CATALOG, "ts": NOW, "outcome": "succeeded", "detail": "done", "started": NOW - 900,
+        "actuator": "hands",
+    }  # fmt: skip
+    return Result(**fields | changes)
+
+
+def judgement(effect: Effect = Effect.REMEDIATED, **changes: Any) -> Judgement:
+    fields: dict[str, Any] = {
+        "id": "v1", "incident": "i1", "entity": CATALOG, "decision": "d1", "command": "c1",
+        "action": "restart_service", "ts": NOW, "effect": effect, "reasons": ("no symptom for 2.5 s",),
+    }  # fmt: skip
+    return Judgement(**fields | changes)
+
+
+def switch(value: str, ts: Instant = NOW) -> Setting:
+    return Setting(name=KILL_SWITCH, value=value, ts=ts, by="ana", reason="maintenance")
+
+
+def deploy(service: str, ts: Instant, revision: str = "2", previous: str = "1") -> Event:
+    return Event(entity=service, ts=ts, kind="deploy", text="a new one", revision=revision, previous=previous)
+
+
+def topology(*calls: tuple[str, str], ts: Instant = NOW) -> Event:
+    return Event(entity="shop", ts=ts, kind="topology", text="who calls whom", calls=calls)
+
+
+def reads(records: Sequence[Record], start: int = 0) -> list[Read[Record]]:
+    """Records as they come from partition 0, with offsets counted up in each topic."""
+    return list(_placed(records, start))
+
+
+def _placed(records: Sequence[Record], start: int) -> Iterator[Read[Record]]:
+    offsets: dict[str, int] = {}
+    for record in records:
+        topic = topic_of(record).name
+        offsets[topic] = offsets.get(topic, start - 1) + 1
+        yield Read(record, Origin(topic, 0, offsets[topic]), NOW)
+
+
+_SNAPSHOT: Final = Snapshot(agent="gate", partition=3, applied={"opsloop.proposals": 7}, state=b"\x80", checksum="ab")
+
+# one of each, by topic
+SAMPLES: Final[dict[str, Record]] = {
+    topic_of(record).name: record
+    for record in (
+        Sample(entity=CATALOG, ts=NOW, metrics={"up": 1.0, "http.server.request_rate": 31.5}),
+        topology(("shop/gateway", "shop/catalog")),
+        Heartbeat(node="edge-1", ts=NOW, seq=4, period_ms=500),
+        look(CATALOG, NOW, Symptom.LATENCY, BUSY),
+        incident(attempts=("d0",), closed_as=""),
+        proposal(alternatives=("scale_out on shop/catalog: less sure (0.40)",), evidence=("opsloop.incidents-0-1",)),
+        decision(Verdict.DISPATCHED, voters=("ana",), command="c1"),
+        approval(decision(), reason="seen it before"),
+        command(parameters={"replicas": "1"}),
+        result(),
+        judgement(Effect.INEFFECTIVE, evidence=("opsloop.signals.anomalies-0-9",)),
+        switch("on"),
+        Entry(
+            chain=0, seq=0, ts=NOW, system="shop", topic="opsloop.settings", origin="opsloop.settings-0-0",
+            body=msgspec.Raw(b'{"v":1,"name":"kill_switch"}'), previous=GENESIS, applied={"opsloop.settings": 1},
+            hash="cd",
+        ),
+    )
+} | {LANE_STATE.name: _SNAPSHOT, LOOP_STATE.name: _SNAPSHOT}  # fmt: skip
