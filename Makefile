@@ -25,10 +25,10 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/pytest tests -m "not kafka and not drill and not bench and not slow" -q $(ARGS)
+	$(BIN)/pytest tests -m "not kafka and not flow and not drill and not bench and not slow" -q $(ARGS)
 
 flow: $(STAMP) java
-	$(BIN)/pytest tests -m "(kafka or drill) and not slow" -q --timeout 600 $(ARGS)
+	$(BIN)/pytest tests -m "(kafka or flow or drill) and not bench and not slow" -q --timeout 600 $(ARGS)
 
 java:  ## Java and Maven for a real Kafka: installed on a Debian machine as root, else the line to type
 	@deploy/java

@@ -7,6 +7,7 @@ refused, and the one before it is used.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,11 +53,28 @@ def latest(config: Mapping[str, Any], topic: Topic, partition: int) -> dict[str,
 def newest(config: Mapping[str, Any], topic: str, partition: int) -> Raw | None:
     """The last message of a partition; None when it is empty."""
     with _reader(config) as consumer:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        low, high = ends(consumer, TopicPartition(topic, partition))
     last = None
     for raw in replay(config, topic, partition, max(low, high - 1)) if high > low else ():
         last = raw
     return last
+
+
+def ends(consumer: Consumer, place: TopicPartition, limit_s: float = 30.0) -> tuple[int, int]:
+    """First and next offset of a partition; waits for its leader, which a topic that was just made has not at once.
+
+    Raises:
+        KafkaException: there is none within `limit_s`, or the broker refuses.
+    """
+    end = time.monotonic() + limit_s
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(place, timeout=limit_s)
+            return low, high
+        except KafkaException as error:
+            if not error.args[0].retriable() or time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 def replay(config: Mapping[str, Any], topic: str, partition: int, offset: int) -> Iterator[Raw]:

@@ -26,6 +26,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from agents._snapshots import ends
 from app.errors import UserError
 from topics.spec import Instant, Raw
 
@@ -286,7 +287,7 @@ def tail(
     places = _places(reader, topics, OFFSET_BEGINNING)
     if from_end:
         for place in places:
-            place.offset = reader.get_watermark_offsets(place, timeout=STALL_S)[1]
+            place.offset = ends(reader, place, STALL_S)[1]
 
     def follow() -> Iterator[Raw]:
         with opened:
@@ -298,7 +299,7 @@ def tail(
 def last_message(broker: Broker, topic: str, partition: int) -> Raw | None:
     """The newest message of a partition, or None when it has none. Steps back over control records and gaps."""
     with _reader(broker) as reader:
-        low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=STALL_S)
+        low, high = ends(reader, TopicPartition(topic, partition), STALL_S)
         step, newest = 1, None
         while high > low and newest is None:
             start = max(low, high - step)

@@ -18,6 +18,15 @@ from topics.catalog import ALL
 NewTopicFactory = Callable[..., str]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What lies in flow/, drills/ and bench/ has the marker of its folder."""
+    marks = {"flow": pytest.mark.flow, "drills": pytest.mark.drill, "bench": pytest.mark.bench}
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in marks:
+            item.add_marker(marks[folder])
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A real Kafka of one node with the catalogue's topics, one a session: use entities and groups of your own."""
