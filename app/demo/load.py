@@ -10,7 +10,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import uvloop
 
 from app.clock import now_ms
@@ -77,18 +76,13 @@ class Visitors:
 async def run(seed: int) -> None:
     """Visit until SIGTERM."""
     layout = Layout(Path.cwd())
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        visitors = Visitors(layout, Peers(layout, session), seed)
-        visitors.peers.refresh()
-        stopped = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-        working = [visitors.tick(), *(visitors.visit(service) for service in visitors.traffic.rates)]
-        tasks = [asyncio.create_task(work) for work in (*working, stopped.wait())]
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        for task in done:
-            task.result()
+    visitors = Visitors(layout, Peers(layout), seed)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    working = [visitors.tick(), *(visitors.visit(service) for service in visitors.traffic.rates), stopped.wait()]
+    done, _ = await asyncio.wait(list(map(asyncio.ensure_future, working)), return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 if __name__ == "__main__":

@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import aiohttp
 
 from app.demo import files
+from app.demo.http import Client
 from app.demo.layout import Layout
 
-GONE = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
 
-
-@dataclass(slots=True, eq=False)
 class Replica:
     """Where calls can go, and how many are on their way there."""
 
-    base: str
-    outstanding: int = 0
-    seen: bool = False  # until its first answer it may still be starting: that it cannot be reached is no failure
+    def __init__(self, port: int) -> None:
+        self.client = Client(port)
+        self.outstanding = 0
+        self.seen = False  # until its first answer it may still be starting: that it cannot be reached is no failure
 
 
 class Peers:
-    """The replicas of every service, and the connections to them."""
+    """The replicas of every service."""
 
-    def __init__(self, layout: Layout, session: aiohttp.ClientSession) -> None:
+    def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._session = session
         self._file = files.Watched(layout.targets_file)
-        self._replicas: dict[str, list[Replica]] = {}
+        self._replicas: dict[str, dict[int, Replica]] = {}  # by service and port
+        self.refresh()
 
     def refresh(self) -> None:
         """Take up replicas that are new, and leave those that are no longer listed."""
         if not self._file.changed():
             return
-        known = {replica.base: replica for replicas in self._replicas.values() for replica in replicas}
-        self._replicas = {}
+        before, self._replicas = self._replicas, {}
         for target in self._layout.targets():
-            base = target.url.removesuffix("/metrics")
-            self._replicas.setdefault(target.service, []).append(known.get(base) or Replica(base))
+            known = before.get(target.service, {}).pop(target.port, None)
+            self._replicas.setdefault(target.service, {})[target.port] = known or Replica(target.port)
+        for gone in before.values():
+            for replica in gone.values():
+                replica.client.close()
 
     def count(self, service: str) -> int:
         return len(self._replicas.get(service, ()))
@@ -47,17 +45,7 @@ class Peers:
     async def call(self, service: str, path: str, timeout_s: float, told: Callable[[bool], None]) -> bool:
         """Whether a replica of the service answered well in time. `told` hears of every attempt."""
         for replica in self._choice(service):
-            replica.outstanding += 1
-            ok, gone = False, False
-            try:
-                ok = await self._get(replica.base + path, timeout_s)
-                replica.seen = True
-            except GONE:
-                gone = True
-            except (TimeoutError, aiohttp.ClientError):
-                pass
-            finally:
-                replica.outstanding -= 1
+            ok, gone = await _attempt(replica, path, timeout_s)
             if replica.seen or not gone:
                 told(ok)
             if not gone:
@@ -66,12 +54,23 @@ class Peers:
 
     def _choice(self, service: str) -> list[Replica]:
         """The two replicas with the fewest calls on their way, and after each other among equals."""
-        replicas = self._replicas.get(service, [])
+        replicas = self._replicas.get(service, {})
         if len(replicas) > 1:
-            replicas.append(replicas.pop(0))
-        return sorted(replicas, key=lambda replica: replica.outstanding)[:2]
+            first = next(iter(replicas))
+            replicas[first] = replicas.pop(first)
+        return sorted(replicas.values(), key=lambda replica: replica.outstanding)[:2]
 
-    async def _get(self, url: str, timeout_s: float) -> bool:
-        async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=timeout_s)) as answer:
-            await answer.read()
-            return answer.status < 500
+
+async def _attempt(replica: Replica, path: str, timeout_s: float) -> tuple[bool, bool]:
+    """Whether the answer was good, and whether nobody was there to give one."""
+    replica.outstanding += 1
+    try:
+        status = await replica.client.get(path, timeout_s)
+    except TimeoutError:
+        return False, False
+    except OSError:
+        return False, True
+    finally:
+        replica.outstanding -= 1
+    replica.seen = True
+    return status < 500, False

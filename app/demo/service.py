@@ -16,12 +16,11 @@ import time
 from pathlib import Path
 from typing import Final, Literal
 
-import aiohttp
 import uvloop
-from aiohttp import web
 
 from app.clock import now_ms
 from app.demo import files, plan
+from app.demo.http import Answer, Server
 from app.demo.layout import Layout, Line
 from app.demo.metrics import Gauges
 from app.demo.peers import Peers
@@ -30,6 +29,7 @@ TICK_S: Final = 0.1
 LEAK_PER_TICK: Final = 1_000_000  # bytes: ten megabytes a second
 LEAK_LIMIT: Final = 400_000_000
 ITEMS: Final = 100
+PATIENCE_S: Final = 0.3  # for requests that are inside when it is told to stop
 
 
 class Replica:
@@ -51,15 +51,15 @@ class Replica:
         self.config = self.layout.config(self.service, self.pointer.revision)
         self._slots = asyncio.Semaphore(self.config.concurrency)
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == "/healthz":
-            return web.Response(text="ok\n")
-        if request.path == "/metrics":
+    async def answer(self, path: str) -> Answer:
+        if path == "/healthz":
+            return Answer(200, "ok\n")
+        if path == "/metrics":
             text = self.gauges.text(replicas=self.peers.count(self.service), revision=self.pointer.revision)
-            return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
-        return await self._serve(request.path)
+            return Answer(200, text, "text/plain; version=0.0.4; charset=utf-8")
+        return await self._serve(path)
 
-    async def _serve(self, path: str) -> web.Response:
+    async def _serve(self, path: str) -> Answer:
         """The request's own work, then the call it needs. Only failures of the former are this service's own."""
         self.gauges.arrived()
         began, own_s, failed = time.monotonic(), None, False
@@ -68,11 +68,11 @@ class Replica:
             own_s = time.monotonic() - began
             peer = self._peer(path)
             if peer and not await self._call(peer, path):
-                return web.Response(status=502, text=f"{peer} failed\n")
-            return web.Response(text=body, content_type="application/json")
+                return Answer(502, f"{peer} failed\n")
+            return Answer(200, body, "application/json")
         except ValueError as error:
             failed = True
-            return web.Response(status=500, text=f"{error}\n")
+            return Answer(500, f"{error}\n")
         finally:
             all_s = time.monotonic() - began
             self.gauges.left(all_s if own_s is None else own_s, all_s, failed)
@@ -140,27 +140,21 @@ class Replica:
 async def run(service: str, instance: int, port: int) -> None:
     """Serve until SIGTERM."""
     layout, program = Layout(Path.cwd()), plan.program(service, instance)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        peers = Peers(layout, session)
-        peers.refresh()
-        replica = Replica(layout, service, instance, peers)
-        replica.note("start", layout.take_cause(program))
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number, handler in (
-            (signal.SIGTERM, stopped.set), (signal.SIGUSR1, replica.spoil), (signal.SIGUSR2, replica.leak),
-        ):  # fmt: skip
-            loop.add_signal_handler(number, handler)
-        server = web.ServerRunner(web.Server(replica.answer, handler_cancellation=True, access_log=None))
-        await server.setup()
-        await web.TCPSite(server, "127.0.0.1", port, shutdown_timeout=0.3).start()
-        ticking = asyncio.create_task(replica.tick())
-        await asyncio.wait({ticking, asyncio.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)
-        if ticking.done():
-            ticking.result()
-        replica.note("stop", layout.cause(program))
-        ticking.cancel()
-        await server.cleanup()
+    replica = Replica(layout, service, instance, Peers(layout))
+    replica.note("start", layout.take_cause(program))
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number, handler in (
+        (signal.SIGTERM, stopped.set), (signal.SIGUSR1, replica.spoil), (signal.SIGUSR2, replica.leak),
+    ):  # fmt: skip
+        loop.add_signal_handler(number, handler)
+    server = Server(replica.answer)
+    await server.start(port)
+    ticking, stopping = asyncio.create_task(replica.tick()), asyncio.create_task(stopped.wait())
+    await asyncio.wait({ticking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if ticking.done():
+        ticking.result()
+    replica.note("stop", layout.cause(program))
+    await server.stop(PATIENCE_S)
 
 
 if __name__ == "__main__":
