@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -19,6 +19,10 @@ from topics.spec import Raw, Topic
 from topics.state import Snapshot
 
 log = structlog.get_logger()
+
+NO_LEADER_YET: Final = frozenset(  # the client calls none of them retriable here
+    {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
 
 
 def pack(agent: str, partition: int, applied: Mapping[str, int], state: bytes) -> Snapshot:
@@ -72,7 +76,7 @@ def ends(consumer: Consumer, place: TopicPartition, limit_s: float = 30.0) -> tu
             low, high = consumer.get_watermark_offsets(place, timeout=limit_s)
             return low, high
         except KafkaException as error:
-            if not error.args[0].retriable() or time.monotonic() > end:
+            if error.args[0].code() not in NO_LEADER_YET or time.monotonic() > end:
                 raise
             time.sleep(0.05)
 
