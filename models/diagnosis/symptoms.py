@@ -98,10 +98,10 @@ class Tracker(msgspec.Struct):
         fresh = [s for s, (rule, _) in zip(now, shown.values(), strict=True) if _confirm(s, rule)]
         kept = (s for s in known.values() if s.symptom not in shown and anomaly.ts - s.last <= GRACE_MS)
         self.sightings[entity] = [*now, *kept]
-        if not any(s.confirmed for s in self.sightings[entity]):
-            self.well[entity] = anomaly.ts
-        else:
+        if any(s.confirmed and s.symptom is not Symptom.SURPLUS for s in self.sightings[entity]):
             self.well.pop(entity, None)
+        else:
+            self.well[entity] = anomaly.ts  # too much capacity harms nobody
         return fresh
 
     def is_well(self, entity: str, since: Instant) -> bool:

@@ -1,0 +1,169 @@
+"""Ranking: the deepest that hurts explains its callers, and what has just changed is a suspect."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.diagnosis.hypotheses import BY_SYMPTOM, CHANGE_WINDOW_MS, Calls, rank, related
+from models.diagnosis.symptoms import Sighting, Tracker
+from tests.builders import BUSY, CATALOG, HURTS, NOW, deploy, look
+from topics.incidents import Hypothesis, Symptom
+from topics.telemetry import Event
+
+CALLS: Calls = {"shop/gateway": ("shop/catalog", "shop/cart"), "shop/catalog": ("shop/db",), "shop/cart": ("shop/db",)}
+CHANGED = [Symptom.LATENCY, Symptom.ERRORS, Symptom.SATURATION]
+
+
+def seen(symptom: Symptom, entity: str = CATALOG, onset: int = NOW) -> Sighting:
+    c = HURTS[symptom]
+    return Sighting(entity, symptom, c.metric, onset, onset + 2_000, 9, c.z, c.value, c.expected, "m-0-1", True)
+
+
+def ranked(
+    *sightings: Sighting, changes: Iterable[Event] = (), calls: Calls = CALLS, busy: str = ""
+) -> tuple[Hypothesis, ...]:
+    tracker = Tracker()
+    if busy:
+        tracker.look(look(busy, NOW, BUSY))
+    return rank(sightings, tracker, calls, list(changes))
+
+
+@pytest.mark.parametrize("symptom", Symptom, ids=str)
+def test_each_symptom_alone_points_to_its_cause(symptom: Symptom) -> None:
+    cause = BY_SYMPTOM[symptom]
+    (only,) = ranked(seen(symptom))
+    assert (only.cause, only.score) == (cause.name, cause.score)
+    assert only.target == (CATALOG if cause.instance else "shop/catalog")
+    assert HURTS[symptom].metric in only.reasons[0]
+    assert only.reasons[1] == cause.why
+
+
+def test_no_symptom_no_hypothesis() -> None:
+    assert ranked(changes=[deploy("shop/catalog", NOW)]) == ()
+
+
+@pytest.mark.parametrize("symptom", CHANGED, ids=str)
+def test_a_change_just_before_is_the_best_explanation_of_what_a_change_can_do(symptom: Symptom) -> None:
+    best, *others = ranked(seen(symptom), changes=[deploy("shop/catalog", NOW - 5_000, "7", "6")])
+    assert (best.cause, best.target) == ("bad_configuration", "shop/catalog")
+    assert best.reasons[1] == "shop/catalog changed from 6 to 7 5.0 s before"
+    assert all(best.score > other.score for other in others)
+
+
+@pytest.mark.parametrize("symptom", sorted(set(Symptom) - set(CHANGED)), ids=str)
+def test_a_change_explains_nothing_else(symptom: Symptom) -> None:
+    assert [h.cause for h in ranked(seen(symptom), changes=[deploy("shop/catalog", NOW - 5_000)])] == [
+        BY_SYMPTOM[symptom].name
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (deploy("shop/cart", NOW - 5_000), "another service"),
+        (deploy("shop/catalog", NOW - CHANGE_WINDOW_MS - 1), "too old"),
+        (deploy("shop/catalog", NOW + 2_001), "later"),
+        (deploy("shop/catalog", NOW - 5_000, previous=""), "nothing to return to"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_a_change_is_no_suspect_when_it_cannot_have_done_it(change: Event, why: str) -> None:
+    assert [h.cause for h in ranked(seen(Symptom.ERRORS), changes=[change])] == ["faulty_state"], why
+
+
+def test_a_rollback_is_no_suspect() -> None:
+    there, back = deploy("shop/catalog", NOW - 60_000, "7", "6"), deploy("shop/catalog", NOW - 5_000, "6", "7")
+    assert ranked(seen(Symptom.ERRORS), changes=[there])[0].cause == "bad_configuration"
+    assert [h.cause for h in ranked(seen(Symptom.ERRORS), changes=[there, back])] == ["faulty_state"]
+
+
+def test_the_weight_of_a_change_falls_with_its_age() -> None:
+    scores = [
+        ranked(seen(Symptom.LATENCY), changes=[deploy("shop/catalog", NOW - age)])[0].score
+        for age in (0, 10_000, 60_000, CHANGE_WINDOW_MS)
+    ]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == len(scores)
+    assert scores[0] == pytest.approx(0.97)
+    assert scores[-1] == pytest.approx(0.82)
+
+
+def test_the_last_of_several_changes_is_the_suspect() -> None:
+    changes = [deploy("shop/catalog", NOW - 60_000, "7", "6"), deploy("shop/catalog", NOW - 5_000, "8", "7")]
+    assert "from 7 to 8" in ranked(seen(Symptom.LATENCY), changes=changes)[0].reasons[1]
+
+
+@pytest.mark.parametrize("symptom", [Symptom.LATENCY, Symptom.SATURATION], ids=str)
+def test_more_requests_than_usual_are_an_overload(symptom: Symptom) -> None:
+    best, *_ = ranked(seen(symptom), busy=CATALOG)
+    assert (best.cause, best.target, best.score) == ("overload", "shop/catalog", 0.94)
+    assert "90 requests/s instead of 30" in best.reasons[1]
+    assert "overload" not in {h.cause for h in ranked(seen(Symptom.ERRORS), busy=CATALOG)}
+
+
+def test_a_change_just_before_outweighs_the_load() -> None:
+    found = ranked(seen(Symptom.LATENCY), busy=CATALOG, changes=[deploy("shop/catalog", NOW - 5_000)])
+    assert [h.cause for h in found] == ["bad_configuration", "overload", "slowness"]
+
+
+@pytest.mark.parametrize("felt", [Symptom.DEPENDENCY, Symptom.LATENCY, Symptom.SATURATION], ids=str)
+def test_a_service_that_hurts_by_itself_explains_its_callers_far_and_near(felt: Symptom) -> None:
+    found = ranked(seen(Symptom.MEMORY, "shop/db/0"), seen(felt, "shop/gateway/0"), seen(felt, "shop/cart/0"))
+    assert (found[0].cause, found[0].target) == ("memory_leak", "shop/db/0")
+    own = BY_SYMPTOM[felt].score
+    assert {h.target: h.score for h in found[1:]} == {"shop/gateway": own / 2, "shop/cart": own / 2}
+
+
+def test_a_caller_never_explains_what_it_calls() -> None:
+    found = ranked(seen(Symptom.ERRORS, "shop/gateway/0"), seen(Symptom.LATENCY, "shop/db/0"))
+    assert {h.target: h.score for h in found}["shop/db"] == BY_SYMPTOM[Symptom.LATENCY].score
+
+
+def test_a_caller_that_is_gone_is_not_explained_by_what_it_calls() -> None:
+    found = ranked(seen(Symptom.DOWN, "shop/gateway/0"), seen(Symptom.MEMORY, "shop/db/0"))
+    assert [h.target for h in found] == ["shop/gateway/0", "shop/db/0"]
+
+
+def test_of_equals_the_deepest_in_the_calls_comes_first_and_then_the_name() -> None:
+    entities = ["shop/gateway/0", "shop/catalog/1", "shop/catalog/0", "shop/cart/0", "shop/db/0"]
+    found = ranked(*(seen(Symptom.DOWN, e) for e in entities))
+    assert [h.target for h in found] == [
+        "shop/db/0", "shop/cart/0", "shop/catalog/0", "shop/catalog/1", "shop/gateway/0",
+    ]  # fmt: skip
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_order_in_which_symptoms_were_seen_changes_nothing(rng: random.Random) -> None:
+    sightings = [seen(s, f"shop/{name}/0") for s in Symptom for name in ("gateway", "catalog", "cart", "db")]
+    expected = ranked(*sightings, changes=[deploy("shop/catalog", NOW - 9_000)], busy=CATALOG)
+    rng.shuffle(sightings)
+    assert ranked(*sightings, changes=[deploy("shop/catalog", NOW - 9_000)], busy=CATALOG) == expected
+    assert all(0 <= h.score <= 1 for h in expected)
+    assert len({(h.cause, h.target) for h in expected}) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [("shop/gateway", "shop/gateway", True), ("shop/gateway", "shop/db", True), ("shop/db", "shop/gateway", True),
+     ("shop/cart", "shop/catalog", False), ("shop/gateway", "shop/mail", False)],
+)  # fmt: skip
+def test_services_are_related_when_a_fault_of_one_is_felt_by_the_other(one: str, other: str, expected: bool) -> None:
+    assert related(one, other, CALLS) is expected
+
+
+def test_services_that_call_each_other_in_a_ring_come_to_an_end() -> None:
+    ring = {"a/x": ("a/y",), "a/y": ("a/z",), "a/z": ("a/x",)}
+    assert related("a/x", "a/z", ring)
+    found = ranked(seen(Symptom.DOWN, "a/x/0"), seen(Symptom.DOWN, "a/y/0"), calls=ring)
+    assert [h.target for h in found] == ["a/x/0", "a/y/0"]
+
+
+def test_hypotheses_are_data() -> None:
+    found = ranked(seen(Symptom.LATENCY), changes=[deploy("shop/catalog", NOW)])
+    assert msgspec.json.decode(msgspec.json.encode(found), type=tuple[Hypothesis, ...]) == found

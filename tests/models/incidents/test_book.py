@@ -1,0 +1,267 @@
+"""The incident book: one open incident per episode, whatever comes twice, late or in another order."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import pytest
+
+from models.incidents.book import CHANGES_KEPT, CLOSED_KEPT, QUIET_MS, IncidentBook
+from models.incidents.lifecycle import is_open
+from tests.builders import CATALOG, NOW, cleared, decision, deploy, judgement, look, proposal, result, topology
+from topics.actions import Result
+from topics.decisions import Decision, Verdict
+from topics.incidents import Incident, State, Symptom
+from topics.verdicts import Effect, Judgement
+
+CALLS = topology(("shop/gateway", "shop/catalog"), ("shop/catalog", "shop/db"))
+
+
+def down(book: IncidentBook, entity: str = CATALOG, ts: int = NOW) -> Incident:
+    """The incident that one look at a dead process opens."""
+    (opened,) = book.admit(look(entity, ts, Symptom.DOWN), ts)
+    return opened
+
+
+def dispatched(incident: Incident, attempt: int = 0) -> Decision:
+    wish = proposal(id=f"p{attempt}", incident=incident.id)
+    return decision(Verdict.DISPATCHED, wish, command=f"c{attempt}")
+
+
+def reported(incident: Incident, attempt: int = 0, effect: Effect = Effect.REMEDIATED) -> Judgement:
+    return judgement(effect, incident=incident.id, decision=dispatched(incident, attempt).id, command=f"c{attempt}")
+
+
+def done(incident: Incident, attempt: int = 0) -> Result:
+    return result(incident=incident.id, decision=dispatched(incident, attempt).id, command=f"c{attempt}")
+
+
+def states(told: list[Incident]) -> list[tuple[str, str]]:
+    return [(i.step, i.state) for i in told]
+
+
+def test_a_symptom_opens_an_incident_that_says_what_where_and_why() -> None:
+    opened = down(IncidentBook())
+    assert (opened.state, opened.step, opened.seq) == (State.TRIGGERED, "confirm", 0)
+    assert (opened.entity, opened.symptom, opened.onset, opened.priority) == (CATALOG, Symptom.DOWN, NOW, 1)
+    assert [(h.cause, h.target) for h in opened.hypotheses] == [("process_gone", CATALOG)]
+    assert opened.evidence == (look(CATALOG, NOW, Symptom.DOWN).evidence,)
+
+
+def test_a_repeat_of_the_look_opens_nothing() -> None:
+    book = IncidentBook()
+    down(book)
+    assert list(book.admit(look(CATALOG, NOW, Symptom.DOWN), NOW + 5)) == []
+    assert list(book.admit(look(CATALOG, NOW + 200, Symptom.DOWN), NOW + 200)) == []
+
+
+def test_two_workers_give_the_same_episode_the_same_id() -> None:
+    assert down(IncidentBook()).id == down(IncidentBook()).id != down(IncidentBook(), ts=NOW + 1).id
+
+
+def test_what_is_felt_along_the_calls_is_attached_and_the_rest_is_an_incident_of_its_own() -> None:
+    book = IncidentBook()
+    book.event(CALLS)
+    first = down(book, "shop/gateway/0")
+    (revised,) = book.admit(look("shop/db/0", NOW + 100, Symptom.DOWN), NOW + 100)
+    assert (revised.id, revised.step, revised.seq) == (first.id, "revise", 1)
+    assert revised.affected == ("shop/db/0", "shop/gateway/0")
+    assert [h.target for h in revised.hypotheses] == ["shop/db/0", "shop/gateway/0"]
+    assert len(revised.evidence) == 2
+    (other,) = book.admit(look("shop/mail/0", NOW + 200, Symptom.DOWN), NOW + 200)
+    (elsewhere,) = book.admit(look("bank/db/0", NOW + 200, Symptom.DOWN), NOW + 200)
+    assert len({first.id, other.id, elsewhere.id}) == 3
+
+
+def test_an_attached_symptom_can_only_raise_the_priority() -> None:
+    book = IncidentBook()
+    for ts in range(NOW, NOW + 1_000, 200):
+        opened = list(book.admit(look(CATALOG, ts, Symptom.MEMORY), ts))
+    (opened,) = opened
+    (revised,) = book.admit(look("shop/catalog/1", NOW + 1_000, Symptom.DOWN), NOW + 1_000)
+    assert (opened.priority, revised.priority) == (2, 1)
+
+
+def test_what_is_seen_after_an_action_does_not_change_the_hypotheses() -> None:
+    book = IncidentBook()
+    opened = down(book)
+    list(book.decided(dispatched(opened), NOW))
+    (revised,) = book.admit(look("shop/catalog/1", NOW + 100, Symptom.DOWN), NOW + 100)
+    assert revised.hypotheses == opened.hypotheses
+    assert revised.affected == (CATALOG, "shop/catalog/1")
+
+
+def told_in(order: tuple[str, ...]) -> list[Incident]:
+    """The incident's states when a dispatched decision, its result and its verdict come in this order, each twice."""
+    book = IncidentBook()
+    opened = down(book)
+    book.tracker.look(cleared(CATALOG, NOW + 50))
+    say = {
+        "decision": lambda: book.decided(dispatched(opened), NOW + 100),
+        "result": lambda: book.acted(done(opened), NOW + 100),
+        "verdict": lambda: book.judged(reported(opened), NOW + 100),
+    }
+    return [state for what in order for _ in range(2) for state in say[what]()]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["decision", "result", "verdict"])), ids=" ".join)
+def test_decision_result_and_verdict_close_it_in_whatever_order_they_are_read(order: tuple[str, ...]) -> None:
+    """They stand on three topics, so one may overtake another."""
+    told = told_in(order)
+    assert states(told) == [("act", "mitigating"), ("probe", "verifying"), ("cured", "resolved")]
+    assert told[-1].closed_as == "remediated"
+    assert [i.seq for i in told] == [1, 2, 3]
+    assert len(told[-1].attempts) == 1
+
+
+def test_an_ineffective_action_sends_it_back_with_fresh_hypotheses_and_late_repeats_change_nothing() -> None:
+    book = IncidentBook()
+    opened = down(book)
+    told = [*book.decided(dispatched(opened), NOW), *book.acted(done(opened), NOW)]
+    told += book.judged(reported(opened, effect=Effect.INEFFECTIVE), NOW)
+    assert states(told)[-1] == ("still_wrong", "mitigating")
+    for late in (book.acted(done(opened), NOW), book.judged(reported(opened), NOW)):
+        assert list(late) == []
+    told += [*book.decided(dispatched(opened, 1), NOW), *book.acted(done(opened, 1), NOW)]
+    assert list(book.judged(reported(opened), NOW)) == [], "a verdict on the action before says nothing about this one"
+    told += book.judged(reported(opened, 1), NOW)
+    assert states(told)[-1] == ("cured", "resolved")
+    assert told[-1].attempts == (dispatched(opened).id, dispatched(opened, 1).id)
+
+
+def test_what_verification_could_not_see_needs_a_person_and_no_next_action() -> None:
+    book = IncidentBook()
+    opened = down(book)
+    told = [*book.decided(dispatched(opened), NOW), *book.acted(done(opened), NOW)]
+    told += book.judged(reported(opened, effect=Effect.MANUAL_REVIEW), NOW)
+    assert states(told)[-1] == ("escalate", "verifying")
+
+
+@pytest.mark.parametrize("state", [Verdict.REJECTED, Verdict.EXPIRED], ids=str)
+def test_a_refusal_by_people_is_escalated_once(state: Verdict) -> None:
+    book = IncidentBook()
+    refusal = decision(state, proposal(incident=down(book).id))
+    assert states([*book.decided(refusal, NOW), *book.decided(refusal, NOW)]) == [("escalate", "triggered")]
+
+
+@pytest.mark.parametrize("state", [Verdict.PENDING, Verdict.DENIED, Verdict.APPROVED, Verdict.COMPLETED], ids=str)
+def test_other_states_of_a_decision_say_nothing_about_the_incident(state: Verdict) -> None:
+    book = IncidentBook()
+    assert list(book.decided(decision(state, proposal(incident=down(book).id)), NOW)) == []
+
+
+def quiet(book: IncidentBook, start: int, until: int) -> list[Incident]:
+    return [state for now in range(start, until, 100) for state in book.expire(now)]
+
+
+def test_what_goes_by_itself_is_closed_after_it_stayed_away() -> None:
+    book = IncidentBook()
+    down(book)
+    assert quiet(book, NOW, NOW + 60_000) == []
+    list(book.admit(cleared(CATALOG, NOW + 60_000), NOW + 60_000))
+    assert quiet(book, NOW + 60_000, NOW + 60_000 + QUIET_MS) == []
+    (closed,) = book.expire(NOW + 60_000 + QUIET_MS)
+    assert (closed.state, closed.closed_as) == (State.RESOLVED, "self_resolved")
+    assert quiet(book, NOW + 70_000, NOW + 80_000) == []
+
+
+def test_the_quiet_time_begins_anew_when_it_comes_back() -> None:
+    book = IncidentBook()
+    down(book)
+    list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
+    quiet(book, NOW + 1_000, NOW + 1_000 + QUIET_MS)
+    list(book.admit(look(CATALOG, NOW + 3_990, Symptom.DOWN), NOW + 3_990))
+    assert quiet(book, NOW + 3_990, NOW + 20_000) == []
+    list(book.admit(cleared(CATALOG, NOW + 20_000), NOW + 20_000))
+    assert quiet(book, NOW + 20_000, NOW + 20_000 + QUIET_MS) == []
+    assert len(quiet(book, NOW + 20_000 + QUIET_MS, NOW + 30_000)) == 1
+
+
+def test_nothing_closes_by_itself_while_an_action_is_under_way() -> None:
+    book = IncidentBook()
+    opened = down(book)
+    list(book.decided(dispatched(opened), NOW))
+    list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
+    assert quiet(book, NOW + 1_000, NOW + 20_000) == []
+    list(book.acted(done(opened), NOW + 20_000))
+    assert quiet(book, NOW + 20_000, NOW + 40_000) == []
+
+
+@pytest.mark.parametrize("effect", [Effect.INEFFECTIVE, Effect.MANUAL_REVIEW], ids=str)
+def test_an_incident_that_no_action_cured_still_closes_when_the_symptom_goes(effect: Effect) -> None:
+    book = IncidentBook()
+    opened = down(book)
+    list(book.decided(dispatched(opened), NOW))
+    list(book.judged(reported(opened, effect=effect), NOW))
+    assert quiet(book, NOW, NOW + 20_000) == []
+    list(book.admit(cleared(CATALOG, NOW + 20_000), NOW + 20_000))
+    assert states(quiet(book, NOW + 20_000, NOW + 30_000)) == [("self_resolved", "resolved")]
+
+
+def test_an_incident_that_is_over_stays_over_whatever_comes_late() -> None:
+    book = IncidentBook()
+    opened = down(book)
+    list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
+    quiet(book, NOW + 1_000, NOW + 10_000)
+    late = [
+        *book.admit(look(CATALOG, NOW, Symptom.DOWN), NOW + 10_000),
+        *book.admit(look(CATALOG, NOW + 500, Symptom.DOWN), NOW + 10_000),
+        *book.decided(dispatched(opened), NOW + 10_000),
+        *book.acted(done(opened), NOW + 10_000),
+        *book.judged(reported(opened), NOW + 10_000),
+    ]
+    assert late == []
+    again = down(book, ts=NOW + 11_000)
+    assert again.id != opened.id
+
+
+def surplus(book: IncidentBook, start: int) -> list[Incident]:
+    """What 21 s of looks at too many replicas of the mail service lead to."""
+    return [
+        state for ts in range(start, start + 21_000, 500)
+        for state in book.admit(look("shop/catalog", ts, Symptom.SURPLUS), ts)
+    ]  # fmt: skip
+
+
+def test_less_capacity_is_not_asked_for_while_something_else_hurts_but_afterwards() -> None:
+    book = IncidentBook()
+    opened = down(book)
+    assert surplus(book, NOW + 1_000) == []
+    list(book.decided(dispatched(opened), NOW + 30_000))
+    told = list(book.judged(reported(opened), NOW + 30_000))
+    assert states(told)[1:] == [("cured", "resolved"), ("confirm", "triggered")]
+    assert told[-1].symptom is Symptom.SURPLUS
+    assert [h.cause for h in told[-1].hypotheses] == ["idle_capacity"]
+
+
+def test_a_surplus_alone_is_an_incident_of_least_priority() -> None:
+    (opened,) = surplus(IncidentBook(), NOW)
+    assert (opened.symptom, opened.priority) == (Symptom.SURPLUS, 4)
+
+
+def test_changes_are_suspects_in_the_order_of_their_times_once_each_and_not_for_ever() -> None:
+    book = IncidentBook()
+    newer, older = deploy("shop/catalog", NOW - 1_000, "8", "7"), deploy("shop/catalog", NOW - 9_000, "7", "6")
+    for event in (newer, older, newer):
+        book.event(event)
+    assert book.changes == [older, newer]
+    for number in range(CHANGES_KEPT + 20):
+        book.event(deploy("shop/cart", NOW + number, str(number), "0"))
+    assert len(book.changes) == CHANGES_KEPT
+
+
+def test_closed_incidents_are_forgotten_oldest_first() -> None:
+    book = IncidentBook()
+    first = down(book, ts=NOW)
+    for number in range(CLOSED_KEPT + 20):
+        ts = NOW + number * 10_000
+        down(book, ts=ts) if number else None
+        list(book.admit(cleared(CATALOG, ts + 1_000), ts + 1_000))
+        list(book.expire(ts + 1_000))
+        list(book.expire(ts + 1_000 + QUIET_MS))
+    assert len(book.incidents) == CLOSED_KEPT
+    assert first.id not in book.incidents
+    assert not any(is_open(i.state) for i in book.incidents.values())
+    assert (book.quiet_since, book.judged_last) == ({}, {})
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(book), type=IncidentBook) == book

@@ -1,0 +1,161 @@
+"""Verification: gone, and for long enough, by looks and never by silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.incidents.verification import FAILED, JUDGED_KEPT, VerificationSettings, Verifier
+from tests.builders import CATALOG, NOW, cleared, incident, look, result
+from topics.incidents import State, Symptom
+from topics.verdicts import Effect, Judgement
+
+SETTINGS = VerificationSettings(hold_ms=2_500, patience_ms=15_000)
+
+
+def hurt(*affected: str) -> Verifier:
+    """A verifier that sees dead processes, and follows their incident."""
+    book = Verifier()
+    book.incident(incident(affected=affected or (CATALOG,)))
+    for entity in affected or (CATALOG,):
+        book.look(look(entity, NOW - 1_000, Symptom.DOWN))
+    return book
+
+
+def judged(book: Verifier, start: int, until: int) -> list[tuple[int, Effect]]:
+    """When verdicts came, in milliseconds after NOW, and what they were."""
+    return [(v.ts - NOW, v.effect) for now in range(start, until, 100) for v in book.judge(now, SETTINGS)]
+
+
+def test_a_symptom_that_stays_away_for_the_hold_time_is_remediated() -> None:
+    book = hurt()
+    book.acted(result(ts=NOW))
+    assert judged(book, NOW, NOW + 4_000) == []
+    book.look(cleared(CATALOG, NOW + 4_000))
+    assert judged(book, NOW + 4_000, NOW + 60_000) == [(6_500, Effect.REMEDIATED)]
+
+
+def test_a_symptom_that_comes_back_within_the_hold_time_was_not_gone() -> None:
+    book = hurt()
+    book.acted(result(ts=NOW))
+    book.look(cleared(CATALOG, NOW + 100))
+    assert judged(book, NOW + 100, NOW + 2_600) == []
+    book.look(look(CATALOG, NOW + 2_500, Symptom.DOWN))
+    assert judged(book, NOW + 2_600, NOW + 6_000) == []
+    book.look(cleared(CATALOG, NOW + 6_000))
+    assert judged(book, NOW + 6_000, NOW + 60_000) == [(8_500, Effect.REMEDIATED)]
+
+
+def test_a_symptom_that_is_still_there_when_patience_ends_was_not_cured() -> None:
+    book = hurt()
+    book.acted(result(ts=NOW))
+    assert judged(book, NOW, NOW + 60_000) == [(15_000, Effect.INEFFECTIVE)]
+
+
+def test_a_symptom_that_is_gone_just_before_patience_ends_gets_its_hold_time() -> None:
+    book = hurt()
+    book.acted(result(ts=NOW))
+    book.look(cleared(CATALOG, NOW + 14_900))
+    assert judged(book, NOW + 14_900, NOW + 60_000) == [(17_400, Effect.REMEDIATED)]
+
+
+def test_without_a_look_since_the_action_nobody_calls_it_cured() -> None:
+    book = hurt()
+    book.look(look(CATALOG, NOW - 100))
+    book.acted(result(ts=NOW))
+    verdicts = [v for now in range(NOW, NOW + 60_000, 100) for v in book.judge(now, SETTINGS)]
+    assert [v.effect for v in verdicts] == [Effect.MANUAL_REVIEW]
+    assert verdicts[0].reasons == (f"no look at {CATALOG} since the action: telemetry is missing",)
+
+
+def test_an_entity_whose_alarm_had_ended_before_the_action_is_not_waited_for() -> None:
+    book = hurt(CATALOG, "shop/gateway/0")
+    book.look(cleared("shop/gateway/0", NOW - 500))
+    book.acted(result(ts=NOW))
+    book.look(cleared(CATALOG, NOW + 1_000))
+    assert judged(book, NOW + 1_000, NOW + 60_000) == [(3_500, Effect.REMEDIATED)]
+
+
+def test_every_affected_entity_must_be_well_those_that_came_later_too() -> None:
+    book = hurt(CATALOG, "shop/gateway/0")
+    book.acted(result(ts=NOW))
+    book.look(cleared(CATALOG, NOW + 100))
+    assert judged(book, NOW + 100, NOW + 6_000) == []
+    book.incident(incident(seq=1, affected=(CATALOG, "shop/gateway/0", "shop/cart/0")))
+    book.look(look("shop/cart/0", NOW + 6_000, Symptom.DOWN))
+    book.look(cleared("shop/gateway/0", NOW + 6_000))
+    assert judged(book, NOW + 6_000, NOW + 10_000) == []
+    book.look(cleared("shop/cart/0", NOW + 10_000))
+    assert judged(book, NOW + 10_000, NOW + 60_000) == [(12_500, Effect.REMEDIATED)]
+
+
+@pytest.mark.parametrize("outcome", FAILED)
+def test_an_action_that_failed_is_judged_at_once(outcome: str) -> None:
+    book = hurt()
+    book.acted(result(ts=NOW, outcome=outcome, detail="no such process"))
+    (verdict,) = book.judge(NOW, SETTINGS)
+    assert verdict.effect is Effect.INEFFECTIVE
+    assert verdict.reasons == (f"restart_service on {CATALOG} {outcome}: no such process",)
+    assert (verdict.entity, verdict.incident, verdict.command) == (CATALOG, "i1", "c1")
+
+
+def test_an_action_whose_outcome_is_unknown_is_judged_by_its_effect() -> None:
+    book = hurt()
+    book.acted(result(ts=NOW, outcome="unknown"))
+    book.look(cleared(CATALOG, NOW + 100))
+    assert judged(book, NOW + 100, NOW + 60_000) == [(2_600, Effect.REMEDIATED)]
+
+
+@pytest.mark.parametrize(("action", "effect"), [("scale_in", Effect.INEFFECTIVE), ("scale_out", Effect.REMEDIATED)])
+def test_a_surplus_matters_only_to_the_action_that_ends_it(action: str, effect: Effect) -> None:
+    book = Verifier()
+    book.incident(incident(affected=("shop/catalog",)))
+    book.acted(result(ts=NOW, action=action))
+    for ts in range(NOW - 30_000, NOW + 1_000, 500):
+        book.look(look("shop/catalog", ts, Symptom.SURPLUS))
+    assert [effect for _, effect in judged(book, NOW, NOW + 60_000)] == [effect]
+
+
+def test_a_result_that_comes_again_is_judged_once() -> None:
+    book = hurt()
+    verdicts: list[Judgement] = []
+    for _ in range(3):
+        book.acted(result(ts=NOW, outcome="failed"))
+        verdicts += book.judge(NOW, SETTINGS)
+    assert len(verdicts) == 1
+
+
+def test_a_result_that_comes_before_its_incident_waits_for_it_but_not_for_ever() -> None:
+    book = Verifier()
+    book.acted(result(ts=NOW, outcome="failed"))
+    assert judged(book, NOW, NOW + 1_000) == []
+    book.incident(incident())
+    assert judged(book, NOW + 1_000, NOW + 1_100) == [(1_000, Effect.INEFFECTIVE)]
+    book.acted(result(command="c2", incident="i2", ts=NOW))
+    judged(book, NOW, NOW + 15_100)
+    assert book.watches == {}
+
+
+def test_an_incident_that_is_over_is_watched_no_more_nor_opened_by_late_records() -> None:
+    book = hurt()
+    book.acted(result(ts=NOW))
+    book.incident(incident(seq=5, state=State.RESOLVED))
+    book.incident(incident(seq=1))
+    book.acted(result(ts=NOW, command="c2"))
+    assert (book.watches, book.incidents.open) == ({}, {})
+
+
+def test_verdicts_have_ids_that_any_worker_gives_them() -> None:
+    def verdict() -> Judgement:
+        book = hurt()
+        book.acted(result(outcome="failed"))
+        return next(book.judge(NOW, SETTINGS))
+
+    assert verdict() == verdict()
+
+
+def test_the_memory_of_judged_commands_has_a_bound() -> None:
+    book = hurt()
+    for number in range(JUDGED_KEPT + 20):
+        book.acted(result(command=f"c{number}", outcome="failed"))
+        list(book.judge(NOW, SETTINGS))
+    assert len(book.judged) == JUDGED_KEPT
