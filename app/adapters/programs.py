@@ -83,10 +83,12 @@ class Programs:
                     raise
                 self.add(program)
 
-    def stop(self, program: str) -> None:
-        """SIGTERM, SIGKILL a second later; return when it has ended. Fine when it had before."""
+    def stop(self, program: str, *, at_once: bool = False) -> None:
+        """SIGTERM, SIGKILL a second later or `at_once`; return when it has ended. Fine when it had before."""
         with self._asking() as ask:
             try:
+                if at_once:
+                    ask.signalProcess(program, "KILL")
                 ask.stopProcess(program, True)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode not in (_NOT_RUNNING, _BAD_NAME):

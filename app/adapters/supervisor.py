@@ -103,7 +103,7 @@ class SupervisorActuator:
         targets = self._targets(command.target)
         for target in targets:
             self.layout.hand_cause(target.program, command.id)
-            self.programs.stop(target.program)
+            self.programs.stop(target.program, at_once=not replicas.healthy(target))
             self.programs.start(target.program)
             self._await(target, command.id)
             self.layout.say(target.entity, "state_change", f"{target.program} was restarted by {command.id}")

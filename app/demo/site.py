@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -64,8 +66,10 @@ class Site:
         Ends with this process, however that ends.
 
         Raises:
-            UserError: the folder holds a site already, or a replica does not start.
+            UserError: supervisor is not installed, the folder holds a site already, or a replica does not start.
         """
+        if find_spec("supervisor") is None:
+            raise UserError("the demo site needs supervisor", "Install it: pip install 'opsloop[demo]'.")
         folder = folder.resolve()
         if (folder / "targets.json").exists():
             raise UserError(f"{folder} already holds a site", "Name another folder, or delete this one.")
@@ -75,6 +79,7 @@ class Site:
         site = cls(folder, _supervise(folder))
         try:
             progress(f"starting {len(targets)} services")
+            site._await_supervisor()
             missing = replicas.await_health(targets, START_LIMIT_S)
             if missing:
                 names = ", ".join(target.program for target in missing)
@@ -86,6 +91,13 @@ class Site:
         files.replace(_current(), str(folder).encode())
         progress("every service answers, and visitors come")
         return site
+
+    def _await_supervisor(self) -> None:
+        """Ask until it answers. Being asked also wakes it: left alone it sleeps a second before its first start."""
+        while not self.running():
+            if self._process is not None and self._process.poll() is not None:
+                raise UserError("the supervisor did not start", f"The reason is in {self.layout.folder}/guard.log.")
+            time.sleep(0.02)
 
     @classmethod
     def attach(cls, folder: Path | None = None) -> Site:
@@ -175,11 +187,12 @@ def _supervise(folder: Path) -> subprocess.Popen[bytes]:
     (folder / "supervisord.conf").write_text(_SUPERVISOR)
     source = str(Path(app.__file__).parents[1])
     path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
-    return subprocess.Popen(
-        [sys.executable, "-m", "app.demo.guard", str(os.getpid()), "supervisord.conf"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (folder / "guard.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "app.demo.guard", str(os.getpid()), "supervisord.conf"],
+            cwd=folder, env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
 
 
 def _current() -> Path:

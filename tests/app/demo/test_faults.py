@@ -98,6 +98,18 @@ def test_a_fault_hurts_until_its_remedy_and_the_site_counts_one_effect(fault: st
 
 
 @pytest.mark.drill
+def test_a_surge_ends_by_itself(site: Site, within: Within, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "SURGE_S", 1.5)
+    cart = plan.entity("cart", 0)
+    faults.inject(site, "surge", "cart")
+    with pytest.raises(UserError, match="a surge is already on"):
+        faults.inject(site, "surge", "catalog")
+    assert within(3, lambda: look(site, cart)["http_server_request_rate"] > 25)
+    assert within(4, lambda: look(site, cart)["http_server_request_rate"] < 20)
+    assert site.layout.traffic(site.layout.pointer(plan.LOAD).revision) == plan.TRAFFIC
+
+
+@pytest.mark.drill
 def test_without_a_remedy_the_fault_stays(site: Site, within: Within) -> None:
     """Self-test of the injectors: none of them heals by itself while the others are looked at."""
     store = plan.entity("store", 0)
