@@ -75,8 +75,7 @@ def test_nothing_acts_until_a_person_approves(kafka: str, tmp_path: Path) -> Non
         waiting = run("decisions", "--waiting", "--json", "--broker", kafka).out[-1]
         journal = (tmp_path / "demo/site/journal.jsonl").read_text()
         assert waiting.count('"id"') >= 1
-        assert "restart" not in journal
-        assert journal.count('"service":"catalog"') == 2, "its start, and the fault: nothing was done yet"
+        assert journal.count('"service":"catalog"') == 1, "its first start, and nothing since"
         identity = until(lambda: _waiting(kafka))
         voted = run("approve", identity[:8], "--reason", "seen it before", "--as", "ann", "--broker", kafka)
         assert voted.process.returncode == 0, voted.told()
