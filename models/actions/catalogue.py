@@ -14,7 +14,7 @@ _STEPS: Final = Parameter(
 ACTIONS: Final[Mapping[str, Action]] = catalogue((
     Action(
         name="restart_service",
-        what="stop a process, by force when it does not answer, and start it again; of a service, one replica after another",
+        what="stop a process, by force when it does not answer, and start it again; of a service, one by one",
         when_to_use="the process is gone, does not answer, keeps memory, or its state in memory is bad",
         when_not_to_use="load or configuration is the cause: it comes back as it was, minus what it had cached",
         preconditions=("the process is known to its supervisor",),
