@@ -1,0 +1,129 @@
+"""The planner: one proposal at a time, the next one after a verdict, and patience with refusals that pass."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from models.decision.planner import EARLY_KEPT, FOR_A_WHILE, RETRY_MS, Planner
+from tests.builders import NOW, decision, hypothesis, incident
+from topics.decisions import Decision, Verdict
+from topics.incidents import Incident, State
+from topics.proposals import Proposal
+
+TWO_WAYS = (hypothesis("bad_configuration"),)
+
+
+def first(book: Planner, told: Incident | None = None) -> Proposal:
+    """What is proposed for an incident that has just been triggered."""
+    (made,) = book.incident(told or incident(hypotheses=TWO_WAYS), NOW)
+    return made
+
+
+def refused(made: Proposal, blocked: str) -> Decision:
+    return decision(Verdict.DENIED, made, blocked=blocked)
+
+
+def ticks(book: Planner, start: int, until: int) -> list[tuple[int, Proposal]]:
+    return [(now, made) for now in range(start, until, 100) for made in book.expire(now)]
+
+
+def test_an_incident_leads_to_one_proposal_however_often_it_is_told() -> None:
+    book = Planner()
+    made = first(book)
+    assert made.action == "rollback_config"
+    assert list(book.incident(incident(hypotheses=TWO_WAYS), NOW)) == []
+    assert list(book.incident(incident(hypotheses=TWO_WAYS, seq=1, step="revise"), NOW)) == []
+
+
+def test_after_a_verdict_that_it_is_still_wrong_the_next_option_is_proposed_once() -> None:
+    book = Planner()
+    made = first(book)
+    book.incident(incident(seq=1, state=State.MITIGATING, step="act"), NOW)
+    wrong = incident(hypotheses=TWO_WAYS, seq=3, state=State.MITIGATING, step="still_wrong")
+    (second,) = book.incident(wrong, NOW)
+    assert (second.action, second.attempt) == ("restart_service", 1)
+    assert second.id != made.id
+    assert list(book.incident(wrong, NOW)) == [], "a repeat of the record"
+    again = incident(hypotheses=TWO_WAYS, seq=6, state=State.MITIGATING, step="still_wrong")
+    assert list(book.incident(again, NOW)) == [], "nothing is left to try"
+
+
+def test_while_an_effect_is_looked_for_nothing_is_proposed() -> None:
+    assert list(Planner().incident(incident(state=State.VERIFYING, step="probe"), NOW)) == []
+
+
+@pytest.mark.parametrize("blocked", sorted(FOR_A_WHILE))
+def test_a_refusal_that_passes_is_tried_again_after_growing_waits(blocked: str) -> None:
+    book = Planner()
+    made, now, ids = first(book), NOW, []
+    for wait in (RETRY_MS, 2 * RETRY_MS, 4 * RETRY_MS, 8 * RETRY_MS, 16 * RETRY_MS, 32 * RETRY_MS, 32 * RETRY_MS):
+        ids.append(made.id)
+        book.decided(refused(made, blocked), now)
+        ((at, made),) = ticks(book, now, now + wait + 100)
+        assert at - now == wait
+        assert (made.action, made.attempt) == ("rollback_config", 0), "the same wish again"
+        now = at
+    assert len(set(ids)) == len(ids), "a new proposal each time, or the gate would not answer it"
+
+
+@pytest.mark.parametrize("blocked", ["mode", "not_allowed", "consecutive_failures", ""])
+def test_a_refusal_that_does_not_pass_ends_it(blocked: str) -> None:
+    book = Planner()
+    book.decided(refused(first(book), blocked), NOW)
+    assert ticks(book, NOW, NOW + 400_000) == []
+    assert list(book.incident(incident(hypotheses=TWO_WAYS, seq=1, step="revise"), NOW)) == []
+
+
+@pytest.mark.parametrize("state", [Verdict.REJECTED, Verdict.EXPIRED], ids=str)
+def test_what_a_person_refused_is_not_proposed_again(state: Verdict) -> None:
+    book = Planner()
+    book.decided(decision(state, first(book)), NOW)
+    assert ticks(book, NOW, NOW + 400_000) == []
+    told = incident(hypotheses=TWO_WAYS, seq=4, state=State.MITIGATING, step="still_wrong")
+    assert list(book.incident(told, NOW)) == []
+
+
+@pytest.mark.parametrize("state", [Verdict.PENDING, Verdict.APPROVED, Verdict.DISPATCHED, Verdict.COMPLETED], ids=str)
+def test_other_answers_leave_the_proposal_on_its_way(state: Verdict) -> None:
+    book = Planner()
+    made = first(book)
+    book.decided(decision(state, made), NOW)
+    assert book.plans["i1"].open == made.id
+    assert ticks(book, NOW, NOW + 400_000) == []
+
+
+def test_a_refusal_is_counted_once() -> None:
+    book = Planner()
+    made = first(book)
+    for _ in range(3):
+        book.decided(refused(made, "killed"), NOW)
+    assert book.plans["i1"].retries == 1
+    assert [at - NOW for at, _ in ticks(book, NOW, NOW + 60_000)] == [RETRY_MS]
+
+
+def test_a_refusal_that_is_read_before_its_proposal_is_made_again_counts_too() -> None:
+    """After a crash the decisions may be read again before the incidents."""
+    made = first(Planner())
+    book = Planner()
+    book.decided(refused(made, "killed"), NOW)
+    assert first(book) == made
+    assert [at - NOW for at, _ in ticks(book, NOW, NOW + 60_000)] == [RETRY_MS]
+
+
+def test_an_incident_that_is_over_is_forgotten_and_late_records_do_not_open_it() -> None:
+    book = Planner()
+    made = first(book)
+    book.decided(refused(made, "killed"), NOW)
+    assert list(book.incident(incident(seq=4, state=State.RESOLVED, step="self_resolved"), NOW)) == []
+    assert list(book.incident(incident(seq=1, step="revise"), NOW)) == []
+    assert ticks(book, NOW, NOW + 60_000) == []
+    assert book.plans == {}
+
+
+def test_answers_that_nobody_waits_for_do_not_pile_up() -> None:
+    book = Planner()
+    made = first(book)
+    for number in range(EARLY_KEPT + 50):
+        book.decided(refused(msgspec.structs.replace(made, id=f"p{number}"), "killed"), NOW)
+    assert len(book.early) == EARLY_KEPT

@@ -1,0 +1,210 @@
+"""The gate: each limit with its block reason, across restarts, on each proposal once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from models.safety.limits import CHECKS, SEEN_KEPT, Gate, SafetySettings
+from models.safety.modes import Mode, acts, tier
+from tests.builders import CATALOG, NOW, decision, proposal, switch
+from topics.decisions import Decision, Verdict
+from topics.settings import Setting
+
+SETTINGS = SafetySettings(mode=Mode.AUTONOMOUS)
+ENDS = [Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED, Verdict.COMPLETED]
+
+
+def judge(gate: Gate, now: int = NOW, settings: SafetySettings = SETTINGS, **changes: Any) -> Decision:
+    """The gate's one answer to a proposal of its own id."""
+    changes.setdefault("id", f"p{now}{changes.get('target', '')}")
+    (answer,) = gate.judge(proposal(**changes), settings, now)
+    return answer
+
+
+def follow(gate: Gate, of: Decision, state: Verdict, ts: int) -> None:
+    gate.follow(msgspec.structs.replace(of, state=state, ts=ts), SETTINGS)
+
+
+def act(gate: Gate, now: int, target: str = CATALOG) -> Decision:
+    """An action that the gate lets through, from its decision to its end."""
+    answer = judge(gate, now, target=target)
+    assert answer.state is Verdict.APPROVED, answer.blocked
+    for state in (Verdict.APPROVED, Verdict.DISPATCHED, Verdict.COMPLETED):
+        follow(gate, answer, state, now)
+    return answer
+
+
+def restarted(gate: Gate) -> Gate:
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(gate), type=Gate)
+
+
+def killed(gate: Gate) -> None:
+    gate.set(switch("on"))
+
+
+def in_progress(gate: Gate) -> None:
+    judge(gate, NOW, id="another", target="shop/catalog")
+
+
+def cooling(gate: Gate) -> None:
+    act(gate, NOW - 9_999)
+
+
+def thrice(gate: Gate) -> None:
+    for number in range(3):
+        act(gate, NOW - 100_000 + 20_000 * number)
+
+
+def spent(gate: Gate) -> None:
+    for number in range(20):
+        act(gate, NOW - 50_000, f"shop/service{number}/0")
+
+
+BLOCKS: dict[str, tuple[Callable[[Gate], None], dict[str, Any], SafetySettings]] = {
+    "killed": (killed, {}, SETTINGS),
+    "mode": (lambda gate: None, {}, SafetySettings(mode=Mode.OBSERVE)),
+    "not_allowed": (lambda gate: None, {"action": "reboot_everything"}, SETTINGS),
+    "duplicate_in_progress": (in_progress, {}, SETTINGS),
+    "recently_remediated": (cooling, {}, SETTINGS),
+    "consecutive_failures": (thrice, {}, SETTINGS),
+    "budget_exhausted": (spent, {}, SETTINGS),
+}
+
+
+@pytest.mark.parametrize("reason", BLOCKS)
+@pytest.mark.parametrize("restart", [False, True], ids=["", "restarted"])
+def test_a_limit_denies_with_its_reason_before_and_after_a_restart(reason: str, restart: bool) -> None:
+    prepare, changes, settings = BLOCKS[reason]
+    gate = Gate()
+    prepare(gate)
+    if restart:
+        gate = restarted(gate)
+    answer = judge(gate, NOW, settings, **changes)
+    assert (answer.state, answer.blocked) == (Verdict.DENIED, reason)
+    assert answer.reasons[0]
+    assert answer.expires == 0
+
+
+def test_every_limit_there_is_has_been_tried() -> None:
+    assert len(CHECKS) == len(BLOCKS)
+
+
+def test_without_an_objection_it_passes() -> None:
+    answer = judge(Gate())
+    assert (answer.state, answer.blocked, answer.expires) == (Verdict.APPROVED, "", 0)
+    assert answer.reasons == ("confidence 0.96 is enough in mode autonomous",)
+
+
+@pytest.mark.parametrize("mode", Mode, ids=str)
+@pytest.mark.parametrize("confidence", [0.0, 0.69, 0.70, 0.84, 0.85, 0.95, 0.96, 1.0])
+def test_mode_and_confidence_decide_between_acting_and_asking(mode: Mode, confidence: float) -> None:
+    answer = judge(Gate(), NOW, SafetySettings(mode=mode), confidence=confidence)
+    expected = (
+        Verdict.DENIED if mode is Mode.OBSERVE else Verdict.APPROVED if acts(mode, confidence) else Verdict.PENDING
+    )
+    assert (answer.state, answer.tier, answer.mode) == (expected, tier(confidence), mode)
+    assert answer.expires == (NOW + 120_000 if expected is Verdict.PENDING else 0)
+
+
+def test_asking_is_the_default() -> None:
+    assert judge(Gate(), NOW, SafetySettings(), confidence=1.0).state is Verdict.PENDING
+
+
+def test_a_proposal_is_answered_once_also_after_a_restart() -> None:
+    gate = Gate()
+    judge(gate, id="p1")
+    assert list(gate.judge(proposal(id="p1"), SETTINGS, NOW)) == []
+    assert list(restarted(gate).judge(proposal(id="p1"), SETTINGS, NOW)) == []
+
+
+def test_an_answer_that_was_given_just_before_a_crash_stands() -> None:
+    """The state of before the answer comes back, and the answer is read from the topic."""
+    answer = judge(Gate(), id="p1")
+    gate = Gate()
+    gate.follow(answer, SETTINGS)
+    assert list(gate.judge(proposal(id="p1"), SETTINGS, NOW)) == []
+    assert judge(gate, NOW + 100).blocked == "duplicate_in_progress"
+    follow(gate, answer, Verdict.DISPATCHED, NOW + 100)
+    follow(gate, answer, Verdict.COMPLETED, NOW + 1_000)
+    assert judge(gate, NOW + 1_000).blocked == "recently_remediated"
+
+
+@pytest.mark.parametrize("state", ENDS, ids=str)
+def test_a_target_is_free_again_when_its_decision_has_ended(state: Verdict) -> None:
+    gate = Gate()
+    answer = judge(gate)
+    assert judge(gate, NOW + 1).blocked == "duplicate_in_progress"
+    follow(gate, answer, state, NOW + 2)
+    follow(gate, answer, Verdict.PENDING, NOW + 3)  # a late repeat
+    assert judge(gate, NOW + 4).state is Verdict.APPROVED
+
+
+def test_the_end_of_another_decision_frees_nothing() -> None:
+    gate = Gate()
+    judge(gate, id="p1")
+    other = decision(Verdict.EXPIRED, proposal(id="p9"))
+    gate.follow(other, SETTINGS)
+    assert judge(gate, NOW + 1).blocked == "duplicate_in_progress"
+
+
+def test_a_decision_whose_end_is_never_seen_does_not_block_for_ever() -> None:
+    gate = Gate()
+    judge(gate)
+    assert judge(gate, NOW + SETTINGS.open_for_ms - 1).blocked == "duplicate_in_progress"
+    assert judge(gate, NOW + SETTINGS.open_for_ms).state is Verdict.APPROVED
+
+
+def test_cooldown_and_window_end_when_they_should() -> None:
+    gate = Gate()
+    act(gate, NOW)
+    assert judge(gate, NOW + 9_999).blocked == "recently_remediated"
+    act(gate, NOW + 10_000)
+    act(gate, NOW + 20_000)
+    assert judge(gate, NOW + SETTINGS.window_ms - 1).blocked == "consecutive_failures"
+    assert judge(gate, NOW + SETTINGS.window_ms).state is Verdict.APPROVED
+
+
+def test_a_dispatch_that_is_told_twice_is_counted_once() -> None:
+    gate = Gate()
+    answer = act(gate, NOW)
+    for ts in (NOW, NOW + 700, NOW + 1_400):  # a worker that does it again after a crash says another time
+        follow(gate, answer, Verdict.DISPATCHED, ts)
+    assert gate.recent(NOW + 2_000, SETTINGS, target=CATALOG) == [NOW]
+
+
+def test_what_was_let_through_but_never_dispatched_counts_nothing() -> None:
+    gate = Gate()
+    answer = judge(gate)
+    follow(gate, answer, Verdict.EXPIRED, NOW + 1)
+    assert gate.recent(NOW + 2, SETTINGS, system="shop") == []
+
+
+def test_systems_on_one_partition_have_budgets_of_their_own() -> None:
+    gate = Gate()
+    spent(gate)
+    assert judge(gate, target="shop/other/0").blocked == "budget_exhausted"
+    assert judge(gate, target="bank/other/0").state is Verdict.APPROVED
+
+
+def test_the_kill_switch_stays_on_across_a_restart_until_it_is_turned_off() -> None:
+    gate = Gate()
+    killed(gate)
+    gate.set(Setting(name="colour", value="off", ts=NOW, by="ana"))
+    gate = restarted(gate)
+    assert judge(gate, NOW).blocked == "killed"
+    gate.set(switch("off"))
+    assert judge(gate, NOW + 1).state is Verdict.APPROVED
+
+
+def test_memory_has_bounds() -> None:
+    gate = Gate()
+    for number in range(SEEN_KEPT + 100):
+        answer = judge(gate, NOW + 10_000 * number, id=f"p{number}", target=f"s{number}/a/0")
+        follow(gate, answer, Verdict.DISPATCHED, NOW + 10_000 * number)
+    assert len(gate.seen) == SEEN_KEPT
+    assert len(gate.open) <= SETTINGS.open_for_ms // 10_000 + 1
+    assert len(gate.acted) <= SETTINGS.window_ms // 10_000 + 1
