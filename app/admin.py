@@ -7,6 +7,7 @@ is refused unless it is asked for.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -146,7 +147,7 @@ def _normal(name: str, value: str | None) -> str | None:
 def apply(client: AdminClient, want: Sequence[Wanted], steps: Sequence[Step], *, grow: bool = False) -> list[Step]:
     """Do the steps that are safe, and with `grow` those that add partitions; returns what was done.
 
-    Everything is validated by the broker before anything is changed.
+    Everything is validated by the broker before anything is changed, and visible to clients when this returns.
 
     Raises:
         UserError: the broker refused a topic or a setting, with its reason.
@@ -162,7 +163,11 @@ def apply(client: AdminClient, want: Sequence[Wanted], steps: Sequence[Step], *,
     grown = [step for step in steps if grow and step.kind is Kind.GROW]
     if grown:
         _finish(client.create_partitions([NewPartitions(s.topic, by_name[s.topic].partitions) for s in grown]))
-    return [step for step in steps if step.safe or step in grown]
+    done = [step for step in steps if step.safe or step in grown]
+    end = time.monotonic() + REQUEST_S
+    while done and any(step in done for step in plan(client, want)) and time.monotonic() < end:
+        time.sleep(0.02)  # the controller has agreed; its brokers hear of it a moment later
+    return done
 
 
 def _new(want: Wanted) -> NewTopic:

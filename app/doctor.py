@@ -67,11 +67,13 @@ def _broker(broker: Broker) -> Iterator[Finding]:
 def _version(broker: Broker, client: AdminClient) -> Finding:
     nodes = client.list_topics(timeout=10).brokers
     resource = ConfigResource(ResourceType.BROKER, str(min(nodes)))
-    names = set(client.describe_configs([resource], request_timeout=10)[resource].result())
-    # the protocol does not say its version; these settings came with it
-    new = {"group.consumer.session.timeout.ms", "group.share.enable", "group.share.session.timeout.ms"} <= names
-    detail = f"{broker.bootstrap}: {len(nodes)} node{'s' * (len(nodes) > 1)}, Kafka {'4.0 or newer' if new else '3.x'}"
-    if new and broker.group_protocol == "classic":
+    settings = client.describe_configs([resource], request_timeout=10)[resource].result()
+    # a broker does not say its version, but what it can do
+    setting = settings.get("group.coordinator.rebalance.protocols")
+    protocols = (setting.value if setting else "classic").split(",")
+    version = "4.1 or newer" if "streams" in protocols else "4.0" if "consumer" in protocols else "before 4.0"
+    detail = f"{broker.bootstrap}: {len(nodes)} node{'s' * (len(nodes) > 1)}, Kafka {version}"
+    if "consumer" in protocols and broker.group_protocol == "classic":
         advice = "Set OPSLOOP_KAFKA_GROUP_PROTOCOL=consumer: then workers that join stall nobody"
         return Finding("broker", "ok", detail, advice)
     return Finding("broker", "ok", detail)
@@ -100,11 +102,11 @@ def _clock(broker: Broker, client: AdminClient) -> Finding:
     try:
         client.create_topics([NewTopic(_PROBE_TOPIC, 1, config=settings)])[_PROBE_TOPIC].result(10)
         publisher = Publisher(broker, on_delivery=delivered)
-        publisher.partitions(_PROBE_TOPIC)  # connected before the clock runs
-        before = now_ms()
-        publisher.send_raw(_PROBE_TOPIC, b"clock", b"")
-        publisher.flush(10)
-        after = now_ms()
+        for _ in range(2):  # the first one waits for connection and leader, the second is the measurement
+            before = now_ms()
+            publisher.send_raw(_PROBE_TOPIC, b"clock", b"")
+            publisher.flush(10)
+            after = now_ms()
     except (KafkaException, UserError) as error:
         return Finding("clock", "note", f"not compared with the broker's: {error}")
     finally:
@@ -112,7 +114,7 @@ def _clock(broker: Broker, client: AdminClient) -> Finding:
             client.delete_topics([_PROBE_TOPIC])[_PROBE_TOPIC].result(10)
     if not stamped:
         return Finding("clock", "note", "not compared: the broker did not stamp the message")
-    off = max(0, before - stamped[0], stamped[0] - after)
+    off = max(0, before - stamped[-1], stamped[-1] - after)
     if off > CLOCK_MS:
         return Finding("clock", "failed", f"{off} ms away from the broker's", "Let both hosts keep time with NTP")
     return Finding("clock", "ok", f"within {max(off, after - before)} ms of the broker's")

@@ -1,10 +1,10 @@
 """The in-memory cluster: librdkafka's mock broker inside the confluent-kafka wheel, on a loopback port of this process.
 
 It speaks the Kafka protocol to any client in any process: topics with any number of partitions, idempotent producers,
-consumer groups, commits. It makes a
-topic of four partitions when a producer names one that it does not have. It serves the newcomer's demo and quick tests. What it cannot do: create topics by the admin
-protocol, compact, look up an offset by time, transactions, TLS, access control. It keeps 5 MiB a partition and drops
-the oldest silently, and it ends with this process. All that is promised about delivery is tried on a real Kafka.
+consumer groups, commits. It serves the newcomer's demo and quick tests. What it cannot do: create topics by the admin
+protocol (it makes one of four partitions when a producer names one that it does not have), compact, look up an offset
+by time, transactions, TLS, access control. It keeps 5 MiB a partition and drops the oldest silently, and it ends with
+this process. All that is promised about delivery is tried on a real Kafka.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ _LEASH: Final = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); "
     "os.getppid() == int(sys.argv[1]) and os.execvp(sys.argv[2], sys.argv[2:])"
 )
+_children: Final[dict[int, subprocess.Popen[bytes]]] = {}  # kept, so that they are reaped and do not warn
 _SETTINGS: Final[dict[str, object]] = {
     "process.roles": "broker,controller",
     "controller.listener.names": "CONTROLLER",
@@ -103,7 +104,6 @@ class LocalKafka:
         self.folder = folder
         self.detached = detached
         self.heap_mb = heap_mb
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
         kept = _load(folder)
         self._state = kept or _State(_cluster_id(), list(_planned(nodes, port)))
 
@@ -156,7 +156,7 @@ class LocalKafka:
                 command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, cwd=self._home(node),
                 start_new_session=self.detached,
             )  # fmt: skip
-        self._children[node.id] = child
+        _children[child.pid] = child
         node.pid, node.born = child.pid, psutil.Process(child.pid).create_time()
         self._save()
 
@@ -166,7 +166,7 @@ class LocalKafka:
         if process := node.process():
             process.send_signal(sig)
             if sig in (signal.SIGKILL, signal.SIGTERM):
-                self._await_end(node, process, 20.0)
+                _await_end(process, 20.0)
 
     def stop(self) -> None:
         """End all nodes: asked first, killed after a while (the last of three has no quorum and does not listen)."""
@@ -175,8 +175,8 @@ class LocalKafka:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
         limit = 10.0 if len(self.nodes) == 1 else 4.0
-        for node, process in running:
-            self._await_end(node, process, limit)
+        for _, process in running:
+            _await_end(process, limit)
         for node in self.nodes:
             node.pid, node.born = 0, 0.0
         if self.folder.exists():
@@ -248,14 +248,15 @@ class LocalKafka:
         self.stop()
         raise UserError(f"Kafka was not ready after {READY_S:g} s", f"Its logs are in {self.folder}.")
 
-    def _await_end(self, node: Node, process: psutil.Process, limit: float) -> None:
-        try:
-            process.wait(limit)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(10)
-        if child := self._children.pop(node.id, None):
-            child.wait(10)
+
+def _await_end(process: psutil.Process, limit: float) -> None:
+    try:
+        process.wait(limit)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+    if child := _children.pop(process.pid, None):
+        child.wait(10)
 
 
 def running(folder: Path) -> LocalKafka | None:

@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 def publish(
     file: Annotated[str, typer.Argument(help="A file of CSV or JSON lines; - reads standard input")],
     entity: Annotated[str, typer.Option(help="Whose measurements these are, when the file does not say")] = "",
-    topic: Annotated[str, typer.Option(help="For JSON lines: which topic, and so what a line is")] = "telemetry.metrics",
+    topic: Annotated[str, typer.Option(help="For JSON lines: what a line is")] = "telemetry.metrics",
     speed: Annotated[float, typer.Option(min=0, help="0: at once, with the times of the file. N: replayed N times as "
                                                      "fast as it happened, as if it began now")] = 0.0,
     format: Annotated[Format | None, typer.Option(help="[default: by the file's name]")] = None,
@@ -67,7 +67,7 @@ def publish(
         err.print(f"line {each.line}: {each.why}", style="yellow")
     if len(bad) > SHOWN:
         err.print(f"… and {len(bad) - SHOWN} more", style="yellow")
-    err.print(f"published {published:,} records" + (f", left out {len(bad):,} lines" if bad else ""))
+    err.print(f"records published: {published:,}" + (f", lines left out: {len(bad):,}" if bad else ""))
     if bad or not published:
         raise typer.Exit(1)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,7 +32,7 @@ def list_topics(as_json: JsonOption = False) -> None:
     """
     rows = [
         {
-            "topic": topic.name,
+            "topic": _short(topic.name) if not as_json else topic.name,
             "record": topic.record.__name__,
             "partitions": topic.partitions,
             "kept": _kept(topic.config),
@@ -113,19 +113,22 @@ def export(
     out.print(f"{len(ALL)} topics are described in {asyncapi}")
 
 
-def _show(title: str, steps: Iterable[Step], as_json: bool) -> None:
+def _show(title: str, steps: Sequence[Step], as_json: bool) -> None:
     rows = [{"do": step.kind, "topic": step.topic, "safe": step.safe, "detail": step.detail} for step in steps]
     if as_json:
         print_json(rows)
     elif rows:
-        print_table(title, ("do", "topic", "what"), ((r["do"], r["topic"], _changes(r["detail"])) for r in rows))
+        print_table(title, ("do", "topic", "what"), ((s.kind, _short(s.topic), _changes(s)) for s in steps))
 
 
-def _changes(detail: Any) -> str:
-    return ", ".join(
-        f"{name}={new}" if old is None else f"{name}: {old} → {'default' if new is None else new}"
-        for name, (old, new) in detail.items()
-    )
+def _changes(step: Step) -> str:
+    if step.kind == "create":
+        return f"{step.detail['partitions'][1]} partitions, {step.detail['replicas'][1]} replicas"
+    return ", ".join(f"{name}: {old} → {new or 'default'}" for name, (old, new) in step.detail.items())
+
+
+def _short(topic: str) -> str:
+    return topic.removeprefix("opsloop.")
 
 
 def _kept(config: dict[str, str]) -> str:

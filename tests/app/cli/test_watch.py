@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from app.cli.watch import line, say
+from topics.catalog import ALL
+from topics.codec import encode
+from topics.spec import Raw
+from topics.telemetry import METRICS, Sample
+
+
+def test_every_record_has_a_line_of_its_own_and_not_its_json() -> None:
+    plain = say.dispatch(object)
+    assert [topic.record.__name__ for topic in ALL if say.dispatch(topic.record) is plain] == []
+
+
+def test_a_sample_is_one_line_with_its_first_metrics() -> None:
+    sample = Sample(entity="web-1", ts=0, metrics={f"m{i}": i / 3 for i in range(9)})
+    message = encode(sample)
+    text = line(Raw(METRICS.name, 0, 0, message.key, message.value))
+    assert text.endswith("telemetry.metrics web-1 m0=0, m1=0.3333, m2=0.6667, m3=1, m4=1.333, m5=1.667 +3")
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\xff", b"[]", b'{"v": 99}', msgspec.json.encode({"entity": 1})])
+def test_what_cannot_be_read_is_a_line_too(value: bytes | None) -> None:
+    assert "not readable" in line(Raw(METRICS.name, 0, 0, b"k", value))
+
+
+def test_a_refused_message_says_why_and_where_it_came_from() -> None:
+    headers = (("dlq_cause", b"malformed"), ("dlq_detail", b"no JSON"), ("dlq_origin", b"t-1-2"))
+    assert "malformed: no JSON  from t-1-2" in line(Raw(METRICS.dlq, 0, 0, b"k", b"x", headers))
