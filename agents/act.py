@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-import msgspec
-
 from agents._state import Stateful
 from models.actions.catalogue import ACTIONS
-from topics.actions import COMMANDS, RESULTS, Command, Outcome, Result
-from topics.settings import KILL_SWITCH, ON, SETTINGS, Setting
+from models.safety.guard import Guard, Past
+from models.safety.signing import Refused
+from models.safety.switch import KillSwitch
+from topics.actions import COMMANDS, RESULTS, Command, Order, Outcome, Result
+from topics.refusals import REFUSALS, Refusal, refusal
+from topics.settings import SETTINGS, Setting
 from topics.spec import Instant, Read, Record, derive
 
 
@@ -68,40 +70,42 @@ class Ledger(Protocol):
     def finish(self, result: Result) -> None:
         """Write down how a command ended, or that it was refused."""
 
+    def past(self) -> Sequence[Intent]:
+        """What was begun within the time that is remembered, ended or not."""
+
     def orphans(self) -> Sequence[Intent]:
         """Commands that were begun by an actuator which is gone. The caller finishes each."""
 
 
-class Switch(msgspec.Struct):
-    """Whether anything may act."""
+class Act(Stateful[KillSwitch]):
+    """The last to look at a command before it has its effect.
 
-    killed: str = ""  # who turned the kill switch on and why; empty: it is off
-
-
-class Act(Stateful[Switch]):
-    """The last to look at a command before it has its effect."""
+    stopped: who has turned the local kill switch on; empty when nobody has. Asked before each command.
+    """
 
     name = "act"
     reads = (COMMANDS, SETTINGS)
-    writes = (RESULTS,)
-    shape = Switch
+    writes = (RESULTS, REFUSALS)
+    shape = KillSwitch
 
-    def __init__(self, actuator: Actuator, ledger: Ledger) -> None:
+    def __init__(self, actuator: Actuator, ledger: Ledger, guard: Guard, stopped: Callable[[], str]) -> None:
         super().__init__()
-        self.actuator = actuator
-        self.ledger = ledger
+        self.actuator, self.ledger, self.guard, self.stopped = actuator, ledger, guard, stopped
 
-    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Result]:
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Result | Refusal]:
         for intent in self.ledger.orphans():
             yield self._finish(intent.command, self.actuator.probe(intent.command), intent.ts)
         for read in records:
-            match read.record:
-                case Setting(name=name, value=value, by=by, reason=reason) if name == KILL_SWITCH:
-                    self.state.killed = f"{by}: {reason}" if value == ON else ""
-                case Command() as command:
-                    for result in self._obey(command, now):
-                        now = max(now, result.ts)  # a command takes time, and the next may expire meanwhile
-                        yield result
+            try:
+                match read.record:
+                    case Setting() as setting:
+                        self.state.take(setting, self.guard.keyring, now)
+                    case Order() as order:
+                        for result in self._obey(self.guard.open(order), now):
+                            now = max(now, result.ts)  # a command takes time, and the next may expire meanwhile
+                            yield result
+            except Refused as refused:
+                yield refusal(read.record, str(read.origin), refused.code, refused.detail, now)
 
     def _obey(self, command: Command, now: Instant) -> Iterator[Result]:
         known = self.ledger.find(command.id)
@@ -111,20 +115,29 @@ class Act(Stateful[Switch]):
             yield self._finish(command, Done("refused", objection, now))
         else:
             begin = self.ledger.begin(command, now)
-            if begin is Begin.BEGUN:
-                yield self._finish(command, self.actuator.run(command), now)
+            if begin is Begin.BEGUN:  # looked at again, because another actuator may have been at work until now
+                late = self._unsafe(command, now)
+                done = Done("refused", late, now) if late else self.actuator.run(command)
+                yield self._finish(command, done, 0 if late else now)
             elif begin is Begin.BUSY:
                 yield self._result(command, Done("refused", "lease_held: another actuator is at work", now))
 
     def _objection(self, command: Command, now: Instant) -> str | None:
-        if now > command.expires:
-            return f"expired {now - command.expires} ms ago"
-        if self.state.killed:
-            return f"killed: the kill switch is on ({self.state.killed})"
+        if unsafe := self._unsafe(command, now):
+            return unsafe
         action = ACTIONS.get(command.action)
         if action is None:
             return f"there is no action {command.action!r}"
         return action.objection(command.parameters) or self.actuator.can(command.action, command.target)
+
+    def _unsafe(self, command: Command, now: Instant) -> str | None:
+        if killed := self.state.killed or self.stopped():
+            return f"killed: the kill switch is on ({killed})"
+        try:
+            self.guard.check(command, [_past(intent.command) for intent in self.ledger.past()], now)
+        except Refused as refused:
+            return str(refused)
+        return None
 
     def _finish(self, command: Command, done: Done, started: Instant = 0) -> Result:
         result = self._result(command, done, started)
@@ -137,3 +150,7 @@ class Act(Stateful[Switch]):
             action=command.action, target=command.target, ts=done.ended, outcome=done.outcome, detail=done.detail,
             started=started, actuator=self.actuator.name,
         )  # fmt: skip
+
+
+def _past(command: Command) -> Past:
+    return Past(id=command.id, target=command.target, ts=command.ts, epoch=command.epoch)

@@ -1,4 +1,4 @@
-"""What the gate let through becomes a command once it may: at once, or when a person has said yes."""
+"""What the gate let through becomes a command once it may: at once, or when people have said yes."""
 
 from __future__ import annotations
 
@@ -6,38 +6,50 @@ from collections.abc import Iterator, Sequence
 
 from agents._state import Stateful
 from models.safety.limits import SafetySettings
-from models.safety.votes import Ballot
+from models.safety.signing import Keyring, Refused, Signer, seal
+from models.safety.votes import Ballot, Rules
 from topics.actions import COMMANDS, RESULTS, Command, Result
 from topics.approvals import APPROVALS, Approval
+from topics.audit import AUDIT, Entry
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
+from topics.refusals import REFUSALS, refusal
 from topics.settings import SETTINGS, Setting
 from topics.spec import Instant, Read, Record
 
 
 class Approve(Stateful[Ballot]):
-    """Holds what waits for votes; the only writer of commands."""
+    """Holds what waits for votes; the only writer of commands, each under its signature."""
 
     name = "approve"
-    reads = (DECISIONS, APPROVALS, INCIDENTS, RESULTS, SETTINGS)
-    writes = (DECISIONS, COMMANDS)
+    reads = (DECISIONS, APPROVALS, INCIDENTS, RESULTS, SETTINGS, AUDIT)
+    writes = (DECISIONS, COMMANDS, REFUSALS)
     shape = Ballot
 
-    def __init__(self, settings: SafetySettings) -> None:
+    def __init__(self, settings: SafetySettings, signer: Signer, keyring: Keyring) -> None:
         super().__init__()
-        self.settings = settings
+        self.rules, self.signer = Rules(settings, keyring), signer
 
-    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Decision | Command]:
-        yield from self.state.expire(now)
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Record]:
+        yield from self.state.expire(self.rules, now)
         for read in records:
-            match read.record:
-                case Decision() as decision:
-                    yield from self.state.decided(decision, self.settings, now)
-                case Approval() as approval:
-                    yield from self.state.vote(approval, now)
-                case Incident() as incident:
-                    yield from self.state.incident(incident, now)
-                case Result() as result:
-                    yield from self.state.acted(result, now)
-                case Setting() as setting:
-                    self.state.set(setting)
+            try:
+                for record in self._one(read, now):
+                    yield seal(record, self.signer) if isinstance(record, Command) else record
+            except Refused as refused:
+                yield refusal(read.record, str(read.origin), refused.code, refused.detail, now)
+
+    def _one(self, read: Read[Record], now: Instant) -> Iterator[Record]:
+        match record := read.record:
+            case Decision():
+                yield from self.state.decided(record, self.rules, now)
+            case Approval():
+                yield from self.state.vote(record, str(read.origin), self.rules, now)
+            case Entry():
+                yield from self.state.audited(record, self.rules, now)
+            case Incident():
+                yield from self.state.incident(record, now)
+            case Result():
+                yield from self.state.acted(record, now)
+            case Setting():
+                self.state.switch.take(record, self.rules.keyring, now)

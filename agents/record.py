@@ -13,6 +13,7 @@ from topics.codec import encode
 from topics.decisions import DECISIONS
 from topics.incidents import INCIDENTS
 from topics.proposals import PROPOSALS
+from topics.refusals import REFUSALS
 from topics.settings import SETTINGS
 from topics.spec import Instant, Read, Record
 from topics.verdicts import VERDICTS
@@ -22,7 +23,7 @@ class Keep(Agent[Read[Record]]):
     """The writer of one partition's chain. The newest entry is its whole state, so no crash can fork it."""
 
     name = "record"
-    reads = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, SETTINGS)
+    reads = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, REFUSALS, SETTINGS)
     writes = (AUDIT,)
     chain = AUDIT
 

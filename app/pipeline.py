@@ -20,6 +20,7 @@ from agents.record import Keep
 from agents.respond import Respond
 from agents.verify import Verify
 from app.settings import Settings
+from models.safety.signing import Keyring, Signer
 
 Stages = list[Callable[[], Agent[Any]]]
 
@@ -29,13 +30,16 @@ def lane() -> Stages:
     return [Decode, Detect]
 
 
-def loop(settings: Settings) -> Stages:
-    """Anomalies to commands, and results to verdicts: each reads topics and writes topics."""
+def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
+    """Anomalies to commands, and results to verdicts: each reads topics and writes topics.
+
+    signer: the worker's key, which signs commands. keyring: whose votes and settings are believed.
+    """
     return [
         Respond,
         Decide,
         lambda: Gate(settings.safety),
-        lambda: Approve(settings.safety),
+        lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),
         Keep,
     ]

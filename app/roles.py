@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -22,7 +22,10 @@ from app.broker import Broker, consumer_config, producer_config, require
 from app.clock import now_ms
 from app.errors import UserError
 from app.metrics import Meter
-from app.settings import Settings
+from app.security.keys import WORKER, Keys, keys_of
+from app.security.switch import LocalSwitch
+from app.settings import Settings, home
+from models.safety.guard import Guard
 
 log = structlog.get_logger()
 
@@ -36,6 +39,7 @@ class Worker:
     broker: Broker
     settings: Settings
     site: Path | None = None  # the folder of the site whose processes the actuator commands
+    home: Path = field(default_factory=home)  # the folder with the keys, and with the local kill switch
 
 
 def make_lane(worker: Worker, stages: pipeline.Stages, group: str) -> Lane:
@@ -62,7 +66,8 @@ def _reading(broker: Broker) -> dict[str, object]:
 def make_loop(worker: Worker, datadir: Path) -> Loop:
     """The loop with all its verbs."""
     settings = LoopSettings(worker.broker.bootstrap, _reading(worker.broker), datadir)
-    return Loop(settings, pipeline.loop(worker.settings), now_ms, Meter())
+    keys = keys_of(worker.home)
+    return Loop(settings, pipeline.loop(worker.settings, keys.own(WORKER), keys), now_ms, Meter())
 
 
 def actuator_stages(worker: Worker) -> pipeline.Stages:
@@ -70,13 +75,15 @@ def actuator_stages(worker: Worker) -> pipeline.Stages:
     if worker.site is None:
         raise UserError("an actuator needs to know whose processes it commands", "Give --site FOLDER")
     from agents.act import Act
-
     from app.adapters.ledger import Ledger
     from app.adapters.supervisor import SupervisorActuator
+    from app.demo.plan import SYSTEM
 
     ledger = Ledger(worker.site / "ledger")
     actuator = SupervisorActuator(worker.site)
-    return [lambda: Act(actuator, ledger)]
+    guard = Guard(keys_of(worker.home), worker.settings.safety, f"{actuator.name}/{SYSTEM}")
+    switch = LocalSwitch(worker.site, worker.home)
+    return [lambda: Act(actuator, ledger, guard, switch.said)]
 
 
 def run(worker: Worker, roles: list[str], ready: Ready) -> None:
@@ -101,6 +108,10 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
         "act": lambda: make_lane(worker, actuator_stages(worker), "opsloop-act"),
     }
     failures: list[BaseException] = []
+    if "act" in roles and worker.site is not None:
+        switch = LocalSwitch(worker.site, worker.home)
+        follow = (worker.broker, Keys(worker.home), stopping.is_set)
+        threading.Thread(target=switch.follow, args=follow, name="switch", daemon=True).start()
     threads = []
     for role in [role for role in roles if role in lanes]:
         lane = lanes[role]()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from app.broker import Broker, read_all
 from app.errors import UserError
-from topics.actions import COMMANDS, RESULTS, Command, Result
+from topics.actions import COMMANDS, RESULTS, Order, Result
 from topics.approvals import APPROVALS, Approval
 from topics.audit import AUDIT, Entry
 from topics.codec import DecodeError, decode
@@ -124,7 +124,7 @@ def _ids(record: Record) -> tuple[str, ...]:
             return tuple(filter(None, (record.id, record.command)))
         case Approval():
             return (record.decision,)
-        case Command():
+        case Order():
             return (record.id,)
         case Result() | Judgement():
             return (record.command,)
@@ -137,11 +137,13 @@ def _incident_of(record: Record) -> str:
             return record.id
         case Decision():
             return record.proposal.incident
-        case Proposal() | Command() | Result() | Judgement():
+        case Order():
+            return record.claim.incident if record.claim else ""
+        case Proposal() | Result() | Judgement():
             return record.incident
     return ""
 
 
 def _rank(record: Record) -> int:
-    order = (Incident, Proposal, Decision, Approval, Command, Result, Judgement)
+    order = (Incident, Proposal, Decision, Approval, Order, Result, Judgement)
     return next((i for i, kind in enumerate(order) if isinstance(record, kind)), len(order))

@@ -7,13 +7,16 @@ from typing import Any, Final
 
 import msgspec
 
-from topics.actions import Command, Result
-from topics.approvals import Approval
+from models.safety.signing import seal, sign_setting, sign_vote
+from tests.keys import WORKER_KEY, key_of
+from topics.actions import Command, Order, Result
+from topics.approvals import Approval, subject
 from topics.audit import GENESIS, Entry
 from topics.catalog import topic_of
 from topics.decisions import Decision, Verdict
 from topics.incidents import Hypothesis, Incident, State, Symptom
 from topics.proposals import Proposal
+from topics.refusals import refusal
 from topics.settings import KILL_SWITCH, Setting
 from topics.signals import Anomaly, Contribution
 from topics.spec import Instant, Origin, Read, Record, derive, system_of
@@ -92,19 +95,28 @@ def decision(state: Verdict = Verdict.PENDING, proposed: Proposal | None = None,
 
 
 def approval(of: Decision, voter: str = "ana", vote: str = "approve", **changes: Any) -> Approval:
+    """A vote under its voter's signature; `changes` are signed too."""
+    wish = of.proposal
     fields: dict[str, Any] = {
-        "id": derive("approval", of.id, voter), "decision": of.id, "system": system_of(of.proposal.target), "ts": NOW,
-        "voter": voter, "vote": vote, "reason": "",
+        "id": derive("approval", of.id, voter), "decision": of.id, "system": system_of(wish.target), "ts": NOW,
+        "voter": voter, "vote": vote, "reason": "", "expires": NOW + 180_000,
+        "subject": subject(of.id, wish.action, wish.target, wish.parameters, wish.requester),
     }  # fmt: skip
-    return Approval(**fields | changes)
+    return sign_vote(Approval(**fields | changes), key_of(voter))
 
 
 def command(**changes: Any) -> Command:
     fields: dict[str, Any] = {
         "id": "c1", "decision": "d1", "incident": "i1", "ts": NOW, "action": "restart_service", "target": CATALOG,
-        "parameters": {}, "expires": NOW + 30_000,
+        "parameters": {}, "expires": NOW + 30_000, "audience": "supervisor/shop", "epoch": NOW, "requester": "decide",
+        "confidence": 0.96,
     }  # fmt: skip
     return Command(**fields | changes)
+
+
+def order(of: Command | None = None, **changes: Any) -> Order:
+    """A command under the worker's signature."""
+    return seal(of or command(**changes), WORKER_KEY)
 
 
 def result(**changes: Any) -> Result:
@@ -125,7 +137,8 @@ def judgement(effect: Effect = Effect.REMEDIATED, **changes: Any) -> Judgement:
 
 
 def switch(value: str, ts: Instant = NOW) -> Setting:
-    return Setting(name=KILL_SWITCH, value=value, ts=ts, by="ana", reason="maintenance")
+    """Under the signature of an admin."""
+    return sign_setting(Setting(name=KILL_SWITCH, value=value, ts=ts, by="ada", reason="maintenance"), key_of("ada"))
 
 
 def deploy(service: str, ts: Instant, revision: str = "2", previous: str = "1") -> Event:
@@ -163,9 +176,10 @@ SAMPLES: Final[dict[str, Record]] = {
         proposal(alternatives=("scale_out on shop/catalog: less sure (0.40)",), evidence=("opsloop.incidents-0-1",)),
         decision(Verdict.DISPATCHED, voters=("ana",), command="c1"),
         approval(decision(), reason="seen it before"),
-        command(parameters={"replicas": "1"}),
+        order(parameters={"replicas": "1"}),
         result(),
         judgement(Effect.INEFFECTIVE, evidence=("opsloop.signals.anomalies-0-9",)),
+        refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
         switch("on"),
         Entry(
             chain=0, seq=0, ts=NOW, system="shop", topic="opsloop.settings", origin="opsloop.settings-0-0",

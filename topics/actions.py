@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from topics.spec import Instant, Record, Topic, system_of
+import msgspec
+
+from topics.approvals import Approval, subject
+from topics.spec import Count, Instant, Record, Topic, system_of
 
 Outcome = Literal["succeeded", "failed", "timed_out", "canceled", "unknown", "refused"]
 
@@ -12,7 +15,7 @@ Outcome = Literal["succeeded", "failed", "timed_out", "canceled", "unknown", "re
 class Command(Record, frozen=True):
     """One order to one actuator. It runs at most once, and never after it has expired."""
 
-    id: str  # H(decision, step)
+    id: str  # H(decision, step): used once, so it is the nonce as well
     decision: str
     incident: str
     ts: Instant
@@ -20,6 +23,39 @@ class Command(Record, frozen=True):
     target: str
     parameters: dict[str, str]
     expires: Instant
+    audience: str = ""  # the kind of actuator and the system, as `supervisor/shop`
+    epoch: Count = 0  # grows with every command to one service: an older one is never obeyed after a newer one
+    requester: str = ""  # who wanted it: has no vote on it
+    confidence: float = 0.0
+    role: str = ""  # whose votes the policy asks for; empty: only the actuator's own mode decides
+    quorum: Count = 0
+    decided: str = ""  # SHA-256 of the approved decision's JSON
+    audit: str = ""  # chain/seq of the audit entry that keeps the approved decision
+    approvals: tuple[Approval, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """What its approvals must be bound to."""
+        return subject(self.decision, self.action, self.target, self.parameters, self.requester)
+
+
+class Order(Record, frozen=True):
+    """A command under a signature. `id` and `target` only bring it on its way: what counts is in the body."""
+
+    id: str
+    target: str
+    ts: Instant
+    key: str  # id of the key that signed
+    signature: bytes  # Ed25519 over the payload type and the body, see models.safety.signing
+    body: msgspec.Raw  # the command as JSON, byte for byte as it was signed
+
+    @property
+    def claim(self) -> Command | None:
+        """The command that it claims to be, for showing; None: it is none. An actuator never acts on this."""
+        try:
+            return msgspec.json.decode(self.body, type=Command)
+        except msgspec.DecodeError:
+            return None
 
 
 class Result(Record, frozen=True):
@@ -39,7 +75,7 @@ class Result(Record, frozen=True):
 
 
 COMMANDS = Topic(
-    "opsloop.actions.commands", Command, key=lambda command: system_of(command.target), what="orders to actuators"
+    "opsloop.actions.commands", Order, key=lambda order: system_of(order.target), what="signed orders to actuators"
 )
 RESULTS = Topic(
     "opsloop.actions.results", Result, key=lambda result: system_of(result.target), what="what actuators did"

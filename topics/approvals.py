@@ -1,14 +1,18 @@
-"""Approvals: votes by people on decisions that wait."""
+"""Approvals: signed votes by people on decisions that wait."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import Literal
+
+import msgspec
 
 from topics.spec import Instant, Record, Topic
 
 
 class Approval(Record, frozen=True):
-    """One vote of one person on one decision."""
+    """One vote of one person on one decision. It counts for exactly what `subject` names, and until it expires."""
 
     id: str  # H(decision, voter): a person has one vote
     decision: str
@@ -17,6 +21,16 @@ class Approval(Record, frozen=True):
     voter: str
     vote: Literal["approve", "reject"]
     reason: str
+    subject: str = ""  # hash of what may be done, see `subject`
+    expires: Instant = 0
+    key: str = ""  # id of the voter's key
+    signature: bytes = b""  # Ed25519 over the fields above, see models.safety.signing
 
 
-APPROVALS = Topic("opsloop.approvals", Approval, key=lambda approval: approval.system, what="votes by people")
+def subject(decision: str, action: str, target: str, parameters: Mapping[str, str], requester: str) -> str:
+    """What a vote is bound to: SHA-256 over the decision, the action with its parameters and who wanted it."""
+    bare = (decision, action, target, dict(parameters), requester)
+    return hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
+
+
+APPROVALS = Topic("opsloop.approvals", Approval, key=lambda approval: approval.system, what="signed votes by people")

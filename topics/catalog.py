@@ -10,6 +10,7 @@ from topics.audit import AUDIT
 from topics.decisions import DECISIONS
 from topics.incidents import INCIDENTS
 from topics.proposals import PROPOSALS
+from topics.refusals import REFUSALS
 from topics.settings import SETTINGS
 from topics.signals import ANOMALIES
 from topics.spec import Record, Topic
@@ -20,7 +21,7 @@ from topics.verdicts import VERDICTS
 # in the order data meets them
 ALL: Final = (
     METRICS, EVENTS, HEARTBEATS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS,
-    SETTINGS, AUDIT, LANE_STATE, LOOP_STATE,
+    REFUSALS, SETTINGS, AUDIT, LANE_STATE, LOOP_STATE,
 )  # fmt: skip
 
 BY_NAME: Final = {topic.name: topic for topic in ALL}

@@ -16,6 +16,8 @@ class Setting(Record, frozen=True):
     ts: Instant
     by: str
     reason: str = ""
+    key: str = ""  # id of the key of `by`
+    signature: bytes = b""  # Ed25519 over the fields above, see models.safety.signing
 
 
 SETTINGS = Topic(

@@ -83,6 +83,10 @@ class Ledger:
         if not self._open:
             self._release()
 
+    def past(self) -> Sequence[Intent]:
+        self._catch_up()
+        return tuple(self._past.values())
+
     def orphans(self) -> Sequence[Intent]:
         self._catch_up()
         if not self._open or not self._acquire(0.0):
@@ -125,6 +129,7 @@ class Ledger:
     def _forget(self) -> None:
         self._offset = self._lines = self._inode = 0
         self._open: dict[str, Intent] = {}
+        self._past: dict[str, Intent] = {}
         self._results: dict[str, Result] = {}
 
     def _catch_up(self) -> None:
@@ -154,7 +159,8 @@ class Ledger:
 
     def _take(self, entry: _Entry) -> None:
         if entry.intent is not None:
-            self._open[entry.intent.id] = Intent(entry.intent, entry.ts)
+            intent = Intent(entry.intent, entry.ts)
+            self._open[entry.intent.id] = self._past[entry.intent.id] = intent
         if entry.result is not None:
             self._open.pop(entry.result.command, None)
             self._results[entry.result.command] = entry.result
@@ -175,7 +181,8 @@ class Ledger:
         """Leave out commands that ended too long ago to come again, once the file is large."""
         if self._offset < self._compact_bytes:
             return
-        kept = [_Entry(i.ts, intent=i.command) for i in self._open.values()]
+        past = [i for i in self._past.values() if i.command.id in self._open or now - i.ts < self._keep_ms]
+        kept = [_Entry(i.ts, intent=i.command) for i in past]
         kept += [_Entry(r.ts, result=r) for r in self._results.values() if now - r.ts < self._keep_ms]
         draft = self._path.with_suffix(".draft")
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

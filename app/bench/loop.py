@@ -18,7 +18,7 @@ from app.client import Publisher
 from app.clock import now_ms
 from app.demo.run import broker_for
 from app.errors import UserError
-from topics.actions import COMMANDS, Command
+from topics.actions import COMMANDS, Order
 from topics.codec import decode
 from topics.decisions import DECISIONS, Decision, Verdict
 from topics.incidents import INCIDENTS, Incident
@@ -109,7 +109,7 @@ def _watch(broker: Broker, prefix: str, arrivals: dict[str, dict[str, Instant]],
                 stage, entity = "decide", record.target
             case Decision(state=Verdict.APPROVED):
                 stage, entity = "gate", record.proposal.target
-            case Command():
+            case Order():
                 stage, entity = "approve", record.target
             case _:
                 continue

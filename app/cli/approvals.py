@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -10,14 +11,16 @@ import typer
 from app.broker import Broker
 from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json
 from app.errors import UserError
-from topics.approvals import Approval
+from topics.approvals import Approval, subject
 from topics.decisions import Decision, Verdict
-from topics.settings import KILL_SWITCH, Setting
+from topics.settings import KILL_SWITCH, ON, Setting
 from topics.spec import derive, system_of
+
+GRACE_MS = 60_000  # a vote of the last moment still counts while its command is on its way
 
 Identity = Annotated[str, typer.Argument(metavar="ID", help="Of a waiting decision; its beginning is enough")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the vote")]
-Voter = Annotated[str, typer.Option("--as", help="Who votes; you by default")]
+Voter = Annotated[str, typer.Option("--as", help="Who says so; you by default")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,14 +30,24 @@ def register(app: typer.Typer) -> None:
 
 
 def cast(broker: Broker, decision: Decision, vote: Literal["approve", "reject"], voter: str, reason: str) -> Approval:
-    """Publish one vote; return it when the broker has it."""
+    """Publish one vote under the voter's signature; return it when the broker has it.
+
+    Raises:
+        UserError: the voter has no key on this host.
+    """
     from app.client import Publisher
     from app.clock import now_ms
+    from app.security.keys import Keys
+    from app.settings import home
+    from models.safety.signing import sign_vote
 
+    wanted = decision.proposal
     approval = Approval(
-        id=derive("approval", decision.id, voter), decision=decision.id, system=system_of(decision.proposal.target),
-        ts=now_ms(), voter=voter, vote=vote, reason=reason,
+        id=derive("approval", decision.id, voter), decision=decision.id, system=system_of(wanted.target),
+        ts=now_ms(), voter=voter, vote=vote, reason=reason, expires=decision.expires + GRACE_MS,
+        subject=subject(decision.id, wanted.action, wanted.target, wanted.parameters, wanted.requester),
     )  # fmt: skip
+    approval = sign_vote(approval, Keys(home()).own(voter))
     with Publisher(broker) as publisher:
         publisher.send(approval)
     return approval
@@ -84,24 +97,46 @@ def reject(
 
 def kill_switch(
     position: Annotated[str, typer.Argument(metavar="on|off", help="on: nothing acts any more")],
-    broker: BrokerOption = "", reason: Reason = "", json: JsonOption = False,
+    broker: BrokerOption = "", reason: Reason = "", voter: Voter = "",
+    site: Annotated[Path | None, typer.Option(help="Folder of an actuator on this host that was given one")] = None,
+    json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Stop all acting, or allow it again. It stays as it is set across restarts.
 
+    Actuators of this host stop at once, also while the broker is down; others as soon as they are told.
+
     Example: `opsloop kill-switch on --reason "maintenance"`
     """
-    from app.broker import require
-    from app.client import Publisher
     from app.clock import now_ms
+    from app.security.keys import Keys
+    from app.security.switch import LocalSwitch, Said
+    from app.settings import home
+    from models.safety.signing import sign_setting
 
     if position not in ("on", "off"):
         raise UserError(f"the kill switch has no position {position!r}", "Say on or off")
-    where = broker_of(broker)
-    require(where)
-    setting = Setting(name=KILL_SWITCH, value=position, ts=now_ms(), by=getpass.getuser(), reason=reason)
-    with Publisher(where) as publisher:
-        publisher.send(setting)
+    by = voter or getpass.getuser()
+    setting = Setting(name=KILL_SWITCH, value=position, ts=now_ms(), by=by, reason=reason)
+    switch = LocalSwitch(*([site] if site else []), home())
+    if position == "on":
+        switch.turn_on(Said(by, reason, setting.ts))
+        _publish(broker_of(broker), setting)
+    else:
+        setting = sign_setting(setting, Keys(home()).own(by))
+        _publish(broker_of(broker), setting)
+        switch.turn_off("file")
     if json:
         print_json(setting)
     else:
         out.print(f"kill switch is {position}")
+
+
+def _publish(broker: Broker, setting: Setting) -> None:
+    from app.broker import probe
+    from app.client import Publisher
+
+    if cause := probe(broker):
+        done = "the actuators of this host have stopped" if setting.value == ON else "nothing was changed"
+        raise UserError(f"no broker at {broker.bootstrap} ({cause}): {done}, others were not told", exit_code=1)
+    with Publisher(broker) as publisher:
+        publisher.send(setting)

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json, print_table
-from topics.actions import Command, Result
+from topics.actions import Order, Result
 from topics.approvals import Approval
 from topics.audit import Entry
 from topics.decisions import Decision, Verdict
 from topics.incidents import Hypothesis, Incident
 from topics.proposals import Proposal
+from topics.refusals import Refusal
 from topics.signals import Anomaly
 from topics.spec import Instant, Record
 from topics.verdicts import Judgement
@@ -136,14 +137,24 @@ def sentence(record: Record) -> str:
             return f"[magenta]decision[/magenta] {_styled(record.state)} {done}: {record.reasons[-1]}"
         case Approval():
             return f"[yellow]vote[/yellow] {record.voter}: {record.vote} {record.reason}"
-        case Command():
-            until = clock(record.expires)
-            return f"[blue]command[/blue] {record.id} {record.action} on {record.target}, valid until {until}"
+        case Order():
+            return f"[blue]command[/blue] {record.id} {_ordered(record)}, signed by key {record.key[:8]}"
         case Result():
             return f"[blue]result[/blue] {record.outcome}: {record.detail}"
         case Judgement():
             return f"[green]verdict[/green] {record.effect}: {'; '.join(record.reasons)}"
+        case Refusal():
+            return f"[red]refused[/red] {record.code}: {record.detail} (of {record.who}, {record.origin})"
     return repr(record)
+
+
+def _ordered(order: Order) -> str:
+    command = order.claim
+    if command is None:
+        return f"for {order.target} cannot be read"
+    votes = ", ".join(approval.voter for approval in command.approvals)
+    said = f"{command.action} on {command.target}, valid until {clock(command.expires)}"
+    return f"{said}, epoch {command.epoch}" + (f", approved by {votes}" if votes else "")
 
 
 def _deviations(anomaly: Anomaly) -> str:

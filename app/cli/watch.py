@@ -13,7 +13,7 @@ import typer
 
 from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json
 from app.errors import UserError
-from topics.actions import Command, Result
+from topics.actions import Order, Result
 from topics.approvals import Approval
 from topics.audit import Entry
 from topics.catalog import named
@@ -21,6 +21,7 @@ from topics.codec import DecodeError, decode
 from topics.decisions import Decision
 from topics.incidents import Incident
 from topics.proposals import Proposal
+from topics.refusals import Refusal
 from topics.settings import Setting
 from topics.signals import Anomaly
 from topics.spec import Instant, Raw
@@ -166,10 +167,18 @@ def _(approval: Approval) -> str:
     return f"{approval.decision} {approval.vote} by {approval.voter}: {approval.reason}"
 
 
-@_say(Command)
-def _(command: Command) -> str:
+@_say(Order)
+def _(order: Order) -> str:
+    command = order.claim
+    if command is None:
+        return f"{order.id} {order.target} cannot be read"
     parameters = " ".join(f"{name}={value}" for name, value in command.parameters.items())
     return f"{command.id} {command.action} {command.target} {parameters}".rstrip()
+
+
+@_say(Refusal)
+def _(refused: Refusal) -> str:
+    return f"{refused.code} {refused.who} {refused.origin}: {refused.detail}"
 
 
 @_say(Result)

@@ -11,7 +11,7 @@ import msgspec
 from app.admin import wanted
 from app.broker import Broker, tail
 from app.clock import now_ms
-from topics.actions import COMMANDS, RESULTS, Command, Result
+from topics.actions import COMMANDS, RESULTS, Order, Result
 from topics.codec import DecodeError, decode
 from topics.decisions import DECISIONS, Decision, Verdict
 from topics.incidents import INCIDENTS, Incident, State
@@ -77,8 +77,9 @@ class Board:
                 self._hop("decide", ("incident", record.incident), ("proposal", record.id), raw.arrived)
             case Decision():
                 self._decision(record, raw.arrived)
-            case Command():
-                self._hop("approve", ("approved", record.decision), ("command", record.id), raw.arrived)
+            case Order():
+                decision = record.claim.decision if record.claim else ""
+                self._hop("approve", ("approved", decision), ("command", record.id), raw.arrived)
             case Result():
                 self.results.append(record)
                 self._hop("act", ("command", record.command), ("result", record.command), raw.arrived)

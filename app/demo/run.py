@@ -19,6 +19,8 @@ from app.__main__ import FOLLOW
 from app.broker import Broker
 from app.clock import now_ms
 from app.demo.board import Board, Follower, Injected, judge
+from app.security.keys import enrol
+from app.settings import home
 from topics.spec import Instant
 
 PERIOD_S = 0.25
@@ -120,7 +122,7 @@ class Demo:
                           str(site / "events.jsonl")],
             "lane": ["worker", "lane"],
             "loop": ["worker", "loop", "--mode", self.plan.mode],
-            "act": ["worker", "act", "--site", str(site)],
+            "act": ["worker", "act", "--site", str(site), "--mode", self.plan.mode],
         }  # fmt: skip
         return [
             Child(name, [*arguments, "--broker", self.broker.bootstrap], self.folder / f"{name}.log")
@@ -134,6 +136,7 @@ class Demo:
         """Start everything; the site last, since the rest can use the time."""
         from app.demo.site import Site
 
+        enrol(home())
         self.follower.start()
         self.follower.listening.wait(10)
         self.crew.start()

@@ -7,7 +7,7 @@ hold across restarts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -26,10 +26,13 @@ class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the gate lets through, and how often."""
 
     mode: Mode = Mode.APPROVE
+    scopes: dict[str, Mode] = {}  # narrower than the mode above: `{"shop/catalog" = "suggest"}`
+    quorum: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1  # votes that are needed where votes are needed
     allowed: tuple[str, ...] = ("restart_service", "scale_out", "scale_in", "rollback_config")
     cooldown_ms: Count = 10_000  # between two actions on one target
     per_target: Count = 3  # actions on one target in a window
     per_system: Count = 20  # actions on one system in a window
+    per_site: Count = 30  # actions at one actuator in a window
     window_ms: Count = 600_000
     approval_ms: Count = 120_000  # a pending decision turns into a refusal after this
     command_ms: Count = 30_000  # a command that has not begun by then never runs

@@ -8,6 +8,11 @@ import msgspec
 import pytest
 
 from agents.act import Act, Begin, Done, Intent
+from models.safety.guard import Guard
+from models.safety.limits import SafetySettings
+from models.safety.modes import Mode
+from models.safety.signing import seal, sign_setting
+from tests.keys import RING, WORKER_KEY, key_of
 from topics.actions import Command, Result
 from topics.settings import KILL_SWITCH, Setting
 from topics.spec import Origin, Read, Record, derive
@@ -43,6 +48,7 @@ class Book:
         self.busy = busy
         self.left: list[Intent] = []
         self.begun: set[str] = set()
+        self.past_intents: list[Intent] = []
         self.results: dict[str, Result] = {}
 
     def find(self, command: str) -> Result | None:
@@ -54,11 +60,15 @@ class Book:
         if command.id in self.begun:
             return Begin.KNOWN
         self.begun.add(command.id)
+        self.past_intents.append(Intent(command, now))
         return Begin.BEGUN
 
     def finish(self, result: Result) -> None:
         self.results[result.command] = result
         self.left = [intent for intent in self.left if intent.command.id != result.command]
+
+    def past(self) -> Sequence[Intent]:
+        return tuple(self.past_intents)
 
     def orphans(self) -> Sequence[Intent]:
         return tuple(self.left)
@@ -67,17 +77,26 @@ class Book:
 def command(name: str = "c1", **changes: object) -> Command:
     plain = Command(
         id=name, decision="d1", incident="i1", ts=NOW, action="restart_service", target="shop/cart/0",
-        parameters={}, expires=NOW + 30_000,
+        parameters={}, expires=NOW + 30_000, audience="supervisor/shop", epoch=NOW + int(name[1:]), requester="decide",
+        confidence=0.96,
     )  # fmt: skip
     return msgspec.structs.replace(plain, **changes)
 
 
 def read(*records: Record) -> list[Read[Record]]:
-    return [Read(record, Origin("t", 0, n)) for n, record in enumerate(records)]
+    sealed = [seal(record, WORKER_KEY) if isinstance(record, Command) else record for record in records]
+    return [Read(record, Origin("t", 0, n)) for n, record in enumerate(sealed)]
 
 
 def switch(value: str) -> Setting:
-    return Setting(name=KILL_SWITCH, value=value, ts=NOW, by="ada", reason="too much at once")
+    setting = Setting(name=KILL_SWITCH, value=value, ts=NOW, by="ada", reason="too much at once")
+    return sign_setting(setting, key_of("ada"))
+
+
+def guarded(hands: Hands, book: Book, stopped: str = "", **settings: object) -> Act:
+    plain = SafetySettings(mode=Mode.AUTONOMOUS, cooldown_ms=0)
+    guard = Guard(RING, msgspec.structs.replace(plain, **settings), "supervisor/shop")
+    return Act(hands, book, guard, lambda: stopped)
 
 
 @pytest.fixture
@@ -92,7 +111,7 @@ def book() -> Book:
 
 @pytest.fixture
 def act(hands: Hands, book: Book) -> Act:
-    return Act(hands, book)
+    return guarded(hands, book)
 
 
 def test_a_command_runs_and_its_result_says_when(act: Act, hands: Hands) -> None:
@@ -126,7 +145,7 @@ def test_a_command_that_expires_while_another_runs_is_refused(act: Act, hands: H
 def test_i10_after_the_kill_switch_nothing_acts_also_after_a_restart(act: Act, hands: Hands, book: Book) -> None:
     (result,) = act.step(read(switch("on"), command()), NOW)
     assert (result.outcome, result.detail.split(":")[0]) == ("refused", "killed")
-    again = Act(hands, book)
+    again = guarded(hands, book)
     again.restore(act.snapshot())
     (result,) = again.step(read(command("c2")), NOW)
     assert result.outcome == "refused"
@@ -154,7 +173,7 @@ def test_what_the_catalogue_does_not_know_is_refused(
 
 def test_what_the_actuator_cannot_do_is_refused_with_its_reason(book: Book) -> None:
     hands = Hands(cannot="there is no replica shop/cart/9")
-    (result,) = Act(hands, book).step(read(command()), NOW)
+    (result,) = guarded(hands, book).step(read(command()), NOW)
     assert (result.outcome, result.detail) == ("refused", "there is no replica shop/cart/9")
     assert hands.ran == []
 
@@ -176,6 +195,6 @@ def test_a_command_that_another_actuator_has_begun_is_left_to_it(act: Act, hands
 
 def test_a_command_is_refused_and_may_come_again_while_another_actuator_is_stuck(hands: Hands) -> None:
     book = Book(busy=True)
-    (result,) = Act(hands, book).step(read(command()), NOW)
+    (result,) = guarded(hands, book).step(read(command()), NOW)
     assert (result.outcome, result.detail.split(":")[0]) == ("refused", "lease_held")
     assert book.results == {}

@@ -15,17 +15,22 @@ from agents.act import Act
 from app.adapters.ledger import Ledger
 from app.adapters.supervisor import SupervisorActuator
 from app.clock import now_ms
-from topics.actions import Command
+from models.safety.guard import Guard
+from models.safety.limits import SafetySettings
+from models.safety.modes import Mode
+from tests.keys import RING
+from topics.actions import Order
 from topics.spec import Origin, Read
 
 
 def main(site: Path, commands: Path) -> None:
-    act = Act(SupervisorActuator(site), Ledger(site / "ledger"))
+    settings = SafetySettings(mode=Mode.AUTONOMOUS, cooldown_ms=0, per_target=1_000, per_system=1_000, per_site=1_000)
+    act = Act(SupervisorActuator(site), Ledger(site / "ledger"), Guard(RING, settings, "supervisor/shop"), str)
     print("ready", flush=True)
     done = 0
     while True:
         lines = commands.read_bytes().splitlines()
-        records = [Read(msgspec.json.decode(line, type=Command), Origin("c", 0, 0)) for line in lines[done:]]
+        records = [Read(msgspec.json.decode(line, type=Order), Origin("c", 0, 0)) for line in lines[done:]]
         done = len(lines)
         for result in act.step(records, now_ms()):
             print(msgspec.json.encode(result).decode(), flush=True)

@@ -17,6 +17,8 @@ import pytest
 from app.adapters.ledger import Ledger
 from app.clock import now_ms
 from app.demo.site import Site
+from models.safety.signing import seal
+from tests.keys import WORKER_KEY
 from topics.actions import Command, Result
 
 pytestmark = pytest.mark.drill
@@ -79,10 +81,10 @@ def order(site: Site, commands: Path, number: int) -> Command:
         site.layout.roll_out("orders", site.layout.config("orders", 1), "fault:slow", "another one")
     command = Command(
         id=f"k{number}", decision="d", incident="i", ts=now_ms(), action=action, target=target, parameters={},
-        expires=now_ms() + 20_000,
+        expires=now_ms() + 20_000, audience="supervisor/shop", epoch=now_ms() + number, confidence=1.0,
     )  # fmt: skip
     with commands.open("ab") as file:
-        file.write(msgspec.json.encode(command) + b"\n")
+        file.write(msgspec.json.encode(seal(command, WORKER_KEY)) + b"\n")
     return command
 
 

@@ -1,0 +1,1 @@
+"""Keys, people, tokens and secrets: all that has to do with who somebody is."""

@@ -1,0 +1,60 @@
+"""Whether a vote counts: checked when it is cast, and by the actuator again before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from models.safety.modes import Need
+from models.safety.signing import Keyring, Principal, Refused, voter
+from topics.approvals import Approval
+from topics.spec import Instant
+
+LONGEST_MS: Final = 3_600_000  # no vote counts for longer than this
+SKEW_MS: Final = 5_000  # how far clocks of two hosts may be apart
+
+
+class Matter(msgspec.Struct, frozen=True):
+    """What is voted on."""
+
+    subject: str  # see topics.approvals.subject
+    requester: str
+    needs: tuple[Need, ...]  # each must be met; none: it may be done without a vote
+
+
+def check_vote(approval: Approval, matter: Matter, keyring: Keyring, now: Instant) -> Principal:
+    """Who cast a vote that counts.
+
+    Raises:
+        Refused: unsigned, unknown_key, revoked, forged, wrong_voter, self_approval, altered, expired, wrong_role.
+    """
+    who = voter(approval, keyring)
+    if who.name == matter.requester:
+        raise Refused("self_approval", f"{who.name} asked for it")
+    if approval.subject != matter.subject:
+        raise Refused("altered", "the vote is for another command")
+    if now >= approval.expires or approval.ts > now + SKEW_MS or approval.expires - approval.ts > LONGEST_MS:
+        raise Refused("expired", f"the vote counts until {approval.expires}, and it is {now}")
+    for need in matter.needs:
+        if not need.met_by(who.roles):
+            raise Refused("wrong_role", f"{who.name} is no {need.role}")
+    return who
+
+
+def check_approvals(approvals: Sequence[Approval], matter: Matter, keyring: Keyring, now: Instant) -> None:
+    """Return when enough different people have said yes for every need; one vote that does not count is one too many.
+
+    Raises:
+        Refused: unapproved when there are too few, else what is wrong with a vote.
+    """
+    people = set()
+    for approval in approvals:
+        if approval.vote != "approve":
+            raise Refused("unapproved", f"{approval.voter} said no")
+        people.add(check_vote(approval, matter, keyring, now).name)
+    wanted = max((need.quorum for need in matter.needs), default=0)
+    if len(people) < wanted:
+        role = next(need.role for need in matter.needs if need.quorum == wanted)
+        raise Refused("unapproved", f"{len(people)} of {wanted} votes ({role})")

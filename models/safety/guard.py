@@ -1,0 +1,88 @@
+"""What an actuator checks before it obeys: everything that the gate and the approver have checked, once more.
+
+It believes nothing but its own settings, its own ledger and the keys it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from models.safety.approval import SKEW_MS, Matter, check_approvals
+from models.safety.limits import SafetySettings
+from models.safety.modes import SILENT, Need, mode_of, need
+from models.safety.signing import Keyring, Refused, unseal
+from topics.actions import Command, Order
+from topics.spec import Instant, service_of, system_of
+
+LONGEST_MS: Final = 60_000  # no command is valid for longer
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A command that was begun here."""
+
+    id: str
+    target: str
+    ts: Instant  # of the command
+    epoch: int
+
+
+class Guard:
+    """The last verifier, in front of one actuator.
+
+    audience: the kind of actuator and the system it serves, as `supervisor/shop`.
+    """
+
+    def __init__(self, keyring: Keyring, settings: SafetySettings, audience: str) -> None:
+        self.keyring, self.settings, self.audience = keyring, settings, audience
+
+    def open(self, order: Order) -> Command:
+        """The command of an order whose signature is good. Raises Refused."""
+        return unseal(order, self.keyring)
+
+    def check(self, command: Command, past: Sequence[Past], now: Instant) -> None:
+        """Return when the command may run.
+
+        Raises:
+            Refused: wrong_audience, expired, stale_epoch, mode, unapproved or what is wrong with a vote, a limit.
+        """
+        if command.audience != self.audience:
+            raise Refused("wrong_audience", f"it is for {command.audience}, this is {self.audience}")
+        if now > command.expires:
+            raise Refused("expired", f"{now - command.expires} ms ago")
+        if command.ts > now + SKEW_MS or command.expires - command.ts > LONGEST_MS:
+            raise Refused("expired", f"a command is valid for at most {LONGEST_MS // 1000} s from when it is given")
+        self._epoch(command, past)
+        self._approved(command, now)
+        self._limits(command, past)
+
+    def _epoch(self, command: Command, past: Sequence[Past]) -> None:
+        service = service_of(command.target)
+        newest = max((p.epoch for p in past if service_of(p.target) == service and p.id != command.id), default=0)
+        if command.epoch <= newest:
+            raise Refused("stale_epoch", f"{service} has obeyed epoch {newest}, this is {command.epoch}")
+
+    def _approved(self, command: Command, now: Instant) -> None:
+        settings = self.settings
+        mode = mode_of(command.target, settings.scopes, settings.mode)
+        if mode in SILENT:
+            raise Refused("mode", f"mode {mode}: nothing acts")
+        asked = Need(command.role, command.quorum) if command.role else None
+        needs = tuple(filter(None, (need(mode, command.confidence, settings.quorum), asked)))
+        matter = Matter(command.subject, command.requester, needs)
+        check_approvals(command.approvals, matter, self.keyring, now)
+
+    def _limits(self, command: Command, past: Sequence[Past]) -> None:
+        """Counted by the times of the commands, as the gate counts, and over everything that was begun here."""
+        s = self.settings
+        recent = [p for p in past if command.ts - p.ts < s.window_ms and p.id != command.id]
+        here = [p for p in recent if p.target == command.target]
+        if here and command.ts - max(p.ts for p in here) < s.cooldown_ms:
+            raise Refused("recently_remediated", f"{command.target} was acted on less than {s.cooldown_ms} ms before")
+        if len(here) >= s.per_target:
+            raise Refused("budget_exhausted", f"{len(here)} actions on {command.target} within the window are enough")
+        system = system_of(command.target)
+        if sum(system_of(p.target) == system for p in recent) >= s.per_system or len(recent) >= s.per_site:
+            raise Refused("budget_exhausted", f"{len(recent)} actions within the window are enough")

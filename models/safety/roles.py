@@ -1,0 +1,95 @@
+"""Who may do what: one table for topics and one for operations. What has no row is allowed to nobody.
+
+A topic's row says who may write to it and who may read it. Where a signature carries the right (votes, orders, live
+settings, the audit's checkpoints), the row is enforced by whoever obeys the record, with the broker's help or without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class Role(StrEnum):
+    """What somebody is trusted with. One may have several; none contains another."""
+
+    VIEWER = "viewer"  # looks
+    OPERATOR = "operator"  # stops everything, asks for changes
+    APPROVER = "approver"  # says yes or no to what waits
+    LEAD = "lead"  # the same, for what needs a lead
+    ADMIN = "admin"  # users, policies, allows acting again
+    AGENT = "agent"  # a program that reads and asks for changes, as a person would
+    NODE = "node"  # a machine that is observed
+    WORKER = "worker"  # Opsloop itself
+
+
+class Row(msgspec.Struct, frozen=True):
+    """Who may write to a topic, and who may read it."""
+
+    write: frozenset[Role]
+    read: frozenset[Role]
+
+
+_PEOPLE: Final = frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN})
+_READERS: Final = _PEOPLE | {Role.AGENT, Role.WORKER}
+_OURS: Final = frozenset({Role.WORKER})
+_VOTERS: Final = frozenset({Role.APPROVER, Role.LEAD})
+
+
+def _row(write: Iterable[Role], read: Iterable[Role] = _READERS) -> Row:
+    return Row(frozenset(write), frozenset(read))
+
+
+TOPICS: Final[Mapping[str, Row]] = {
+    "opsloop.telemetry.metrics": _row({Role.NODE, Role.WORKER, Role.AGENT}),
+    "opsloop.telemetry.events": _row({Role.NODE, Role.WORKER, Role.AGENT, Role.OPERATOR}),
+    "opsloop.telemetry.heartbeats": _row({Role.NODE, Role.WORKER}),
+    "opsloop.signals.anomalies": _row(_OURS),
+    "opsloop.incidents": _row(_OURS),
+    "opsloop.proposals": _row({Role.WORKER, Role.AGENT, Role.OPERATOR, Role.LEAD}),
+    "opsloop.decisions": _row(_OURS),
+    "opsloop.approvals": _row(_VOTERS),
+    "opsloop.actions.commands": _row(_OURS),
+    "opsloop.actions.results": _row(_OURS),
+    "opsloop.verdicts": _row(_OURS),
+    "opsloop.refusals": _row(_OURS),
+    "opsloop.policies": _row({Role.ADMIN}),
+    "opsloop.settings": _row({Role.OPERATOR, Role.LEAD, Role.ADMIN}),
+    "opsloop.audit": _row(_OURS, {Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN, Role.WORKER}),
+    "opsloop.state.lane": _row(_OURS, _OURS),
+    "opsloop.state.loop": _row(_OURS, _OURS),
+}
+
+# what is done through the command line and HTTP
+OPERATIONS: Final[Mapping[str, frozenset[Role]]] = {
+    "read": _READERS,
+    "audit": TOPICS["opsloop.audit"].read,
+    "propose": TOPICS["opsloop.proposals"].write,
+    "vote": _VOTERS,
+    "vote_as_lead": frozenset({Role.LEAD}),
+    "stop": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN}),
+    "resume": frozenset({Role.ADMIN}),
+    "users": frozenset({Role.ADMIN}),
+    "policies": frozenset({Role.ADMIN}),
+    "label": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD}),
+    "command": _OURS,
+    "checkpoint": _OURS,
+}
+
+
+def may(roles: Iterable[str], operation: str) -> bool:
+    """Whether any of the roles allows the operation. An operation without a row is allowed to nobody."""
+    return not OPERATIONS.get(operation, frozenset()).isdisjoint(roles)
+
+
+def may_write(roles: Iterable[str], topic: str) -> bool:
+    """Whether any of the roles may write to the topic."""
+    return topic in TOPICS and not TOPICS[topic].write.isdisjoint(roles)
+
+
+def may_read(roles: Iterable[str], topic: str) -> bool:
+    """Whether any of the roles may read the topic."""
+    return topic in TOPICS and not TOPICS[topic].read.isdisjoint(roles)

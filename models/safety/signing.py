@@ -1,0 +1,156 @@
+"""Signatures: what is signed, who may have signed it, and why it is not believed.
+
+The payload's type is inside every signature (DSSE pre-authentication encoding, secure-systems-lab/dsse protocol.md),
+so that a vote can never be shown as a command. Keys are given by the caller: nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from models.safety.roles import may
+from topics.actions import Command, Order
+from topics.approvals import Approval
+from topics.settings import Setting
+
+COMMAND: Final = "opsloop.command/1"
+APPROVAL: Final = "opsloop.approval/1"
+SETTING: Final = "opsloop.setting/1"
+CHECKPOINT: Final = "opsloop.checkpoint/1"
+
+
+class Refused(Exception):
+    """A record that is not believed: `code` from a closed set, `detail` for a person."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a key belongs to."""
+
+    name: str
+    roles: frozenset[str]
+
+
+class Signer(Protocol):
+    """A private key."""
+
+    key: str
+
+    def sign(self, message: bytes) -> bytes:
+        """The Ed25519 signature (64 bytes) of a message."""
+
+
+class Keyring(Protocol):
+    """The public keys that are known here."""
+
+    def verify(self, key: str, message: bytes, signature: bytes) -> Principal:
+        """Who signed the message.
+
+        Raises:
+            Refused: unknown_key, revoked, or forged when the signature is not of this key and message.
+        """
+
+
+def encoding(kind: str, body: bytes) -> bytes:
+    """What is signed for a body of a kind: both with their lengths, so that no two pairs have one encoding."""
+    name = kind.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(name), name, len(body), body)
+
+
+# --- orders -----------------------------------------------------------------------------------------------------------
+
+
+def seal(command: Command, signer: Signer) -> Order:
+    """The command under a signature."""
+    body = msgspec.json.encode(command)
+    return Order(
+        id=command.id, target=command.target, ts=command.ts, key=signer.key,
+        signature=signer.sign(encoding(COMMAND, body)), body=msgspec.Raw(body),
+    )  # fmt: skip
+
+
+def unseal(order: Order, keyring: Keyring) -> Command:
+    """The command in an order, parsed only after its signature was found good.
+
+    Raises:
+        Refused: unsigned, unknown_key, revoked, forged, wrong_role, altered (the envelope names another command).
+    """
+    body = bytes(order.body)
+    who = _signed(keyring, order.key, encoding(COMMAND, body), order.signature)
+    if not may(who.roles, "command"):
+        raise Refused("wrong_role", f"{who.name} may not give commands")
+    try:
+        command = msgspec.json.decode(body, type=Command)
+    except msgspec.DecodeError as error:
+        raise Refused("altered", f"the body is not a command: {error}") from None
+    if (command.id, command.target) != (order.id, order.target):
+        raise Refused("altered", "the envelope names another command or target than the body")
+    return command
+
+
+# --- votes ------------------------------------------------------------------------------------------------------------
+
+
+def sign_vote(approval: Approval, signer: Signer) -> Approval:
+    """The vote with its signature."""
+    approval = msgspec.structs.replace(approval, key=signer.key)
+    return msgspec.structs.replace(approval, signature=signer.sign(_vote(approval)))
+
+
+def voter(approval: Approval, keyring: Keyring) -> Principal:
+    """Who cast a vote, with the roles of today.
+
+    Raises:
+        Refused: unsigned, unknown_key, revoked, forged, wrong_voter (a good key, and the name of somebody else).
+    """
+    who = _signed(keyring, approval.key, _vote(approval), approval.signature)
+    if who.name != approval.voter:
+        raise Refused("wrong_voter", f"the key is {who.name}'s, the vote says it is {approval.voter}'s")
+    return who
+
+
+def _vote(approval: Approval) -> bytes:
+    a = approval
+    return encoding(APPROVAL, msgspec.json.encode(
+        (a.id, a.decision, a.system, a.ts, a.voter, a.vote, a.reason, a.subject, a.expires, a.key)
+    ))  # fmt: skip
+
+
+# --- live settings ----------------------------------------------------------------------------------------------------
+
+
+def sign_setting(setting: Setting, signer: Signer) -> Setting:
+    """The setting with its signature."""
+    setting = msgspec.structs.replace(setting, key=signer.key)
+    return msgspec.structs.replace(setting, signature=signer.sign(_setting(setting)))
+
+
+def setter(setting: Setting, keyring: Keyring) -> Principal:
+    """Who made a setting.
+
+    Raises:
+        Refused: unsigned, unknown_key, revoked, forged, wrong_voter (a good key, and the name of somebody else).
+    """
+    who = _signed(keyring, setting.key, _setting(setting), setting.signature)
+    if who.name != setting.by:
+        raise Refused("wrong_voter", f"the key is {who.name}'s, the setting says it is {setting.by}'s")
+    return who
+
+
+def _setting(setting: Setting) -> bytes:
+    s = setting
+    return encoding(SETTING, msgspec.json.encode((s.name, s.value, s.ts, s.by, s.reason, s.key)))
+
+
+def _signed(keyring: Keyring, key: str, message: bytes, signature: bytes) -> Principal:
+    if not key or not signature:
+        raise Refused("unsigned", "it has no signature")
+    return keyring.verify(key, message, signature)

@@ -1,0 +1,41 @@
+"""Refusals: votes, orders and settings that were not accepted, and why. What is refused is kept like what is done."""
+
+from __future__ import annotations
+
+from topics.actions import Order
+from topics.approvals import Approval
+from topics.settings import Setting
+from topics.spec import Instant, Record, Topic, derive, system_of
+
+
+class Refusal(Record, frozen=True):
+    """One record that had no effect."""
+
+    id: str  # H(origin)
+    ts: Instant
+    system: str  # * when it is about all of them
+    origin: str  # topic-partition-offset of the record that was refused
+    who: str  # whom it claims to be by
+    code: str  # from the closed set of models.safety.signing and models.safety.approval
+    detail: str
+
+
+def refusal(record: Record, origin: str, code: str, detail: str, now: Instant) -> Refusal:
+    """The refusal of a record that was read at `origin`."""
+    system, who = "*", ""
+    match record:
+        case Approval() as vote:
+            system, who = vote.system, vote.voter
+        case Order() as order:
+            system, who = system_of(order.target), order.key
+        case Setting() as setting:
+            who = setting.by
+    return Refusal(
+        id=derive("refusal", origin), ts=now, system=system, origin=origin, who=who, code=code,
+        detail=detail,
+    )  # fmt: skip
+
+
+REFUSALS = Topic(
+    "opsloop.refusals", Refusal, key=lambda refusal: refusal.system, what="votes and settings that were not accepted"
+)
