@@ -1,0 +1,154 @@
+"""The loop in memory: agents joined by topics as lists, with time that is only counted."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from agents._agent import Agent
+from agents.act import Act, Begin, Done, Intent
+from agents.approve import Approve
+from agents.decide import Decide
+from agents.gate import Gate
+from agents.record import Keep
+from agents.respond import Respond
+from agents.verify import Verify
+from models.incidents.verification import VerificationSettings
+from models.safety.limits import SafetySettings
+from models.safety.modes import Mode
+from tests.builders import NOW, cleared, look
+from topics.actions import Command, Result
+from topics.catalog import topic_of
+from topics.codec import decode_value, encode
+from topics.incidents import Symptom
+from topics.spec import Instant, Origin, Read, Record
+
+TICK_MS = 100
+
+
+class Ledger:
+    """An actuator's ledger in memory."""
+
+    def __init__(self) -> None:
+        self.begun: set[str] = set()
+        self.results: dict[str, Result] = {}
+
+    def find(self, command: str) -> Result | None:
+        return self.results.get(command)
+
+    def begin(self, command: Command, now: Instant) -> Begin:
+        if command.id in self.begun:
+            return Begin.KNOWN
+        self.begun.add(command.id)
+        return Begin.BEGUN
+
+    def finish(self, result: Result) -> None:
+        self.results[result.command] = result
+
+    def orphans(self) -> Sequence[Intent]:
+        return ()
+
+
+class World:
+    """What hurts, what cures it, and the hands that do it. It looks at every entity that hurts, five times a second."""
+
+    name = "hands"
+
+    def __init__(self, cures: Iterable[tuple[str, str]] = ()) -> None:
+        self.cures = set(cures)  # (action, target)
+        self.hurting: dict[str, tuple[Symptom, ...]] = {}
+        self.ran: list[Command] = []
+        self.now = NOW
+        self._reported: set[str] = set()
+
+    def break_(self, entity: str, *symptoms: Symptom) -> None:
+        self.hurting[entity] = symptoms
+
+    def heal(self) -> None:
+        self.hurting.clear()
+
+    def can(self, action: str, target: str) -> str | None:
+        return None
+
+    def run(self, command: Command) -> Done:
+        self.ran.append(command)
+        if (command.action, command.target) in self.cures:
+            self.heal()
+        return Done("succeeded", "done", self.now)
+
+    def probe(self, command: Command) -> Done:
+        return Done("unknown", "", self.now)
+
+    def looks(self, now: Instant) -> list[Record]:
+        """What detection says at this time: a look at each entity that hurts, one more when it has stopped."""
+        self.now = now
+        if now % 200:
+            return []
+        over = self._reported - set(self.hurting)
+        self._reported = set(self.hurting)
+        return [look(e, now, *s) for e, s in self.hurting.items()] + [cleared(e, now) for e in sorted(over)]
+
+
+class MemoryLoop:
+    """Every agent on one partition. `rng` reads topics in random order and batches of random size."""
+
+    def __init__(
+        self, world: World, mode: Mode = Mode.AUTONOMOUS, *, rng: random.Random | None = None, copies: int = 1
+    ) -> None:
+        safety = SafetySettings(mode=mode)
+        self.world, self.rng, self.copies, self.now = world, rng, copies, NOW
+        self.agents: list[Agent[Any]] = [
+            Respond(), Decide(), Gate(safety), Approve(safety), Act(world, Ledger()), Verify(VerificationSettings()),
+            Keep(),
+        ]  # fmt: skip
+        self.log: dict[str, list[Read[Record]]] = defaultdict(list)
+        self.next: dict[tuple[str, str], int] = defaultdict(int)
+
+    def publish(self, *records: Record) -> None:
+        """Append to the topics, through bytes as on a broker."""
+        for record in records:
+            topic = topic_of(record)
+            for _ in range(self.copies):
+                kept = decode_value(topic, encode(record).value)
+                self.log[topic.name].append(Read(kept, Origin(topic.name, 0, len(self.log[topic.name])), self.now))
+
+    def _unread(self) -> list[tuple[Agent[Any], str]]:
+        return [
+            (agent, topic.name)
+            for agent in self.agents
+            for topic in agent.reads
+            if self.next[agent.name, topic.name] < len(self.log[topic.name])
+        ]
+
+    def settle(self) -> None:
+        """Let every agent read until nothing is left to read."""
+        while unread := self._unread():
+            agent, topic = self.rng.choice(unread) if self.rng else unread[0]
+            start = self.next[agent.name, topic]
+            batch = self.log[topic][start:]
+            if self.rng:
+                batch = batch[: self.rng.randint(1, len(batch))]
+            self.next[agent.name, topic] = start + len(batch)
+            self.publish(*agent.step(batch, self.now))
+
+    def run(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
+        """Let time pass in ticks; `each` is called in every one."""
+        for _ in range(round(seconds * 1000 / TICK_MS)):
+            self.now += TICK_MS
+            self.publish(*self.world.looks(self.now))
+            each()
+            self.settle()
+            for agent in self.agents:
+                self.publish(*agent.step((), self.now))
+            self.settle()
+
+    def repeat_something(self, rng: random.Random) -> None:
+        """Publish a record of before again, as a worker does that takes up its work after a crash."""
+        topic = rng.choice(sorted(name for name, reads in self.log.items() if reads))
+        self.publish(rng.choice(self.log[topic]).record)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """The records of one kind, in the order of their topic."""
+        return [read.record for reads in self.log.values() for read in reads if isinstance(read.record, kind)]
