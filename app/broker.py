@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -130,6 +131,9 @@ def admin(broker: Broker) -> AdminClient:
 _FINAL = frozenset({"_AUTHENTICATION", "_SSL", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"})
 
 
+_NOISE = re.compile(r"^\S+://\S+: | \(after \d+ms in state \w+.*\)")  # the client's address and state
+
+
 class _Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +157,10 @@ def probe(broker: Broker, limit: float = 5.0) -> str | None:
     causes: list[KafkaError] = []
     lines, logger = _Lines(), logging.Logger("opsloop.kafka.probe", level=logging.DEBUG)
     logger.addHandler(lines)
-    client = AdminClient(_common(broker, causes.append) | {"logger": logger, "log_level": 6})
+    try:
+        client = AdminClient(_common(broker, causes.append) | {"logger": logger, "log_level": 6})
+    except KafkaException as error:  # a setting that the client does not know or cannot use
+        return str(error.args[0].str())
     end = time.monotonic() + limit
     while time.monotonic() < end:
         try:
@@ -163,13 +170,13 @@ def probe(broker: Broker, limit: float = 5.0) -> str | None:
             client.poll(0)
         if cause := _named(causes, lines):
             return cause
-    return f"no answer within {limit:g} s" + (f": {causes[-1].str()}" if causes else "")
+    return f"no answer within {limit:g} s" + (f": {_NOISE.sub('', causes[-1].str())}" if causes else "")
 
 
 def _named(causes: Iterable[KafkaError], lines: _Lines) -> str:
     for error in causes:
-        if error.name() in _FINAL:
-            return f"{error.name().strip('_').replace('_', ' ').lower()}: {error.str()}"
+        if error.name() in _FINAL or "handshake failed" in error.str():
+            return _NOISE.sub("", error.str())
     if lines.about("closed by peer", "APIVERSION_QUERY") or lines.about("Disconnected", "APIVERSION_QUERY"):
         return "it hung up at the first request: do the TLS and SASL settings of client and listener differ?"
     if line := lines.about("alert"):
@@ -325,6 +332,8 @@ def _reader(broker: Broker) -> Iterator[Consumer]:
     )
     try:
         yield reader
+    except KafkaException as error:
+        raise UserError(f"the broker does not answer ({error.args[0].str()})", SEE_DOCTOR) from None
     finally:
         reader.close()
 

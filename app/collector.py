@@ -34,7 +34,6 @@ Work = Coroutine[None, None, None]
 
 PUMP_S: Final = 0.02  # the most that a measurement waits before it is handed over
 FILES_S: Final = 0.2
-START_S: Final = 10.0  # a new target that does not answer yet is starting, and not down, for so long
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,9 @@ class Sources:
     """JSON lines of topics.telemetry.Event, read from the start and then as it grows."""
     timeout_s: float = 0.0
     """After which a target is hung; 0: three periods, at least half a second."""
+    start_s: float = 10.0
+    """How long a new target that has not answered yet is starting, and so not yet down; nothing is said of it until
+    then, or being down would be learned as ordinary."""
     keep_s: float = 60.0
     """How long measurements are kept while the broker is away."""
     keep_bytes: int = 50_000_000
@@ -143,15 +145,15 @@ class Collector:
         scraper = Scraper(target, self.sources.patience_s)
         # targets take turns within the period, and each keeps its turn
         turn = zlib.crc32(target.entity.encode()) / 2**32
-
-        patient_until = asyncio.get_running_loop().time() + START_S
+        clock = asyncio.get_running_loop().time
+        starting_until = clock() + self.sources.start_s
 
         async def once() -> None:
-            nonlocal patient_until
+            nonlocal starting_until
             sample = await scraper.scrape(session)
             if sample.metrics["up"]:
-                patient_until = 0.0
-            if asyncio.get_running_loop().time() >= patient_until:
+                starting_until = 0.0
+            if clock() >= starting_until:
                 self.outbox.add(sample)
 
         await _every(self.sources.period_s, once, turn)

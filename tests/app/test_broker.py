@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
+from dataclasses import replace
 
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
@@ -79,6 +81,30 @@ def test_an_address_that_cannot_be_is_named(address: str, cause: str) -> None:
 def test_a_listener_that_is_no_broker_is_told_from_a_broker() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert "no answer within" in (probe(Broker(f"127.0.0.1:{server.getsockname()[1]}"), 0.5) or "")
+
+
+def test_a_setting_that_the_client_does_not_know_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UserError, match=r"sasl\.nonsense.*OPSLOOP_KAFKA_"):
+            require(Broker(address, security={"sasl.nonsense": "x"}))
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    "security",
+    [
+        {"security.protocol": "ssl"},
+        {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "p"},
+    ],
+)
+def test_the_wrong_protocol_for_a_listener_is_a_cause_in_seconds(broker: Broker, security: dict[str, str]) -> None:
+    began = time.monotonic()
+    cause = probe(replace(broker, security=security), 10)
+    print(f"{security['security.protocol']}: {cause} after {time.monotonic() - began:.2f} s")
+    assert cause is not None
+    assert "no answer" not in cause
+    assert time.monotonic() - began < 8
 
 
 def test_a_broker_that_answers_is_no_cause(embedded: Embedded) -> None:

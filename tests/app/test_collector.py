@@ -76,11 +76,11 @@ def collecting(broker: Broker, sources: Sources) -> Iterator[Collector]:
         yield collector
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(20)
     assert left == [0]
 
 
-def until(condition: object, limit_s: float = 10.0) -> None:
+def until(condition: object, limit_s: float = 20.0) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -104,7 +104,7 @@ def gaps_ms(broker: Broker, entity: str) -> list[int]:
 def test_an_endpoint_that_answers_one_that_hangs_and_one_that_is_dead_are_told_apart(embedded: Embedded) -> None:
     with answering() as well, hanging() as hung:
         targets = (Target("s/well/0", well), Target("s/hung/0", hung), Target("s/dead/0", dead()))
-        sources = Sources("node", 0.1, host=False, targets=targets)
+        sources = Sources("node", 0.1, host=False, targets=targets, start_s=0)
         with collecting(embedded.broker, sources):
             until(lambda: len(samples(embedded.broker, "s/hung/0")) >= 2)
     assert samples(embedded.broker, "s/well/0")[-1].metrics.keys() == {"asked", "up", "up.refused"}
@@ -116,11 +116,23 @@ def test_an_endpoint_that_answers_one_that_hangs_and_one_that_is_dead_are_told_a
 def test_a_target_that_hangs_delays_no_other_and_itself_by_no_more_than_its_timeout(embedded: Embedded) -> None:
     with answering() as well, hanging() as hung:
         targets = (Target("s/well/0", well), *(Target(f"s/hung/{i}", hung) for i in range(5)))
-        with collecting(embedded.broker, Sources("node", 0.1, host=False, targets=targets)):
+        with collecting(embedded.broker, Sources("node", 0.1, host=False, targets=targets, start_s=0)):
             until(lambda: len(samples(embedded.broker, "s/hung/0")) >= 3)
     gaps, slow = gaps_ms(embedded.broker, "s/well/0"), gaps_ms(embedded.broker, "s/hung/0")
     assert sorted(gaps)[len(gaps) // 2] < 150
     assert all(450 <= gap < 1_000 for gap in slow), slow
+
+
+def test_nothing_is_said_of_a_target_that_is_still_starting_until_it_answers_or_its_time_is_up(
+    embedded: Embedded,
+) -> None:
+    with answering() as well:
+        targets = (Target("s/well/0", well), Target("s/late/0", dead()))
+        with collecting(embedded.broker, Sources("node", 0.05, host=False, targets=targets, start_s=0.8)):
+            began = now_ms()
+            until(lambda: len(samples(embedded.broker, "s/late/0")) >= 2)
+    assert samples(embedded.broker, "s/well/0")[0].ts - began < 500
+    assert samples(embedded.broker, "s/late/0")[0].ts - began >= 700
 
 
 def test_a_target_that_is_killed_between_two_scrapes_is_seen_as_dead_at_the_next(
