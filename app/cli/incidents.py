@@ -127,6 +127,8 @@ def sentence(record: Record) -> str:
             return f"[red]anomaly[/red] {record.entity}: {_deviations(record)}; sample {record.evidence}"
         case Incident():
             said = f"[bold]incident[/bold] {_styled(record.state)} ({record.step}) {record.symptom} of {record.entity}"
+            if record.step not in ("confirm", "revise", "still_wrong"):
+                return said
             return f"{said}; {'; '.join(_why(h) for h in record.hypotheses[:3])}"
         case Proposal():
             others = f"; not: {'; '.join(record.alternatives)}" if record.alternatives else ""

@@ -89,7 +89,7 @@ def screen(demo: Demo, lines: list[RenderableType]) -> Group:
     board = demo.board
     parts: list[RenderableType] = [Panel(services(board), title=f"opsloop demo · {demo.broker.bootstrap}")]
     for incident in board.open_incidents()[:3]:
-        parts.append(Text.from_markup(sentence(incident)))
+        parts.append(_line(sentence(incident)))
     for decision in board.waiting()[:3]:
         left = max(0, decision.expires - now_ms()) / 1000
         parts.append(Text.from_markup(
@@ -121,11 +121,18 @@ def show(demo: Demo, console: Console) -> None:
             fresh = demo.board.told - told
             told += fresh
             for at, record in list(demo.board.lines)[-fresh:] if fresh else ():
-                lines.append(Text.from_markup(f"[dim]{clock(at)}[/dim] {sentence(record)}", overflow="ellipsis"))
+                lines.append(_line(f"[dim]{clock(at)}[/dim] {sentence(record)}"))
             del lines[:-20]
             live.update(screen(demo, lines))
             if select.select([fd], [], [], 0.25)[0]:
                 _press(demo, sys.stdin.read(1), lines)
+
+
+def _line(markup: str) -> Text:
+    """One line, cut where the screen ends."""
+    text = Text.from_markup(markup, overflow="ellipsis")
+    text.no_wrap = True
+    return text
 
 
 def _press(demo: Demo, key: str, lines: list[RenderableType]) -> None:
