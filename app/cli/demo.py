@@ -69,7 +69,7 @@ def demo(
     with broker_for(broker, say) as where, running(where, plan, say) as running_demo:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: running_demo.over.set())
-        err.print(BANNER.format(bootstrap=where.bootstrap))
+        err.print(BANNER.format(bootstrap=where.bootstrap), soft_wrap=True)
         script = threading.Thread(target=running_demo.script, name="script", daemon=True)
         script.start()
         if seconds:
