@@ -16,9 +16,11 @@ from agents.record import Keep
 from agents.respond import Respond
 from agents.verify import Verify
 from models.incidents.verification import VerificationSettings
+from models.safety.guard import Guard
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
 from tests.builders import NOW, cleared, look
+from tests.keys import RING, WORKER_KEY
 from topics.actions import Command, Result
 from topics.catalog import topic_of
 from topics.codec import decode_value, encode
@@ -34,6 +36,7 @@ class Ledger:
     def __init__(self) -> None:
         self.begun: set[str] = set()
         self.results: dict[str, Result] = {}
+        self.intents: list[Intent] = []
 
     def find(self, command: str) -> Result | None:
         return self.results.get(command)
@@ -42,10 +45,14 @@ class Ledger:
         if command.id in self.begun:
             return Begin.KNOWN
         self.begun.add(command.id)
+        self.intents.append(Intent(command, now))
         return Begin.BEGUN
 
     def finish(self, result: Result) -> None:
         self.results[result.command] = result
+
+    def past(self) -> Sequence[Intent]:
+        return self.intents
 
     def orphans(self) -> Sequence[Intent]:
         return ()
@@ -100,7 +107,8 @@ class MemoryLoop:
         safety = SafetySettings(mode=mode)
         self.world, self.rng, self.copies, self.now = world, rng, copies, NOW
         self.agents: list[Agent[Any]] = [
-            Respond(), Decide(), Gate(safety), Approve(safety), Act(world, Ledger()), Verify(VerificationSettings()),
+            Respond(), Decide(), Gate(safety), Approve(safety, WORKER_KEY, RING),
+            Act(world, Ledger(), Guard(RING, safety, "supervisor/shop"), lambda: ""), Verify(VerificationSettings()),
             Keep(),
         ]  # fmt: skip
         self.log: dict[str, list[Read[Record]]] = defaultdict(list)

@@ -12,7 +12,7 @@ from models.safety.chain import verify
 from models.safety.modes import Mode
 from tests.builders import CATALOG, approval, deploy, switch, topology
 from tests.looped import MemoryLoop, World
-from topics.actions import Command, Result
+from topics.actions import Order, Result
 from topics.audit import Entry
 from topics.catalog import topic_of
 from topics.decisions import Decision, Verdict
@@ -204,12 +204,14 @@ def test_every_effect_can_be_followed_back_to_the_sample_that_led_to_it() -> Non
     world = World([RESTART])
     loop = MemoryLoop(world)
     broken(world, loop, Symptom.DOWN)
-    (result,), (command,) = loop.of(Result), loop.of(Command)
+    (result,), (order,) = loop.of(Result), loop.of(Order)
+    command = order.claim
+    assert command is not None
     decision = next(d for d in loop.of(Decision) if d.command == command.id)
     incident = next(i for i in loop.of(Incident) if i.id == decision.proposal.incident)
     assert (result.command, command.decision) == (command.id, decision.id)
     assert Origin.parse(incident.evidence[0]).topic == "opsloop.telemetry.metrics"
-    assert topic_of(incident).key(incident) == topic_of(command).key(command) == "shop"
+    assert topic_of(incident).key(incident) == topic_of(order).key(order) == "shop"
 
 
 def _without_repeats(entries: list[Entry]) -> list[Entry]:

@@ -19,7 +19,7 @@ def test_a_confidence_has_one_tier(confidence: float, expected: str) -> None:
 @pytest.mark.parametrize(("confidence", "of"), TIERS)
 def test_a_mode_acts_alone_only_from_its_tier_on(confidence: float, of: str) -> None:
     alone = {
-        Mode.OBSERVE: set(), Mode.APPROVE: set(), Mode.ACT_AND_REPORT: {"automatic", "autonomous"},
+        Mode.OBSERVE: set(), Mode.SUGGEST: set(), Mode.APPROVE: set(), Mode.ACT_AND_REPORT: {"automatic", "autonomous"},
         Mode.AUTONOMOUS: {"lead", "automatic", "autonomous"},
     }  # fmt: skip
     for mode in Mode:
