@@ -58,7 +58,7 @@ class Detect(Agent[Batch]):
     def _admit(self, batch: Batch) -> None:
         fresh = batch.names.series[self.bank.n_series :]
         if fresh or len(batch.names.entities) > len(self.bank.entities):
-            self.bank.grow(len(batch.names.entities), [metric for _, metric in fresh])
+            self.bank.grow(len(batch.names.entities), fresh)
 
     def _anomaly(self, batch: Batch, looks: Looks, sample: int) -> Anomaly:
         number, ts = int(batch.entity[sample]), int(batch.ts[sample])

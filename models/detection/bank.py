@@ -1,58 +1,77 @@
 """The detector bank: every value is scored against what is ordinary for its series, then learned.
 
-A series has an exponentially weighted mean and variance with long memory, seen through three views: the value, its
-first difference, and its short average. An entity's score is the mean of its five largest |z|, smoothed; its boundary
-is the tail of its own scores. What is scored is never clipped; what is learned always is: a spike teaches little.
+A series is seen through three views: its level against a mean with long memory, its next step against what its recent
+level and slope foretell, and its short average against the mean. Each view has a spread of its own, so that z means the
+same for a smooth daily curve, a counter and noise. An entity's score says how *broadly or strongly* it is off: the
+geometric mean of its eight largest |z|, or a third of their mean, or the largest one alone, in tails of its own series,
+where its name says that a person would act on it alone. Its boundary is learned from its own scores. No labels, no
+training phase; bounded state; no look ahead.
 
-Rule for a new normal: for `hold_ms` of event time after an alarm is raised, what is notable in its entity is not
-learned at all; then learning goes on at the ordinary rate, and a level that stays is accepted once mean
-and spread have reached it.
+What is scored is never clipped; what is learned always is, and the more an entity is off, the slower it is learned.
+Rule for a new normal: from its alarm on, for `hold_looks` looks and `hold_ms` of event time, what is far off is not
+learned at all; then learning goes on at the ordinary rate, and a level that stays is accepted once mean and spread
+have reached it.
 
-Source: Welford 1962 in its exponentially weighted form (West 1979); robust learning after Huber 1964; online
-exponential tail after Pickands 1975 (peaks over threshold with shape 0).
+Sources: exponentially weighted Welford form (West 1979), clipped learning (Huber 1964), Holt's linear prediction
+(1957), quantile by stochastic approximation (Robbins and Monro 1951), exponential tail over a threshold (Pickands
+1975).
 """
 
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from models.detection.batch import Float64, Int32, Int64
 from models.detection.kernel import kernel
+from models.detection.prior import prior
 
 # columns of a series
-COUNT, MEAN, VARIANCE, SHORT, LAST, STEP_VARIANCE, PEAK, SEEN = range(8)
-SERIES_FIELDS: Final = 8
+COUNT, MEAN, VARIANCE, SHORT, SHORT_VARIANCE, LEVEL, SLOPE, STEP_VARIANCE, PEAK, TAIL, TRUST, SEEN = range(12)
+SERIES_FIELDS: Final = 12
 
 # columns of an entity
-LOOKS, SMOOTH, LEVEL, TAIL, ALARMED, RAISED, ONSET, TOLD, CALM, NEWEST, HITS = range(11)
-ENTITY_FIELDS: Final = 11
+LOOKS, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_LOOK, ONSET, TOLD = range(12)
+ENTITY_FIELDS: Final = 12
 
 # what a look at an entity came to
 QUIET, RAISE, CONTINUE, CLEAR = range(4)
 
+MOST: Final = 8  # series that an entity's score is made of
+
 
 class Knobs(NamedTuple):
-    """What is set by hand. The defaults were chosen on real data; see tests/bench/detection.py."""
+    """What is set by hand. Chosen on some machines of real data and reported on others: tests/bench/detection.py."""
 
     memory: float = 1e-4  # slowest rate of learning: 1/n falls to this
-    winsor: float = 5.0  # what is learned is clipped at so many spreads
-    warm: float = 24.0  # samples of a series before learning is clipped
-    pull: float = 0.05  # most that one sample may add to a variance, as a share: a young series is clipped harder
-    young: float = 8.0  # z is 0 before n = young, then shrunk by n / (n + young): a spread of few samples is not known
-    floor: float = 0.003  # least spread as a share of the largest value learned
+    winsor: float = 4.0  # what is learned is clipped at so many spreads
+    warm: float = 32.0  # samples of a series before learning is clipped
+    pull: float = 0.1  # most that one sample may add to a variance, as a share: a young series is clipped harder
+    young: float = 8.0  # z is 0 before n = young, then shrunk by n / (n + young): few samples say little of a spread
+    floor: float = 0.003  # least spread, as a share of the largest value learned ...
+    least_spread: float = 0.001  # ... and on top of it: a thousandth of a second, of a share
     short: float = 1 / 16  # rate of the short average
-    cap: float = 100.0  # largest z that counts for an entity
+    near: float = 0.5  # rate at which the recent level follows, and within it the slope
+    ordinary: float = 2.0  # |z| of level and short average that every series wanders through, taken off
+    cap: float = 100.0  # largest |z| that counts for an entity
+    strong: float = 1 / 3  # weight of the plain mean against the geometric one
+    tail: float = 0.98  # quantile of a series' |z| that is its tail; taken to be 3 at least
     smooth: float = 0.2  # rate at which an entity's score follows
-    quantile: float = 0.98  # of an entity's log score: where its tail begins
-    surprise: float = 3.0  # boundary, in tail lengths beyond that quantile
-    least: float = 2.0  # no boundary is lower than this mean of z
-    calm: float = 4.0  # looks below the boundary in a row that end an alarm
-    notable: float = 3.0  # spreads off the mean from which a value may belong to its entity's alarm
-    hold_ms: float = 120_000.0  # for so long after an alarm was raised, such a value is not learned
+    plain: float = 3.0  # a score so many times the boundary is an alarm at once
+    usual: float = 0.98  # quantile of an entity's log score where its tail begins
+    surprise: float = 2.0  # the boundary, in mean lengths of that tail beyond it
+    least: float = 2.0  # no boundary is lower
+    wary: float = 0.8  # each alarm raises the boundary by this share ...
+    forget: float = 0.005  # ... which fades at this rate a look: the budget of an entity that cries often
+    settle: float = 0.4  # an alarm ends when the score stays below this share of the boundary ...
+    calm: float = 8.0  # ... for so many looks
+    doubt: float = 2.0  # score from which an entity is learned more slowly
+    far: float = 3.0  # spreads off the mean from which nothing is learned while an alarm is young
+    hold_looks: float = 500.0
+    hold_ms: float = 120_000.0
     repeat_ms: float = 200.0  # an alarm that is on is told again at most so often
 
 
@@ -70,11 +89,11 @@ class Looks(NamedTuple):
     """What a bank says of it: by sample and by value."""
 
     event: Int32  # (m,) QUIET, RAISE, CONTINUE or CLEAR
-    score: Float64  # (m,) smoothed mean of the five largest |z|
-    boundary: Float64  # (m,) the score above which the entity is off
+    score: Float64  # (m,) how far the entity is off, smoothed
+    boundary: Float64  # (m,) the score above which it is an alarm
     z: Float64  # (n,) of the strongest view, signed by the view
-    expected: Float64  # (n,) mean before this value was learned
-    spread: Float64  # (n,) standard deviation that z was taken with
+    expected: Float64  # (n,) the mean before this value was learned
+    spread: Float64  # (n,) of the level around it
 
     @classmethod
     def empty(cls, samples: int, values: int) -> Looks:
@@ -83,118 +102,154 @@ class Looks(NamedTuple):
 
 
 @kernel
-def _open(row: Float64, value: float) -> None:
-    row[COUNT] = 1.0
-    row[MEAN] = row[SHORT] = row[LAST] = value
-    row[PEAK] = max(row[PEAK], abs(value))
+def _open(rows: Float64, at: int, value: float) -> None:
+    rows[at, COUNT] = 1.0
+    rows[at, MEAN] = rows[at, SHORT] = rows[at, LEVEL] = value
+    rows[at, PEAK] = max(rows[at, PEAK], abs(value))
 
 
 @kernel
-def _strongest(row: Float64, value: float, spread: float, knobs: Knobs) -> float:
-    """z of the view that is furthest off, before anything is learned."""
-    floor = knobs.floor * row[PEAK] + 1e-9
-    error, step = value - row[MEAN], value - row[LAST]
-    z = error / spread
-    short = row[SHORT] + knobs.short * (value - row[SHORT])
-    for other in (step / math.sqrt(row[STEP_VARIANCE] + floor * floor), 3.0 * (short - row[MEAN]) / spread):
-        if abs(other) > abs(z):
-            z = other
-    if row[COUNT] < knobs.young:
-        return 0.0
-    return float(z * row[COUNT] / (row[COUNT] + knobs.young))
+def _strongest(level: float, step: float, short: float, ordinary: float) -> float:
+    """The z that is largest when `ordinary` is taken off those of level and short average."""
+    z = step
+    if abs(level) - ordinary > abs(z):
+        z = math.copysign(abs(level) - ordinary, level)
+    if abs(short) - ordinary > abs(z):
+        z = math.copysign(abs(short) - ordinary, short)
+    return z
 
 
 @kernel
-def _learn(row: Float64, value: float, spread: float, knobs: Knobs) -> None:
-    rate = max(knobs.memory, 1.0 / (row[COUNT] + 1.0))
-    error, step = value - row[MEAN], value - row[LAST]
-    if row[COUNT] > knobs.warm:
-        floor = knobs.floor * row[PEAK] + 1e-9
-        limit = min(knobs.winsor, max(2.0, math.sqrt(knobs.pull * row[COUNT])))
-        most = limit * spread
-        error = min(max(error, -most), most)
-        most = limit * math.sqrt(row[STEP_VARIANCE] + floor * floor)
-        step = min(max(step, -most), most)
-    row[PEAK] = max(row[PEAK], abs(row[MEAN] + error))
-    row[MEAN] += rate * error
-    row[VARIANCE] = (1.0 - rate) * (row[VARIANCE] + rate * error * error)
-    row[STEP_VARIANCE] += rate * (step * step - row[STEP_VARIANCE])
-    row[COUNT] += 1.0
+def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> tuple[float, float]:
+    """Score one value of series `at`, then learn it at `pace` (1: fully; below 0: not when it is far off).
+
+    Returns z and the spread of the level.
+    """
+    count, mean = rows[at, COUNT], rows[at, MEAN]
+    floor = knobs.floor * rows[at, PEAK] + knobs.least_spread
+    floor *= floor
+    error, step = value - mean, value - rows[at, LEVEL] - rows[at, SLOPE]
+    short = rows[at, SHORT] + knobs.short * (value - rows[at, SHORT])
+    spread = math.sqrt(rows[at, VARIANCE] + floor)
+    step_spread = math.sqrt(rows[at, STEP_VARIANCE] + floor)
+    short_spread = math.sqrt(rows[at, SHORT_VARIANCE] + floor)
+    # the smoother a series, the fewer of its samples are news: a counter or a young daily curve has no level yet
+    known = count * min(1.0, (step_spread * step_spread) / (spread * spread))
+    known = known / (known + knobs.young)
+    z = _strongest(known * error / spread, step / step_spread, known * (short - mean) / short_spread, knobs.ordinary)
+    z = 0.0 if count < knobs.young else z * count / (count + knobs.young)
+    if pace > 0.0 or abs(error) < knobs.far * spread:
+        limit = 1e9
+        if count > knobs.warm:
+            limit = min(knobs.winsor, max(2.0, math.sqrt(knobs.pull * count)))
+        rate = abs(pace) * max(knobs.memory, 1.0 / (count + 1.0))
+        learned = min(max(error, -limit * spread), limit * spread)
+        rows[at, PEAK] = max(rows[at, PEAK], abs(mean + learned))
+        rows[at, MEAN] = mean + rate * learned
+        rows[at, VARIANCE] = (1.0 - rate) * (rows[at, VARIANCE] + rate * learned * learned)
+        learned = min(max(step, -limit * step_spread), limit * step_spread)
+        rows[at, STEP_VARIANCE] += rate * (learned * learned - rows[at, STEP_VARIANCE])
+        learned = min(max(short - mean, -limit * short_spread), limit * short_spread)
+        rows[at, SHORT_VARIANCE] += rate * (learned * learned - rows[at, SHORT_VARIANCE])
+        rows[at, COUNT] = count + abs(pace)
+    rows[at, SHORT] = short
+    rows[at, LEVEL] += rows[at, SLOPE] + knobs.near * step
+    rows[at, SLOPE] += knobs.near * knobs.near * step
+    if pace < 0.0 and abs(error) < spread and (abs(short - mean) > 3.0 * short_spread or abs(z) > 3.0):
+        rows[at, SHORT] = rows[at, LEVEL] = value  # it is back: what it did during the fault foretells nothing
+        rows[at, SLOPE] = 0.0
+    return z, spread
 
 
 @kernel
-def _follow(row: Float64, value: float, spread: float, knobs: Knobs) -> None:
-    """Move the views that follow the value, learning or not."""
-    error = value - row[MEAN]
-    short = row[SHORT] - row[MEAN]
-    if abs(error) < spread and abs(short) > 3.0 * spread:
-        row[SHORT] = row[MEAN] + error / 3.0  # back in the ordinary range: the average of the fault says nothing more
-    row[SHORT] += knobs.short * (value - row[SHORT])
-    row[LAST] = value
+def _own_tail(rows: Float64, at: int, z: float, pace: float, knobs: Knobs) -> float:
+    """|z| in tails of the series itself, which are learned, by the trust that one series has."""
+    size, tail = abs(z), rows[at, TAIL]
+    gain = max(pace, 0.0) * max(5.0 * knobs.memory, 1.0 / (0.1 * rows[at, COUNT] + 100.0))
+    tail *= 1.0 + gain * knobs.tail if size > tail else 1.0 - gain * (1.0 - knobs.tail)
+    rows[at, TAIL] = min(max(tail, 3.0), knobs.cap)
+    return float(rows[at, TRUST] * min(size, knobs.cap) / rows[at, TAIL])
 
 
 @kernel
-def _mean_of_five(z: Float64, first: int, end: int, cap: float) -> float:
-    """Mean of the five largest |z| of z[first:end], each capped; of all when there are fewer."""
-    top = np.zeros(5)
+def _broad_or_strong(z: Float64, first: int, end: int, top: Float64, knobs: Knobs) -> float:
+    """The score of z[first:end]: over the largest |z|, half of the series but `MOST` at most; `top` is scratch."""
+    most = min(MOST, (end - first + 1) // 2)
+    top[:most] = 0.0
     for point in range(first, end):
-        size = min(abs(z[point]), cap)
-        if size > top[4]:
-            place = 4
+        size = min(abs(z[point]), knobs.cap)
+        if size > top[most - 1]:
+            place = most - 1
             while place > 0 and top[place - 1] < size:
                 top[place] = top[place - 1]
                 place -= 1
             top[place] = size
-    return float(top.sum() / max(1, min(5, end - first)))
+    total, product = 0.0, 1.0
+    for place in range(most):
+        total += top[place]
+        product *= 1.0 + top[place]
+    return float(max(math.exp(math.log(product) / most) - 1.0, knobs.strong * total / most))
 
 
 @kernel
-def _judge(entity: Float64, raw: float, ts: float, knobs: Knobs) -> tuple[int, float]:
+def _judge(entities: Float64, at: int, raw: float, ts: float, knobs: Knobs) -> tuple[int, float]:
     """What a look with score `raw` comes to, and the boundary it was held against."""
-    if entity[LOOKS] == 0.0:
-        entity[SMOOTH], entity[LEVEL], entity[TAIL] = raw, math.log(1.6), 0.25
-    entity[LOOKS] += 1.0
-    entity[SMOOTH] += knobs.smooth * (raw - entity[SMOOTH])
-    boundary = max(knobs.least, math.exp(entity[LEVEL] + knobs.surprise * entity[TAIL]))
-    if raw > boundary:
-        entity[CALM] = 0.0
-        if entity[ONSET] == 0.0:
-            entity[ONSET] = ts
-    else:
-        entity[CALM] += 1.0
-    if entity[ALARMED] == 0.0:
-        if entity[SMOOTH] > boundary and entity[LOOKS] > 2.0 * knobs.young:
-            entity[ALARMED], entity[RAISED], entity[TOLD] = 1.0, ts, ts
-            if entity[ONSET] == 0.0:
-                entity[ONSET] = ts
-            return RAISE, boundary
-        if entity[CALM] > 0.0:
-            entity[ONSET] = 0.0
-        _calibrate(entity, knobs)
-        return QUIET, boundary
-    if entity[CALM] >= knobs.calm:
-        entity[ALARMED] = 0.0
-        entity[SMOOTH] = raw
-        return CLEAR, boundary
-    if ts - entity[TOLD] >= knobs.repeat_ms:
-        entity[TOLD] = ts
-        return CONTINUE, boundary
-    return QUIET, boundary
+    if entities[at, LOOKS] == 0.0:
+        entities[at, SCORE] = raw
+    entities[at, LOOKS] += 1.0
+    entities[at, SCORE] += knobs.smooth * (raw - entities[at, SCORE])
+    usual = math.exp(entities[at, USUAL] + knobs.surprise * entities[at, STRETCH]) - 1.0
+    boundary = max(knobs.least, usual) * (1.0 + entities[at, WARY])
+    entities[at, CALM] = 0.0 if raw > knobs.settle * boundary else entities[at, CALM] + 1.0
+    event = QUIET
+    if entities[at, ALARMED] == 0.0:
+        entities[at, WARY] *= 1.0 - knobs.forget
+        if raw <= boundary and entities[at, SCORE] <= boundary:
+            entities[at, ONSET] = 0.0
+        elif entities[at, ONSET] == 0.0:
+            entities[at, ONSET] = ts
+        if (entities[at, SCORE] > boundary or raw > knobs.plain * boundary) and entities[at, LOOKS] > 2.0 * knobs.young:
+            event = RAISE
+            entities[at, ALARMED], entities[at, RAISED], entities[at, TOLD] = 1.0, ts, ts
+            entities[at, RAISED_LOOK] = entities[at, LOOKS]
+    elif entities[at, CALM] >= knobs.calm:
+        event = CLEAR
+        entities[at, ALARMED] = 0.0
+        entities[at, SCORE] = min(raw, entities[at, SCORE])
+        entities[at, WARY] += knobs.wary
+    elif ts - entities[at, TOLD] >= knobs.repeat_ms:
+        event = CONTINUE
+        entities[at, TOLD] = ts
+    _calibrate(entities, at, knobs)
+    return event, boundary
 
 
 @kernel
-def _calibrate(entity: Float64, knobs: Knobs) -> None:
-    """Learn where the tail of the log score begins, and how long it is."""
-    over = math.log(max(entity[SMOOTH], 1e-3)) - entity[LEVEL]
-    gain = entity[TAIL] * max(2.0 * knobs.memory, 1.0 / (0.3 * entity[LOOKS] + 10.0))
+def _calibrate(entities: Float64, at: int, knobs: Knobs) -> None:
+    """Learn where the tail of the log score begins, and how long it is; from an alarm only a tenth as fast."""
+    weight = 0.1 if entities[at, ALARMED] == 1.0 else 1.0
+    over = math.log(1.0 + entities[at, SCORE]) - entities[at, USUAL]
+    gain = weight * entities[at, STRETCH] * max(3e-4, 1.0 / (0.3 * entities[at, LOOKS] + 10.0))
     if over > 0.0:
-        entity[HITS] += 1.0
-        entity[LEVEL] += gain * knobs.quantile
-        excess = min(over, 2.0 * entity[TAIL])  # one wild score says little of the length of a tail
-        entity[TAIL] += max(1e-3, 1.0 / (entity[HITS] + 12.0)) * (excess - entity[TAIL])
+        entities[at, HITS] += weight
+        entities[at, USUAL] += gain * knobs.usual
+        excess = min(over, 3.0 * entities[at, STRETCH])  # one wild score says little of the length of a tail
+        rate = weight * max(1.5e-3, 1.0 / (entities[at, HITS] + 12.0))
+        entities[at, STRETCH] = max(entities[at, STRETCH] + rate * (excess - entities[at, STRETCH]), 0.05)
     else:
-        entity[LEVEL] -= gain * (1.0 - knobs.quantile)
-    entity[TAIL] = max(entity[TAIL], 0.1)
+        entities[at, USUAL] -= gain * (1.0 - knobs.usual)
+
+
+@kernel
+def _pace(entities: Float64, at: int, ts: float, knobs: Knobs) -> float:
+    """How fast to learn from an entity now: 1 is fully, less is in doubt; below 0, what is far off is left out."""
+    alarmed = entities[at, ALARMED] == 1.0
+    looks, age = entities[at, LOOKS] - entities[at, RAISED_LOOK], ts - entities[at, RAISED]
+    young = looks <= knobs.hold_looks or age <= knobs.hold_ms
+    if entities[at, LOOKS] <= 4.0 * knobs.young or (alarmed and not young):
+        return 1.0
+    doubt = float(knobs.doubt / max(entities[at, SCORE], knobs.doubt))
+    return -doubt * doubt if alarmed else doubt * doubt
 
 
 @kernel
@@ -204,50 +259,30 @@ def take(series: Float64, entities: Float64, given: Samples, looks: Looks, knobs
     series: (n_series, SERIES_FIELDS); entities: (n_entities, ENTITY_FIELDS). A value that is not newer than the last
     of its series is a repeat or late: it is neither scored nor learned.
     """
+    top = np.zeros(MOST)
     for sample in range(len(given.entity)):
-        entity = entities[given.entity[sample]]
-        ts = float(given.ts[sample])
+        entity, ts = given.entity[sample], float(given.ts[sample])
         first, end = given.start[sample], given.start[sample + 1]
-        held = entity[ALARMED] == 1.0 and ts - entity[RAISED] <= knobs.hold_ms
-        fresh = 0
+        pace = _pace(entities, entity, ts, knobs)
+        fresh, single = 0, 0.0
         for point in range(first, end):
-            row, value = series[given.series[point]], given.value[point]
-            if row[COUNT] == 0.0:
-                row[SEEN] = ts
-                fresh += 1
+            at, value = given.series[point], given.value[point]
+            if series[at, COUNT] == 0.0:
+                _open(series, at, value)
                 looks.expected[point] = value
-                _open(row, value)
-            elif ts > row[SEEN]:
-                row[SEEN] = ts
-                fresh += 1
-                floor = knobs.floor * row[PEAK] + 1e-9
-                spread = math.sqrt(row[VARIANCE] + floor * floor)
-                looks.expected[point], looks.spread[point] = row[MEAN], spread
-                looks.z[point] = _strongest(row, value, spread, knobs)
-                if not (held and abs(value - row[MEAN]) >= knobs.notable * spread):
-                    _learn(row, value, spread, knobs)
-                _follow(row, value, spread, knobs)
+            elif ts > series[at, SEEN]:
+                looks.expected[point] = series[at, MEAN]
+                looks.z[point], looks.spread[point] = _point(series, at, value, pace, knobs)
+                if series[at, TRUST] > 0.0:
+                    single = max(single, _own_tail(series, at, looks.z[point], pace, knobs))
+            else:
+                continue
+            series[at, SEEN] = ts
+            fresh += 1
         if fresh > 0:
-            entity[NEWEST] = max(entity[NEWEST], ts)
-            raw = _mean_of_five(looks.z, first, end, knobs.cap)
-            event, boundary = _judge(entity, raw, ts, knobs)
-            looks.event[sample] = event
-            looks.score[sample], looks.boundary[sample] = entity[SMOOTH], boundary
-
-
-def prior_peak(metric: str) -> float:
-    """The size that a new series is taken to have before it has shown its own, from what its name says of its unit.
-
-    Times the floor it is the least deviation that can matter: a hundredth of a share, 3 ms, 300 kB.
-    """
-    words = set(re.split(r"[._{}]", metric))
-    return max((peak for name, peak in _PRIORS.items() if name in words), default=0.0)
-
-
-_PRIORS: Final = {
-    "ratio": 3.0, "error_ratio": 3.0, "utilization": 5.0, "duration": 1.0, "latency": 1.0, "usage": 1e8, "bytes": 1e8,
-    "queue": 100.0, "active_requests": 100.0,
-}  # fmt: skip
+            raw = max(_broad_or_strong(looks.z, first, end, top, knobs), single)
+            looks.event[sample], looks.boundary[sample] = _judge(entities, entity, raw, ts, knobs)
+            looks.score[sample] = entities[entity, SCORE]
 
 
 class Bank:
@@ -259,13 +294,19 @@ class Bank:
         self.entities = np.zeros((0, ENTITY_FIELDS))
         self.n_series = 0
 
-    def grow(self, entities: int, metrics: list[str]) -> None:
-        """Make room for `entities` in all, and add a series for each of `metrics`."""
+    def grow(self, entities: int, fresh: Sequence[tuple[int, str]]) -> None:
+        """Make room for `entities` in all, and add a series for each (entity, metric) of `fresh`."""
+        known = len(self.entities)
         self.entities = _room(self.entities, entities)
-        wanted = self.n_series + len(metrics)
+        self.entities[known:, (USUAL, STRETCH)] = math.log(3.0), 0.3
+        wanted = self.n_series + len(fresh)
         self.series = _room(self.series, wanted)
-        for at, metric in enumerate(metrics, self.n_series):
-            self.series[at, PEAK] = prior_peak(metric)
+        self.series[self.n_series :, TAIL] = 3.0
+        for at, (entity, metric) in enumerate(fresh, self.n_series):
+            found = prior(metric)
+            self.series[at, PEAK], self.series[at, TRUST] = found.peak, found.trust
+            if found.peak and self.entities[entity, LOOKS] == 0.0:  # its floors are known: it can be judged sooner
+                self.entities[entity, (USUAL, STRETCH)] = math.log(2.0), 0.2
         self.n_series = wanted
 
     def take(self, given: Samples) -> Looks:

@@ -1,0 +1,31 @@
+"""What a series is taken to be before it has shown itself, from what its name says of its unit."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Final, NamedTuple
+
+
+class Prior(NamedTuple):
+    """Of a family of series."""
+
+    peak: float = 0.0  # a value it reaches without saying much: its least spread is a share of it (`Knobs.floor`)
+    trust: float = 0.0  # weight of such a series when it is off alone: above 0 where a person would act on it alone
+
+
+FAMILIES: Final = {
+    "up": Prior(10.0, 1.5), "refused": Prior(10.0, 1.5),
+    "ratio": Prior(5.0, 1.5), "error_ratio": Prior(5.0, 1.5), "utilization": Prior(3.0, 1.5),
+    "duration": Prior(0.7, 1.5), "latency": Prior(0.7, 1.5), "memory": Prior(1e8, 1.5),
+    "bytes": Prior(1e8), "queue": Prior(100.0), "active_requests": Prior(100.0),
+}  # fmt: skip
+
+UNKNOWN: Final = Prior()
+
+
+@functools.lru_cache(maxsize=100_000)
+def prior(metric: str) -> Prior:
+    """The family of a metric, by the words of its name; of several the one with the largest peak."""
+    words = re.split(r"[.{}]", metric)
+    return max((FAMILIES[word] for word in words if word in FAMILIES), default=UNKNOWN)

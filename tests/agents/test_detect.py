@@ -1,0 +1,147 @@
+"""The live path from bytes to anomalies, on a small synthetic site sampled four times a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import orjson
+import pytest
+
+from agents.decode import Decode, chunk_of
+from agents.detect import Detect
+from topics.signals import Anomaly
+from topics.spec import Raw
+
+START = 1_700_000_000_000
+HISTORY, FAULT, AFTER = 40, 240, 40  # looks: 10 s, 60 s, 10 s
+Metrics = dict[str, float]
+Break = Callable[[Metrics, int, np.random.Generator], Metrics]
+
+
+def ordinary(rng: np.random.Generator, look: int) -> Metrics:
+    requests = max(1, int(rng.poisson(12)))
+    took = np.sort(rng.gamma(4, 0.00125, size=requests))
+    return {
+        "up": 1.0,
+        "up.refused": 0.0,
+        "http.server.request.rate": float(requests),
+        "http.server.error_ratio": rng.binomial(requests, 0.001) / requests,
+        "http.client.error_ratio.store": rng.binomial(requests, 0.0005) / requests,
+        "http.server.request.duration.p50": float(took[requests // 2]),
+        "http.server.request.duration.p95": float(took[int(requests * 0.95)]),
+        "http.server.active_requests": float(rng.poisson(0.3)),
+        "http.server.utilization": float(np.clip(0.2 + 0.05 * rng.standard_normal(), 0, 1)),
+        "process.memory.usage": 40e6 + 4096 * float(rng.integers(0, 400)),
+        "process.cpu.utilization": float(np.clip(0.03 + 0.01 * rng.standard_normal(), 0, 1)),
+        "service.replicas": 1.0,
+        "process.uptime": look / 4,
+    }
+
+
+def dead(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+    return {"up": 0.0, "up.refused": 1.0}
+
+
+def hung(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+    return {"up": 0.0, "up.refused": 0.0}
+
+
+def slow(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+    return metrics | {
+        "http.server.request.duration.p50": 0.14 + 0.01 * rng.random(),
+        "http.server.request.duration.p95": 0.15 + 0.01 * rng.random(),
+    }
+
+
+def failing(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+    return metrics | {"http.server.error_ratio": float(np.clip(0.5 + 0.1 * rng.standard_normal(), 0, 1))}
+
+
+def leaking(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+    return metrics | {"process.memory.usage": metrics["process.memory.usage"] + 2.5e6 * look}
+
+
+def saturated(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+    return metrics | {"http.server.utilization": 1.0}
+
+
+# fault → what it does, the metric that names it, and the look by which it must be seen
+FAULTS: dict[str, tuple[Break, str, int]] = {
+    "kill": (dead, "up", 2),
+    "hang": (hung, "up", 2),
+    "slow": (slow, "http.server.request.duration.p", 4),
+    "errors": (failing, "http.server.error_ratio", 4),
+    "leak": (leaking, "process.memory.usage", 6),  # 2.5 MB a look: worth a word from about the third on
+    "surge": (saturated, "http.server.utilization", 4),
+}
+
+
+def records(seed: int, looks: int, broken: Break | None = None) -> Iterator[Raw]:
+    rng = np.random.default_rng(seed)
+    for look in range(looks):
+        metrics = ordinary(rng, look)
+        if broken is not None and HISTORY <= look < HISTORY + FAULT:
+            metrics = broken(metrics, look - HISTORY + 1, rng)
+        ts = START + 250 * look
+        value = orjson.dumps({"entity": "shop/catalog/0", "ts": ts, "metrics": metrics})
+        yield Raw("opsloop.telemetry.metrics", 0, look, b"shop/catalog/0", value, (), ts)
+
+
+def told(raws: list[Raw], cut: int = 1, detect: Detect | None = None, decode: Decode | None = None) -> list[Anomaly]:
+    decode, detect = decode or Decode(), detect or Detect()
+    found: list[Anomaly] = []
+    for at in range(0, len(raws), cut):
+        found += detect.step([*decode.step(chunk_of(raws[at : at + cut]), 0)], 0)
+    return found
+
+
+def look_of(anomaly: Anomaly) -> int:
+    return (anomaly.ts - START) // 250
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_raised_at_once_told_while_it_lasts_and_cleared_when_cured(fault: str, seed: int) -> None:
+    broken, metric, by = FAULTS[fault]
+    anomalies = told([*records(seed, HISTORY + FAULT + AFTER, broken)])
+    during = [a for a in anomalies if HISTORY <= look_of(a) < HISTORY + FAULT and a.state != "cleared"]
+    assert during[0].state == "raised"
+    assert look_of(during[0]) < HISTORY + by
+    assert {a.id for a in during} == {during[0].id}, "one alarm from the first look to the last"
+    assert len(during) >= FAULT - by
+    assert all(a.attribution and a.attribution[0].metric.startswith(metric) for a in during[by:])
+    after = [a for a in anomalies if look_of(a) >= HISTORY + FAULT]
+    cleared = next(a for a in after if a.state == "cleared")
+    assert look_of(cleared) < HISTORY + FAULT + 13
+
+
+def test_an_ordinary_site_alarms_less_than_once_an_entity_and_five_minutes() -> None:
+    alarms = [a for seed in range(6) for a in told([*records(100 + seed, 1200)], cut=50) if a.state == "raised"]
+    assert len(alarms) < 6, [(a.metric, a.score) for a in alarms]
+
+
+def test_scores_do_not_depend_on_how_the_stream_is_cut() -> None:
+    raws = [*records(3, 200, slow)]
+    assert told(raws, cut=1) == told(raws, cut=7) == told(raws, cut=200)
+
+
+def test_a_restored_learner_goes_on_as_if_nothing_had_happened() -> None:
+    raws = [*records(4, 200, failing)]
+    decode, detect = Decode(), Detect()
+    before = told(raws[:90], detect=detect, decode=decode)
+    names, learned = decode.snapshot(), detect.snapshot()
+    decode, detect = Decode(), Detect()
+    decode.restore(names)
+    detect.restore(learned)
+    assert detect.snapshot() == learned
+    assert [*before, *told(raws[90:], detect=detect, decode=decode)] == told(raws)
+
+
+def test_a_sample_that_comes_again_or_late_changes_nothing() -> None:
+    raws = [*records(5, 120)]
+    again = [*raws[:80], raws[79], raws[60], *raws[80:]]
+    one, two = Detect(), Detect()
+    told(raws, detect=one)
+    told(again, cut=30, detect=two)
+    assert one.snapshot() == two.snapshot()
