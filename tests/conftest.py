@@ -27,6 +27,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(marks[folder])
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own for each test: keys, the running site and the kill switch are kept there."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("OPSLOOP_HOME", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A real Kafka of one node with the catalogue's topics, one a session: use entities and groups of your own."""

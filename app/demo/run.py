@@ -20,6 +20,7 @@ from app.broker import Broker
 from app.clock import now_ms
 from app.demo.board import Board, Follower, Injected, judge
 from app.security.keys import enrol
+from app.security.switch import LocalSwitch
 from app.settings import home
 from topics.spec import Instant
 
@@ -137,6 +138,8 @@ class Demo:
         from app.demo.site import Site
 
         enrol(home())
+        if said := LocalSwitch(home()).said():
+            self.say(f"nothing will act: the kill switch is on ({said}); opsloop kill-switch off")
         self.follower.start()
         self.follower.listening.wait(10)
         self.crew.start()

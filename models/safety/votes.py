@@ -50,6 +50,7 @@ class Ballot(msgspec.Struct):
     early: dict[str, Approval] = msgspec.field(default_factory=dict)  # before their decision, by where they stand
     approved: dict[str, Decision] = msgspec.field(default_factory=dict)  # until the audit has them
     dispatched: dict[str, Decision] = msgspec.field(default_factory=dict)  # until their result comes
+    at_work: dict[str, str] = msgspec.field(default_factory=dict)  # the decision dispatched last, by service
     ended: dict[str, Instant] = msgspec.field(default_factory=dict)
     over: dict[str, Instant] = msgspec.field(default_factory=dict)  # incidents that need nothing any more
     epochs: dict[str, int] = msgspec.field(default_factory=dict)  # the newest, by service
@@ -66,9 +67,9 @@ class Ballot(msgspec.Struct):
         if decision.proposal.incident in self.over:
             yield self._refuse(decision, now, OVER)
         elif decision.state is Verdict.APPROVED:
-            self.approved.setdefault(decision.id, decision)
+            keep(self.approved, decision.id, self.approved.get(decision.id, decision), KEPT)
         elif decision.id not in self.approved:
-            self.waiting.setdefault(decision.id, decision)
+            keep(self.waiting, decision.id, self.waiting.get(decision.id, decision), KEPT)
             for origin in [o for o, vote in self.early.items() if vote.decision == decision.id]:
                 yield from self._catch_up(origin, rules, now)
 
@@ -139,7 +140,7 @@ class Ballot(msgspec.Struct):
 
     def _count(self, approval: Approval, rules: Rules, now: Instant) -> Iterator[Decision]:
         decision = self.waiting[approval.decision]
-        votes = self.votes.setdefault(decision.id, [])
+        votes = self.votes.get(decision.id, [])
         wanted = matter(decision, rules.settings)
         if now >= decision.expires:
             raise Refused("late", f"decision {decision.id} has expired")
@@ -152,7 +153,8 @@ class Ballot(msgspec.Struct):
             self._end(decision.id, now)
             yield _moved(decision, Verdict.REJECTED, now, said, voters=voters)
             return
-        votes.append(approval)
+        votes = [*votes, approval]
+        keep(self.votes, decision.id, votes, KEPT)
         quorum = max((need.quorum for need in wanted.needs), default=1)
         if len(votes) < quorum:
             said = f"{said}; {len(votes)} of {quorum} votes"
@@ -166,9 +168,9 @@ class Ballot(msgspec.Struct):
         if self.switch.killed:
             return "killed", "the kill switch is on"
         service = service_of(decision.proposal.target)
-        for other in self.dispatched.values():
-            if service_of(other.proposal.target) == service and now < other.ts + rules.settings.open_for_ms:
-                return "lease_held", f"decision {other.id} is at work on {service}"
+        other = self.dispatched.get(self.at_work.get(service, ""))
+        if other is not None and now < other.ts + rules.settings.open_for_ms:
+            return "lease_held", f"decision {other.id} is at work on {service}"
         return None
 
     def _dispatch(self, decision: Decision, rules: Rules, audit: str, now: Instant) -> Iterator[Decision | Command]:
@@ -188,6 +190,7 @@ class Ballot(msgspec.Struct):
         moved = _moved(decision, Verdict.DISPATCHED, now, f"command {command.id}", command=command.id)
         self._forget(decision.id)
         keep(self.dispatched, decision.id, moved, KEPT)
+        keep(self.at_work, service, decision.id, KEPT)
         yield command
         yield moved
 
