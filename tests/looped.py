@@ -8,14 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from agents._agent import Agent
-from agents.act import Act, Begin, Done, Intent
-from agents.approve import Approve
-from agents.decide import Decide
-from agents.gate import Gate
-from agents.record import Keep
-from agents.respond import Respond
-from agents.verify import Verify
-from models.incidents.verification import VerificationSettings
+from agents.act import Act, Actuator, Begin, Done, Intent
+from app import pipeline
+from app.settings import Settings
 from models.safety.guard import Guard
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
@@ -98,19 +93,22 @@ class World:
         return [look(e, now, *s) for e, s in self.hurting.items()] + [cleared(e, now) for e in sorted(over)]
 
 
+def stages(actuator: Actuator, ledger: Ledger, mode: Mode) -> list[Callable[[], Agent[Any]]]:
+    """How to make each agent of the loop, with an actuator in its place."""
+    settings = Settings(safety=SafetySettings(mode=mode))
+    guard = Guard(RING, settings.safety, "supervisor/shop")
+    return [*pipeline.loop(settings, WORKER_KEY, RING), lambda: Act(actuator, ledger, guard, lambda: "")]
+
+
 class MemoryLoop:
     """Every agent on one partition. `rng` reads topics in random order and batches of random size."""
 
     def __init__(
         self, world: World, mode: Mode = Mode.AUTONOMOUS, *, rng: random.Random | None = None, copies: int = 1
     ) -> None:
-        safety = SafetySettings(mode=mode)
         self.world, self.rng, self.copies, self.now = world, rng, copies, NOW
-        self.agents: list[Agent[Any]] = [
-            Respond(), Decide(), Gate(safety), Approve(safety, WORKER_KEY, RING),
-            Act(world, Ledger(), Guard(RING, safety, "supervisor/shop"), lambda: ""), Verify(VerificationSettings()),
-            Keep(),
-        ]  # fmt: skip
+        self.agents = [make() for make in stages(world, Ledger(), mode)]
+        self.fed: dict[str, list[tuple[Instant, Sequence[Read[Record]]]]] = defaultdict(list)  # by agent: each step
         self.log: dict[str, list[Read[Record]]] = defaultdict(list)
         self.next: dict[tuple[str, str], int] = defaultdict(int)
 
@@ -139,7 +137,7 @@ class MemoryLoop:
             if self.rng:
                 batch = batch[: self.rng.randint(1, len(batch))]
             self.next[agent.name, topic] = start + len(batch)
-            self.publish(*agent.step(batch, self.now))
+            self._step(agent, batch)
 
     def run(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
         """Let time pass in ticks; `each` is called in every one."""
@@ -149,8 +147,12 @@ class MemoryLoop:
             each()
             self.settle()
             for agent in self.agents:
-                self.publish(*agent.step((), self.now))
+                self._step(agent, ())
             self.settle()
+
+    def _step(self, agent: Agent[Any], batch: Sequence[Read[Record]]) -> None:
+        self.fed[agent.name].append((self.now, batch))
+        self.publish(*agent.step(batch, self.now))
 
     def repeat_something(self, rng: random.Random) -> None:
         """Publish a record of before again, as a worker does that takes up its work after a crash."""
