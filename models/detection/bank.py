@@ -49,8 +49,9 @@ class Knobs(NamedTuple):
     memory: float = 1e-4  # slowest rate of learning: 1/n falls to this
     winsor: float = 4.0  # what is learned is clipped at so many spreads
     warm: float = 32.0  # samples of a series before learning is clipped
+    settled: float = 160.0  # samples from which the clip is at its widest: winsor^2 / pull
     pull: float = 0.1  # most that one sample may add to a variance, as a share: a young series is clipped harder
-    young: float = 8.0  # z is 0 before n = young, then shrunk by n / (n + young): few samples say little of a spread
+    young: float = 8.0  # z is 0 up to n = young, then shrunk by 1 - young / n: few samples say little of a spread
     floor: float = 0.003  # least spread, as a share of the largest value learned ...
     least_spread: float = 0.001  # ... and on top of it: a thousandth of a second, of a share
     short: float = 1 / 16  # rate of the short average
@@ -96,9 +97,14 @@ class Looks(NamedTuple):
     spread: Float64  # (n,) of the level around it
 
     @classmethod
-    def empty(cls, samples: int, values: int) -> Looks:
-        """Room for a batch."""
-        return cls(np.zeros(samples, np.int32), *(np.zeros(n) for n in (samples, samples, values, values, values)))
+    def room(cls, samples: int, values: int) -> Looks:
+        """Arrays of these lengths, unset."""
+        return cls(np.empty(samples, np.int32), *(np.empty(n) for n in (samples, samples, values, values, values)))
+
+    def first(self, samples: int, values: int) -> Looks:
+        """The first of each, without a copy."""
+        m, n = slice(samples), slice(values)
+        return Looks(self.event[m], self.score[m], self.boundary[m], self.z[n], self.expected[n], self.spread[n])
 
 
 @kernel
@@ -111,12 +117,9 @@ def _open(rows: Float64, at: int, value: float) -> None:
 @kernel
 def _strongest(level: float, step: float, short: float, ordinary: float) -> float:
     """The z that is largest when `ordinary` is taken off those of level and short average."""
-    z = step
-    if abs(level) - ordinary > abs(z):
-        z = math.copysign(abs(level) - ordinary, level)
-    if abs(short) - ordinary > abs(z):
-        z = math.copysign(abs(short) - ordinary, short)
-    return z
+    off_level, off_short = abs(level) - ordinary, abs(short) - ordinary
+    z = math.copysign(off_level, level) if off_level > abs(step) else step
+    return math.copysign(off_short, short) if off_short > abs(z) else z
 
 
 @kernel
@@ -130,19 +133,22 @@ def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> t
     floor *= floor
     error, step = value - mean, value - rows[at, LEVEL] - rows[at, SLOPE]
     short = rows[at, SHORT] + knobs.short * (value - rows[at, SHORT])
-    spread = math.sqrt(rows[at, VARIANCE] + floor)
-    step_spread = math.sqrt(rows[at, STEP_VARIANCE] + floor)
+    variance, step_variance = rows[at, VARIANCE] + floor, rows[at, STEP_VARIANCE] + floor
+    spread, step_spread = math.sqrt(variance), math.sqrt(step_variance)
     short_spread = math.sqrt(rows[at, SHORT_VARIANCE] + floor)
-    # the smoother a series, the fewer of its samples are news: a counter or a young daily curve has no level yet
-    known = count * min(1.0, (step_spread * step_spread) / (spread * spread))
-    known = known / (known + knobs.young)
-    z = _strongest(known * error / spread, step / step_spread, known * (short - mean) / short_spread, knobs.ordinary)
-    z = 0.0 if count < knobs.young else z * count / (count + knobs.young)
-    if pace > 0.0 or abs(error) < knobs.far * spread:
-        limit = 1e9
-        if count > knobs.warm:
-            limit = min(knobs.winsor, max(2.0, math.sqrt(knobs.pull * count)))
-        rate = abs(pace) * max(knobs.memory, 1.0 / (count + 1.0))
+    each = 1.0 / (count + 1.0)
+    known = mature = max(0.0, 1.0 - knobs.young * each)
+    if step_variance < variance:  # a counter or a young daily curve has no level yet: few of its samples are news
+        known = count * step_variance / (count * step_variance + knobs.young * variance)
+    both = spread * step_spread
+    scale = 1.0 / (both * short_spread)  # one division for three: it is what a point costs most
+    level, average = error * step_spread * short_spread * scale, (short - mean) * both * scale
+    z = mature * _strongest(known * level, step * spread * short_spread * scale, known * average, knobs.ordinary)
+    if pace > 0.0 or abs(level) < knobs.far:
+        limit = knobs.winsor
+        if count < knobs.settled:
+            limit = 1e9 if count <= knobs.warm else max(2.0, math.sqrt(knobs.pull * count))
+        rate = abs(pace) * max(knobs.memory, each)
         learned = min(max(error, -limit * spread), limit * spread)
         rows[at, PEAK] = max(rows[at, PEAK], abs(mean + learned))
         rows[at, MEAN] = mean + rate * learned
@@ -155,7 +161,7 @@ def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> t
     rows[at, SHORT] = short
     rows[at, LEVEL] += rows[at, SLOPE] + knobs.near * step
     rows[at, SLOPE] += knobs.near * knobs.near * step
-    if pace < 0.0 and abs(error) < spread and (abs(short - mean) > 3.0 * short_spread or abs(z) > 3.0):
+    if pace < 0.0 and abs(level) < 1.0 and (abs(average) > 3.0 or abs(z) > 3.0):
         rows[at, SHORT] = rows[at, LEVEL] = value  # it is back: what it did during the fault foretells nothing
         rows[at, SLOPE] = 0.0
     return z, spread
@@ -175,15 +181,13 @@ def _own_tail(rows: Float64, at: int, z: float, pace: float, knobs: Knobs) -> fl
 def _broad_or_strong(z: Float64, first: int, end: int, top: Float64, knobs: Knobs) -> float:
     """The score of z[first:end]: over the largest |z|, half of the series but `MOST` at most; `top` is scratch."""
     most = min(MOST, (end - first + 1) // 2)
-    top[:most] = 0.0
+    top[:] = 0.0
     for point in range(first, end):
         size = min(abs(z[point]), knobs.cap)
-        if size > top[most - 1]:
-            place = most - 1
-            while place > 0 and top[place - 1] < size:
-                top[place] = top[place - 1]
-                place -= 1
-            top[place] = size
+        for place in range(MOST):  # sinks to its place without a branch, which would cost more than the steps it saves
+            above = top[place]
+            top[place] = max(above, size)
+            size = min(above, size)
     total, product = 0.0, 1.0
     for place in range(most):
         total += top[place]
@@ -265,11 +269,12 @@ def take(series: Float64, entities: Float64, given: Samples, looks: Looks, knobs
         first, end = given.start[sample], given.start[sample + 1]
         pace = _pace(entities, entity, ts, knobs)
         fresh, single = 0, 0.0
+        looks.event[sample], looks.score[sample], looks.boundary[sample] = QUIET, entities[entity, SCORE], math.inf
         for point in range(first, end):
             at, value = given.series[point], given.value[point]
+            looks.z[point], looks.expected[point], looks.spread[point] = 0.0, value, 0.0
             if series[at, COUNT] == 0.0:
                 _open(series, at, value)
-                looks.expected[point] = value
             elif ts > series[at, SEEN]:
                 looks.expected[point] = series[at, MEAN]
                 looks.z[point], looks.spread[point] = _point(series, at, value, pace, knobs)
@@ -293,6 +298,7 @@ class Bank:
         self.series = np.zeros((0, SERIES_FIELDS))
         self.entities = np.zeros((0, ENTITY_FIELDS))
         self.n_series = 0
+        self._looks = Looks.room(0, 0)  # kept: fresh memory for each batch would cost more than its arithmetic
 
     def grow(self, entities: int, fresh: Sequence[tuple[int, str]]) -> None:
         """Make room for `entities` in all, and add a series for each (entity, metric) of `fresh`."""
@@ -310,8 +316,11 @@ class Bank:
         self.n_series = wanted
 
     def take(self, given: Samples) -> Looks:
-        """Score and learn a batch."""
-        looks = Looks.empty(len(given.entity), len(given.value))
+        """Score and learn a batch. What is returned is overwritten by the next call."""
+        samples, values = len(given.entity), len(given.value)
+        if samples > len(self._looks.event) or values > len(self._looks.z):
+            self._looks = Looks.room(max(samples, len(self._looks.event)), max(values, len(self._looks.z)))
+        looks = self._looks.first(samples, values)
         take(self.series, self.entities, given, looks, self.knobs)
         return looks
 
