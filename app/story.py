@@ -15,7 +15,7 @@ from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.proposals import PROPOSALS, Proposal
 from topics.signals import ANOMALIES, Anomaly
-from topics.spec import Instant, Origin, Read, Record, Topic
+from topics.spec import Instant, Read, Record, Topic
 from topics.verdicts import VERDICTS, Judgement
 
 STORY = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS)
@@ -89,29 +89,28 @@ def explain(broker: Broker, identity: str) -> Story:
         key=lambda r: (r.arrived, _rank(r.record)),
     )  # fmt: skip
     onset = min((i.onset for i in story.states), default=0)
-    places = {Origin.parse(e) for i in story.states for e in i.evidence if e}
+    places = {place for i in story.states for place in i.evidence if place}
     story.evidence = _anomalies(broker, story.states, onset, places)
     origins = {str(r.origin) for r in story.steps}
     story.audit = [r for r in records(broker, [AUDIT]) if isinstance(r.record, Entry) and r.record.origin in origins]
     return story
 
 
-def _anomalies(broker: Broker, states: Sequence[Incident], onset: Instant, places: set[Origin]) -> list[Read[Record]]:
+def _anomalies(broker: Broker, states: Sequence[Incident], onset: Instant, places: set[str]) -> list[Read[Record]]:
     """The first look that showed each affected entity off, by the samples named as evidence."""
     affected = {e for i in states for e in i.affected}
     found: dict[str, Read[Record]] = {}
     for read in records(broker, [ANOMALIES]):
         a = read.record
-        if isinstance(a, Anomaly) and a.entity in affected and a.ts >= onset - 1_000 and a.state != "cleared":
-            named = bool(a.evidence) and Origin.parse(a.evidence) in places
-            if a.entity not in found or (named and not _named(found[a.entity], places)):
-                found[a.entity] = read
+        if not isinstance(a, Anomaly) or a.entity not in affected or a.ts < onset - 1_000 or a.state == "cleared":
+            continue
+        if a.entity not in found or (a.evidence in places and not _named(found[a.entity], places)):
+            found[a.entity] = read
     return list(found.values())
 
 
-def _named(read: Read[Record], places: set[Origin]) -> bool:
-    assert isinstance(read.record, Anomaly)
-    return bool(read.record.evidence) and Origin.parse(read.record.evidence) in places
+def _named(read: Read[Record], places: set[str]) -> bool:
+    return isinstance(read.record, Anomaly) and read.record.evidence in places
 
 
 def _ids(record: Record) -> tuple[str, ...]:

@@ -109,6 +109,7 @@ class MemoryLoop:
         self.world, self.rng, self.copies, self.now = world, rng, copies, NOW
         self.agents = [make() for make in stages(world, Ledger(), mode)]
         self.fed: dict[str, list[tuple[Instant, Sequence[Read[Record]]]]] = defaultdict(list)  # by agent: each step
+        self.told: list[Read[Record]] = []  # of all topics, in the order in which it was said
         self.log: dict[str, list[Read[Record]]] = defaultdict(list)
         self.next: dict[tuple[str, str], int] = defaultdict(int)
 
@@ -118,7 +119,9 @@ class MemoryLoop:
             topic = topic_of(record)
             for _ in range(self.copies):
                 kept = decode_value(topic, encode(record).value)
-                self.log[topic.name].append(Read(kept, Origin(topic.name, 0, len(self.log[topic.name])), self.now))
+                read = Read(kept, Origin(topic.name, 0, len(self.log[topic.name])), self.now)
+                self.log[topic.name].append(read)
+                self.told.append(read)
 
     def _unread(self) -> list[tuple[Agent[Any], str]]:
         return [

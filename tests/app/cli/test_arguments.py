@@ -1,0 +1,88 @@
+"""What a person gets who types something wrong: one or two lines that say what to type, and never a traceback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app import broker, story
+from app.__main__ import main
+from tests.builders import decision, proposal
+from topics.decisions import Decision, Verdict
+
+Typed = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Typed:
+    """Types a line; its exit code and what stood on stderr."""
+    monkeypatch.setenv("OPSLOOP_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*line: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["opsloop", *line])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("worker nonsense", "there is no role 'nonsense'. Choose one of lane, loop, act, all"),
+        ("worker act --mode bold", "Invalid enum value 'bold'"),
+        ("demo --approve maybe", "--approve takes ask, auto or off; --until takes resolved"),
+        ("demo --until later", "--approve takes ask, auto or off; --until takes resolved"),
+        ("demo --until resolved", "--until resolved needs something to resolve. Add --break kill:catalog"),
+        ("kill-switch sideways", "the kill switch has no position 'sideways'. Say on or off"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_ones(typed: Typed, line: str, told: str) -> None:
+    code, said = typed(*line.split())
+    assert (code, said.startswith("opsloop: ")) == (2, True)
+    assert told in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("line", ["nonsense", "worker", "approve", "explain", "incidents --since yesterday"])
+def test_a_line_that_is_not_understood_is_answered_with_its_usage(typed: Typed, line: str) -> None:
+    code, said = typed(*line.split())
+    assert code == 2
+    assert "Usage: opsloop" in said
+    assert "Traceback" not in said
+
+
+PENDING = decision(Verdict.PENDING, proposal(id="p1"), expires=int(time.time() * 1000) + 60_000)
+EXPIRED = decision(Verdict.PENDING, proposal(id="p2"), expires=1)
+DONE = decision(Verdict.COMPLETED, proposal(id="p3"))
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+@pytest.mark.parametrize(
+    ("known", "identity", "told"),
+    [
+        ([], "4be1", "no decision begins with '4be1'. See `opsloop decisions --waiting`"),
+        ([PENDING, DONE], "", "several decisions begin with ''"),
+        ([EXPIRED], EXPIRED.id[:5], "does not wait any more: it is expired"),
+        ([DONE], DONE.id, "does not wait any more: it is completed"),
+    ],
+    ids=["unknown", "several", "expired", "done"],
+)
+def test_a_vote_on_what_does_not_wait_is_refused_in_words(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, verb: str, known: list[Decision], identity: str, told: str
+) -> None:
+    monkeypatch.setattr(broker, "require", lambda _: None)
+    monkeypatch.setattr(story, "decisions", lambda _: known)
+    code, said = typed(verb, identity)
+    assert code == 1
+    assert told in said
+
+
+def test_help_is_there_for_every_command(typed: Typed) -> None:
+    for line in ("--help", "worker --help", "demo --help", "explain --help", "approve --help", "kill-switch --help"):
+        assert typed(*line.split())[0] == 0, line

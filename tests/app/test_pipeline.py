@@ -1,0 +1,54 @@
+"""The map: which agents there are, and that what one writes another reads."""
+
+from __future__ import annotations
+
+from app import pipeline
+from app.settings import Settings
+from tests.keys import RING, WORKER_KEY
+from topics.actions import COMMANDS, RESULTS
+from topics.approvals import APPROVALS
+from topics.audit import AUDIT
+from topics.decisions import DECISIONS
+from topics.incidents import INCIDENTS
+from topics.proposals import PROPOSALS
+from topics.settings import SETTINGS
+from topics.signals import ANOMALIES
+from topics.spec import Topic
+from topics.telemetry import EVENTS
+from topics.verdicts import VERDICTS
+
+
+def writers() -> dict[Topic, set[str]]:
+    agents = [make() for make in (*pipeline.lane(), *pipeline.loop(Settings(), WORKER_KEY, RING))]
+    return {topic: {a.name for a in agents if topic in a.writes} for a in agents for topic in a.writes}
+
+
+def test_a_topic_of_the_loop_is_written_by_one_verb_alone() -> None:
+    """One writer a topic: above all, only `approve` gives commands and only `record` writes the audit."""
+    found = writers()
+    assert found[COMMANDS] == {"approve"}
+    assert found[AUDIT] == {"record"}
+    assert found[INCIDENTS] == {"respond"}
+    assert found[PROPOSALS] == {"decide"}
+    assert found[VERDICTS] == {"verify"}
+    assert found[ANOMALIES] == {"detect"}
+    assert found[DECISIONS] == {"gate", "approve"}
+
+
+def test_what_is_read_is_written_by_somebody_or_comes_from_outside() -> None:
+    outside = {APPROVALS, SETTINGS, EVENTS, RESULTS}
+    for make in pipeline.loop(Settings(), WORKER_KEY, RING):
+        agent = make()
+        assert set(agent.reads) - outside <= set(writers()), agent.name
+
+
+def test_everything_that_is_decided_and_done_is_kept() -> None:
+    keeper = next(a for a in (make() for make in pipeline.loop(Settings(), WORKER_KEY, RING)) if a.name == "record")
+    assert {INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, SETTINGS} <= set(keeper.reads)
+
+
+def test_each_partition_gets_an_agent_of_its_own() -> None:
+    for make in (*pipeline.lane(), *pipeline.loop(Settings(), WORKER_KEY, RING)):
+        one, other = make(), make()
+        assert one is not other
+        assert one.name == other.name

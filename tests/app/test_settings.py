@@ -1,0 +1,90 @@
+"""Settings: defaults, then the file, then the environment, then the command line; what is wrong is told in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import UserError
+from app.settings import Settings, home, load
+from models.safety.modes import Mode
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "opsloop.toml"
+
+
+def test_without_a_file_and_an_environment_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(environment={}) == Settings()
+    assert load(environment={}).safety.mode is Mode.APPROVE, "a person is asked, unless somebody says otherwise"
+
+
+def test_what_is_nearer_wins(file: Path) -> None:
+    file.write_text('[safety]\nmode = "observe"\nper_target = 7\ncooldown_ms = 5\n[verification]\nhold_ms = 9\n')
+    environment = {"OPSLOOP_SAFETY__MODE": "act_and_report", "OPSLOOP_SAFETY__PER_TARGET": "8", "PATH": "/bin"}
+    assert load(file, {}).safety.mode is Mode.OBSERVE
+    settings = load(file, environment)
+    assert (settings.safety.mode, settings.safety.per_target) == (Mode.ACT_AND_REPORT, 8)
+    assert (settings.safety.cooldown_ms, settings.verification.hold_ms) == (5, 9)
+    assert load(file, environment, mode="autonomous").safety.mode is Mode.AUTONOMOUS
+
+
+def test_the_environment_names_the_file(file: Path) -> None:
+    file.write_text("[safety]\nper_target = 7\n")
+    assert load(environment={"OPSLOOP_CONFIG": str(file)}).safety.per_target == 7
+
+
+def test_a_file_here_is_found(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("[safety]\nper_target = 7\n")
+    monkeypatch.chdir(file.parent)
+    assert load(environment={}).safety.per_target == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "told"),
+    [
+        ("[safety", {}, "is not valid TOML"),
+        ("\x00", {}, "is not valid TOML"),
+        ("[safety]\nmoed = 'autonomous'", {}, "unknown field `moed`"),
+        ("[verification]\nhold = 1", {}, "unknown field `hold`"),
+        ("[saftey]\nper_target = 1", {}, "unknown field `saftey`"),
+        ("[safety]\nmode = 'bold'", {}, "Invalid enum value 'bold'"),
+        ("[safety]\nper_target = -1", {}, "`int` >= 0"),
+        ("safety = 3", {}, "Expected `object`"),
+        ("safety = 3", {"OPSLOOP_SAFETY__MODE": "observe"}, "safety is no table"),
+        ("", {"OPSLOOP_SAFETY__PER_TARGET": "many"}, "Expected `int`"),
+        ("", {"OPSLOOP_SAFETY__MOED": "autonomous"}, "unknown field `moed`"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(file: Path, text: str, environment: dict[str, str], told: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UserError, match=told) as error:
+        load(file, environment)
+    assert error.value.remedy
+    assert error.value.exit_code == 2
+
+
+def test_a_mode_that_does_not_exist_is_told_with_those_that_do_not_act_silently(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Invalid enum value 'bold'"):
+        load(environment={}, mode="bold")
+
+
+@pytest.mark.parametrize("what", ["missing", "a folder", "no text"])
+def test_a_file_that_cannot_be_read_is_told_without_a_traceback(tmp_path: Path, what: str) -> None:
+    file = tmp_path / "some.toml"
+    if what == "a folder":
+        file.mkdir()
+    if what == "no text":
+        file.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"some\.toml"):
+        load(environment={"OPSLOOP_CONFIG": str(file)})
+
+
+def test_home_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPSLOOP_HOME", str(tmp_path))
+    assert home() == tmp_path
+    monkeypatch.setenv("OPSLOOP_HOME", "")
+    assert home() == Path.home() / ".opsloop"
