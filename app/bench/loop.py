@@ -27,6 +27,7 @@ from topics.signals import ANOMALIES, Anomaly, Contribution
 from topics.spec import Instant, derive, system_of
 
 HOPS: Final = ("respond", "decide", "gate", "approve")
+WARM_UP: Final = 20  # anomalies before those that count: a worker that has just started is not what is measured
 WATCHED: Final = (ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS)
 
 
@@ -43,6 +44,9 @@ def run(address: str, count: int, rate: float, json: bool) -> None:
         watcher.start()
         time.sleep(0.5)
         with Publisher(broker) as publisher:
+            for number in range(WARM_UP):
+                publisher.send(_anomaly(f"warm{prefix}-{number}/service/0", "raised", now_ms()))
+                time.sleep(0.1)
             for number in range(count):
                 publisher.send(_anomaly(f"{prefix}-{number}/service/0", "raised", now_ms()))
                 time.sleep(1 / rate)
