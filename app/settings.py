@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from app.errors import UserError
+from app.security.settings import SecuritySettings
 from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
 
@@ -24,6 +25,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     safety: SafetySettings = SafetySettings()
     verification: VerificationSettings = VerificationSettings()
+    security: SecuritySettings = SecuritySettings()
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:

@@ -55,6 +55,17 @@ class Key:
     def sign(self, message: bytes) -> bytes:
         return self._private.sign(message)
 
+    def pem(self, passphrase: bytes | None = None) -> bytes:
+        """The private key in PKCS 8, encrypted when a passphrase is given."""
+        protection = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+        return self._private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+
+    def public_pem(self) -> bytes:
+        """The public key as SubjectPublicKeyInfo."""
+        return self._private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
 
 def key_id(public: bytes) -> str:
     """The id of a public key: the first 80 bits of its SHA-256."""
@@ -195,12 +206,7 @@ class Keys:
         return self.home / "keys" / f"{name}.pem"
 
     def _write_private(self, name: str, key: Key) -> None:
-        phrase = _passphrase()
-        pem = key._private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(phrase) if phrase else serialization.NoEncryption(),
-        )  # fmt: skip
-        write(self._private(name), pem, 0o600)
+        write(self._private(name), key.pem(_passphrase()), 0o600)
 
 
 def _believed(entries: Mapping[str, Entry], name: str) -> Entry | None:
