@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json, print_table
 from topics.actions import Order, Result
@@ -58,8 +59,8 @@ def incidents(
         print_json(found)
         return
     print_table("Incidents", ("id", "since", "P", "state", "where", "symptom", "hypothesis", "attempts"), (
-        (i.id, clock(i.onset), i.priority, _styled(i.state), i.entity, i.symptom,
-         f"{i.hypotheses[0].cause} of {i.hypotheses[0].target}" if i.hypotheses else "", len(i.attempts))
+        (i.id, clock(i.onset), i.priority, _styled(i.state), escape(i.entity), i.symptom,
+         escape(f"{i.hypotheses[0].cause} of {i.hypotheses[0].target}") if i.hypotheses else "", len(i.attempts))
         for i in found
     ))  # fmt: skip
 
@@ -82,8 +83,8 @@ def decisions(
         print_json(found)
         return
     print_table("Decisions", ("id", "at", "state", "action", "target", "confidence", "tier", "reasons"), (
-        (d.id, clock(d.ts), _styled(d.state), d.proposal.action, d.proposal.target, f"{d.proposal.confidence:.2f}",
-         d.tier, d.blocked or d.reasons[-1])
+        (d.id, clock(d.ts), _styled(d.state), escape(d.proposal.action), escape(d.proposal.target),
+         f"{d.proposal.confidence:.2f}", d.tier, escape(d.blocked or d.reasons[-1]))
         for d in found
     ))  # fmt: skip
 
@@ -124,30 +125,36 @@ def sentence(record: Record) -> str:
     """One record as a sentence for a person."""
     match record:
         case Anomaly():
-            return f"[red]anomaly[/red] {record.entity}: {_deviations(record)}; sample {record.evidence}"
+            return _said("red", "anomaly", f"{record.entity}: {_deviations(record)}; sample {record.evidence}")
         case Incident():
-            said = f"[bold]incident[/bold] {_styled(record.state)} ({record.step}) {record.symptom} of {record.entity}"
-            if record.step not in ("confirm", "revise", "still_wrong"):
-                return said
-            return f"{said}; {'; '.join(_why(h) for h in record.hypotheses[:3])}"
+            rest = f"({record.step}) {record.symptom} of {record.entity}"
+            if record.step in ("confirm", "revise", "still_wrong"):
+                rest += f"; {'; '.join(_why(h) for h in record.hypotheses[:3])}"
+            return _said("bold", "incident", rest, record.state)
         case Proposal():
             others = f"; not: {'; '.join(record.alternatives)}" if record.alternatives else ""
-            said = f"[cyan]proposal[/cyan] {record.action} on {record.target} {record.confidence:.2f}"
-            return f"{said}: {'; '.join(record.reasons)}{others}"
+            rest = f"{record.action} on {record.target} {record.confidence:.2f}: {'; '.join(record.reasons)}{others}"
+            return _said("cyan", "proposal", rest)
         case Decision():
-            done = f"{record.proposal.action} on {record.proposal.target}"
-            return f"[magenta]decision[/magenta] {_styled(record.state)} {done}: {record.reasons[-1]}"
+            rest = f"{record.proposal.action} on {record.proposal.target}: {record.reasons[-1]}"
+            return _said("magenta", "decision", rest, record.state)
         case Approval():
-            return f"[yellow]vote[/yellow] {record.voter}: {record.vote} {record.reason}"
+            return _said("yellow", "vote", f"{record.voter}: {record.vote} {record.reason}")
         case Order():
-            return f"[blue]command[/blue] {record.id} {_ordered(record)}, signed by key {record.key[:8]}"
+            return _said("blue", "command", f"{record.id} {_ordered(record)}, signed by key {record.key[:8]}")
         case Result():
-            return f"[blue]result[/blue] {record.outcome}: {record.detail}"
+            return _said("blue", "result", f"{record.outcome}: {record.detail}")
         case Judgement():
-            return f"[green]verdict[/green] {record.effect}: {'; '.join(record.reasons)}"
+            return _said("green", "verdict", f"{record.effect}: {'; '.join(record.reasons)}")
         case Refusal():
-            return f"[red]refused[/red] {record.code}: {record.detail} (of {record.who}, {record.origin})"
-    return repr(record)
+            rest = f"{record.code}: {record.detail} (of {record.who}, {record.origin})"
+            return _said("red", "refused", rest)
+    return escape(repr(record))
+
+
+def _said(style: str, kind: str, rest: str, state: str = "") -> str:
+    """A sentence in markup; what comes from records is text, whatever brackets are in it."""
+    return f"[{style}]{kind}[/{style}] {_styled(state) + ' ' if state else ''}{escape(rest)}"
 
 
 def _ordered(order: Order) -> str:

@@ -1,0 +1,66 @@
+"""Records as sentences and tables for a person."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from app import broker, story
+from app.cli import incidents
+from app.cli.incidents import sentence
+from tests.builders import SAMPLES, approval, decision, hypothesis, incident, proposal
+from topics.spec import Record
+
+NASTY = "[/bold] [red]x[/nope] \\"
+
+
+def printed(text: str) -> str:
+    out = io.StringIO()
+    Console(file=out, width=10_000, highlight=False).print(text)
+    return out.getvalue()
+
+
+TOLD = {
+    "opsloop.signals.anomalies": r"anomaly shop/catalog/0: http\.server\.own_duration\.p95 0\.5 \(expected 0\.02, z",
+    "opsloop.incidents": r"incident triggered \(confirm\) down of shop/catalog/0; process_gone of shop/catalog/0 0\.98",
+    "opsloop.proposals": r"proposal restart_service on shop/catalog/0 0\.96: process_gone .*; not: scale_out on",
+    "opsloop.decisions": r"decision dispatched restart_service on shop/catalog/0: mode approve",
+    "opsloop.approvals": r"vote ana: approve seen it before",
+    "opsloop.actions.commands": r"command c1 restart_service on shop/catalog/0, valid until \d\d:\d\d:\d\d",
+    "opsloop.actions.results": r"result succeeded: done",
+    "opsloop.verdicts": r"verdict ineffective: no symptom for 2\.5 s",
+}
+
+
+@pytest.mark.parametrize("topic", TOLD)
+def test_a_record_is_told_in_one_sentence(topic: str) -> None:
+    assert re.match(TOLD[topic], printed(sentence(SAMPLES[topic])))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        approval(decision(), reason=NASTY),
+        decision(reasons=(NASTY,)),
+        proposal(reasons=(NASTY,), alternatives=(NASTY,)),
+        incident(entity=NASTY, hypotheses=(msgspec.structs.replace(hypothesis(), reasons=(NASTY,)),)),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_brackets_in_what_somebody_wrote_are_shown_and_not_obeyed(record: Record) -> None:
+    assert NASTY in printed(sentence(record))
+
+
+def test_tables_show_brackets_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr("app.cli.options.out", Console(file=out, width=200, highlight=False))
+    monkeypatch.setattr(broker, "require", lambda _: None)
+    monkeypatch.setattr(story, "incidents", lambda *_: [incident(entity="[/red]", hypotheses=())])
+    monkeypatch.setattr(story, "decisions", lambda *_: [decision(reasons=("[/red]",))])
+    incidents.incidents(broker="nowhere:1")
+    incidents.decisions(broker="nowhere:1")
+    assert out.getvalue().count("[/red]") == 2
