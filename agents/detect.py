@@ -50,15 +50,10 @@ class Detect(Agent[Batch]):
 
     def step(self, records: Sequence[Batch], now: Instant) -> Iterator[Anomaly]:  # noqa: ARG002
         for batch in records:
-            self._admit(batch)
+            self.bank.admit(batch.names)
             looks = self.bank.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
             for sample in np.flatnonzero(looks.event).tolist():
                 yield self._anomaly(batch, looks, sample)
-
-    def _admit(self, batch: Batch) -> None:
-        fresh = batch.names.series[self.bank.n_series :]
-        if fresh or len(batch.names.entities) > len(self.bank.entities):
-            self.bank.grow(len(batch.names.entities), fresh)
 
     def _anomaly(self, batch: Batch, looks: Looks, sample: int) -> Anomaly:
         number, ts = int(batch.entity[sample]), int(batch.ts[sample])

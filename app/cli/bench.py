@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,3 +30,17 @@ def loop(
     from app.bench import loop as bench
 
     bench.run(broker, count, rate, json)
+
+
+@benches.command()
+def detection(
+    data: Annotated[Path, typer.Option(help="Folder with smd, asd and nab")] = Path("../shared/data"),
+    json: JsonOption = False,
+) -> None:
+    """How right the detector is on labelled recordings, beside River's trees and two plain detectors.
+
+    Example: `opsloop bench detection --data ../shared/data`
+    """
+    from app.bench import detection as bench
+
+    bench.run(data, json)

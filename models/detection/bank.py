@@ -20,12 +20,11 @@ Sources: exponentially weighted Welford form (West 1979), clipped learning (Hube
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.detection.batch import Float64, Int32, Int64
+from models.detection.batch import Float64, Int32, Int64, Names
 from models.detection.kernel import kernel
 from models.detection.prior import prior
 
@@ -300,10 +299,13 @@ class Bank:
         self.n_series = 0
         self._looks = Looks.room(0, 0)  # kept: fresh memory for each batch would cost more than its arithmetic
 
-    def grow(self, entities: int, fresh: Sequence[tuple[int, str]]) -> None:
-        """Make room for `entities` in all, and add a series for each (entity, metric) of `fresh`."""
+    def admit(self, names: Names) -> None:
+        """Make room for the entities and series that `names` has given out since."""
+        fresh = names.series[self.n_series :]
+        if not fresh and len(names.entities) <= len(self.entities):
+            return
         known = len(self.entities)
-        self.entities = _room(self.entities, entities)
+        self.entities = _room(self.entities, len(names.entities))
         self.entities[known:, (USUAL, STRETCH)] = math.log(3.0), 0.3
         wanted = self.n_series + len(fresh)
         self.series = _room(self.series, wanted)

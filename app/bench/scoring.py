@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from scipy.signal import argrelextrema
 
 Float64 = NDArray[np.float64]
+Index = NDArray[np.intp]
 Bool = NDArray[np.bool_]
 Segment = tuple[int, int]  # first and last index, both inside
 
 THRESHOLDS = 250
+FALSE_ALARM_WEIGHT = 0.11  # of NAB's standard profile
 
 
 def segments(label: NDArray[np.generic]) -> list[Segment]:
@@ -57,7 +59,7 @@ def vus_pr(label: NDArray[np.generic], score: Float64, window: int) -> float:
 
 
 def _range_ap(
-    label: NDArray[np.generic], truth: list[Segment], width: int, ranked: tuple[Float64, Float64, Float64, Float64]
+    label: NDArray[np.generic], truth: list[Segment], width: int, ranked: tuple[Float64, Index, Float64, Index]
 ) -> float:
     score, order, levels, predicted = ranked
     soft = _softened(label, truth, width)
@@ -79,7 +81,8 @@ def _softened(label: NDArray[np.generic], truth: list[Segment], width: int) -> F
         soft[after] += np.sqrt(1 - (after - last) / max(width, 1))
         before = np.arange(max(first - width // 2, 0), first)
         soft[before] += np.sqrt(1 - (first - before) / max(width, 1))
-    return np.minimum(soft, 1.0)
+    softened: Float64 = np.minimum(soft, 1.0)
+    return softened
 
 
 def _joined(truth: list[Segment], width: int, length: int) -> list[Segment]:
@@ -122,9 +125,14 @@ class Events(NamedTuple):
     def f1(self) -> float:
         return 2 * self.caught / (2 * self.caught + self.false + self.missed) if self.caught else 0.0
 
-    def __add__(self, other: object) -> Events:  # type: ignore[override]
-        assert isinstance(other, Events)
-        return Events(*(a + b for a, b in zip(self, other, strict=True)))
+
+def total(found: Iterable[Events]) -> Events:
+    """All of them as one."""
+    each = list(found)
+    return Events(
+        sum(e.caught for e in each), sum(e.missed for e in each), sum(e.false for e in each),
+        tuple(delay for e in each for delay in e.delays),
+    )  # fmt: skip
 
 
 def events(label: NDArray[np.generic], alarm: NDArray[np.generic], limit: int | None = None) -> Events:
@@ -151,60 +159,45 @@ def _sigmoid(position: float) -> float:
     return 2.0 / (1.0 + math.exp(5.0 * position)) - 1.0
 
 
-def nab(files: Sequence[tuple[int, Sequence[Segment], Sequence[Segment], Float64]]) -> tuple[float, float]:
-    """NAB's standard profile with the one threshold that is best for all; (score, threshold).
+class NabFile(NamedTuple):
+    """One series of the benchmark with its score."""
 
-    Each file: (probation, windows, _, score); points before the probation's end do not count.
+    probation: int  # points before it do not count
+    windows: Sequence[Segment]
+    score: Float64
+
+
+def nab(files: Sequence[NabFile]) -> tuple[float, float]:
+    """NAB's standard profile with the one threshold that is best for all: (score, threshold)."""
+    steps = sorted((step for file in files for step in _nab_steps(file)), key=lambda step: -step[0])
+    best, threshold, running = 0.0, math.inf, 0.0
+    for (level, change), (after, _) in itertools.pairwise([*steps, (-math.inf, 0.0)]):
+        running += change
+        if level != after and running > best:
+            best, threshold = running, level
+    windows = sum(len(file.windows) for file in files)
+    return 100.0 * best / (2.0 * windows), threshold
+
+
+def _nab_steps(file: NabFile) -> Iterator[tuple[float, float]]:
+    """What lowering the threshold past each point adds to the total: (score of the point, change).
+
+    A window is worth its earliest detection; a point outside costs more the further it is behind the last window.
     """
-    gains: list[tuple[float, float]] = []
-    total_windows = 0
-    steps: list[tuple[float, float]] = []
-    for probation, windows, _, score in files:
-        total_windows += len(windows)
-        steps += _nab_steps(probation, windows, score)
-    steps.sort(key=lambda step: -step[0])
-    best, at, running = -math.inf, 0.0, 0.0
-    values = [value for _, value in steps]
-    for index, (level, _) in enumerate(steps):
-        running += values[index]
-        if index + 1 < len(steps) and steps[index + 1][0] == level:
-            continue
-        if running > best:
-            best, at = running, level
-    del gains
-    null = -float(total_windows)
-    raw = max(best + null, null)
-    return 100.0 * (raw - null) / (total_windows - null), at
-
-
-def _nab_steps(probation: int, windows: Sequence[Segment], score: Float64) -> list[tuple[float, float]]:
-    """What lowering the threshold past each point adds: (score of the point, change of the total)."""
-    steps: list[tuple[float, float]] = []
-    owner = np.full(len(score), -1)
-    for number, (first, last) in enumerate(windows):
-        owner[first : last + 1] = number
-    best: dict[int, list[tuple[float, float]]] = {number: [] for number in range(len(windows))}
     previous: Segment | None = None
-    scale = _sigmoid(-1.0)
-    for index in range(probation, len(score)):
-        number = int(owner[index])
-        if number >= 0:
-            first, last = windows[number]
-            reward = _sigmoid(-(last - index + 1) / (last - first + 1)) / scale
-            best[number].append((float(score[index]), reward))
-            previous = windows[number]
+    windows = list(file.windows)
+    for index in range(file.probation, len(file.score)):
+        while windows and windows[0][1] < index:
+            previous = windows.pop(0)
+        if windows and index >= windows[0][0]:
             continue
-        penalty = -1.0
-        if previous is not None:
-            width = max(previous[1] - previous[0], 1)
-            penalty = _sigmoid(abs(previous[1] - index) / width)
-        steps.append((float(score[index]), 0.11 * penalty))
-    for number, points in best.items():
-        del number
-        earliest_gain = 0.0
-        # points are in time; lowering the threshold admits points by score: the window's gain is its earliest admitted
-        for level, reward in sorted(points, key=lambda point: -point[0]):
-            if reward + 1.0 > earliest_gain:
-                steps.append((level, reward + 1.0 - earliest_gain))
-                earliest_gain = reward + 1.0
-    return steps
+        cost = -1.0 if previous is None else _sigmoid((index - previous[1]) / max(previous[1] - previous[0], 1))
+        yield float(file.score[index]), FALSE_ALARM_WEIGHT * cost
+    for first, last in file.windows:
+        inside = range(max(first, file.probation), last + 1)
+        gained = 0.0
+        for index in sorted(inside, key=lambda at: -float(file.score[at])):
+            worth = 1.0 + _sigmoid(-(last - index + 1) / (last - first + 1)) / _sigmoid(-1.0)
+            if worth > gained:
+                yield float(file.score[index]), worth - gained
+                gained = worth

@@ -1,0 +1,213 @@
+"""How right the detector is on labelled recordings, beside three plain detectors in the same run.
+
+The knobs were chosen on machine-1-6, machine-3-4, omi-1, omi-3 and omi-5; the others only report. Everything is online:
+cold, one sample after another, no look ahead, no labels. The peers are given the same score for an entity (mean of its
+five largest values, smoothed) and a boundary of mean and four deviations of their own scores so far.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from rich.progress import track
+
+from app.bench.scoring import (
+    Events, Float64, NabFile, Segment, auc_pr, events, nab, segments, total, vus_pr, window_of,
+)  # fmt: skip
+from app.cli.options import err, print_json, print_table
+from app.errors import UserError
+from app.score import Recording, load, score
+
+CHOSEN_ON: Final = frozenset({"machine-1-6", "machine-3-4", "omi-1", "omi-3", "omi-5"})
+PERIODS_A_DAY: Final = {"smd": 1440, "asd": 288}
+DELAY_LIMIT: Final = 30  # samples from an event's start by which it must be told to count in `f1_in_time`
+PROBATION: Final = 0.15  # of a NAB file, of its first 5,000 points
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One detector on one recording."""
+
+    name: str
+    vus_pr: float
+    auc_pr: float
+    events: Events
+    in_time: Events
+    alarms_a_day: float
+    top1: int
+    top3: int
+    explained: int  # labelled events with known dimensions
+
+
+def run(data: Path, json: bool) -> None:
+    """Score every recording under `data`/{smd,asd,nab} with every detector; tables, or one JSON object at the end."""
+    if not data.is_dir():
+        raise UserError(f"there is no folder {data}", "Name the folder with smd, asd and nab: --data DIR")
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for family in ("smd", "asd"):
+        paths = sorted((data / family).glob("*.npz"))
+        for detector, judge in DETECTORS.items():
+            results = [
+                judged(path, family, judge)
+                for path in track(paths, f"{family} · {detector}", console=err, transient=True)
+            ]
+            for part, chosen in (("chosen", True), ("reported", False)):
+                members = [r for r in results if (r.name in CHOSEN_ON) is chosen]
+                found.setdefault(f"{family} {part}", {})[detector] = summary(members)
+            found.setdefault(family, {})[detector] = summary(results)
+    found["nab"] = {detector: {"nab_standard": of_nab(data / "nab", judge)} for detector, judge in DETECTORS.items()}
+    if json:
+        print_json(found)
+        return
+    for family, by_detector in found.items():
+        columns = ["detector", *next(iter(by_detector.values()))]
+        rows = ([name, *(f"{v:.3f}" for v in values.values())] for name, values in by_detector.items())
+        print_table(family, columns, rows)
+
+
+Judge = Callable[[Recording], tuple[Float64, Float64, Float64]]  # score (n,), alarm (n,), attribution (n, k)
+
+
+def judged(path: Path, family: str, judge: Judge) -> Result:
+    """One detector's result on one recording with labels."""
+    recording = load(path)
+    assert recording.label is not None
+    values, alarm, attribution = judge(recording)
+    label = recording.label
+    seen = events(label, alarm)
+    top1, top3, explained = _attributed(attribution, path.parent / "interpretation_label" / f"{path.stem}.txt")
+    days = len(values) / PERIODS_A_DAY[family]
+    return Result(
+        recording.name, vus_pr(label, values, window_of(recording.values[:, 0])), auc_pr(label, values), seen,
+        events(label, alarm, DELAY_LIMIT), len(segments(alarm)) / days, top1, top3, explained,
+    )  # fmt: skip
+
+
+def _attributed(attribution: Float64, labels: Path) -> tuple[int, int, int]:
+    """In how many labelled events the metric, or one of the three metrics, with the largest value is a labelled one."""
+    top1 = top3 = explained = 0
+    for line in labels.read_text().splitlines():
+        span, _, dimensions = line.partition(":")
+        first, last = (int(edge) for edge in span.split("-"))
+        true = {int(dimension) - 1 for dimension in dimensions.split(",")}
+        ranked = np.argsort(-attribution[first : last + 1].max(axis=0), kind="stable")[:3].tolist()
+        top1 += ranked[0] in true
+        top3 += not true.isdisjoint(ranked)
+        explained += 1
+    return top1, top3, explained
+
+
+def summary(results: list[Result]) -> dict[str, float]:
+    """Means over recordings; events, precision and recall over all events together."""
+    both, timely = total(r.events for r in results), total(r.in_time for r in results)
+    explained = max(sum(r.explained for r in results), 1)
+    return {
+        "vus_pr": float(np.mean([r.vus_pr for r in results])), "auc_pr": float(np.mean([r.auc_pr for r in results])),
+        "precision": both.precision, "recall": both.recall, "f1": both.f1, "f1_in_time": timely.f1,
+        "median_delay": float(np.median(both.delays)) if both.delays else float("nan"),
+        "alarms_a_day": float(np.mean([r.alarms_a_day for r in results])),
+        "top1": sum(r.top1 for r in results) / explained, "top3": sum(r.top3 for r in results) / explained,
+    }  # fmt: skip
+
+
+def of_nab(folder: Path, judge: Judge) -> float:
+    """NAB's standard score of a detector over all files of `folder`."""
+    windows = msgspec.json.decode(
+        (folder / "combined_windows.json").read_bytes(), type=dict[str, list[tuple[str, str]]]
+    )
+    files = []
+    for path in sorted(folder.glob("*/*.csv.gz")):
+        recording = load(path)
+        spans = windows[f"{path.parent.name}/{path.name.removesuffix('.gz')}"]
+        places = [_place(recording, first, last) for first, last in spans]
+        probation = int(PROBATION * min(len(recording.ts), 5000))
+        files.append(NabFile(probation, places, judge(recording)[0]))
+    return nab(files)[0]
+
+
+def _place(recording: Recording, first: str, last: str) -> Segment:
+    start, end = (dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC).timestamp() * 1000 for text in (first, last))
+    return int(np.searchsorted(recording.ts, start)), int(np.searchsorted(recording.ts, end, "right")) - 1
+
+
+def _bank(recording: Recording) -> tuple[Float64, Float64, Float64]:
+    scored = score(recording)
+    return scored.score, scored.alarm.astype(float), scored.attribution
+
+
+def _ewma(recording: Recording, rate: float = 0.01) -> tuple[Float64, Float64, Float64]:
+    """|z| against an exponentially weighted mean and deviation."""
+    z = np.zeros(recording.values.shape)
+    mean, variance = recording.values[0].copy(), np.zeros(recording.values.shape[1])
+    for sample, row in enumerate(recording.values):
+        error = row - mean
+        z[sample] = np.abs(error) / np.sqrt(variance + 1e-9)
+        mean += rate * error
+        variance = (1 - rate) * (variance + rate * error * error)
+    return _peer(np.minimum(z, 100.0))
+
+
+def _gaussian(recording: Recording, window: int = 200) -> tuple[Float64, Float64, Float64]:
+    """-ln of the tail probability under a normal law over the last `window` samples, as NAB's windowed Gaussian."""
+    from scipy.special import log_ndtr
+
+    sums = np.cumsum(np.vstack((np.zeros_like(recording.values[:1]), recording.values)), axis=0)
+    squares = np.cumsum(np.vstack((np.zeros_like(recording.values[:1]), recording.values**2)), axis=0)
+    at = np.arange(len(recording.values))
+    first = np.maximum(at - window, 0)
+    count = np.maximum(at - first, 1)[:, None]
+    mean = (sums[at] - sums[first]) / count
+    spread = np.sqrt(np.maximum((squares[at] - squares[first]) / count - mean**2, 0.0) + 1e-9)
+    z = np.where(at[:, None] > 10, np.abs(recording.values - mean) / spread, 0.0)
+    return _peer(-log_ndtr(-np.minimum(z, 35.0)))
+
+
+def _half_space_trees(recording: Recording) -> tuple[Float64, Float64, Float64]:
+    """River's half-space trees, 25 of height 8, window 250, over values scaled to 0..1 by what was seen so far."""
+    from river import anomaly
+
+    trees = anomaly.HalfSpaceTrees(n_trees=25, height=8, window_size=250, seed=1)
+    low, high = recording.values[0].copy(), recording.values[0] + 1e-9
+    scores = np.zeros(len(recording.values))
+    for sample, row in enumerate(recording.values):
+        low, high = np.minimum(low, row), np.maximum(high, row)
+        x = dict(enumerate(((row - low) / (high - low)).tolist()))
+        scores[sample] = trees.score_one(x)
+        trees.learn_one(x)
+    return scores, _own_boundary(scores), np.zeros(recording.values.shape)
+
+
+def _peer(each: Float64) -> tuple[Float64, Float64, Float64]:
+    top = np.sort(each, axis=1)[:, -5:].mean(axis=1)
+    smooth = np.fromiter(_smoothed(top.tolist()), float, len(top))
+    return smooth, _own_boundary(smooth), each
+
+
+def _smoothed(values: list[float], rate: float = 0.2) -> Iterator[float]:
+    level = 0.0
+    for value in values:
+        level += rate * (value - level)
+        yield level
+
+
+def _own_boundary(scores: Float64) -> Float64:
+    """1 where a score is beyond mean and four deviations of the scores before it."""
+    count = np.arange(1, len(scores) + 1)
+    mean = np.cumsum(scores) / count
+    spread = np.sqrt(np.maximum(np.cumsum(scores**2) / count - mean**2, 0.0))
+    beyond = scores[1:] > (mean + 4 * spread)[:-1]
+    return np.concatenate(([0.0], beyond & (count[1:] > 32))).astype(float)
+
+
+DETECTORS: Final[dict[str, Judge]] = {
+    "opsloop": _bank,
+    "river half-space trees": _half_space_trees,
+    "ewma z": _ewma,
+    "windowed gaussian": _gaussian,
+}

@@ -1,0 +1,153 @@
+"""Recordings scored offline, by the very code of the live path: one sample after another, cold, without labels."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import UserError
+from app.publish import Bad, read_csv
+from models.detection.bank import CLEAR, RAISE, Bank, Looks, Samples
+from models.detection.batch import Batch, Float64, Int64, Names
+from topics.telemetry import METRICS
+
+EPOCH: Final = 1_577_836_800_000  # 2020-01-01: where a recording without times is taken to begin ...
+PERIOD_MS: Final = 60_000  # ... with a sample a minute
+LABELS: Final = frozenset({"label", "labels", "anomaly", "is_anomaly"})  # columns that are answers, not measurements
+
+Int8 = NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Measurements of one entity: n samples of k metrics, NaN where there is none."""
+
+    name: str
+    metrics: tuple[str, ...]
+    ts: Int64  # (n,) ms
+    values: Float64  # (n, k)
+    train: Float64  # (t, k) what came before, fed first only when asked for
+    label: Int8 | None = None  # (n,)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the detector made of a recording."""
+
+    score: Float64  # (n,) how far the entity was off
+    alarm: Int8  # (n,) the decision at each step: 1 from the look that raised an alarm to the one that cleared it
+    attribution: Float64  # (n, k) |z| of each metric
+
+
+def load(path: Path) -> Recording:
+    """The recording in a .npz (test, and perhaps train and label), .csv, .csv.gz or .parquet file.
+
+    Raises:
+        UserError: there is no such file, or it holds no measurements.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", "Give .npz, .csv, .csv.gz or .parquet files")
+    endings = "".join(path.suffixes[-2:]).lower()
+    try:
+        if endings.endswith(".npz"):
+            return _npz(path)
+        if endings.endswith(".parquet"):
+            return _parquet(path)
+        with gzip.open(path, "rb") if endings.endswith(".gz") else path.open("rb") as stream:
+            return _csv(path, io.TextIOWrapper(stream, encoding="utf-8-sig"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path.name} cannot be read ({error})", "See `opsloop score --help` for what is read"
+        ) from None
+
+
+def _npz(path: Path) -> Recording:
+    with np.load(path, allow_pickle=False) as held:
+        part = next((name for name in ("test", "data", "values", "X") if name in held), None)
+        if part is None:
+            raise ValueError(f"it has no array `test`, only {', '.join(held.files)}")
+        values = _table(held[part])
+        train = _table(held["train"]) if "train" in held else values[:0]
+        label = held["label"].astype(np.int8).ravel() if "label" in held else None
+    ts = EPOCH + PERIOD_MS * np.arange(len(values), dtype=np.int64)
+    width = len(str(values.shape[1] - 1))
+    metrics = tuple(f"metric-{number:0{width}}" for number in range(values.shape[1]))
+    return Recording(path.stem, metrics, ts, values, train, label)
+
+
+def _table(values: NDArray[np.generic]) -> Float64:
+    table = np.asarray(values, np.float64)
+    return table.reshape(-1, 1) if table.ndim == 1 else table
+
+
+def _csv(path: Path, stream: TextIO) -> Recording:
+    name = path.name.partition(".")[0]
+    samples = [row for row in read_csv(stream, name) if not isinstance(row, Bad)]
+    metrics = tuple(
+        m for m in dict.fromkeys(m for sample in samples for m in sample.metrics) if m.lower() not in LABELS
+    )
+    if not metrics:
+        raise ValueError("it has no row with a number")
+    values = np.array([[sample.metrics.get(metric, math.nan) for metric in metrics] for sample in samples])
+    ts = np.array([sample.ts for sample in samples], np.int64)
+    found = [sample.metrics[m] for sample in samples for m in sample.metrics if m.lower() in LABELS]
+    label = np.array(found, np.int8) if len(found) == len(samples) else None
+    return Recording(name, metrics, ts, values, values[:0], label)
+
+
+def _parquet(path: Path) -> Recording:
+    try:
+        import pyarrow.csv
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(
+            "reading parquet needs pyarrow", "Type `pip install pyarrow`, or convert the file to CSV"
+        ) from None
+    text = io.BytesIO()
+    pyarrow.csv.write_csv(pyarrow.parquet.read_table(path), text)
+    return _csv(path, io.StringIO(text.getvalue().decode()))
+
+
+def batch_of(names: Names, entity: str, metrics: Iterable[str], ts: Int64, values: Float64) -> Batch:
+    """The samples of one entity as a batch of the live path; NaN is no measurement."""
+    number, series = names.intern(entity, metrics)
+    there = ~np.isnan(values)
+    start = np.concatenate(([0], np.cumsum(there.sum(axis=1)))).astype(np.int32)
+    numbers = np.broadcast_to(np.array(series, np.int32), values.shape)[there]
+    samples = len(ts)
+    entities, offsets = np.full(samples, number, np.int32), np.arange(samples, dtype=np.int64)
+    return Batch(METRICS.name, 0, names, entities, ts, start, numbers, values[there], offsets)
+
+
+def score(recording: Recording, *, warm: bool = False, bank: Bank | None = None) -> Scored:
+    """Score a recording: cold, or after its `train` part when `warm`."""
+    bank, names = bank or Bank(), Names()
+    if warm and len(recording.train):
+        before = recording.ts[0] - PERIOD_MS * np.arange(len(recording.train), 0, -1, dtype=np.int64)
+        _look(bank, batch_of(names, recording.name, recording.metrics, before, recording.train))
+    batch = batch_of(names, recording.name, recording.metrics, recording.ts, recording.values)
+    looks = _look(bank, batch)
+    attribution = np.zeros(recording.values.shape)
+    attribution[~np.isnan(recording.values)] = np.abs(looks.z)
+    return Scored(looks.score.copy(), np.fromiter(_decisions(looks), np.int8, len(batch)), attribution)
+
+
+def _look(bank: Bank, batch: Batch) -> Looks:
+    bank.admit(batch.names)
+    return bank.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
+
+
+def _decisions(looks: Looks) -> Iterator[int]:
+    on = 0
+    for event in looks.event.tolist():
+        on = 1 if event == RAISE else 0 if event == CLEAR else on
+        yield on
