@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from models.diagnosis.symptoms import RULES
 from models.safety.signing import seal, sign_setting, sign_vote
 from tests.keys import WORKER_KEY, key_of
 from topics.actions import Command, Order, Result
@@ -27,6 +28,8 @@ from topics.verdicts import Effect, Judgement
 NOW: Final = 1_700_000_000_000
 CATALOG: Final = "shop/catalog/0"
 
+_IDLE: Final = next(rule.metric for rule in RULES if rule.symptom is Symptom.SURPLUS)
+
 # one contribution that is the symptom, far beyond what its rule asks for
 HURTS: Final = {
     Symptom.DOWN: Contribution("up.refused", 50.0, 1.0, 0.0),
@@ -36,7 +39,7 @@ HURTS: Final = {
     Symptom.SATURATION: Contribution("http.server.utilization", 20.0, 0.95, 0.3),
     Symptom.LATENCY: Contribution("http.server.own_duration.p95", 20.0, 0.5, 0.02),
     Symptom.DEPENDENCY: Contribution("http.client.error_ratio.catalog", 20.0, 0.6, 0.0),
-    Symptom.SURPLUS: Contribution("service.replicas", 20.0, 3.0, 1.0),
+    Symptom.SURPLUS: Contribution(_IDLE, 20.0, 3.0, 0.0),
 }
 BUSY: Final = Contribution("http.server.request_rate", 20.0, 90.0, 30.0)
 

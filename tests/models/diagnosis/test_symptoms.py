@@ -118,6 +118,13 @@ def test_a_repeated_or_late_look_changes_nothing() -> None:
     assert msgspec.msgpack.encode(tracker) == before
 
 
+def test_a_look_that_comes_twice_counts_once() -> None:
+    tracker = Tracker()
+    for ts in (NOW, NOW + 400, NOW + 400):
+        assert tracker.look(look(CATALOG, ts, Symptom.ERRORS)) == []
+    assert tracker.look(look(CATALOG, NOW + 600, Symptom.ERRORS)) != []
+
+
 def test_an_entity_is_well_by_a_later_look_or_because_its_alarm_has_ended() -> None:
     tracker = Tracker()
     assert not tracker.is_well(CATALOG, NOW), "nobody has looked"

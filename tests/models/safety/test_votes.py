@@ -196,6 +196,13 @@ def test_a_yes_is_worth_nothing_when_the_incident_ended_meanwhile() -> None:
     assert states(told(ballot, approved)) == ["expired"]
 
 
+def test_what_was_approved_is_withdrawn_when_the_incident_ends_before_the_audit_has_it() -> None:
+    ballot = Ballot()
+    list(ballot.decided(APPROVED, ALONE, NOW))
+    made = [*ballot.incident(OVER, NOW), *ballot.audited(audit(APPROVED), ALONE, NOW)]
+    assert states(made) == ["expired"]
+
+
 def test_an_incident_that_goes_on_withdraws_nothing() -> None:
     ballot = waiting()
     assert list(ballot.incident(incident(), NOW)) == []
