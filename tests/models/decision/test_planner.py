@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from models.decision.planner import EARLY_KEPT, FOR_A_WHILE, RETRY_MS, Planner
+from models.decision.planner import EARLY_KEPT, FOR_A_WHILE, PONDER_MS, RETRY_MS, Planner
 from tests.builders import NOW, decision, hypothesis, incident
 from topics.decisions import Decision, Verdict
 from topics.incidents import Incident, State
@@ -39,7 +39,7 @@ def test_an_incident_leads_to_one_proposal_however_often_it_is_told() -> None:
 def test_after_a_verdict_that_it_is_still_wrong_the_next_option_is_proposed_once() -> None:
     book = Planner()
     made = first(book)
-    book.incident(incident(seq=1, state=State.MITIGATING, step="act"), NOW)
+    assert list(book.incident(incident(seq=1, state=State.MITIGATING, step="act"), NOW)) == []
     wrong = incident(hypotheses=TWO_WAYS, seq=3, state=State.MITIGATING, step="still_wrong")
     (second,) = book.incident(wrong, NOW)
     assert (second.action, second.attempt) == ("restart_service", 1)
@@ -127,3 +127,19 @@ def test_answers_that_nobody_waits_for_do_not_pile_up() -> None:
     for number in range(EARLY_KEPT + 50):
         book.decided(refused(msgspec.structs.replace(made, id=f"p{number}"), "killed"), NOW)
     assert len(book.early) == EARLY_KEPT
+
+
+def test_a_weak_proposal_is_pondered_and_a_better_cause_that_shows_meanwhile_is_taken() -> None:
+    weak, strong = (hypothesis("slowness", "shop/catalog", 0.55),), (hypothesis("overload", "shop/catalog", 0.94),)
+    book = Planner()
+    assert list(book.incident(incident(hypotheses=weak), NOW)) == []
+    assert list(book.expire(NOW + PONDER_MS - 1)) == []
+    (made,) = book.incident(incident(hypotheses=strong, seq=1, step="revise"), NOW + 1_000)
+    assert made.action == "scale_out"
+
+
+def test_a_weak_proposal_is_made_when_nothing_better_shows() -> None:
+    book = Planner()
+    assert list(book.incident(incident(hypotheses=(hypothesis("slowness", "shop/catalog", 0.55),)), NOW)) == []
+    ((at, made),) = ticks(book, NOW, NOW + PONDER_MS + 1_000)
+    assert (at, made.action) == (NOW + PONDER_MS, "restart_service")
