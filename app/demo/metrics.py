@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Final
 
 WINDOW_S: Final = 1.0
+TICKS: Final = 10  # a second
+IDLE_S: Final = 10  # a replica is idle when the load of so many seconds could do without it
+CARRY: Final = 0.7  # the utilization that the others may come to
 
 # name: (type, help)
 METRICS: Final[dict[str, tuple[str, str]]] = {
@@ -35,6 +38,7 @@ METRICS: Final[dict[str, tuple[str, str]]] = {
     "process_cpu_utilization": ("gauge", "Share of one core that was used in the last second"),
     "process_uptime": ("gauge", "Seconds since the start"),
     "service_replicas": ("gauge", "Replicas that the service is configured to have"),
+    "service_idle_replicas": ("gauge", "1 when the other replicas could carry the last ten seconds' load as well"),
     "service_config_revision": ("gauge", "Revision of the configuration in force"),
 }
 
@@ -79,7 +83,7 @@ class Busy:
         self.active = 0
         self._sum = 0.0
         self._since = time.monotonic()
-        self._ticks: deque[tuple[float, float]] = deque(maxlen=10)  # (busy slot-seconds, slot-seconds)
+        self._ticks: deque[tuple[float, float]] = deque(maxlen=IDLE_S * TICKS)  # (busy slot-seconds, slot-seconds)
         self._tick_began = self._since
 
     @contextmanager
@@ -95,9 +99,16 @@ class Busy:
         self._ticks.append((self._sum, slots * (self._since - self._tick_began)))
         self._sum, self._tick_began = 0.0, self._since
 
-    def value(self) -> float:
-        offered = sum(slots for _, slots in self._ticks)
-        return min(1.0, sum(busy for busy, _ in self._ticks) / offered) if offered else 0.0
+    def value(self, seconds: int = 1) -> float:
+        """Over the last seconds, at most IDLE_S."""
+        ticks = list(self._ticks)[-seconds * TICKS :]
+        offered = sum(slots for _, slots in ticks)
+        return min(1.0, sum(busy for busy, _ in ticks) / offered) if offered else 0.0
+
+    def spare(self, replicas: int) -> bool:
+        """Whether this replica's share could be carried by the others."""
+        seen = len(self._ticks) == self._ticks.maxlen
+        return seen and replicas > 1 and self.value(IDLE_S) * replicas / (replicas - 1) < CARRY
 
     def _advance(self, change: int) -> None:
         now = time.monotonic()
@@ -160,6 +171,7 @@ class Gauges:
             "process_cpu_utilization": self._cpu_share(),
             "process_uptime": uptime,
             "service_replicas": replicas,
+            "service_idle_replicas": float(self.busy.spare(replicas)),
             "service_config_revision": revision,
         }
         rows = {name: {"": value} for name, value in values.items()}

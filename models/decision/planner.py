@@ -22,6 +22,8 @@ FOR_A_WHILE: Final = frozenset(  # block reasons that pass: the same proposal is
 )  # fmt: skip
 REFUSED: Final = (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED)
 RETRY_MS: Final = 5_000
+UNSURE: Final = 0.70  # a proposal below this is not made at once: a better cause may show
+PONDER_MS: Final = 4_000  # for so long after the incident was detected
 EARLY_KEPT: Final = 100  # refusals remembered that no open proposal waits for
 
 
@@ -52,6 +54,8 @@ class Planner(msgspec.Struct):
         plan = self.plans.setdefault(incident.id, Plan())
         if incident.step == Step.STILL_WRONG:
             plan.open = ""
+        if incident.step == Step.REVISE and not plan.retries:
+            plan.retry_at = 0  # what it waited for may have come
         yield from self._propose(incident, plan, now)
 
     def decided(self, decision: Decision, now: Instant) -> None:
@@ -79,6 +83,9 @@ class Planner(msgspec.Struct):
         plan.retry_at = 0
         proposal = propose(incident, plan.tried, now)
         if proposal is None:
+            return
+        if not plan.tried and proposal.confidence < UNSURE and now - incident.detected < PONDER_MS:
+            plan.retry_at = incident.detected + PONDER_MS
             return
         if plan.retries:
             proposal = msgspec.structs.replace(proposal, id=derive("proposal", proposal.id, "retry", plan.retries))

@@ -44,10 +44,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(Symptom.LATENCY, "http.server.own_duration.p95", "up", 0.04, ratio=1.0, lasts_ms=800, looks=4),
     Rule(Symptom.DEPENDENCY, "http.client.error_ratio.*", "up", 0.1, lasts_ms=1500, looks=5),
-    Rule(
-        Symptom.SURPLUS, "service.replicas", "up", 0.5, lasts_ms=20_000, looks=20,
-        unless=("http.server.utilization", "http.server.own_duration.p95", "http.server.request_rate"),
-    ),
+    Rule(Symptom.SURPLUS, "service.idle_replicas", "up", 0.5, lasts_ms=5_000, looks=10),
 )  # fmt: skip
 
 

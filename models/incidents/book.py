@@ -22,6 +22,7 @@ PRIORITY: Final = {
     Symptom.DOWN: 1, Symptom.UNRESPONSIVE: 1, Symptom.ERRORS: 1, Symptom.SATURATION: 2, Symptom.LATENCY: 2,
     Symptom.MEMORY: 2, Symptom.DEPENDENCY: 2, Symptom.SURPLUS: 4,
 }  # fmt: skip
+UNTOUCHED: Final = (State.TRIGGERED, State.ACKNOWLEDGED)  # later, what is seen may be our own doing
 CLOSED_KEPT: Final = 200  # closed incidents remembered, so that a late repeat of an episode reopens nothing
 CHANGES_KEPT: Final = 100
 QUIET_MS: Final = 3_000  # a symptom that went by itself must stay away so long
@@ -52,6 +53,16 @@ class IncidentBook(msgspec.Struct):
         """Take one look at an entity; open an incident, or revise the one it belongs to."""
         for sighting in self.tracker.look(anomaly):
             yield from self._place(sighting, now)
+        for incident in self._open_ones(system_of(anomaly.entity)):
+            if anomaly.entity in incident.affected and incident.state in UNTOUCHED:
+                yield from self._reconsider(incident, now)
+
+    def _reconsider(self, incident: Incident, now: Instant) -> Iterator[Incident]:
+        """A later look may show what explains it better, as the load that came with it."""
+        hypotheses = self._ranked(incident.affected, incident)
+        best, known = hypotheses[0], incident.hypotheses[0]
+        if (best.cause, best.target) != (known.cause, known.target) and best.score > known.score:
+            yield from self._move(incident, Step.REVISE, now, hypotheses=hypotheses)
 
     def _place(self, s: Sighting, now: Instant) -> Iterator[Incident]:
         """Into the incident it belongs to, or a new one. Nobody asks for less capacity while something else hurts."""
@@ -90,8 +101,7 @@ class IncidentBook(msgspec.Struct):
         """Another symptom of the same episode: it may name a better cause, as long as nothing was done yet."""
         affected = tuple(sorted({*incident.affected, s.entity}))
         evidence = tuple(dict.fromkeys((*incident.evidence, s.evidence)))[:20]
-        untouched = incident.state in (State.TRIGGERED, State.ACKNOWLEDGED)  # later, what is seen may be our own doing
-        hypotheses = self._ranked(affected, incident) if untouched else incident.hypotheses
+        hypotheses = self._ranked(affected, incident) if incident.state in UNTOUCHED else incident.hypotheses
         changed = [(h.cause, h.target) for h in hypotheses] != [(h.cause, h.target) for h in incident.hypotheses]
         if changed or affected != incident.affected:
             yield from self._move(

@@ -13,6 +13,7 @@ from tests.builders import CATALOG, NOW, cleared, decision, deploy, judgement, l
 from topics.actions import Result
 from topics.decisions import Decision, Verdict
 from topics.incidents import Incident, State, Symptom
+from topics.signals import Contribution
 from topics.verdicts import Effect, Judgement
 
 CALLS = topology(("shop/gateway", "shop/catalog"), ("shop/catalog", "shop/db"))
@@ -265,3 +266,15 @@ def test_closed_incidents_are_forgotten_oldest_first() -> None:
     assert not any(is_open(i.state) for i in book.incidents.values())
     assert (book.quiet_since, book.judged_last) == ({}, {})
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(book), type=IncidentBook) == book
+
+
+def test_a_later_look_that_explains_it_better_revises_the_incident_as_long_as_nothing_was_done() -> None:
+    slow = Contribution("http.server.own_duration.p95", 20.0, 0.6, 0.13)
+    busy = Contribution("http.server.request_rate", 8.0, 55.0, 19.0)
+    book, told = IncidentBook(), []
+    for ts in range(NOW, NOW + 1_500, 250):
+        told += book.admit(look(CATALOG, ts, slow), ts)
+    assert [h.cause for h in told[-1].hypotheses] == ["slowness"]
+    (revised,) = book.admit(look(CATALOG, NOW + 1_500, slow, busy), NOW + 1_500)
+    assert (revised.step, revised.hypotheses[0].cause) == ("revise", "overload")
+    assert list(book.admit(look(CATALOG, NOW + 1_750, slow), NOW + 1_750)) == [], "and it stays so"
