@@ -12,10 +12,15 @@ from app.demo.site import Site
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, site_home: Path) -> Iterator[Site]:
     """A site at rest, with its pointer in a home of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPSLOOP_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("OPSLOOP_HOME", str(site_home))
         site = Site.start(tmp_path_factory.mktemp("site"))
         try:
             yield site

@@ -75,7 +75,10 @@ def test_at_rest_nothing_was_done_to_the_site(site: Site) -> None:
     assert site.effects() == []
 
 
-def test_it_is_found_from_another_process_and_the_folder_is_taken(site: Site) -> None:
+def test_it_is_found_from_another_process_and_the_folder_is_taken(
+    site: Site, site_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSLOOP_HOME", str(site_home))
     assert Site.attach().endpoints() == site.endpoints()
     assert Site.attach(site.layout.folder).endpoints() == site.endpoints()
     with pytest.raises(UserError, match="already holds a site"):
