@@ -117,10 +117,14 @@ class Act(Stateful[KillSwitch]):
             begin = self.ledger.begin(command, now)
             if begin is Begin.BEGUN:  # looked at again, because another actuator may have been at work until now
                 late = self._unsafe(command, now)
-                done = Done("refused", late, now) if late else self.actuator.run(command)
-                yield self._finish(command, done, 0 if late else now)
+                yield self._finish(command, Done("refused", late, now) if late else self._run(command, now), now)
             elif begin is Begin.BUSY:
                 yield self._result(command, Done("refused", "lease_held: another actuator is at work", now))
+
+    def _run(self, command: Command, now: Instant) -> Done:
+        if self.guard.settings.dry_run:
+            return Done("canceled", "a dry run: everything but the effect", now)
+        return self.actuator.run(command)
 
     def _objection(self, command: Command, now: Instant) -> str | None:
         if unsafe := self._unsafe(command, now):

@@ -8,16 +8,20 @@ from agents._state import Stateful
 from models.safety.limits import Gate as Limits
 from models.safety.limits import SafetySettings
 from topics.decisions import DECISIONS, Decision
+from topics.incidents import INCIDENTS
 from topics.proposals import PROPOSALS, Proposal
 from topics.settings import SETTINGS, Setting
+from topics.signals import ANOMALIES
 from topics.spec import Instant, Read, Record
+from topics.telemetry import EVENTS
+from topics.verdicts import VERDICTS
 
 
 class Gate(Stateful[Limits]):
     """Answers each proposal once."""
 
     name = "gate"
-    reads = (PROPOSALS, DECISIONS, SETTINGS)
+    reads = (PROPOSALS, DECISIONS, SETTINGS, INCIDENTS, VERDICTS, ANOMALIES, EVENTS)
     writes = (DECISIONS,)
     shape = Limits
 
@@ -27,6 +31,7 @@ class Gate(Stateful[Limits]):
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Decision]:
         for read in records:
+            self.state.around.see(read.record)
             match read.record:
                 case Proposal() as proposal:
                     yield from self.state.judge(proposal, self.settings, now)

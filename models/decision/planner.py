@@ -18,7 +18,7 @@ from topics.spec import Instant, derive
 
 FOR_A_WHILE: Final = frozenset(  # block reasons that pass: the same proposal is made again later
     {"duplicate_in_progress", "recently_remediated", "resource_busy", "storm_active", "budget_exhausted",
-     "exponential_backoff", "killed"}
+     "exponential_backoff", "killed", "lease_held", "frozen", "maintenance", "capacity_floor", "blast_radius"}
 )  # fmt: skip
 REFUSED: Final = (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED)
 RETRY_MS: Final = 5_000

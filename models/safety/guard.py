@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from models.safety.approval import SKEW_MS, Matter, check_approvals
-from models.safety.limits import SafetySettings
 from models.safety.modes import SILENT, Need, mode_of, need
+from models.safety.settings import SafetySettings
 from models.safety.signing import Keyring, Refused, unseal
 from topics.actions import Command, Order
 from topics.spec import Instant, service_of, system_of

@@ -7,36 +7,21 @@ hold across restarts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
 from models.bounded import keep
-from models.safety.modes import Mode, acts, tier
+from models.safety.modes import SILENT, acts, mode_of, tier
+from models.safety.settings import SafetySettings as SafetySettings
+from models.safety.surroundings import AROUND, LEAST_URGENT, Objection, Surroundings
 from topics.decisions import Decision, Verdict
 from topics.proposals import Proposal
 from topics.settings import KILL_SWITCH, ON, Setting
-from topics.spec import Count, Instant, derive, service_of, system_of
+from topics.spec import Instant, derive, service_of, system_of
 
 ENDED: Final = frozenset({Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED, Verdict.COMPLETED})
 SEEN_KEPT: Final = 5_000  # proposals remembered, so that a repeat is answered once
-
-
-class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the gate lets through, and how often."""
-
-    mode: Mode = Mode.APPROVE
-    scopes: dict[str, Mode] = {}  # narrower than the mode above: `{"shop/catalog" = "suggest"}`
-    quorum: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1  # votes that are needed where votes are needed
-    allowed: tuple[str, ...] = ("restart_service", "scale_out", "scale_in", "rollback_config")
-    cooldown_ms: Count = 10_000  # between two actions on one target
-    per_target: Count = 3  # actions on one target in a window
-    per_system: Count = 20  # actions on one system in a window
-    per_site: Count = 30  # actions at one actuator in a window
-    window_ms: Count = 600_000
-    approval_ms: Count = 120_000  # a pending decision turns into a refusal after this
-    command_ms: Count = 30_000  # a command that has not begun by then never runs
-    open_for_ms: Count = 180_000  # a decision whose end was never seen blocks its target no longer than this
 
 
 class Opened(msgspec.Struct):
@@ -44,6 +29,8 @@ class Opened(msgspec.Struct):
 
     decision: str
     until: Instant
+    priority: int = LEAST_URGENT
+    waiting: Decision | None = None  # while it waits for votes: it makes room for something more urgent
 
 
 class Gate(msgspec.Struct):
@@ -53,6 +40,7 @@ class Gate(msgspec.Struct):
     open: dict[str, Opened] = msgspec.field(default_factory=dict)  # by the target's service
     acted: dict[str, dict[str, Instant]] = msgspec.field(default_factory=dict)  # target → decision → when
     killed: bool = False
+    around: Surroundings = msgspec.field(default_factory=Surroundings)
 
     def set(self, setting: Setting) -> None:
         """Take a live setting."""
@@ -65,17 +53,42 @@ class Gate(msgspec.Struct):
             return
         keep(self.seen, proposal.id, now, SEEN_KEPT)
         self.open = {service: held for service, held in self.open.items() if now < held.until}
-        objection = next((o for check in CHECKS if (o := check(self, proposal, settings, now))), None)
+        objection = self._objection(proposal, settings, now)
         if objection is not None:
             yield _decision(proposal, settings, now, Verdict.DENIED, objection[1], blocked=objection[0])
             return
-        if acts(settings.mode, proposal.confidence):
-            state, reason = Verdict.APPROVED, f"confidence {proposal.confidence:.2f} is enough in mode {settings.mode}"
-        else:
-            state, reason = Verdict.PENDING, f"mode {settings.mode}: a person approves {tier(proposal.confidence)} tier"
-        decision = _decision(proposal, settings, now, state, reason)
-        self.open[service_of(proposal.target)] = Opened(decision.id, now + settings.open_for_ms)
+        decision = self._answer(proposal, settings, now)
+        yield from self._make_room(decision, now)
+        waiting = decision if decision.state is Verdict.PENDING else None
+        held = Opened(decision.id, now + settings.open_for_ms, self.around.priority(proposal), waiting)
+        self.open[service_of(proposal.target)] = held
         yield decision
+
+    def _objection(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+        ours = (o for check in CHECKS if (o := check(self, proposal, settings, now)))
+        around = (o for check in AROUND if (o := check(self.around, proposal, settings, now)))
+        return next(ours, None) or next(around, None)
+
+    def _answer(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> Decision:
+        mode, sure = mode_of(proposal.target, settings.scopes, settings.mode), proposal.confidence
+        stale = self.around.stale(proposal, settings, now)
+        if not acts(mode, sure):
+            state, reason = Verdict.PENDING, f"mode {mode}: a person approves {tier(sure)} tier"
+        elif stale:
+            state, reason = Verdict.PENDING, f"nothing acts alone: {stale}"
+        else:
+            state, reason = Verdict.APPROVED, f"confidence {sure:.2f} is enough in mode {mode}"
+        return _decision(proposal, settings, now, state, reason)
+
+    def _make_room(self, winner: Decision, now: Instant) -> Iterator[Decision]:
+        """Take the target back from what only waits there; it is told to whom it lost."""
+        held = self.open.get(service_of(winner.proposal.target))
+        if held is not None and held.waiting is not None:
+            lost = f"lost {service_of(winner.proposal.target)} to {winner.id}, which is more urgent"
+            yield msgspec.structs.replace(
+                held.waiting, state=Verdict.DENIED, ts=now, blocked="lease_held",
+                reasons=(*held.waiting.reasons, lost),
+            )  # fmt: skip
 
     def follow(self, decision: Decision, settings: SafetySettings) -> None:
         """Count what was dispatched, and free the target of what has ended.
@@ -86,10 +99,13 @@ class Gate(msgspec.Struct):
         if decision.proposal.id not in self.seen:
             keep(self.seen, decision.proposal.id, decision.ts, SEEN_KEPT)
             if decision.state not in ENDED:
-                self.open[service] = Opened(decision.id, decision.ts + settings.open_for_ms)
+                urgency = self.around.priority(decision.proposal)
+                self.open[service] = Opened(decision.id, decision.ts + settings.open_for_ms, urgency)
         if decision.state is Verdict.DISPATCHED:
             self.acted.setdefault(target, {}).setdefault(decision.id, decision.ts)
         held = self.open.get(service)
+        if held is not None and held.decision == decision.id and decision.state is not Verdict.PENDING:
+            held.waiting = None
         if decision.state in ENDED and held is not None and held.decision == decision.id:
             del self.open[service]
 
@@ -103,7 +119,6 @@ class Gate(msgspec.Struct):
         )
 
 
-Objection = tuple[str, str] | None
 Check = Callable[[Gate, Proposal, SafetySettings, Instant], Objection]
 
 
@@ -111,8 +126,9 @@ def _kill_switch(gate: Gate, *_: object) -> Objection:
     return ("killed", "the kill switch is on") if gate.killed else None
 
 
-def _mode(_gate: Gate, _proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
-    return ("mode", "mode observe: nothing acts") if settings.mode is Mode.OBSERVE else None
+def _mode(_gate: Gate, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
+    mode = mode_of(proposal.target, settings.scopes, settings.mode)
+    return ("mode", f"mode {mode}: nothing acts") if mode in SILENT else None
 
 
 def _allowed(_gate: Gate, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
@@ -124,6 +140,8 @@ def _allowed(_gate: Gate, proposal: Proposal, settings: SafetySettings, _now: In
 def _in_progress(gate: Gate, proposal: Proposal, _settings: SafetySettings, now: Instant) -> Objection:
     held = gate.open.get(service_of(proposal.target))
     if held is None or now >= held.until:
+        return None
+    if held.waiting is not None and gate.around.priority(proposal) < held.priority:
         return None
     return "duplicate_in_progress", f"decision {held.decision} on {service_of(proposal.target)} has not ended"
 
@@ -148,7 +166,29 @@ def _budget(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Insta
     return "budget_exhausted", f"{settings.per_system} actions within the window are enough"
 
 
-CHECKS: Final[tuple[Check, ...]] = (_kill_switch, _mode, _allowed, _in_progress, _cooldown, _per_target, _budget)
+def _concurrency(gate: Gate, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
+    system, service = system_of(proposal.target), service_of(proposal.target)
+    count = sum(system_of(other) == system and other != service for other in gate.open)
+    if count < settings.concurrency:
+        return None
+    return "resource_busy", f"{count} decisions on {system} have not ended"
+
+
+def _blast(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+    system, service = system_of(proposal.target), service_of(proposal.target)
+    since = now - settings.blast_window_ms
+    touched = {service_of(t) for t, times in gate.acted.items() if any(ts > since for ts in times.values())}
+    touched |= set(gate.open)
+    others = {other for other in touched if system_of(other) == system and other != service}
+    most = max(1, int(settings.blast_share * max(len(gate.around.services(system)), settings.concurrency)))
+    if len(others) < most:
+        return None
+    return "blast_radius", f"{len(others)} services of {system} are being changed, {most} is the most"
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    _kill_switch, _mode, _allowed, _in_progress, _cooldown, _per_target, _budget, _concurrency, _blast,
+)  # fmt: skip
 
 
 def _decision(
@@ -156,6 +196,6 @@ def _decision(
 ) -> Decision:
     return Decision(
         id=derive("decision", proposal.id), ts=now, state=state, proposal=proposal, tier=tier(proposal.confidence),
-        mode=settings.mode, reasons=(reason,), blocked=blocked,
+        mode=mode_of(proposal.target, settings.scopes, settings.mode), reasons=(reason,), blocked=blocked,
         expires=now + settings.approval_ms if state is Verdict.PENDING else 0,
     )  # fmt: skip

@@ -17,8 +17,8 @@ from models.bounded import keep
 from models.incidents.lifecycle import is_open
 from models.safety.approval import Matter, check_approvals, check_vote
 from models.safety.guard import LONGEST_MS
-from models.safety.limits import SafetySettings
 from models.safety.modes import Need, mode_of, need
+from models.safety.settings import SafetySettings
 from models.safety.signing import Keyring, Refused
 from models.safety.switch import KillSwitch
 from topics.actions import Command, Result

@@ -15,12 +15,14 @@ from topics.decisions import Decision, Verdict
 from topics.settings import Setting
 
 SETTINGS = SafetySettings(mode=Mode.AUTONOMOUS)
+UNLIMITED = msgspec.structs.replace(SETTINGS, blast_share=1.0, concurrency=5)
+SILENT = (Mode.OBSERVE, Mode.SUGGEST)
 ENDS = [Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED, Verdict.COMPLETED]
 
 
 def judge(gate: Gate, now: int = NOW, settings: SafetySettings = SETTINGS, **changes: Any) -> Decision:
     """The gate's one answer to a proposal of its own id."""
-    changes.setdefault("id", f"p{now}{changes.get('target', '')}")
+    changes = {"id": f"p{now}{changes.get('target', '')}", "ts": now} | changes
     (answer,) = gate.judge(proposal(**changes), settings, now)
     return answer
 
@@ -61,7 +63,17 @@ def thrice(gate: Gate) -> None:
 
 def spent(gate: Gate) -> None:
     for number in range(20):
-        act(gate, NOW - 50_000, f"shop/service{number}/0")
+        act(gate, NOW - 590_000 + 25_000 * number, f"shop/service{number}/0")
+
+
+def busy(gate: Gate) -> None:
+    for number in range(5):
+        judge(gate, NOW - 60_000 + number, UNLIMITED, target=f"shop/service{number}/0")
+
+
+def spread(gate: Gate) -> None:
+    for number in range(3):
+        act(gate, NOW - 5_000, f"shop/service{number}/0")
 
 
 BLOCKS: dict[str, tuple[Callable[[Gate], None], dict[str, Any], SafetySettings]] = {
@@ -72,6 +84,8 @@ BLOCKS: dict[str, tuple[Callable[[Gate], None], dict[str, Any], SafetySettings]]
     "recently_remediated": (cooling, {}, SETTINGS),
     "consecutive_failures": (thrice, {}, SETTINGS),
     "budget_exhausted": (spent, {}, SETTINGS),
+    "resource_busy": (busy, {}, UNLIMITED),
+    "blast_radius": (spread, {}, SETTINGS),
 }
 
 
@@ -103,9 +117,7 @@ def test_without_an_objection_it_passes() -> None:
 @pytest.mark.parametrize("confidence", [0.0, 0.69, 0.70, 0.84, 0.85, 0.95, 0.96, 1.0])
 def test_mode_and_confidence_decide_between_acting_and_asking(mode: Mode, confidence: float) -> None:
     answer = judge(Gate(), NOW, SafetySettings(mode=mode), confidence=confidence)
-    expected = (
-        Verdict.DENIED if mode is Mode.OBSERVE else Verdict.APPROVED if acts(mode, confidence) else Verdict.PENDING
-    )
+    expected = Verdict.DENIED if mode in SILENT else Verdict.APPROVED if acts(mode, confidence) else Verdict.PENDING
     assert (answer.state, answer.tier, answer.mode) == (expected, tier(confidence), mode)
     assert answer.expires == (NOW + 120_000 if expected is Verdict.PENDING else 0)
 

@@ -1,0 +1,201 @@
+"""What goes on around a target: who is unwell, what was tried in vain, how old the telemetry is.
+
+The gate asks it before it lets something through. What it does not know it takes for the worse, where acting alone is
+concerned; a person may still say yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from models.actions.catalogue import ACTIONS
+from models.bounded import keep
+from models.incidents.lifecycle import is_open
+from models.safety.settings import SafetySettings, within
+from topics.decisions import Decision, Verdict
+from topics.incidents import Incident
+from topics.proposals import Proposal
+from topics.settings import Setting
+from topics.signals import Anomaly
+from topics.spec import Instant, Record, service_of, system_of
+from topics.telemetry import Event
+from topics.verdicts import Effect, Judgement
+
+KEPT: Final = 5_000
+MAINTENANCE: Final = "maintenance/"  # a setting `maintenance/SCOPE` whose value is when it ends
+LEAST_URGENT: Final = 4
+FREE_TRIES: Final = 2  # so many in vain before waiting grows: another remedy may follow the first at once
+LEAST_SERVICES: Final = 4  # a storm takes at least so many services to speak of shares
+
+Objection = tuple[str, str] | None
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """An open incident."""
+
+    priority: int
+    services: tuple[str, ...]
+    seq: int
+
+
+class Vain(msgspec.Struct, frozen=True):
+    """Actions in a row that did not help."""
+
+    count: int
+    last: Instant
+
+
+class Surroundings(msgspec.Struct):
+    """What one partition's gate knows of its systems. The struct is a part of the gate's snapshot."""
+
+    calls: dict[str, list[str]] = msgspec.field(default_factory=dict)  # caller → callees, of services
+    open: dict[str, Trouble] = msgspec.field(default_factory=dict)  # by incident
+    looks: dict[str, Instant] = msgspec.field(default_factory=dict)  # newest look at an entity, in whole seconds
+    vain: dict[str, Vain] = msgspec.field(default_factory=dict)  # by service
+    aimed: dict[str, str] = msgspec.field(default_factory=dict)  # decision → service that was acted on
+    judged: dict[str, Instant] = msgspec.field(default_factory=dict)  # verdicts that were counted
+    maintained: dict[str, Instant] = msgspec.field(default_factory=dict)  # scope → until
+
+    def see(self, record: Record) -> None:
+        """Take in a record of any topic that the gate reads."""
+        match record:
+            case Event(kind="topology", calls=calls):
+                self._topology(calls)
+            case Anomaly():
+                newest = max(self.looks.get(record.entity, 0), record.ts // 1000 * 1000)
+                keep(self.looks, record.entity, newest, KEPT)
+            case Incident():
+                self._incident(record)
+            case Decision(state=Verdict.DISPATCHED):
+                keep(self.aimed, record.id, service_of(record.proposal.target), KEPT)
+            case Judgement() if record.command and record.id not in self.judged:
+                keep(self.judged, record.id, record.ts, KEPT)
+                self._judgement(record)
+            case Setting(name=name, value=value) if name.startswith(MAINTENANCE):
+                until = int(value) if value.isdigit() else 0
+                keep(self.maintained, name.removeprefix(MAINTENANCE), until, KEPT)
+
+    def services(self, system: str) -> set[str]:
+        """The services of a system that are known from its topology."""
+        known = set(self.calls) | {callee for callees in self.calls.values() for callee in callees}
+        return {service for service in known if system_of(service) == system}
+
+    def unwell(self, system: str) -> set[str]:
+        """The services of a system that are affected by open incidents."""
+        return {s for trouble in self.open.values() for s in trouble.services if system_of(s) == system}
+
+    def storm(self, system: str, settings: SafetySettings) -> bool:
+        """Whether more of a system is unwell than one cause at a time explains."""
+        known = len(self.services(system))
+        return known >= LEAST_SERVICES and len(self.unwell(system)) > settings.storm_share * known
+
+    def priority(self, proposal: Proposal) -> int:
+        """How urgent a proposal is: 0 (most) to 4, by its incident."""
+        trouble = self.open.get(proposal.incident)
+        return trouble.priority if trouble else LEAST_URGENT
+
+    def stale(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> str:
+        """Why the telemetry behind a proposal is too old, or covers too little, to act on alone; empty: it is not.
+
+        A proposal of an incident whose looks were not read yet has overtaken them, and counts from its own time.
+        """
+        trouble = self.open.get(proposal.incident)
+        around = set(trouble.services) if trouble else {service_of(proposal.target)}
+        found = {e: ts for e, ts in self.looks.items() if service_of(e) in around}
+        if not found:
+            fresh = bool(proposal.incident) and now - proposal.ts <= settings.stale_ms
+            return "" if fresh else f"no telemetry of {', '.join(sorted(around))} is known"
+        newest = {s: max((ts for e, ts in found.items() if service_of(e) == s), default=0) for s in around}
+        old = sorted(s for s, ts in newest.items() if now - ts > settings.stale_ms + 1000)
+        if service_of(proposal.target) in old or 2 * len(old) > len(around):
+            return f"the telemetry of {', '.join(old)} is older than {settings.stale_ms / 1000:g} s"
+        return ""
+
+    def _topology(self, calls: tuple[tuple[str, str], ...]) -> None:
+        systems = {system_of(caller) for caller, _ in calls}
+        self.calls = {caller: to for caller, to in self.calls.items() if system_of(caller) not in systems}
+        for caller, callee in calls:
+            self.calls.setdefault(service_of(caller), []).append(service_of(callee))
+
+    def _incident(self, incident: Incident) -> None:
+        known = self.open.get(incident.id)
+        if known is not None and incident.seq < known.seq:
+            return
+        if is_open(incident.state):
+            services = tuple(sorted({service_of(entity) for entity in (incident.entity, *incident.affected)}))
+            keep(self.open, incident.id, Trouble(incident.priority, services, incident.seq), KEPT)
+        else:
+            self.open.pop(incident.id, None)
+
+    def _judgement(self, verdict: Judgement) -> None:
+        where = self.aimed.get(verdict.decision, service_of(verdict.entity))
+        if verdict.effect in (Effect.INEFFECTIVE, Effect.REGRESSED):
+            before = self.vain.get(where, Vain(0, 0))
+            keep(self.vain, where, Vain(before.count + 1, max(before.last, verdict.ts)), KEPT)
+        elif verdict.effect is Effect.REMEDIATED:
+            self.vain.pop(where, None)
+
+
+Check = Callable[[Surroundings, Proposal, SafetySettings, Instant], Objection]
+
+
+def _frozen(_around: Surroundings, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+    for freeze in settings.freezes:
+        if freeze.holds(proposal.target, now):
+            return "frozen", f"nothing is changed for {freeze.minutes} minutes from {freeze.cron} (UTC)"
+    return None
+
+
+def _maintenance(around: Surroundings, proposal: Proposal, _settings: SafetySettings, now: Instant) -> Objection:
+    for scope, until in around.maintained.items():
+        if now < until and within(proposal.target, scope):
+            return "maintenance", f"{scope or 'everything'} is under maintenance"
+    return None
+
+
+def _failures(around: Surroundings, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+    vain = around.vain.get(service_of(proposal.target))
+    if vain is None or now - vain.last >= settings.window_ms:
+        return None
+    where = service_of(proposal.target)
+    if vain.count >= settings.failures:
+        return "consecutive_failures", f"{vain.count} actions in a row did not help {where}: a person has to look"
+    return None
+
+
+def _backoff(around: Surroundings, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+    vain = around.vain.get(service_of(proposal.target))
+    if vain is None or vain.count < FREE_TRIES:
+        return None
+    wait = settings.backoff_ms << min(vain.count - FREE_TRIES, 10)
+    if now - vain.last >= wait:
+        return None
+    return "exponential_backoff", f"{vain.count} in vain: the next one not before {wait / 1000:g} s have passed"
+
+
+def _storm(around: Surroundings, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
+    system, service = system_of(proposal.target), service_of(proposal.target)
+    if not around.storm(system, settings):
+        return None
+    unwell = around.unwell(system)
+    causes = sorted(callee for callee in around.calls.get(service, ()) if callee in unwell and callee != service)
+    if not causes:
+        return None
+    return "storm_active", f"{len(unwell)} services of {system} are unwell: {', '.join(causes)} below it comes first"
+
+
+def _floor(around: Surroundings, proposal: Proposal, _settings: SafetySettings, _now: Instant) -> Objection:
+    action, service = ACTIONS.get(proposal.action), service_of(proposal.target)
+    if action is None or action.cost >= 0:
+        return None
+    others = [i for i, trouble in around.open.items() if i != proposal.incident and service in trouble.services]
+    callers = {caller for caller, callees in around.calls.items() if service in callees}
+    if others or callers & around.unwell(system_of(service)):
+        return "capacity_floor", f"{service} or a caller of it is unwell: it keeps the capacity that it has"
+    return None
+
+
+AROUND: Final[tuple[Check, ...]] = (_frozen, _maintenance, _failures, _backoff, _storm, _floor)
