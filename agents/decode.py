@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from agents._agent import Agent, Chunk
 from models.detection.batch import Batch, Names, TooManySeries
 from topics.codec import SUPPORTED_VERSION, Cause, DeadLetter, DecodeError
+from topics.frames import MAGIC, Frame, unpack, unpack_names
+from topics.learning import Learning
 from topics.spec import Instant, Raw
 from topics.telemetry import METRICS
 
@@ -22,6 +25,7 @@ EARLIEST: Final = 100_000_000_000  # 1973 in milliseconds: smaller stamps are se
 AHEAD_MS: Final = 600_000  # how far a stamp may be ahead of the message's arrival at the broker
 MAX_NAME: Final = 256
 MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
+MAX_LAYOUTS: Final = 1_000  # remembered shapes of frames
 
 Shape = tuple[int, "array[int]"]
 
@@ -29,7 +33,7 @@ Shape = tuple[int, "array[int]"]
 class _Columns:
     """What has been decoded of a chunk."""
 
-    __slots__ = ("count", "entity", "message", "series", "ts", "value")
+    __slots__ = ("controls", "count", "entity", "message", "series", "ts", "value")
 
     def __init__(self) -> None:
         self.entity = array("i")
@@ -38,10 +42,25 @@ class _Columns:
         self.series = array("i")
         self.value = array("d")
         self.message = array("i")  # which message of the chunk
+        self.controls: list[tuple[int, Learning]] = []  # (samples before it, control)
+
+
+class _Layout(NamedTuple):
+    """The shape of a sender's frames, looked up once: its columns as sent, and what they are here."""
+
+    entity_sent: bytes
+    start_sent: bytes
+    series_sent: bytes
+    entity: bytes  # int32, numbers of the partition
+    counts: bytes  # int32
+    series: bytes  # int32
 
 
 class Decode(Agent[Raw]):
-    """Reads samples; yields one `Batch` a chunk, and a dead letter for each message that is refused."""
+    """Reads samples and frames; yields a `Batch` a chunk, and a dead letter for each message that is refused.
+
+    Learning controls are yielded between the batches of what came before them and what came after.
+    """
 
     name = "decode"
     reads = (METRICS,)
@@ -51,19 +70,26 @@ class Decode(Agent[Raw]):
     def __init__(self, names: Names | None = None) -> None:
         self.names = names or Names()
         self._shapes: dict[tuple[str, tuple[str, ...]], Shape] = {}
+        self._layouts: dict[bytes, _Layout] = {}
 
-    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Batch | DeadLetter]:  # noqa: ARG002
+    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Batch | Learning | DeadLetter]:  # noqa: ARG002
         """Decode a `Chunk`. A stamp is held against the message's own arrival, so that a replay decides alike."""
         if not records:
             return
         assert isinstance(records, Chunk)
         columns = _Columns()
-        refused = [DeadLetter(records[at], cause, detail) for at, cause, detail in self._take(records, columns)]
-        batch, absurd = _gate(columns, records, self.names)
-        yield from refused
+        yield from [DeadLetter(records[at], cause, detail) for at, cause, detail in self._take(records, columns)]
+        batch, kept, absurd = _gate(columns, records, self.names)
         yield from absurd
-        if len(batch):
-            yield batch
+        first = 0
+        for before, control in columns.controls:
+            end = int(np.count_nonzero(kept[:before]))
+            if end > first:
+                yield batch.part(first, end)
+            yield control
+            first = end
+        if len(batch) > first:
+            yield batch.part(first, len(batch)) if first else batch
 
     def _take(self, chunk: Chunk, columns: _Columns) -> Iterator[tuple[int, Cause, str]]:
         shapes, loads = self._shapes, orjson.loads
@@ -81,31 +107,82 @@ class Decode(Agent[Raw]):
             except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
                 del columns.value[length:]
                 try:
-                    entity, series = self._slowly(value, columns)
+                    self._slowly(value, at, columns)
                 except DecodeError as error:
                     yield at, error.cause, error.detail
-                    continue
+                continue
             columns.entity.append(entity)
             columns.series.extend(series)
             columns.count.append(len(series))
             columns.message.append(at)
 
-    def _slowly(self, value: bytes | None, columns: _Columns) -> Shape:
-        """Decode a message of a new shape, or say what is wrong with it."""
-        entity, ts, metrics = _sample(value)
-        key = (entity, tuple(metrics))
-        shape = self._shapes.get(key)
-        if shape is None:
-            try:
-                number, series = self.names.intern(*key)
-            except TooManySeries as error:
-                raise DecodeError(Cause.TOO_MANY_SERIES, str(error)) from None
-            if len(self._shapes) >= MAX_SHAPES:
-                self._shapes.clear()
-            shape = self._shapes[key] = (number, array("i", series))
+    def _slowly(self, value: bytes | None, at: int, columns: _Columns) -> None:
+        """Decode a message of a new shape or of another kind, or say what is wrong with it."""
+        if value and value.startswith(MAGIC):
+            self._frame(value, at, columns)
+            return
+        read = _read(value)
+        if isinstance(read, Learning):
+            columns.controls.append((len(columns.ts), read))
+            return
+        entity, ts, metrics = read
+        number, series = self._shape(entity, tuple(metrics))
         columns.value.extend(metrics.values())
         columns.ts.append(ts)
+        columns.entity.append(number)
+        columns.series.extend(series)
+        columns.count.append(len(series))
+        columns.message.append(at)
+
+    def _shape(self, entity: str, metrics: tuple[str, ...]) -> Shape:
+        shape = self._shapes.get((entity, metrics))
+        if shape is None:
+            number, series = self._intern(entity, metrics)
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()
+            shape = self._shapes[entity, metrics] = (number, array("i", series))
         return shape
+
+    def _intern(self, entity: str, metrics: Iterable[str]) -> tuple[int, list[int]]:
+        try:
+            return self.names.intern(entity, metrics)
+        except TooManySeries as error:
+            raise DecodeError(Cause.TOO_MANY_SERIES, str(error)) from None
+
+    def _frame(self, value: bytes, at: int, columns: _Columns) -> None:
+        frame = unpack(value)
+        layout = self._layouts.get(frame.names)
+        sent = frame.entity.tobytes(), frame.start.tobytes(), frame.series.tobytes()
+        if layout is None or layout[:3] != sent:
+            layout = self._laid_out(frame, sent)
+            if len(self._layouts) >= MAX_LAYOUTS:
+                self._layouts.clear()
+            self._layouts[frame.names] = layout
+        columns.entity.frombytes(layout.entity)
+        columns.count.frombytes(layout.counts)
+        columns.series.frombytes(layout.series)
+        columns.ts.frombytes(frame.ts.data.cast("B"))
+        columns.value.frombytes(frame.value.data.cast("B"))
+        columns.message.extend(array("i", [at]) * len(frame.ts))
+
+    def _laid_out(self, frame: Frame, sent: tuple[bytes, bytes, bytes]) -> _Layout:
+        """What a frame's numbers are here. Raises DecodeError when they are of nothing, or of another's series."""
+        entities, series = unpack_names(frame.names)
+        for name in (*entities, *(metric for _, metric in series)):
+            if not 0 < len(name) <= MAX_NAME:
+                raise DecodeError(Cause.WRONG_TYPE, f"a name has 1 to {MAX_NAME} characters")
+        count = np.diff(frame.start.astype(np.int64)).astype(np.int32)
+        owner = np.array([at for at, _ in series], np.int64)
+        if (
+            (frame.entity >= len(entities)).any() or (frame.series >= len(series)).any() or not count.all()
+            or (owner[frame.series] != np.repeat(frame.entity, count)).any()
+        ):  # fmt: skip
+            raise DecodeError(Cause.MALFORMED, "a sample of the frame has no values, or those of no series of its own")
+        numbers, here = np.zeros(len(entities), np.int32), np.zeros(len(series), np.int32)
+        for number, entity in enumerate(entities):
+            own = np.flatnonzero(owner == number)
+            numbers[number], here[own] = self._intern(entity, [series[at][1] for at in own])
+        return _Layout(*sent, numbers[frame.entity].tobytes(), count.tobytes(), here[frame.series].tobytes())
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(self.names.dump())
@@ -113,10 +190,11 @@ class Decode(Agent[Raw]):
     def restore(self, state: bytes) -> None:
         self.names.load(*msgspec.msgpack.decode(state, type=tuple[list[str], list[tuple[int, str]]]))
         self._shapes.clear()
+        self._layouts.clear()
 
 
-def _sample(value: bytes | None) -> tuple[str, Instant, dict[str, float]]:
-    """The parts of one sample, each of its right type. Raises DecodeError."""
+def _read(value: bytes | None) -> tuple[str, Instant, dict[str, float]] | Learning:
+    """The parts of one sample, each of its right type; or a control. Raises DecodeError."""
     if not value:
         raise DecodeError(Cause.EMPTY, "the message has no value")
     if len(value) > MAX_BYTES:
@@ -132,6 +210,8 @@ def _sample(value: bytes | None) -> tuple[str, Instant, dict[str, float]]:
     version = sample.get("v", 1)
     if not isinstance(version, int) or version > SUPPORTED_VERSION:
         raise DecodeError(Cause.VERSION, f"version {version!r} is newer than {SUPPORTED_VERSION}")
+    if "learning" in sample:
+        return _control(value)
     entity, ts, metrics = (sample.get(name) for name in ("entity", "ts", "metrics"))
     if not isinstance(entity, str) or not 0 < len(entity) <= MAX_NAME:
         raise DecodeError(Cause.WRONG_TYPE, f"`entity` must be a text of 1 to {MAX_NAME} characters")
@@ -140,6 +220,13 @@ def _sample(value: bytes | None) -> tuple[str, Instant, dict[str, float]]:
     if not 0 <= ts < 2**62:
         raise DecodeError(Cause.TIMESTAMP, f"{ts} is no time")
     return entity, ts, _metrics(metrics)
+
+
+def _control(value: bytes) -> Learning:
+    try:
+        return msgspec.json.decode(value, type=Learning)
+    except msgspec.ValidationError as error:
+        raise DecodeError(Cause.WRONG_TYPE, str(error)) from None
 
 
 def _metrics(metrics: Any) -> dict[str, float]:
@@ -155,30 +242,28 @@ def _metrics(metrics: Any) -> dict[str, float]:
     return metrics
 
 
-def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, list[DeadLetter]]:
-    """The batch of all samples with sound stamps and numbers; the messages of the others."""
-    message = np.frombuffer(columns.message, np.int32)
-    ts = np.frombuffer(columns.ts, np.int64)
-    count = np.frombuffer(columns.count, np.int32)
-    value = np.frombuffer(columns.value, np.float64)
+def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray[np.bool_], list[DeadLetter]]:
+    """The batch of all samples with sound stamps and numbers, which they are, and the messages of the others."""
+    message, ts = np.frombuffer(columns.message, np.int32), np.frombuffer(columns.ts, np.int64)
+    count, value = np.frombuffer(columns.count, np.int32), np.frombuffer(columns.value, np.float64)
     start = np.zeros(len(count) + 1, np.int32)
     np.cumsum(count, out=start[1:])
-    arrived = np.array([chunk.messages[at].timestamp()[1] for at in columns.message], np.int64)
-    bad_time = (ts < EARLIEST) | ((arrived > 0) & (ts > arrived + AHEAD_MS))
+    arrived = np.array([m.timestamp()[1] for m in chunk.messages], np.int64)[message]
+    late = (ts < EARLIEST) | ((arrived > 0) & (ts > arrived + AHEAD_MS))
     wild = ~(np.abs(value) <= MAX_SIZE)
-    bad_value = np.logical_or.reduceat(wild, start[:-1]) if wild.any() else np.zeros(len(count), bool)
+    bad = late | np.logical_or.reduceat(wild, start[:-1]) if wild.any() else late
     entity, series = np.frombuffer(columns.entity, np.int32), np.frombuffer(columns.series, np.int32)
-    letters = [
-        DeadLetter(chunk[int(message[i])], *_fault(bool(bad_time[i]), int(ts[i])))
-        for i in np.flatnonzero(bad_time | bad_value)
-    ]
-    if letters:
-        keep = ~(bad_time | bad_value)
-        kept = np.repeat(keep, count)
-        message, ts, entity, series, value = message[keep], ts[keep], entity[keep], series[kept], value[kept]
-        start = np.concatenate(([0], np.cumsum(count[keep]))).astype(np.int32)
-    offset = np.array([chunk.messages[at].offset() for at in message], np.int64)
-    return Batch(chunk.topic, chunk.partition, names, entity, ts, start, series, value, offset), letters
+    offset = np.array([m.offset() for m in chunk.messages], np.int64)[message]
+    if not bad.any():
+        return Batch(chunk.topic, chunk.partition, names, entity, ts, start, series, value, offset), ~bad, []
+    worst = {int(message[i]): _fault(bool(late[i]), int(ts[i])) for i in np.flatnonzero(bad)}
+    keep = ~bad
+    kept = np.repeat(keep, count)
+    start = np.concatenate(([0], np.cumsum(count[keep]))).astype(np.int32)
+    batch = Batch(
+        chunk.topic, chunk.partition, names, entity[keep], ts[keep], start, series[kept], value[kept], offset[keep]
+    )  # fmt: skip
+    return batch, keep, [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()]
 
 
 def _fault(bad_time: bool, ts: Instant) -> tuple[Cause, str]:

@@ -18,7 +18,17 @@ import numpy as np
 from rich.progress import track
 
 from app.bench.scoring import (
-    Events, Float64, NabFile, Segment, auc_pr, events, nab, segments, total, vus_pr, window_of,
+    Events,
+    Float64,
+    NabFile,
+    Segment,
+    auc_pr,
+    events,
+    nab,
+    segments,
+    total,
+    vus_pr,
+    window_of,
 )  # fmt: skip
 from app.cli.options import err, print_json, print_table
 from app.errors import UserError

@@ -80,3 +80,12 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.entity)
+
+    def part(self, first: int, end: int) -> Batch:
+        """The samples from `first` up to `end`."""
+        low, high = int(self.start[first]), int(self.start[end])
+        return Batch(
+            self.topic, self.partition, self.names, self.entity[first:end], self.ts[first:end],
+            self.start[first : end + 1] - np.int32(low), self.series[low:high], self.value[low:high],
+            self.offset[first:end],
+        )  # fmt: skip

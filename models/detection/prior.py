@@ -16,9 +16,9 @@ class Prior(NamedTuple):
 
 FAMILIES: Final = {
     "up": Prior(10.0, 1.5), "refused": Prior(10.0, 1.5),
-    "ratio": Prior(5.0, 1.5), "error_ratio": Prior(5.0, 1.5), "utilization": Prior(3.0, 1.5),
+    "ratio": Prior(5.0, 1.5), "utilization": Prior(3.0, 1.5),
     "duration": Prior(0.7, 1.5), "latency": Prior(0.7, 1.5), "memory": Prior(1e8, 1.5),
-    "bytes": Prior(1e8), "queue": Prior(100.0), "active_requests": Prior(100.0),
+    "bytes": Prior(1e8), "queue": Prior(100.0),
 }  # fmt: skip
 
 UNKNOWN: Final = Prior()
@@ -27,5 +27,5 @@ UNKNOWN: Final = Prior()
 @functools.lru_cache(maxsize=100_000)
 def prior(metric: str) -> Prior:
     """The family of a metric, by the words of its name; of several the one with the largest peak."""
-    words = re.split(r"[.{}]", metric)
+    words = re.split(r"[._{}]", metric)
     return max((FAMILIES[word] for word in words if word in FAMILIES), default=UNKNOWN)

@@ -1,0 +1,184 @@
+"""Messages to arrays: what passes, what is refused and with which cause, and that nothing is lost in between."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.decode import Decode, chunk_of
+from models.detection.batch import Batch, Names
+from topics.codec import Cause, DeadLetter
+from topics.frames import Frame, pack, pack_names
+from topics.learning import Learning
+from topics.spec import Raw
+from topics.telemetry import METRICS
+
+NOW = 1_700_000_000_000
+
+
+def raw(value: bytes | None, offset: int = 0) -> Raw:
+    return Raw(METRICS.name, 0, offset, b"k", value, (), NOW)
+
+
+def sample(entity: str = "web-1", ts: object = NOW, **metrics: object) -> bytes:
+    return orjson.dumps({"entity": entity, "ts": ts, "metrics": metrics or {"cpu": 0.5}})
+
+
+def frame(entities: int = 2, metrics: int = 3, looks: int = 4, ts: int = NOW) -> Frame:
+    """`looks` samples of each of `entities`, entity after entity within a look."""
+    names = pack_names(
+        [f"e{e}" for e in range(entities)], [(e, f"m{m}") for e in range(entities) for m in range(metrics)]
+    )
+    m = entities * looks
+    return Frame(
+        names, ts + np.repeat(np.arange(looks, dtype=np.int64), entities),
+        np.tile(np.arange(entities, dtype=np.uint32), looks),
+        np.arange(0, m * metrics + 1, metrics, dtype=np.uint32),
+        np.tile(np.arange(entities * metrics, dtype=np.uint32), looks), np.arange(m * metrics, dtype=np.float64),
+    )  # fmt: skip
+
+
+def decoded(*values: bytes | None, decode: Decode | None = None) -> list[object]:
+    return list((decode or Decode()).step(chunk_of(raw(v, at) for at, v in enumerate(values)), NOW))
+
+
+def only(found: list[object]) -> Batch:
+    (batch,) = found
+    assert isinstance(batch, Batch)
+    return batch
+
+
+def test_samples_become_columns_in_their_order() -> None:
+    batch = only(decoded(sample(cpu=1, load=2.5), sample("web-2", cpu=3), sample(cpu=4, load=5)))
+    assert batch.entity.tolist() == [0, 1, 0]
+    assert batch.start.tolist() == [0, 2, 3, 5]
+    assert batch.series.tolist() == [0, 1, 2, 0, 1]
+    assert batch.value.tolist() == [1, 2.5, 3, 4, 5]
+    assert batch.offset.tolist() == [0, 1, 2]
+    assert batch.names.series == [(0, "cpu"), (0, "load"), (1, "cpu")]
+
+
+REFUSED = {
+    "nothing": (None, Cause.EMPTY),
+    "empty": (b"", Cause.EMPTY),
+    "random bytes": (b"\x8f\x00\x13\xff", Cause.MALFORMED),
+    "truncated": (sample()[:-9], Cause.MALFORMED),
+    "deep": (b"[" * 1500, Cause.MALFORMED),
+    "a list": (b"[1,2]", Cause.WRONG_TYPE),
+    "NaN": (b'{"entity":"a","ts":1700000000000,"metrics":{"x":NaN}}', Cause.NOT_FINITE),
+    "1e308": (sample(x=1e308), Cause.NOT_FINITE),
+    "a huge integer": (b'{"entity":"a","ts":1700000000000,"metrics":{"x":1%s}}' % (b"0" * 200), Cause.NOT_FINITE),
+    "text for a number": (sample(x="7"), Cause.WRONG_TYPE),
+    "null for a number": (sample(x=None), Cause.WRONG_TYPE),
+    "no metrics": (b'{"entity":"a","ts":1700000000000,"metrics":{}}', Cause.WRONG_TYPE),
+    "no entity": (b'{"ts":1700000000000,"metrics":{"x":1}}', Cause.WRONG_TYPE),
+    "a list for an entity": (b'{"entity":["a"],"ts":1700000000000,"metrics":{"x":1}}', Cause.WRONG_TYPE),
+    "a fraction of a millisecond": (sample(ts=1.7e12), Cause.WRONG_TYPE),
+    "seconds": (sample(ts=1_700_000_000), Cause.TIMESTAMP),
+    "the future": (sample(ts=NOW + 86_400_000), Cause.TIMESTAMP),
+    "a newer version": (b'{"v":2,"entity":"a","ts":1700000000000,"metrics":{"x":1}}', Cause.VERSION),
+    "a million names": (sample(**{f"m{n}": 1 for n in range(2001)}), Cause.TOO_MANY_SERIES),
+    "oversized": (sample(**{"x" * 1_000_001: 1}), Cause.OVERSIZED),
+    "a cut frame": (pack(frame())[:-8], Cause.MALFORMED),
+    "a frame of nothing's series": (pack(frame()._replace(series=np.full(24, 99, np.uint32))), Cause.MALFORMED),
+    "a frame with another's series": (pack(frame()._replace(series=np.zeros(24, np.uint32))), Cause.MALFORMED),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_poison_is_refused_with_its_cause_and_the_rest_goes_on(what: str) -> None:
+    value, cause = REFUSED[what]
+    decode = Decode()
+    decoded(sample(), decode=decode)  # the shape is known: the quick path is taken
+    letter, batch = decoded(sample(cpu=1), value, sample(cpu=2), decode=decode)
+    assert isinstance(letter, DeadLetter)
+    assert letter.cause is cause
+    assert letter.raw.value == value
+    assert isinstance(batch, Batch)
+    assert batch.value.tolist() == [1, 2]
+    assert batch.offset.tolist() == [0, 2]
+
+
+def test_frames_and_json_of_the_same_samples_are_the_same_batch() -> None:
+    sent = frame()
+    texts = [
+        sample(f"e{sent.entity[i]}", int(sent.ts[i]), **{f"m{m}": float(sent.value[3 * i + m]) for m in range(3)})
+        for i in range(len(sent.ts))
+    ]
+    one, two = only(decoded(pack(sent))), only(decoded(*texts))
+    for column in ("entity", "ts", "start", "series", "value"):
+        assert getattr(one, column).tolist() == getattr(two, column).tolist()
+    assert one.names.series == two.names.series
+
+
+def test_a_frame_with_one_wild_value_loses_that_sample_alone_and_is_kept_for_a_person() -> None:
+    sent = frame()
+    sent.value[4] = np.nan
+    letter, batch = decoded(pack(sent))
+    assert isinstance(letter, DeadLetter)
+    assert letter.cause is Cause.NOT_FINITE
+    assert isinstance(batch, Batch)
+    assert len(batch) == len(sent.ts) - 1
+    assert np.isfinite(batch.value).all()
+
+
+def test_a_learning_control_stands_between_what_came_before_it_and_what_came_after() -> None:
+    control = orjson.dumps({"entity": "web-1", "ts": NOW, "learning": "open", "incident": "i"})
+    found = decoded(sample(cpu=1), sample(cpu=-1, ts=5), control, sample(cpu=2))
+    letter, before, fork, after = found
+    assert isinstance(letter, DeadLetter)
+    assert isinstance(before, Batch)
+    assert isinstance(after, Batch)
+    assert fork == Learning(entity="web-1", ts=NOW, learning="open", incident="i")
+    assert (before.value.tolist(), after.value.tolist()) == ([1], [2])
+
+
+def test_names_come_back_from_a_snapshot_and_keep_their_numbers() -> None:
+    decode, again = Decode(), Decode()
+    decoded(sample(cpu=1), pack(frame()), decode=decode)
+    again.restore(decode.snapshot())
+    assert again.names.dump() == decode.names.dump()
+    assert only(decoded(sample(cpu=1), decode=again)).series.tolist() == [0]
+
+
+@given(st.lists(st.binary(max_size=200) | st.sampled_from([sample(), pack(frame())]), max_size=8), st.randoms())
+def test_every_message_is_decoded_or_dead_lettered_whatever_is_in_it(values: list[bytes], rng: object) -> None:
+    found = decoded(*values) if values else []
+    letters = [item.raw.offset for item in found if isinstance(item, DeadLetter)]
+    taken = {int(o) for item in found if isinstance(item, Batch) for o in item.offset}
+    assert set(letters) | taken == set(range(len(values)))
+    assert len(letters) == len(set(letters))
+    assert all(np.isfinite(item.value).all() for item in found if isinstance(item, Batch))
+
+
+@given(st.integers(0, len(pack(frame())) - 1), st.integers(0, 255))
+def test_a_frame_with_a_byte_changed_never_breaks_the_decoder(at: int, byte: int) -> None:
+    damaged = bytearray(pack(frame()))
+    damaged[at] = byte
+    found = decoded(bytes(damaged))
+    assert all(isinstance(item, Batch | DeadLetter) for item in found)
+    assert found
+
+
+def test_names_are_bounded_and_a_refusal_changes_nothing() -> None:
+    decode = Decode(Names(most_series=3))
+    decoded(sample(a=1, b=2), decode=decode)
+    before = decode.names.dump()
+    (letter,) = decoded(sample("other", a=1, b=2), decode=decode)
+    assert isinstance(letter, DeadLetter)
+    assert letter.cause is Cause.TOO_MANY_SERIES
+    assert decode.names.dump() == before
+
+
+def test_a_frame_that_says_more_than_it_has_is_refused_without_allocating_it() -> None:
+    data = bytearray(pack(frame()))
+    at = 8 + len(frame().names) + (-len(frame().names) % 8)
+    data[at : at + 8] = struct.pack("<II", 2**31, 2**31)
+    (letter,) = decoded(bytes(data))
+    assert isinstance(letter, DeadLetter)
+    assert letter.cause is Cause.MALFORMED

@@ -1,0 +1,42 @@
+"""Learning controls: what a detector may learn from, said in band with the samples that it is said about.
+
+They travel on the metrics topic with the entity's key, so that what a learner knows stays a function of its
+partition's log alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from topics.spec import Instant, Record, Topic, system_of
+from topics.telemetry import METRICS
+
+Feedback = Literal["confirmed", "expected", "false_alarm", "new_trend"]
+
+
+class Learning(Record, frozen=True):
+    """From here on, the learner of an entity forks; or its fork is closed by a label."""
+
+    entity: str
+    ts: Instant
+    learning: Literal["open", "close"]
+    incident: str  # what it is done for: an incident, a maintenance window, a rollout, an experiment
+    label: Feedback = "confirmed"  # at the close: confirmed drops the copy, the others make it the baseline
+
+
+class Label(Record, frozen=True):
+    """What a person says an incident was."""
+
+    incident: str
+    entity: str
+    label: Feedback
+    ts: Instant
+    by: str
+
+
+LEARNING = Topic(
+    METRICS.name, Learning, key=lambda control: control.entity, what="in band: what may be learned", cloudevents=False
+)
+LABELS = Topic(
+    "opsloop.labels", Label, key=lambda label: system_of(label.entity), what="what people say incidents were"
+)
