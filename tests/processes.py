@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from app.__main__ import FOLLOW
 from app.broker import Broker
+from app.parent import FOLLOW
 
 
 class Opsloop:

@@ -30,8 +30,8 @@ from app.bench.scoring import (
     vus_pr,
     window_of,
 )  # fmt: skip
-from app.cli.options import err, print_json, print_table
 from app.errors import UserError
+from app.printing import err, print_json, print_table
 from app.score import Recording, load, score
 
 CHOSEN_ON: Final = frozenset({"machine-1-6", "machine-3-4", "omi-1", "omi-3", "omi-5"})

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from app.broker import Broker, tail
-from app.cli.options import err, print_json, print_table
 from app.client import Publisher
 from app.clock import now_ms
 from app.demo.run import broker_for
 from app.errors import UserError
+from app.printing import err, print_json, print_table
 from topics.actions import COMMANDS, Order
 from topics.codec import decode
 from topics.decisions import DECISIONS, Decision, Verdict

@@ -9,14 +9,11 @@ from typing import Annotated, Literal
 import typer
 
 from app.broker import Broker
-from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json
+from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
-from topics.approvals import Approval, subject
-from topics.decisions import Decision, Verdict
+from app.printing import out, print_json
+from topics.decisions import Verdict
 from topics.settings import KILL_SWITCH, ON, Setting
-from topics.spec import derive, system_of
-
-GRACE_MS = 60_000  # a vote of the last moment still counts while its command is on its way
 
 Identity = Annotated[str, typer.Argument(metavar="ID", help="Of a waiting decision; its beginning is enough")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the vote")]
@@ -29,33 +26,10 @@ def register(app: typer.Typer) -> None:
     app.command("kill-switch")(kill_switch)
 
 
-def cast(broker: Broker, decision: Decision, vote: Literal["approve", "reject"], voter: str, reason: str) -> Approval:
-    """Publish one vote under the voter's signature; return it when the broker has it.
-
-    Raises:
-        UserError: the voter has no key on this host.
-    """
-    from app.client import Publisher
-    from app.clock import now_ms
-    from app.security.keys import Keys
-    from app.settings import home
-    from models.safety.signing import sign_vote
-
-    wanted = decision.proposal
-    approval = Approval(
-        id=derive("approval", decision.id, voter), decision=decision.id, system=system_of(wanted.target),
-        ts=now_ms(), voter=voter, vote=vote, reason=reason, expires=decision.expires + GRACE_MS,
-        subject=subject(decision.id, wanted.action, wanted.target, wanted.parameters, wanted.requester),
-    )  # fmt: skip
-    approval = sign_vote(approval, Keys(home()).own(voter))
-    with Publisher(broker) as publisher:
-        publisher.send(approval)
-    return approval
-
-
 def _vote(identity: str, vote: Literal["approve", "reject"], address: str, voter: str, reason: str, json: bool) -> None:
     from app.broker import require
     from app.clock import now_ms
+    from app.security.votes import cast
     from app.story import decisions
 
     broker = broker_of(address)

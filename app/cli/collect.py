@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import BrokerOption, broker_of, err
+from app.cli.options import BrokerOption, broker_of
+from app.printing import err
 
 
 def register(app: typer.Typer) -> None:

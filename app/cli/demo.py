@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import JsonOption, err, out, print_json
+from app.cli.options import JsonOption
 from app.errors import UserError
+from app.printing import err, out, print_json
 
 MODES = {"ask": "approve", "auto": "autonomous", "off": "observe"}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json
+from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.printing import out, print_json
 
 MARKS = {"ok": "[green]ok[/green]    ", "note": "[yellow]note[/yellow]  ", "failed": "[red]failed[/red]"}
 

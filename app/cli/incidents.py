@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json, print_table
-from topics.actions import Order, Result
-from topics.approvals import Approval
+from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.printing import out, print_json, print_table
+from app.telling import clock, sentence, styled
 from topics.audit import Entry
-from topics.decisions import Decision, Verdict
-from topics.incidents import Hypothesis, Incident
-from topics.proposals import Proposal
-from topics.refusals import Refusal
-from topics.signals import Anomaly
-from topics.spec import Instant, Record
-from topics.verdicts import Judgement
+from topics.decisions import Verdict
+from topics.spec import Instant
 
 Since = Annotated[float, typer.Option("--since", help="Only the last so many seconds; 0: all")]
-STYLE = {"resolved": "green", "triggered": "red", "pending_approval": "yellow", "denied": "red", "completed": "green"}
 
 
 def register(app: typer.Typer) -> None:
     for command in (incidents, decisions, explain):
         app.command()(command)
-
-
-def clock(ts: Instant) -> str:
-    """Local time of day with milliseconds."""
-    return datetime.fromtimestamp(ts / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
 
 
 def _since(seconds: float) -> Instant | None:
@@ -59,7 +47,7 @@ def incidents(
         print_json(found)
         return
     print_table("Incidents", ("id", "since", "P", "state", "where", "symptom", "hypothesis", "attempts"), (
-        (i.id, clock(i.onset), i.priority, _styled(i.state), escape(i.entity), i.symptom,
+        (i.id, clock(i.onset), i.priority, styled(i.state), escape(i.entity), i.symptom,
          escape(f"{i.hypotheses[0].cause} of {i.hypotheses[0].target}") if i.hypotheses else "", len(i.attempts))
         for i in found
     ))  # fmt: skip
@@ -83,7 +71,7 @@ def decisions(
         print_json(found)
         return
     print_table("Decisions", ("id", "at", "state", "action", "target", "confidence", "tier", "reasons"), (
-        (d.id, clock(d.ts), _styled(d.state), escape(d.proposal.action), escape(d.proposal.target),
+        (d.id, clock(d.ts), styled(d.state), escape(d.proposal.action), escape(d.proposal.target),
          f"{d.proposal.confidence:.2f}", d.tier, escape(d.blocked or d.reasons[-1]))
         for d in found
     ))  # fmt: skip
@@ -119,62 +107,3 @@ def explain(
         kept = f"  audit {entry.chain}/{entry.seq}" if entry else ""
         out.print(f"{clock(read.arrived)}  {sentence(read.record)}", style=None)
         out.print(f"              [dim]{read.origin}{kept}[/dim]")
-
-
-def sentence(record: Record) -> str:
-    """One record as a sentence for a person."""
-    match record:
-        case Anomaly():
-            return _said("red", "anomaly", f"{record.entity}: {_deviations(record)}; sample {record.evidence}")
-        case Incident():
-            rest = f"({record.step}) {record.symptom} of {record.entity}"
-            if record.step in ("confirm", "revise", "still_wrong"):
-                rest += f"; {'; '.join(_why(h) for h in record.hypotheses[:3])}"
-            return _said("bold", "incident", rest, record.state)
-        case Proposal():
-            others = f"; not: {'; '.join(record.alternatives)}" if record.alternatives else ""
-            rest = f"{record.action} on {record.target} {record.confidence:.2f}: {'; '.join(record.reasons)}{others}"
-            return _said("cyan", "proposal", rest)
-        case Decision():
-            rest = f"{record.proposal.action} on {record.proposal.target}: {record.reasons[-1]}"
-            return _said("magenta", "decision", rest, record.state)
-        case Approval():
-            return _said("yellow", "vote", f"{record.voter}: {record.vote} {record.reason}")
-        case Order():
-            return _said("blue", "command", f"{record.id} {_ordered(record)}, signed by key {record.key[:8]}")
-        case Result():
-            return _said("blue", "result", f"{record.outcome}: {record.detail}")
-        case Judgement():
-            return _said("green", "verdict", f"{record.effect}: {'; '.join(record.reasons)}")
-        case Refusal():
-            rest = f"{record.code}: {record.detail} (of {record.who}, {record.origin})"
-            return _said("red", "refused", rest)
-    return escape(repr(record))
-
-
-def _said(style: str, kind: str, rest: str, state: str = "") -> str:
-    """A sentence in markup; what comes from records is text, whatever brackets are in it."""
-    return f"[{style}]{kind}[/{style}] {_styled(state) + ' ' if state else ''}{escape(rest)}"
-
-
-def _ordered(order: Order) -> str:
-    command = order.claim
-    if command is None:
-        return f"for {order.target} cannot be read"
-    votes = ", ".join(approval.voter for approval in command.approvals)
-    said = f"{command.action} on {command.target}, valid until {clock(command.expires)}"
-    return f"{said}, epoch {command.epoch}" + (f", approved by {votes}" if votes else "")
-
-
-def _deviations(anomaly: Anomaly) -> str:
-    first = anomaly.attribution[:3]
-    return ", ".join(f"{c.metric} {c.value:.4g} (expected {c.expected:.4g}, z {c.z:+.1f})" for c in first)
-
-
-def _why(hypothesis: Hypothesis) -> str:
-    return f"{hypothesis.cause} of {hypothesis.target} {hypothesis.score:.2f}: {', '.join(hypothesis.reasons)}"
-
-
-def _styled(state: str) -> str:
-    style = STYLE.get(state)
-    return f"[{style}]{state}[/{style}]" if style else str(state)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import JsonOption, err, out, print_json, print_table
+from app.cli.options import JsonOption
 from app.errors import UserError
+from app.printing import err, out, print_json, print_table
 
 if TYPE_CHECKING:
     from app.kafka import LocalKafka

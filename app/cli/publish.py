@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from app.cli.options import BrokerOption, broker_of, err
+from app.cli.options import BrokerOption, broker_of
 from app.errors import UserError
+from app.printing import err
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.options import JsonOption, err, print_json, print_table
+from app.cli.options import JsonOption
+from app.printing import err, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:

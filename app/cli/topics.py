@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json, print_table
+from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
+from app.printing import out, print_json, print_table
 from topics.catalog import ALL
 
 if TYPE_CHECKING:

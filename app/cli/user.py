@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import JsonOption, out, print_json, print_table
+from app.cli.options import JsonOption
 from app.errors import UserError
+from app.printing import out, print_json, print_table
 from models.safety.roles import Role
 from topics.spec import Instant
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from app.cli.options import BrokerOption, JsonOption, broker_of, out, print_json
+from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
+from app.printing import out, print_json
 from topics.actions import Order, Result
 from topics.approvals import Approval
 from topics.audit import Entry

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import BrokerOption, broker_of, err
+from app.cli.options import BrokerOption, broker_of
 from app.errors import UserError
+from app.printing import err
 
 ROLES = {"lane": ("lane",), "loop": ("loop",), "act": ("act",), "all": ("lane", "loop", "act")}
 

@@ -23,8 +23,9 @@ MAX_SERIES: Final = 2_000  # of one target; what is beyond says more about the t
 
 # words of one name that a dot must not part
 _COMPOUNDS: Final = (
-    "active_requests", "config_revision", "error_ratio", "error_rate", "file_descriptor", "idle_replicas", "load_average",
-    "open_file_descriptor", "own_duration", "queued_requests", "request_rate", "response_time", "status_code",
+    "active_requests", "config_revision", "error_ratio", "error_rate", "file_descriptor", "idle_replicas",
+    "load_average", "open_file_descriptor", "own_duration", "queued_requests", "request_rate", "response_time",
+    "status_code",
 )  # fmt: skip
 _ALIASES: Final = {
     "process_resident_memory_bytes": "process.memory.usage",

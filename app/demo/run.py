@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from app.__main__ import FOLLOW
 from app.broker import Broker
 from app.clock import now_ms
 from app.demo.board import Board, Follower, Injected, judge
+from app.parent import FOLLOW
 from app.security.keys import enrol
 from app.security.switch import LocalSwitch
 from app.settings import home

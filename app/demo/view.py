@@ -17,11 +17,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.approvals import cast
-from app.cli.incidents import clock, sentence
 from app.clock import now_ms
 from app.demo.board import HOPS, Board, Seen
 from app.demo.run import Demo
+from app.security.votes import cast
+from app.telling import clock, sentence
 from topics.incidents import Incident
 
 BARS: Final = "▁▂▃▄▅▆▇█"

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import typer
 
-from app.__main__ import FOLLOW
 from app.cli import build
+from app.parent import FOLLOW
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

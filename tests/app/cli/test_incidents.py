@@ -11,7 +11,7 @@ from rich.console import Console
 
 from app import broker, story
 from app.cli import incidents
-from app.cli.incidents import sentence
+from app.telling import sentence
 from tests.builders import SAMPLES, approval, decision, hypothesis, incident, proposal
 from topics.spec import Record
 
@@ -57,7 +57,7 @@ def test_brackets_in_what_somebody_wrote_are_shown_and_not_obeyed(record: Record
 
 def test_tables_show_brackets_too(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    monkeypatch.setattr("app.cli.options.out", Console(file=out, width=200, highlight=False))
+    monkeypatch.setattr("app.printing.out", Console(file=out, width=200, highlight=False))
     monkeypatch.setattr(broker, "require", lambda _: None)
     monkeypatch.setattr(story, "incidents", lambda *_: [incident(entity="[/red]", hypotheses=())])
     monkeypatch.setattr(story, "decisions", lambda *_: [decision(reasons=("[/red]",))])
