@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -27,7 +28,7 @@ MAX_NAME: Final = 256
 MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
 MAX_LAYOUTS: Final = 1_000  # remembered shapes of frames
 
-Shape = tuple[int, "array[int]"]
+Shape = tuple[int, bytes, int]  # entity, its series as int32, how many
 
 
 class _Columns:
@@ -92,29 +93,55 @@ class Decode(Agent[Raw]):
             yield batch.part(first, len(batch)) if first else batch
 
     def _take(self, chunk: Chunk, columns: _Columns) -> Iterator[tuple[int, Cause, str]]:
-        shapes, loads = self._shapes, orjson.loads
-        for at, message in enumerate(chunk.messages):
-            value = message.value()
-            length = len(columns.value)
-            try:
-                sample = loads(value)
-                metrics = sample["metrics"]
-                entity, series = shapes[sample["entity"], tuple(metrics)]
-                if len(value) > MAX_BYTES or sample.get("v", 1) != 1:
-                    raise ValueError
-                columns.value.extend(metrics.values())
-                columns.ts.append(sample["ts"])
-            except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-                del columns.value[length:]
+        """Decode runs of samples of known shapes together, and whatever is between them one by one."""
+        at, messages = 0, chunk.messages
+        while at < len(messages):
+            run, sound = self._quickly(messages, at, columns)
+            for number in range(at, at + max(run, 1) if not sound else at):
                 try:
-                    self._slowly(value, at, columns)
+                    self._slowly(messages[number].value(), number, columns)
                 except DecodeError as error:
-                    yield at, error.cause, error.detail
-                continue
-            columns.entity.append(entity)
-            columns.series.extend(series)
-            columns.count.append(len(series))
-            columns.message.append(at)
+                    yield number, error.cause, error.detail
+            at += max(run, 1)
+
+    def _quickly(self, messages: Sequence[Any], first: int, columns: _Columns) -> tuple[int, bool]:
+        """Decode messages from `first` up to one that is no sample of a known shape: how many, and whether it is done.
+
+        Types are told for the whole run at once; if one is wrong, nothing of the run is taken.
+        """
+        shapes, loads = self._shapes, orjson.loads
+        entities: list[int] = []
+        stamps: list[int] = []
+        counts: list[int] = []
+        series: list[bytes] = []
+        values: list[float] = []
+        try:
+            for message in itertools.islice(messages, first, None):
+                sample = loads(message.value())
+                metrics = sample["metrics"]
+                entity, numbers, count = shapes[sample["entity"], (*metrics,)]
+                ts = sample["ts"]
+                if len(sample) != 3 and sample.get("v") != 1:
+                    break
+                entities.append(entity)
+                stamps.append(ts)
+                counts.append(count)
+                series.append(numbers)
+                values += metrics.values()
+        except (ValueError, TypeError, KeyError):
+            pass
+        run = len(entities)
+        try:
+            checked = array("q", stamps), array("d", values)
+        except (TypeError, OverflowError):
+            return run, False
+        columns.ts += checked[0]
+        columns.value += checked[1]
+        columns.entity.extend(entities)
+        columns.count.extend(counts)
+        columns.series.frombytes(b"".join(series))
+        columns.message.extend(range(first, first + run))
+        return run, run > 0
 
     def _slowly(self, value: bytes | None, at: int, columns: _Columns) -> None:
         """Decode a message of a new shape or of another kind, or say what is wrong with it."""
@@ -126,12 +153,12 @@ class Decode(Agent[Raw]):
             columns.controls.append((len(columns.ts), read))
             return
         entity, ts, metrics = read
-        number, series = self._shape(entity, tuple(metrics))
+        number, series, count = self._shape(entity, tuple(metrics))
         columns.value.extend(metrics.values())
         columns.ts.append(ts)
         columns.entity.append(number)
-        columns.series.extend(series)
-        columns.count.append(len(series))
+        columns.series.frombytes(series)
+        columns.count.append(count)
         columns.message.append(at)
 
     def _shape(self, entity: str, metrics: tuple[str, ...]) -> Shape:
@@ -140,7 +167,7 @@ class Decode(Agent[Raw]):
             number, series = self._intern(entity, metrics)
             if len(self._shapes) >= MAX_SHAPES:
                 self._shapes.clear()
-            shape = self._shapes[entity, metrics] = (number, array("i", series))
+            shape = self._shapes[entity, metrics] = (number, array("i", series).tobytes(), len(series))
         return shape
 
     def _intern(self, entity: str, metrics: Iterable[str]) -> tuple[int, list[int]]:
@@ -250,8 +277,9 @@ def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray
     np.cumsum(count, out=start[1:])
     arrived = np.array([m.timestamp()[1] for m in chunk.messages], np.int64)[message]
     late = (ts < EARLIEST) | ((arrived > 0) & (ts > arrived + AHEAD_MS))
-    wild = ~(np.abs(value) <= MAX_SIZE)
-    bad = late | np.logical_or.reduceat(wild, start[:-1]) if wild.any() else late
+    bad = late
+    if len(value) and not (value.max() <= MAX_SIZE and value.min() >= -MAX_SIZE):  # NaN is neither
+        bad = late | np.logical_or.reduceat(~(np.abs(value) <= MAX_SIZE), start[:-1])
     entity, series = np.frombuffer(columns.entity, np.int32), np.frombuffer(columns.series, np.int32)
     offset = np.array([m.offset() for m in chunk.messages], np.int64)[message]
     if not bad.any():
