@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from topics.proposals import Proposal
 from topics.spec import Instant, Record, Topic, system_of
@@ -18,6 +19,12 @@ class Verdict(StrEnum):
     EXPIRED = "expired"
     DISPATCHED = "dispatched"
     COMPLETED = "completed"
+
+
+PASSING: Final = frozenset(  # block reasons that pass by themselves: the same proposal is worth making again later
+    {"blast_radius", "budget_exhausted", "capacity_floor", "duplicate_in_progress", "exponential_backoff", "frozen",
+     "killed", "lease_held", "maintenance", "recently_remediated", "resource_busy", "storm_active"}
+)  # fmt: skip
 
 
 class Decision(Record, frozen=True):

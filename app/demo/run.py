@@ -22,6 +22,7 @@ from app.parent import FOLLOW
 from app.security.keys import enrol
 from app.security.switch import LocalSwitch
 from app.settings import home
+from topics.incidents import Symptom
 from topics.spec import Instant
 
 PERIOD_S = 0.25
@@ -196,7 +197,9 @@ class Demo:
             "dead_letters": board.dead_letters,
             "false_alarms": {
                 "anomalies": sum(board.alarms.values()) if not faults else None,
-                "incidents": sum(i not in ours for i in board.incidents),
+                "incidents": sum(
+                    i.id not in ours and i.symptom is not Symptom.SURPLUS for i in board.incidents.values()
+                ),
             },
             "first_figures_s": round((board.first_figures - board.began) / 1000, 3) if board.first_figures else None,
             "seconds": round((now_ms() - board.began) / 1000, 1),

@@ -11,15 +11,11 @@ from models.bounded import keep
 from models.decision.rules import propose
 from models.incidents.following import Following
 from models.incidents.lifecycle import Step, is_open
-from topics.decisions import Decision, Verdict
+from topics.decisions import PASSING, Decision, Verdict
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
 from topics.spec import Instant, derive
 
-FOR_A_WHILE: Final = frozenset(  # block reasons that pass: the same proposal is made again later
-    {"duplicate_in_progress", "recently_remediated", "resource_busy", "storm_active", "budget_exhausted",
-     "exponential_backoff", "killed", "lease_held", "frozen", "maintenance", "capacity_floor", "blast_radius"}
-)  # fmt: skip
 REFUSED: Final = (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED)
 RETRY_MS: Final = 5_000
 UNSURE: Final = 0.70  # a proposal below this is not made at once: a better cause may show
@@ -65,7 +61,7 @@ class Planner(msgspec.Struct):
         plan = self.plans.get(decision.proposal.incident)
         if plan is None or decision.proposal.id != plan.open:
             keep(self.early, decision.proposal.id, decision, EARLY_KEPT)
-        elif decision.state is Verdict.DENIED and decision.blocked in FOR_A_WHILE:
+        elif decision.state is Verdict.DENIED and decision.blocked in PASSING:
             plan.tried, plan.open, plan.retry_at = plan.tried[:-1], "", now + (RETRY_MS << min(plan.retries, 5))
             plan.retries += 1
         else:

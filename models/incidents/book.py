@@ -11,7 +11,7 @@ from models.diagnosis.hypotheses import rank, related
 from models.diagnosis.symptoms import Sighting, Tracker
 from models.incidents.lifecycle import Refused, Step, advance, is_open
 from topics.actions import Result
-from topics.decisions import Decision, Verdict
+from topics.decisions import PASSING, Decision, Verdict
 from topics.incidents import Hypothesis, Incident, State, Symptom
 from topics.signals import Anomaly
 from topics.spec import Instant, derive, service_of, system_of
@@ -130,7 +130,7 @@ class IncidentBook(msgspec.Struct):
             return
         if decision.state is Verdict.DISPATCHED and decision.id not in incident.attempts:
             yield from self._move(incident, Step.ACT, now, attempts=(*incident.attempts, decision.id))
-        elif decision.state in (Verdict.REJECTED, Verdict.EXPIRED) and incident.step != Step.ESCALATE:
+        elif _final(decision) and incident.step != Step.ESCALATE:
             yield from self._move(incident, Step.ESCALATE, now)
 
     def acted(self, result: Result, now: Instant) -> Iterator[Incident]:
@@ -207,3 +207,9 @@ class IncidentBook(msgspec.Struct):
         )  # fmt: skip
         self.incidents[moved.id] = moved
         yield moved
+
+
+def _final(decision: Decision) -> bool:
+    """Whether it is a refusal that no waiting changes."""
+    denied = decision.state is Verdict.DENIED and decision.blocked not in PASSING
+    return denied or decision.state in (Verdict.REJECTED, Verdict.EXPIRED)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from models.decision.planner import EARLY_KEPT, FOR_A_WHILE, PONDER_MS, RETRY_MS, Planner
+from models.decision.planner import EARLY_KEPT, PONDER_MS, RETRY_MS, Planner
 from tests.builders import NOW, decision, hypothesis, incident
-from topics.decisions import Decision, Verdict
+from topics.decisions import PASSING, Decision, Verdict
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
 
@@ -53,7 +53,7 @@ def test_while_an_effect_is_looked_for_nothing_is_proposed() -> None:
     assert list(Planner().incident(incident(state=State.VERIFYING, step="probe"), NOW)) == []
 
 
-@pytest.mark.parametrize("blocked", sorted(FOR_A_WHILE))
+@pytest.mark.parametrize("blocked", sorted(PASSING))
 def test_a_refusal_that_passes_is_tried_again_after_growing_waits(blocked: str) -> None:
     book = Planner()
     made, now, ids = first(book), NOW, []

@@ -146,7 +146,7 @@ def test_a_refusal_by_people_is_escalated_once(state: Verdict) -> None:
     assert states([*book.decided(refusal, NOW), *book.decided(refusal, NOW)]) == [("escalate", "triggered")]
 
 
-@pytest.mark.parametrize("state", [Verdict.PENDING, Verdict.DENIED, Verdict.APPROVED, Verdict.COMPLETED], ids=str)
+@pytest.mark.parametrize("state", [Verdict.PENDING, Verdict.APPROVED, Verdict.COMPLETED], ids=str)
 def test_other_states_of_a_decision_say_nothing_about_the_incident(state: Verdict) -> None:
     book = IncidentBook()
     assert list(book.decided(decision(state, proposal(incident=down(book).id)), NOW)) == []
@@ -278,3 +278,14 @@ def test_a_later_look_that_explains_it_better_revises_the_incident_as_long_as_no
     (revised,) = book.admit(look(CATALOG, NOW + 1_500, slow, busy), NOW + 1_500)
     assert (revised.step, revised.hypotheses[0].cause) == ("revise", "overload")
     assert list(book.admit(look(CATALOG, NOW + 1_750, slow), NOW + 1_750)) == [], "and it stays so"
+
+
+@pytest.mark.parametrize(
+    ("blocked", "step"), [("not_allowed", "escalate"), ("frozen", "confirm"), ("killed", "confirm")]
+)
+def test_a_refusal_that_no_waiting_changes_needs_a_person(blocked: str, step: str) -> None:
+    book = IncidentBook()
+    opened = down(book)
+    refused = decision(Verdict.DENIED, proposal(incident=opened.id), blocked=blocked)
+    list(book.decided(refused, NOW + 10))
+    assert book.incidents[opened.id].step == step
