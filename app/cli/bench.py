@@ -44,3 +44,18 @@ def detection(
     from app.bench import detection as bench
 
     bench.run(data, json)
+
+
+@benches.command()
+def lane(
+    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    points: Annotated[int, typer.Option(help="Points as JSON; ten times as many as frames")] = 3_000_000,
+    json: JsonOption = False,
+) -> None:
+    """Points a second that one worker takes on one core, detection on, beside River's loop and Faust.
+
+    Example: `opsloop bench lane --json`
+    """
+    from app.bench import lane as bench
+
+    bench.run(broker, points, json)

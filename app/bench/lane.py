@@ -1,0 +1,174 @@
+"""Points a second that one worker takes on one core, detection on, beside River's loop and Faust in the same run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import orjson
+from confluent_kafka.admin import NewTopic
+
+from app.admin import ensure
+from app.broker import Broker, admin, require
+from app.client import Publisher
+from app.errors import UserError
+from app.kafka import LocalKafka
+from app.printing import err, print_json, print_table
+from models.detection.bank import ENTITY_FIELDS, SERIES_FIELDS, Bank, Samples
+from models.detection.batch import Names
+from topics.frames import Frame, pack, pack_names
+from topics.spec import Instant
+from topics.telemetry import METRICS
+
+ENTITIES: Final = 600
+METRICS_EACH: Final = 10
+LOOKS_A_FRAME: Final = 10
+START: Final[Instant] = 1_700_000_000_000
+PERIOD_MS: Final = 1000
+
+
+def run(address: str, points: int, json: bool) -> None:
+    """Fill the topic with `points` as JSON, then ten times as many as frames; let a pinned worker take them."""
+    with broker_for_bench(address) as broker:
+        found: dict[str, float] = {}
+        with Publisher(broker) as publisher:
+            fill_json(publisher, points)
+        err.print(f"· {points:,} points as JSON wait on the topic")
+        taken = worked(broker, points)
+        found["json10_points_per_s_core"] = taken["points_per_s"]
+        found["decode_share"] = taken["decode_s"] / (taken["decode_s"] + taken["detect_s"])
+        with Publisher(broker) as publisher:
+            fill_frames(publisher, 10 * points, after=points // (ENTITIES * METRICS_EACH))
+        err.print(f"· {10 * points:,} points as frames wait behind them")
+        found["frames_points_per_s_core"] = worked(broker, 11 * points, points)["points_per_s"]
+        found["faust_points_per_s_core"] = faust(broker, points)
+    found["river_points_per_s_core"] = river()
+    found["kernel_ns_point"] = kernel(1_000)
+    found["kernel_ns_point_1m_series"] = kernel(100_000)
+    found["bytes_per_series"] = 8.0 * (SERIES_FIELDS + ENTITY_FIELDS / METRICS_EACH)
+    if json:
+        print_json(found)
+    else:
+        print_table("One worker on one core", ("figure", "value"), ((k, f"{v:,.3g}") for k, v in found.items()))
+
+
+@contextmanager
+def broker_for_bench(address: str) -> Iterator[Broker]:
+    """The broker at `address`, or a real Kafka of its own for as long as the measurement lasts."""
+    if address:
+        broker = Broker.from_environment(address)
+        require(broker)
+        ensure(broker)
+        yield broker
+        return
+    with tempfile.TemporaryDirectory() as folder, LocalKafka(Path(folder)) as kafka:
+        ensure(kafka.broker)
+        yield kafka.broker
+
+
+def fill_json(publisher: Publisher, points: int) -> None:
+    """10-metric samples of `ENTITIES` entities, a look a second."""
+    rng = np.random.default_rng(1)
+    names = [f"system.metric.{number}" for number in range(METRICS_EACH)]
+    for number in range(points // METRICS_EACH):
+        look, at = divmod(number, ENTITIES)
+        values = np.round(rng.normal(50, 5, METRICS_EACH), 3).tolist()
+        entity = f"bench/service/{at}"
+        sample = {"entity": entity, "ts": START + look * PERIOD_MS, "metrics": dict(zip(names, values, strict=True))}
+        publisher.send_raw(METRICS.name, entity.encode(), orjson.dumps(sample), partition=at % METRICS.partitions)
+    publisher.flush()
+
+
+def fill_frames(publisher: Publisher, points: int, after: int) -> None:
+    """The same series as frames of ten looks, one sender a partition; `after` looks went before."""
+    rng = np.random.default_rng(2)
+    frames = points // (ENTITIES * METRICS_EACH * LOOKS_A_FRAME)
+    for partition in range(METRICS.partitions):
+        own = range(partition, ENTITIES, METRICS.partitions)
+        entities = [f"bench/service/{at}" for at in own]
+        series = [(e, f"system.metric.{m}") for e in range(len(own)) for m in range(METRICS_EACH)]
+        names, samples = pack_names(entities, series), len(own) * LOOKS_A_FRAME
+        for number in range(frames):
+            looks = after + number * LOOKS_A_FRAME + np.repeat(np.arange(LOOKS_A_FRAME), len(own))
+            frame = Frame(
+                names, (START + looks * PERIOD_MS).astype(np.int64),
+                np.tile(np.arange(len(own), dtype=np.uint32), LOOKS_A_FRAME),
+                np.arange(0, samples * METRICS_EACH + 1, METRICS_EACH, dtype=np.uint32),
+                np.tile(np.arange(len(series), dtype=np.uint32), LOOKS_A_FRAME),
+                rng.normal(50, 5, samples * METRICS_EACH),
+            )  # fmt: skip
+            publisher.send_raw(METRICS.name, b"frame", pack(frame), partition=partition)
+    publisher.flush()
+
+
+def worked(broker: Broker, end: int, begin: int = 0) -> dict[str, float]:
+    """What a worker process, pinned to one core, says of the points from `begin` to `end` of the topic."""
+    return _child("app.bench.lane_worker", broker, str(end), str(begin))
+
+
+def faust(broker: Broker, points: int) -> float:
+    """Points a second of a Faust agent that reads the same samples and only parses them."""
+    topic = "opsloop.bench.faust"
+    client = admin(broker)  # kept until its future is done
+    client.create_topics([NewTopic(topic, 1, 1)])[topic].result(15)
+    with Publisher(broker) as publisher:
+        sample = orjson.dumps({"entity": "e", "ts": START, "metrics": {f"system.metric.{m}": 50.0 for m in range(10)}})
+        for _ in range(min(points // METRICS_EACH, 60_000)):
+            publisher.send_raw(topic, b"e", sample)
+    return _child("app.bench.faust_worker", broker, topic, str(min(points // METRICS_EACH, 60_000)))["points_per_s"]
+
+
+def _child(module: str, broker: Broker, *arguments: str) -> dict[str, float]:
+    core = max(os.sched_getaffinity(0))
+    command = [sys.executable, "-m", module, broker.bootstrap, *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+    )  # fmt: skip
+    if done.returncode:
+        raise UserError(f"{module} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=dict[str, float])
+
+
+def river(samples: int = 1_500) -> float:
+    """Points a second of River's Gaussian scorer in a plain loop over parsed samples, the quickest learner it has."""
+    from river import anomaly
+
+    rng = np.random.default_rng(3)
+    texts = [orjson.dumps({"metrics": {f"m{m}": float(v) for m, v in enumerate(rng.normal(50, 5, 10))}})
+             for _ in range(samples)]  # fmt: skip
+    scorers = {f"m{m}": anomaly.GaussianScorer() for m in range(METRICS_EACH)}
+    began = time.perf_counter()
+    for text in texts:
+        for metric, value in orjson.loads(text)["metrics"].items():
+            scorers[metric].score_one(None, value)
+            scorers[metric].learn_one(None, value)
+    return samples * METRICS_EACH / (time.perf_counter() - began)
+
+
+def kernel(entities: int, rounds: int = 12) -> float:
+    """Nanoseconds of the kernel alone for a point, over `entities` of ten series each; the best of `rounds`."""
+    names, bank = Names(), Bank()
+    for entity in range(entities):
+        names.intern(f"bench/service/{entity}", [f"system.metric.{m}" for m in range(METRICS_EACH)])
+    bank.admit(names)
+    rng, samples = np.random.default_rng(4), min(entities, 20_000)
+    start, best = np.arange(0, samples * METRICS_EACH + 1, METRICS_EACH, dtype=np.int32), float("inf")
+    for number in range(rounds):
+        whose = ((np.arange(samples) + number * samples) % entities).astype(np.int32)
+        series = (whose[:, None] * METRICS_EACH + np.arange(METRICS_EACH)).astype(np.int32).ravel()
+        ts = np.full(samples, START + number * PERIOD_MS, np.int64)
+        given = Samples(whose, ts, start, series, rng.normal(50, 5, samples * METRICS_EACH))
+        began = time.perf_counter()
+        bank.take(given)
+        best = min(best, time.perf_counter() - began)
+    return best / (samples * METRICS_EACH) * 1e9

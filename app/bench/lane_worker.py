@@ -1,0 +1,87 @@
+"""A worker of the lane that times itself: `python -m app.bench.lane_worker BROKER END BEGIN`."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from agents._agent import Agent
+from agents._lane import Lane, LaneSettings
+from agents.decode import Decode
+from agents.detect import Detect
+from app.broker import Broker, consumer_config, producer_config
+from app.clock import now_ms
+from app.printing import print_json
+from models.detection.batch import Batch
+from topics.spec import Instant
+
+IDLE_S = 10.0
+
+
+class Clocked(Agent[Any]):
+    """A stage, with the time spent in it and the points that went through."""
+
+    def __init__(self, inner: Agent[Any], book: Book) -> None:
+        self.inner, self.book = inner, book
+        self.name, self.reads, self.writes, self.raw = inner.name, inner.reads, inner.writes, inner.raw  # type: ignore[misc]
+        self.snapshot, self.restore = inner.snapshot, inner.restore  # type: ignore[method-assign]
+
+    def step(self, records: Sequence[Any], now: Instant) -> Iterator[Any]:
+        began = time.perf_counter()
+        found = list(self.inner.step(records, now))
+        self.book.spent[self.name] = self.book.spent.get(self.name, 0.0) + time.perf_counter() - began
+        if self.name == "decode":
+            self.book.counted(sum(len(batch.value) for batch in found if isinstance(batch, Batch)))
+        yield from found
+
+
+class Book:
+    """What has gone through, and when: the first tenth of what is wanted is warming up."""
+
+    def __init__(self, begin: int, end: int) -> None:
+        self.begin, self.end = begin, end
+        self.points = 0
+        self.from_point, self.from_time = 0, 0.0
+        self.last = time.perf_counter()
+        self.spent: dict[str, float] = {}
+        self.full = threading.Event()
+
+    def counted(self, points: int) -> None:
+        self.points += points
+        self.last = time.perf_counter()
+        if not self.from_time and self.points >= self.begin + (self.end - self.begin) // 10:
+            self.from_point, self.from_time, self.spent = self.points, self.last, {}
+        if self.points >= self.end:
+            self.full.set()
+
+    def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
+    def refused(self, agent: str, cause: str) -> None: ...
+
+
+def main(address: str, end: int, begin: int) -> None:
+    """Take the topic from its start, and print how quickly the points from `begin` to `end` were taken."""
+    broker, book = Broker.from_environment(address), Book(begin, end)
+    reading = {"bootstrap.servers": broker.bootstrap}
+    settings = LaneSettings(consumer_config(broker, f"bench-{now_ms()}"), producer_config(broker), reading)
+    stages: list[Callable[[], Agent[Any]]] = [lambda: Clocked(Decode(), book), lambda: Clocked(Detect(), book)]
+    lane = Lane(settings, stages, now_ms, book)
+    threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
+    lane.run()
+    seconds, taken = book.last - book.from_time, book.points - book.from_point
+    print_json({
+        "points_per_s": taken / seconds, "points": book.points, "decode_s": book.spent.get("decode", 0.0),
+        "detect_s": book.spent.get("detect", 0.0), "seconds": seconds,
+    })  # fmt: skip
+
+
+def _watch(lane: Lane, book: Book) -> None:
+    while not book.full.wait(0.5) and time.perf_counter() - book.last < IDLE_S:
+        pass
+    lane.stop()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
