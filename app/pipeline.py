@@ -13,14 +13,18 @@ from typing import Any
 from agents._agent import Agent
 from agents.approve import Approve
 from agents.decide import Decide
-from agents.decode import Decode
+from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from agents.gate import Gate
 from agents.record import Keep
 from agents.respond import Respond
 from agents.verify import Verify
 from app.settings import Settings
+from models.detection.batch import Batch
 from models.safety.signing import Keyring, Signer
+from topics.codec import encode
+from topics.spec import Raw
+from topics.telemetry import METRICS, Sample
 
 Stages = list[Callable[[], Agent[Any]]]
 
@@ -28,6 +32,16 @@ Stages = list[Callable[[], Agent[Any]]]
 def lane() -> Stages:
     """Samples to anomalies: on the lane, one stage handing to the next."""
     return [Decode, Detect]
+
+
+def rehearse() -> None:
+    """Take one sample through the lane's stages, so that their kernels are compiled before the first real one."""
+    now = 10**12
+    message = encode(Sample(entity="rehearsal", ts=now, metrics={"a": 1.0, "b": 2.0}))
+    detect = Detect()
+    for batch in Decode().step(chunk_of([Raw(METRICS.name, 0, 0, message.key, message.value)]), now):
+        assert isinstance(batch, Batch)
+        list(detect.step([batch], now))
 
 
 def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:

@@ -93,6 +93,8 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
         UserError: the broker does not answer, or refuses what the roles need.
     """
     require(worker.broker)
+    if "lane" in roles:
+        pipeline.rehearse()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

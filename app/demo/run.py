@@ -52,6 +52,11 @@ class Child:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def ready(self) -> bool:
+        """Whether a worker has said so; the collector has no more to say than its samples."""
+        return self.arguments[0] != "worker" or b"is ready" in self.log.read_bytes()
+
 
 @dataclass
 class Crew:
@@ -149,7 +154,7 @@ class Demo:
     def script(self) -> None:
         """Inject the planned faults one after another; end when the plan is fulfilled."""
         for spec in self.plan.faults:
-            if not self._wait(lambda: self.board.warm(5, WARM_SAMPLES), self.plan.limit_s):
+            if not self._wait(self._warm, self.plan.limit_s):
                 break
             if self.injected:
                 self.over.wait(SETTLE_S)
@@ -158,6 +163,9 @@ class Demo:
                 break
         if self.plan.until_resolved:
             self.over.set()
+
+    def _warm(self) -> bool:
+        return self.board.warm(5, WARM_SAMPLES) and all(child.ready for child in self.crew.children)
 
     def inject(self, spec: str) -> Injected:
         """Break something now."""
