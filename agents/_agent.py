@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from topics.codec import DeadLetter
 from topics.spec import Instant, Raw, Record, Topic
@@ -44,6 +44,13 @@ class Agent(ABC, Generic[In]):
     def resume(self, last: Record) -> dict[str, int]:
         """Take up from the newest record of `chain`; the offsets that are already in it, by topic."""
         raise NotImplementedError(f"{self.name} writes no chain")
+
+
+class Meter(Protocol):
+    """Where a driver reports what it did."""
+
+    def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
+    def refused(self, agent: str, cause: str) -> None: ...
 
 
 class Chunk(Sequence[Raw]):

@@ -18,8 +18,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from agents import _snapshots
-from agents._agent import Agent, Chunk
-from agents._loop import Meter
+from agents._agent import Agent, Chunk, Meter
 from topics.codec import DeadLetter, DecodeError, decode, encode
 from topics.spec import Instant, Read, Record, Topic
 from topics.state import LANE_STATE

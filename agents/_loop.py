@@ -12,14 +12,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import faust
 import structlog
 from faust.types import TP
 
 from agents import _snapshots
-from agents._agent import Agent
+from agents._agent import Agent, Meter
 from agents._transport import Batch, batches, install
 from topics.codec import Cause, DeadLetter, DecodeError, Message, decode, encode
 from topics.spec import Instant, Raw, Read, Record
@@ -29,13 +29,6 @@ log = structlog.get_logger()
 
 TICK_S = 0.1
 REFRESH_S = 60.0  # state is written again at least so often while records come: a log without compaction keeps it
-
-
-class Meter(Protocol):
-    """Where a driver reports what it did."""
-
-    def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
-    def refused(self, agent: str, cause: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from agents._agent import Agent, Chunk
-from models.detection.batch import Batch, Names, TooManySeries
+from models.detection.batch import Batch, Names, Steer, TooManySeries
 from topics.codec import SUPPORTED_VERSION, Cause, DeadLetter, DecodeError
 from topics.frames import MAGIC, Frame, unpack, unpack_names
 from topics.learning import Learning
@@ -73,7 +73,7 @@ class Decode(Agent[Raw]):
         self._shapes: dict[tuple[str, tuple[str, ...]], Shape] = {}
         self._layouts: dict[bytes, _Layout] = {}
 
-    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Batch | Learning | DeadLetter]:  # noqa: ARG002
+    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Batch | Steer | DeadLetter]:  # noqa: ARG002
         """Decode a `Chunk`. A stamp is held against the message's own arrival, so that a replay decides alike."""
         if not records:
             return
@@ -87,7 +87,7 @@ class Decode(Agent[Raw]):
             end = int(np.count_nonzero(kept[:before]))
             if end > first:
                 yield batch.part(first, end)
-            yield control
+            yield Steer(self.names, control)
             first = end
         if len(batch) > first:
             yield batch.part(first, len(batch)) if first else batch

@@ -11,7 +11,9 @@ import numpy as np
 
 from agents._agent import Agent
 from models.detection.bank import CLEAR, CONTINUE, ENTITY_FIELDS, ONSET, RAISE, SERIES_FIELDS, Bank, Looks, Samples
-from models.detection.batch import Batch, Float64
+from models.detection.batch import Batch, Float64, Steer
+from models.detection.forks import Fork, Forks
+from topics.learning import Feedback
 from topics.signals import ANOMALIES, Anomaly, Contribution
 from topics.spec import Instant, Origin, derive
 
@@ -24,15 +26,25 @@ GRADES: Final[tuple[tuple[float, Grade], ...]] = ((8.0, "critical"), (3.0, "majo
 STATES: Final[dict[int, State]] = {RAISE: "raised", CONTINUE: "continuing", CLEAR: "cleared"}
 
 
+class _Fork(msgspec.Struct):
+    entity: int
+    incidents: list[str]
+    label: Feedback
+    series: list[int]
+    rows: bytes
+    row: bytes
+
+
 class _State(msgspec.Struct):
-    """A snapshot: shapes, and the rows as little-endian float64."""
+    """A snapshot: the rows of series, entities and copies as little-endian float64."""
 
     version: int
     series: bytes
     entities: bytes
+    forks: list[_Fork]
 
 
-class Detect(Agent[Batch]):
+class Detect(Agent[Batch | Steer]):
     """Scores every value of a partition, learns it, and says which entities are off.
 
     An `Anomaly` follows when an alarm is raised, for each further look while it is on (at most one in `repeat_ms` of
@@ -47,11 +59,15 @@ class Detect(Agent[Batch]):
 
     def __init__(self, bank: Bank | None = None) -> None:
         self.bank = bank or Bank()
+        self.forks = Forks(self.bank)
 
-    def step(self, records: Sequence[Batch], now: Instant) -> Iterator[Anomaly]:  # noqa: ARG002
+    def step(self, records: Sequence[Batch | Steer], now: Instant) -> Iterator[Anomaly]:  # noqa: ARG002
         for batch in records:
+            if isinstance(batch, Steer):
+                self.forks.steer(batch)
+                continue
             self.bank.admit(batch.names)
-            looks = self.bank.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
+            looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
             for sample in np.flatnonzero(looks.event).tolist():
                 yield self._anomaly(batch, looks, sample)
 
@@ -76,7 +92,11 @@ class Detect(Agent[Batch]):
 
     def snapshot(self) -> bytes:
         rows, entities = self.bank.series[: self.bank.n_series], self.bank.entities
-        return msgspec.msgpack.encode(_State(self.version, _bytes(rows), _bytes(entities)))
+        forks = [
+            _Fork(number, fork.incidents, fork.label, fork.series, _bytes(fork.rows), _bytes(fork.entity))
+            for number, fork in sorted(self.forks.open.items())
+        ]
+        return msgspec.msgpack.encode(_State(self.version, _bytes(rows), _bytes(entities), forks))
 
     def restore(self, state: bytes) -> None:
         kept = msgspec.msgpack.decode(state, type=_State)
@@ -85,6 +105,10 @@ class Detect(Agent[Batch]):
         self.bank.series = _rows(kept.series, SERIES_FIELDS)
         self.bank.entities = _rows(kept.entities, ENTITY_FIELDS)
         self.bank.n_series = len(self.bank.series)
+        self.forks.open = {
+            f.entity: Fork(f.incidents, f.label, f.series, _rows(f.rows, SERIES_FIELDS), _rows(f.row, ENTITY_FIELDS))
+            for f in kept.forks
+        }
 
 
 def _strongest(looks: Looks, first: int, end: int) -> list[int]:
