@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from agents._agent import Agent
 from models.safety.chain import Chain
+from models.safety.masking import mask_json
 from topics.actions import COMMANDS, RESULTS
 from topics.approvals import APPROVALS
 from topics.audit import AUDIT, Entry
@@ -43,4 +44,4 @@ class Keep(Agent[Read[Record]]):
             if read.origin.offset < self.links.applied.get(read.origin.topic, 0):
                 continue  # it is in the chain already
             message = encode(read.record)
-            yield self.links.link(message.key.decode(), read.origin, message.value, now)
+            yield self.links.link(message.key.decode(), read.origin, mask_json(message.value), now)

@@ -12,6 +12,7 @@ from typing import Any
 
 from agents._agent import Agent
 from agents.approve import Approve
+from agents.attest import Attest
 from agents.decide import Decide
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
@@ -56,4 +57,5 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
         lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),
         Keep,
+        lambda: Attest(signer),
     ]

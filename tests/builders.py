@@ -8,11 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from models.diagnosis.symptoms import RULES
-from models.safety.signing import seal, sign_setting, sign_vote
+from models.safety.signing import seal, sign_checkpoint, sign_setting, sign_vote
 from tests.keys import WORKER_KEY, key_of
 from topics.actions import Command, Order, Result
 from topics.approvals import Approval, subject
-from topics.audit import GENESIS, Entry
+from topics.audit import GENESIS, Checkpoint, Entry
 from topics.catalog import topic_of
 from topics.decisions import Decision, Verdict
 from topics.incidents import Hypothesis, Incident, State, Symptom
@@ -189,5 +189,8 @@ SAMPLES: Final[dict[str, Record]] = {
             body=msgspec.Raw(b'{"v":1,"name":"kill_switch"}'), previous=GENESIS, applied={"opsloop.settings": 1},
             hash="cd",
         ),
+        sign_checkpoint(Checkpoint(
+            chain=0, first=0, last=9, ts=NOW, system="shop", head="cd", root="ef",
+        ), WORKER_KEY),
     )
 } | {LANE_STATE.name: _SNAPSHOT, LOOP_STATE.name: _SNAPSHOT}  # fmt: skip

@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from topics.spec import Count, Instant, Record, Topic, system_of
+from topics.spec import Count, Instant, Record, Topic, derive, system_of
 
 GENESIS = "0" * 64
 
@@ -20,7 +20,7 @@ class Entry(Record, frozen=True):
     system: str
     topic: str  # the topic of the record that is kept here
     origin: str  # topic-partition-offset
-    body: msgspec.Raw  # that record as JSON, byte for byte
+    body: msgspec.Raw  # that record as JSON, byte for byte, its free text masked
     previous: str  # hash of the entry before, GENESIS for the first
     applied: dict[str, int]  # next offset to be recorded, by topic
     hash: str = ""
@@ -35,4 +35,28 @@ def digest(entry: Entry) -> str:
 AUDIT = Topic(
     "opsloop.audit", Entry, key=lambda entry: system_of(entry.system), what="hash-chained record of every decision",
     retention_ms=None,
+)  # fmt: skip
+
+
+class Checkpoint(Record, frozen=True):
+    """A stretch of one chain under a signature: what is later cut off or written anew cannot have this root."""
+
+    chain: Count
+    first: Count  # seq of the first entry that the root covers
+    last: Count
+    ts: Instant
+    system: str  # of the last entry
+    head: str  # hash of the last entry
+    root: str  # Merkle root over the hashes of all of them, see models.safety.merkle
+    key: str = ""
+    signature: bytes = b""  # Ed25519 over the fields above, see models.safety.signing
+
+    @property
+    def id(self) -> str:
+        return derive("checkpoint", self.chain, self.first, self.last)
+
+
+CHECKPOINTS = Topic(
+    "opsloop.audit.checkpoints", Checkpoint, key=lambda point: system_of(point.system),
+    what="signed roots of the audit", retention_ms=None,
 )  # fmt: skip

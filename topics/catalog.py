@@ -6,7 +6,7 @@ from typing import Final
 
 from topics.actions import COMMANDS, RESULTS
 from topics.approvals import APPROVALS
-from topics.audit import AUDIT
+from topics.audit import AUDIT, CHECKPOINTS
 from topics.decisions import DECISIONS
 from topics.incidents import INCIDENTS
 from topics.proposals import PROPOSALS
@@ -21,7 +21,7 @@ from topics.verdicts import VERDICTS
 # in the order data meets them
 ALL: Final = (
     METRICS, EVENTS, HEARTBEATS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS,
-    REFUSALS, SETTINGS, AUDIT, LANE_STATE, LOOP_STATE,
+    REFUSALS, SETTINGS, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
 )  # fmt: skip
 
 BY_NAME: Final = {topic.name: topic for topic in ALL}

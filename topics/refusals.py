@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from topics.actions import Order
 from topics.approvals import Approval
+from topics.audit import Entry
 from topics.settings import Setting
 from topics.spec import Instant, Record, Topic, derive, system_of
 
@@ -28,6 +29,8 @@ def refusal(record: Record, origin: str, code: str, detail: str, now: Instant) -
             system, who = vote.system, vote.voter
         case Order() as order:
             system, who = system_of(order.target), order.key
+        case Entry() as entry:
+            system, who = entry.system, f"chain {entry.chain}"
         case Setting() as setting:
             who = setting.by
     return Refusal(

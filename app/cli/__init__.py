@@ -9,8 +9,8 @@ from typing import Final
 import typer
 
 GROUPS: Final = (
-    "demo", "worker", "collect", "publish", "watch", "incidents", "approvals", "user", "topics", "kafka", "score",
-    "label", "bench", "doctor",
+    "demo", "worker", "collect", "publish", "watch", "incidents", "approvals", "user", "audit", "topics", "kafka",
+    "score", "label", "bench", "doctor",
 )  # fmt: skip
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
-from topics.audit import GENESIS, Entry, digest
+from models.safety.merkle import root
+from models.safety.signing import Keyring, Refused, check_checkpoint
+from topics.audit import GENESIS, Checkpoint, Entry, digest
 from topics.spec import Instant, Origin
+
+PERIOD_MS: Final = 10_000  # the longest time that an entry waits for a signature
+MOST: Final = 128  # entries that one checkpoint covers
 
 
 class Chain:
@@ -35,6 +41,51 @@ class Chain:
         return msgspec.structs.replace(entry, hash=self.head)
 
 
+class Notary(msgspec.Struct):
+    """What is known of one chain, and the hashes of its entries that no checkpoint covers yet. It is the snapshot."""
+
+    chain: int = 0
+    seq: int = -1
+    head: str = ""
+    system: str = ""
+    fresh: list[str] = msgspec.field(default_factory=list)
+    since: Instant = 0  # of the first of them
+    newest: Instant = 0
+
+    def see(self, entry: Entry) -> None:
+        """Take the next entry; one that was seen changes nothing.
+
+        Raises:
+            Refused: forked, broken or altered. What follows an entry that does not follow is a stretch of its own.
+        """
+        if digest(entry) != entry.hash:
+            raise Refused("altered", f"entry {entry.seq} was changed after it was written")
+        if (entry.seq == self.seq and entry.hash == self.head) or (self.head and entry.seq < self.seq):
+            return
+        follows = not self.head or (entry.seq, entry.previous) == (self.seq + 1, self.head)
+        if not follows:
+            self.fresh = []
+        self.since = self.since if self.fresh else entry.ts
+        self.chain, self.seq, self.head, self.system = entry.chain, entry.seq, entry.hash, entry.system
+        self.fresh.append(entry.hash)
+        self.newest = entry.ts
+        if not follows:
+            raise Refused("broken", f"entry {entry.seq} does not follow the entry before it")
+
+    def due(self, now: Instant) -> bool:
+        """Whether it is time to sign."""
+        return bool(self.fresh) and (len(self.fresh) >= MOST or now - self.since >= PERIOD_MS)
+
+    def checkpoint(self) -> Checkpoint:
+        """What stands for the entries since the last one, not yet signed. There must be such entries."""
+        point = Checkpoint(
+            chain=self.chain, first=self.seq + 1 - len(self.fresh), last=self.seq, ts=self.newest,
+            system=self.system, head=self.head, root=root(self.fresh),
+        )  # fmt: skip
+        self.fresh = []
+        return point
+
+
 def verify(entries: Iterable[Entry], heads: Mapping[int, Entry] | None = None) -> list[str]:
     """What is wrong with chains whose entries are given in their order; empty when nothing is.
 
@@ -52,4 +103,29 @@ def verify(entries: Iterable[Entry], heads: Mapping[int, Entry] | None = None) -
         if digest(entry) != entry.hash:
             wrong.append(f"{where}: was changed after it was written")
         last[entry.chain] = (entry.seq, entry.hash)
+    return wrong
+
+
+def verify_points(entries: Iterable[Entry], points: Iterable[Checkpoint], keyring: Keyring) -> list[str]:
+    """Where chains differ from what was signed of them; empty when they do not.
+
+    Found are entries that were cut off, and chains that were written anew from somewhere on with good hashes.
+    """
+    hashes: dict[tuple[int, int], str] = {(e.chain, e.seq): e.hash for e in entries}
+    begins = {chain: min(seq for c, seq in hashes if c == chain) for chain in {c for c, _ in hashes}}
+    wrong = []
+    for point in points:
+        where = f"checkpoint of chain {point.chain} entries {point.first} to {point.last}"
+        try:
+            check_checkpoint(point, keyring)
+        except Refused as refused:
+            wrong.append(f"{where}: {refused}")
+            continue
+        if point.first < begins.get(point.chain, 0):
+            continue  # before what was asked for
+        found = [hashes.get((point.chain, seq)) for seq in range(point.first, point.last + 1)]
+        if None in found:
+            wrong.append(f"{where}: {found.count(None)} of its entries are missing")
+        elif root([leaf for leaf in found if leaf]) != point.root or found[-1] != point.head:
+            wrong.append(f"{where}: its entries are not those that were signed")
     return wrong

@@ -59,6 +59,7 @@ TOPICS: Final[Mapping[str, Row]] = {
     "opsloop.policies": _row({Role.ADMIN}),
     "opsloop.settings": _row({Role.OPERATOR, Role.LEAD, Role.ADMIN}),
     "opsloop.audit": _row(_OURS, {Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN, Role.WORKER}),
+    "opsloop.audit.checkpoints": _row(_OURS),
     "opsloop.state.lane": _row(_OURS, _OURS),
     "opsloop.state.loop": _row(_OURS, _OURS),
 }

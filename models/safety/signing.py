@@ -14,6 +14,7 @@ import msgspec
 from models.safety.roles import may
 from topics.actions import Command, Order
 from topics.approvals import Approval
+from topics.audit import Checkpoint
 from topics.settings import Setting
 
 COMMAND: Final = "opsloop.command/1"
@@ -121,6 +122,33 @@ def _vote(approval: Approval) -> bytes:
     a = approval
     return encoding(APPROVAL, msgspec.json.encode(
         (a.id, a.decision, a.system, a.ts, a.voter, a.vote, a.reason, a.subject, a.expires, a.key)
+    ))  # fmt: skip
+
+
+# --- checkpoints of the audit -----------------------------------------------------------------------------------------
+
+
+def sign_checkpoint(point: Checkpoint, signer: Signer) -> Checkpoint:
+    """The checkpoint with its signature."""
+    point = msgspec.structs.replace(point, key=signer.key)
+    return msgspec.structs.replace(point, signature=signer.sign(_checkpoint(point)))
+
+
+def check_checkpoint(point: Checkpoint, keyring: Keyring) -> None:
+    """Return when a worker has signed a checkpoint.
+
+    Raises:
+        Refused: unsigned, unknown_key, revoked, forged, wrong_role.
+    """
+    who = _signed(keyring, point.key, _checkpoint(point), point.signature)
+    if not may(who.roles, "checkpoint"):
+        raise Refused("wrong_role", f"{who.name} may not sign the audit")
+
+
+def _checkpoint(point: Checkpoint) -> bytes:
+    p = point
+    return encoding(CHECKPOINT, msgspec.json.encode(
+        (p.chain, p.first, p.last, p.ts, p.system, p.head, p.root, p.key)
     ))  # fmt: skip
 
 

@@ -107,7 +107,7 @@ class Ballot(msgspec.Struct):
             self._end(decision.id, now)
             yield _moved(decision, Verdict.DENIED, now, objection[1], blocked=objection[0])
             return
-        yield from self._dispatch(decision, rules, f"{entry.chain}/{entry.seq}", now)
+        yield from self._dispatch(decision, rules, entry, now)
 
     def incident(self, incident: Incident, now: Instant) -> Iterator[Decision]:
         """What waits for an incident that is over is not wanted any more."""
@@ -173,19 +173,20 @@ class Ballot(msgspec.Struct):
             return "lease_held", f"decision {other.id} is at work on {service}"
         return None
 
-    def _dispatch(self, decision: Decision, rules: Rules, audit: str, now: Instant) -> Iterator[Decision | Command]:
+    def _dispatch(self, decision: Decision, rules: Rules, entry: Entry, now: Instant) -> Iterator[Decision | Command]:
         wanted = decision.proposal
         service = service_of(wanted.target)
         epoch = max(self.epochs.get(service, 0) + 1, now)  # the clock, so that a lost state does not begin again at 1
         keep(self.epochs, service, epoch, KEPT)
         asked = policy_need(decision)
+        decided = hashlib.sha256(bytes(entry.body)).hexdigest()
         command = Command(
             id=derive("command", decision.id, 0), decision=decision.id, incident=wanted.incident, ts=now,
             action=wanted.action, target=wanted.target, parameters=wanted.parameters,
             expires=now + min(rules.settings.command_ms, LONGEST_MS), audience=audience(wanted), epoch=epoch,
             requester=wanted.requester, confidence=wanted.confidence, role=asked.role if asked else "",
-            quorum=asked.quorum if asked else 0, decided=hashlib.sha256(msgspec.json.encode(decision)).hexdigest(),
-            audit=audit, approvals=tuple(self.votes.get(decision.id, ())),
+            quorum=asked.quorum if asked else 0, decided=decided,
+            audit=f"{entry.chain}/{entry.seq}", approvals=tuple(self.votes.get(decision.id, ())),
         )  # fmt: skip
         moved = _moved(decision, Verdict.DISPATCHED, now, f"command {command.id}", command=command.id)
         self._forget(decision.id)

@@ -25,7 +25,7 @@ from topics.refusals import Refusal
 from topics.spec import Instant, Origin, Read, Record
 from topics.state import LOOP_STATE
 
-NAMES = ["respond", "decide", "gate", "approve", "verify", "record", "act"]
+NAMES = ["respond", "decide", "gate", "approve", "attest", "verify", "record", "act"]
 History = Sequence[tuple[Instant, Sequence[Read[Record]]]]
 every_agent = pytest.mark.parametrize("name", NAMES)
 SEEDS = range(8)

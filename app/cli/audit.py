@@ -1,0 +1,116 @@
+"""`opsloop audit`: is the record of everything whole, what does it say, and a copy of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from app.broker import Broker
+from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.errors import UserError
+from app.printing import out, print_json
+from topics.audit import AUDIT, CHECKPOINTS, Checkpoint, Entry
+
+From = Annotated[int, typer.Option("--from", min=0, help="Begin at this entry of each chain")]
+
+audit_app = typer.Typer(no_args_is_help=True, help="The record of everything that was decided, refused and done.")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(audit_app, name="audit")
+
+
+@audit_app.command()
+def verify(broker: BrokerOption = "", start: From = 0, json: JsonOption = False) -> None:
+    """Look whether anything was changed, dropped, moved, cut off, forked or left out of the audit.
+
+    Example: `opsloop audit verify`
+
+    Exit code: 0 when it is whole, 1 when it is not, with every place.
+    """
+    from app.audit import examine
+    from app.broker import require
+    from app.clock import now_ms
+    from app.security.keys import Keys
+    from app.settings import home
+
+    where = broker_of(broker)
+    require(where)
+    report = examine(where, Keys(home()), start, now=now_ms())
+    if json:
+        print_json(report)
+    else:
+        for line in report.wrong:
+            out.print(f"[red]wrong[/red] {line}", soft_wrap=True)
+        word = "[green]whole[/green]" if not report.wrong else "[red]not whole[/red]"
+        out.print(f"{word}: {report.entries} entries in {report.chains} chains, {report.checkpoints} checkpoints, "
+                  f"{report.unsigned} entries after the last of them", soft_wrap=True)  # fmt: skip
+    if report.wrong:
+        raise typer.Exit(1)
+
+
+@audit_app.command()
+def show(
+    broker: BrokerOption = "", start: From = 0, json: JsonOption = False,
+    last: Annotated[int, typer.Option(min=0, help="Only the last so many; 0: all")] = 50,
+) -> None:  # fmt: skip
+    """Show entries of the audit, in the order in which they were written.
+
+    Example: `opsloop audit show --last 20`
+    """
+    from app.broker import require
+    from app.telling import clock, sentence
+    from topics.catalog import named
+    from topics.codec import decode_value
+
+    where = broker_of(broker)
+    require(where)
+    found = sorted((e for e in entries(where) if e.seq >= start), key=lambda e: (e.ts, e.chain, e.seq))
+    for entry in found[-last:] if last else found:
+        if json:
+            print_json(entry)
+            continue
+        record = decode_value(named(entry.topic), bytes(entry.body))
+        out.print(f"{clock(entry.ts)} {entry.chain}/{entry.seq} {sentence(record)}", soft_wrap=True)
+
+
+@audit_app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to: JSON lines, first the entries, then the checkpoints")],
+    broker: BrokerOption = "", start: From = 0,
+) -> None:  # fmt: skip
+    """Write the audit to a file, with the checkpoints that prove it.
+
+    Example: `opsloop audit export audit.jsonl`
+    """
+    from app.broker import require
+
+    where = broker_of(broker)
+    require(where)
+    count = 0
+    try:
+        with file.open("wb") as lines:
+            for record in (*(e for e in entries(where) if e.seq >= start), *points(where)):
+                lines.write(msgspec.json.encode(record) + b"\n")
+                count += 1
+    except OSError as error:
+        raise UserError(f"cannot write {file} ({error.strerror})", "Name another file") from None
+    out.print(f"{count} records in {file}")
+
+
+def entries(broker: Broker) -> Iterator[Entry]:
+    """The entries of all chains, each chain in its order."""
+    from app.story import records
+
+    return (read.record for read in records(broker, [AUDIT]) if isinstance(read.record, Entry))
+
+
+def points(broker: Broker) -> Iterator[Checkpoint]:
+    """All checkpoints."""
+    from app.story import records
+
+    return (read.record for read in records(broker, [CHECKPOINTS]) if isinstance(read.record, Checkpoint))
