@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 from confluent_kafka import KafkaException
 
 from agents._lane import Lane, LaneSettings
-from agents._loop import Loop, LoopSettings
 from app import pipeline
 from app.broker import Broker, consumer_config, producer_config, require
 from app.clock import now_ms
@@ -26,6 +26,9 @@ from app.security.keys import WORKER, Keys, keys_of
 from app.security.switch import LocalSwitch
 from app.settings import Settings, home
 from models.safety.guard import Guard
+
+if TYPE_CHECKING:
+    from agents._loop import Loop
 
 log = structlog.get_logger()
 
@@ -65,6 +68,8 @@ def _reading(broker: Broker) -> dict[str, object]:
 
 def make_loop(worker: Worker, datadir: Path) -> Loop:
     """The loop with all its verbs."""
+    from agents._loop import Loop, LoopSettings  # Faust takes half a second that lanes need not wait
+
     settings = LoopSettings(worker.broker.bootstrap, _reading(worker.broker), datadir)
     keys = keys_of(worker.home)
     return Loop(settings, pipeline.loop(worker.settings, keys.own(WORKER), keys), now_ms, Meter())
