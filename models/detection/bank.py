@@ -33,8 +33,11 @@ COUNT, MEAN, VARIANCE, SHORT, SHORT_VARIANCE, LEVEL, SLOPE, STEP_VARIANCE, PEAK,
 SERIES_FIELDS: Final = 12
 
 # columns of an entity
-LOOKS, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_LOOK, ONSET, TOLD = range(12)
-ENTITY_FIELDS: Final = 12
+LOOKS, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_LOOK, ONSET, TOLD, FORKED, WIDE = range(14)
+ENTITY_FIELDS: Final = 14
+
+# FORKED: a copy learns in its stead; or its fault was confirmed, and nothing is learned until the alarm is cleared
+OPEN, RECOVERING = 1.0, 2.0
 
 # what a look at an entity came to
 QUIET, RAISE, CONTINUE, CLEAR = range(4)
@@ -67,6 +70,7 @@ class Knobs(NamedTuple):
     wary: float = 0.8  # each alarm raises the boundary by this share ...
     forget: float = 0.005  # ... which fades at this rate a look: the budget of an entity that cries often
     settle: float = 0.4  # an alarm ends when the score stays below this share of the boundary ...
+    quiet: float = 1.25  # ... or below this, which is ordinary for every entity ...
     calm: float = 8.0  # ... for so many looks
     doubt: float = 2.0  # score from which an entity is learned more slowly
     far: float = 3.0  # spreads off the mean from which nothing is learned while an alarm is young
@@ -123,7 +127,7 @@ def _strongest(level: float, step: float, short: float, ordinary: float) -> floa
 
 @kernel
 def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> tuple[float, float]:
-    """Score one value of series `at`, then learn it at `pace` (1: fully; below 0: not when it is far off).
+    """Score one value of series `at`, then learn it at `pace` (1: fully; 0: not; below 0: not when it is far off).
 
     Returns z and the spread of the level.
     """
@@ -143,7 +147,7 @@ def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> t
     scale = 1.0 / (both * short_spread)  # one division for three: it is what a point costs most
     level, average = error * step_spread * short_spread * scale, (short - mean) * both * scale
     z = mature * _strongest(known * level, step * spread * short_spread * scale, known * average, knobs.ordinary)
-    if pace > 0.0 or abs(level) < knobs.far:
+    if pace > 0.0 or (pace < 0.0 and abs(level) < knobs.far):
         limit = knobs.winsor
         if count < knobs.settled:
             limit = 1e9 if count <= knobs.warm else max(2.0, math.sqrt(knobs.pull * count))
@@ -160,7 +164,7 @@ def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> t
     rows[at, SHORT] = short
     rows[at, LEVEL] += rows[at, SLOPE] + knobs.near * step
     rows[at, SLOPE] += knobs.near * knobs.near * step
-    if pace < 0.0 and abs(level) < 1.0 and (abs(average) > 3.0 or abs(z) > 3.0):
+    if pace <= 0.0 and abs(known * level if pace == 0.0 else level) < 1.0 and (abs(average) > 3.0 or abs(z) > 3.0):
         rows[at, SHORT] = rows[at, LEVEL] = value  # it is back: what it did during the fault foretells nothing
         rows[at, SLOPE] = 0.0
     return z, spread
@@ -202,8 +206,9 @@ def _judge(entities: Float64, at: int, raw: float, ts: float, knobs: Knobs) -> t
     entities[at, LOOKS] += 1.0
     entities[at, SCORE] += knobs.smooth * (raw - entities[at, SCORE])
     usual = math.exp(entities[at, USUAL] + knobs.surprise * entities[at, STRETCH]) - 1.0
-    boundary = max(knobs.least, usual) * (1.0 + entities[at, WARY])
-    entities[at, CALM] = 0.0 if raw > knobs.settle * boundary else entities[at, CALM] + 1.0
+    boundary = max(knobs.least, usual) * (1.0 + entities[at, WARY]) * (1.0 + entities[at, WIDE])
+    restless = raw > max(knobs.settle * boundary, knobs.quiet)
+    entities[at, CALM] = 0.0 if restless else entities[at, CALM] + 1.0
     event = QUIET
     if entities[at, ALARMED] == 0.0:
         entities[at, WARY] *= 1.0 - knobs.forget
@@ -218,6 +223,8 @@ def _judge(entities: Float64, at: int, raw: float, ts: float, knobs: Knobs) -> t
     elif entities[at, CALM] >= knobs.calm:
         event = CLEAR
         entities[at, ALARMED] = 0.0
+        if entities[at, FORKED] == RECOVERING:
+            entities[at, FORKED] = 0.0
         entities[at, SCORE] = min(raw, entities[at, SCORE])
         entities[at, WARY] += knobs.wary
     elif ts - entities[at, TOLD] >= knobs.repeat_ms:
@@ -230,6 +237,8 @@ def _judge(entities: Float64, at: int, raw: float, ts: float, knobs: Knobs) -> t
 @kernel
 def _calibrate(entities: Float64, at: int, knobs: Knobs) -> None:
     """Learn where the tail of the log score begins, and how long it is; from an alarm only a tenth as fast."""
+    if entities[at, FORKED] > 0.0:
+        return
     weight = 0.1 if entities[at, ALARMED] == 1.0 else 1.0
     over = math.log(1.0 + entities[at, SCORE]) - entities[at, USUAL]
     gain = weight * entities[at, STRETCH] * max(3e-4, 1.0 / (0.3 * entities[at, LOOKS] + 10.0))
@@ -245,7 +254,11 @@ def _calibrate(entities: Float64, at: int, knobs: Knobs) -> None:
 
 @kernel
 def _pace(entities: Float64, at: int, ts: float, knobs: Knobs) -> float:
-    """How fast to learn from an entity now: 1 is fully, less is in doubt; below 0, what is far off is left out."""
+    """How fast to learn from an entity now: 1 is fully, less is in doubt, 0 is not; below 0, not what is far off."""
+    if entities[at, FORKED] == RECOVERING and entities[at, LOOKS] - entities[at, RAISED_LOOK] > knobs.hold_looks:
+        entities[at, FORKED] = 0.0
+    if entities[at, FORKED] > 0.0:
+        return 0.0
     alarmed = entities[at, ALARMED] == 1.0
     looks, age = entities[at, LOOKS] - entities[at, RAISED_LOOK], ts - entities[at, RAISED]
     young = looks <= knobs.hold_looks or age <= knobs.hold_ms

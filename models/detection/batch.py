@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from topics.learning import Learning
+
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
@@ -51,6 +53,11 @@ class Names:
             self.series.append((at, metric))
         return at, [known[metric] for metric in metrics]
 
+    def of(self, entity: str) -> tuple[int, list[int]]:
+        """The numbers of an entity and of its series. Raises KeyError when nothing was seen of it."""
+        at = self._entity[entity]
+        return at, list(self._series[at].values())
+
     def dump(self) -> tuple[list[str], list[tuple[int, str]]]:
         """Everything, as data."""
         return self.entities, self.series
@@ -62,6 +69,14 @@ class Names:
         self._series = [{} for _ in self.entities]
         for number, (at, metric) in enumerate(self.series):
             self._series[at][metric] = number
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """A learning control between the samples of its partition."""
+
+    names: Names
+    control: Learning
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.decode import Decode, chunk_of
-from models.detection.batch import Batch, Names
+from models.detection.batch import Batch, Names, Steer
 from topics.codec import Cause, DeadLetter
 from topics.frames import Frame, pack, pack_names
 from topics.learning import Learning
@@ -134,7 +134,8 @@ def test_a_learning_control_stands_between_what_came_before_it_and_what_came_aft
     assert isinstance(letter, DeadLetter)
     assert isinstance(before, Batch)
     assert isinstance(after, Batch)
-    assert fork == Learning(entity="web-1", ts=NOW, learning="open", incident="i")
+    assert isinstance(fork, Steer)
+    assert fork.control == Learning(entity="web-1", ts=NOW, learning="open", incident="i")
     assert (before.value.tolist(), after.value.tolist()) == ([1], [2])
 
 

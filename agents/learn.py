@@ -1,0 +1,58 @@
+"""Incidents and what people say of them become learning controls: what the detectors may take for ordinary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from agents._state import Stateful
+from topics.incidents import INCIDENTS, Incident, State
+from topics.learning import LABELS, LEARNING, Feedback, Label, Learning
+from topics.spec import Instant, Read, Record
+
+ENDED = (State.RESOLVED, State.REVIEWED)
+
+
+class Open(msgspec.Struct):
+    """The incidents for which learners are forked, each with the entities that are."""
+
+    incidents: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    labelled: list[str] = msgspec.field(default_factory=list)  # still going on, but told: not forked again
+
+
+class Learn(Stateful[Open]):
+    """Opens a fork for each entity that an incident touches, and closes it when the incident ends or is labelled.
+
+    An incident that ends without a label was a fault: what was seen during it is not learned.
+    """
+
+    name = "learn"
+    reads = (INCIDENTS, LABELS)
+    writes = (LEARNING,)
+    shape = Open
+
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Learning]:  # noqa: ARG002
+        for read in records:
+            match read.record:
+                case Incident() as incident if incident.state in ENDED:
+                    self.state.labelled = [known for known in self.state.labelled if known != incident.id]
+                    yield from self._close(incident.id, "confirmed", incident.ts)
+                case Incident(id=id, state=state) as incident if (
+                    state is not State.CANDIDATE and id not in self.state.labelled
+                ):
+                    yield from self._open(incident)
+                case Label() as label if label.incident in self.state.incidents:
+                    self.state.labelled.append(label.incident)
+                    yield from self._close(label.incident, label.label, label.ts)
+
+    def _open(self, incident: Incident) -> Iterator[Learning]:
+        known = self.state.incidents.setdefault(incident.id, [])
+        for entity in dict.fromkeys((incident.entity, *incident.affected)):
+            if entity not in known:
+                known.append(entity)
+                yield Learning(entity=entity, ts=incident.ts, learning="open", incident=incident.id)
+
+    def _close(self, incident: str, label: Feedback, ts: Instant) -> Iterator[Learning]:
+        for entity in self.state.incidents.pop(incident, ()):
+            yield Learning(entity=entity, ts=ts, learning="close", incident=incident, label=label)

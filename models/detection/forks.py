@@ -1,0 +1,107 @@
+"""Forked learners: while an incident is open its entity's baseline stands still, and a copy goes on learning.
+
+At the close the label decides. Confirmed: the copy is dropped, and the same fault is as strange the next time. Expected
+or new trend: the copy is the baseline from now on. False alarm: so it is, and the entity's boundary is wider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from models.detection.bank import ALARMED, COUNT, FORKED, LOOKS, OPEN, RAISED_LOOK, RECOVERING, WIDE, Bank, Looks, Samples, take
+from models.detection.batch import Float64, Steer
+from topics.learning import Feedback
+
+FRESH: Final = 16.0  # samples that a copy is taken to rest on: what it sees now soon outweighs what was
+WIDER: Final = 0.25  # what a false alarm adds to the boundary of its entity, as a share ...
+WIDEST: Final = 2.0  # ... up to this
+
+
+class Fork(msgspec.Struct):
+    """The copy of one entity's learner."""
+
+    incidents: list[str]
+    label: Feedback
+    series: list[int]  # numbers in the bank, in the order of the rows
+    rows: Float64
+    entity: Float64  # (1, ENTITY_FIELDS)
+
+
+class Forks:
+    """The copies of a partition, by entity."""
+
+    def __init__(self, bank: Bank) -> None:
+        self.bank = bank
+        self.open: dict[int, Fork] = {}
+        # a copy takes everything it sees for the new normal
+        self.knobs = bank.knobs._replace(doubt=float("inf"), hold_looks=-1.0, hold_ms=-1.0)
+
+    def steer(self, steer: Steer) -> None:
+        """Open a fork for an incident, or close it. What is not known, or open or closed already, changes nothing."""
+        control = steer.control
+        self.bank.admit(steer.names)
+        try:
+            number, series = steer.names.of(control.entity)
+        except KeyError:
+            return
+        fork = self.open.get(number)
+        if control.learning == "open":
+            if fork is None:
+                self._copy(number, series, control.incident)
+            elif control.incident not in fork.incidents:
+                fork.incidents.append(control.incident)
+        elif fork is not None and control.incident in fork.incidents:
+            fork.incidents.remove(control.incident)
+            fork.label = control.label if fork.label == "confirmed" else fork.label
+            if not fork.incidents or control.label != "confirmed":
+                self._close(number, fork)
+
+    def take(self, given: Samples) -> Looks:
+        """Score a batch by the baselines, and let the copies learn it."""
+        for number, fork in self.open.items():
+            own = np.flatnonzero(given.entity == number)
+            if len(own):
+                self._learn(fork, given, own.tolist())
+        return self.bank.take(given)
+
+    def _copy(self, number: int, series: list[int], incident: str) -> None:
+        rows, entity = self.bank.series[series], self.bank.entities[number : number + 1].copy()
+        rows[:, COUNT] = np.minimum(rows[:, COUNT], FRESH)
+        entity[:, LOOKS] = np.maximum(entity[:, LOOKS], 1.0)
+        self.open[number] = Fork([incident], "confirmed", series, rows, entity)
+        self.bank.entities[number, FORKED] = OPEN
+
+    def _close(self, number: int, fork: Fork) -> None:
+        del self.open[number]
+        bank = self.bank
+        if fork.label == "confirmed":
+            bank.entities[number, FORKED] = RECOVERING if bank.entities[number, ALARMED] == 1.0 else 0.0
+            bank.entities[number, RAISED_LOOK] = bank.entities[number, LOOKS]  # its alarm may take so long to clear
+            return
+        bank.entities[number, FORKED] = 0.0
+        bank.series[fork.series] = fork.rows
+        if fork.label == "false_alarm":
+            bank.entities[number, WIDE] = min(bank.entities[number, WIDE] + WIDER, WIDEST)
+
+    def _learn(self, fork: Fork, given: Samples, own: Iterable[int]) -> None:
+        """Run the kernel over the copy alone, on the samples `own` of the batch."""
+        place = {number: at for at, number in enumerate(fork.series)}
+        series: list[int] = []
+        value: list[float] = []
+        start, stamps = [0], []
+        for sample in own:
+            points = range(int(given.start[sample]), int(given.start[sample + 1]))
+            known = [point for point in points if int(given.series[point]) in place]
+            series += [place[int(given.series[point])] for point in known]
+            value += [float(given.value[point]) for point in known]
+            start.append(len(series))
+            stamps.append(int(given.ts[sample]))
+        copied = Samples(
+            np.zeros(len(stamps), np.int32), np.array(stamps, np.int64), np.array(start, np.int32),
+            np.array(series, np.int32), np.array(value, np.float64),
+        )  # fmt: skip
+        take(fork.rows, fork.entity, copied, Looks.room(len(stamps), len(series)), self.knobs)
