@@ -16,6 +16,7 @@ from topics.audit import GENESIS, Checkpoint, Entry
 from topics.catalog import topic_of
 from topics.decisions import Decision, Verdict
 from topics.incidents import Hypothesis, Incident, State, Symptom
+from topics.learning import Label
 from topics.proposals import Proposal
 from topics.refusals import refusal
 from topics.settings import KILL_SWITCH, Setting
@@ -182,6 +183,7 @@ SAMPLES: Final[dict[str, Record]] = {
         order(parameters={"replicas": "1"}),
         result(),
         judgement(Effect.INEFFECTIVE, evidence=("opsloop.signals.anomalies-0-9",)),
+        Label(incident="i1", entity=CATALOG, label="expected", ts=NOW, by="ana"),
         refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
         switch("on"),
         Entry(

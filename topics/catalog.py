@@ -9,6 +9,7 @@ from topics.approvals import APPROVALS
 from topics.audit import AUDIT, CHECKPOINTS
 from topics.decisions import DECISIONS
 from topics.incidents import INCIDENTS
+from topics.learning import LABELS, LEARNING
 from topics.proposals import PROPOSALS
 from topics.refusals import REFUSALS
 from topics.settings import SETTINGS
@@ -21,13 +22,14 @@ from topics.verdicts import VERDICTS
 # in the order data meets them
 ALL: Final = (
     METRICS, EVENTS, HEARTBEATS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS,
-    REFUSALS, SETTINGS, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
+    LABELS, REFUSALS, SETTINGS, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
 )  # fmt: skip
 
 BY_NAME: Final = {topic.name: topic for topic in ALL}
 
 # state topics share one record and are written by the drivers alone
 _BY_RECORD: Final[dict[type[Record], Topic]] = {t.record: t for t in ALL if t not in (LANE_STATE, LOOP_STATE)}
+_BY_RECORD[LEARNING.record] = LEARNING  # in band with the samples, on their topic
 
 
 def topic_of(record: Record) -> Topic:

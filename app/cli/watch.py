@@ -21,6 +21,7 @@ from topics.catalog import named
 from topics.codec import DecodeError, decode
 from topics.decisions import Decision
 from topics.incidents import Incident
+from topics.learning import Label
 from topics.proposals import Proposal
 from topics.refusals import Refusal
 from topics.settings import Setting
@@ -115,6 +116,11 @@ def say(record: Any) -> str:
 
 def _say(kind: type) -> Callable[[Callable[[Any], str]], Callable[[Any], str]]:
     return say.register(kind)
+
+
+@_say(Label)
+def _(label: Label) -> str:
+    return f"{label.entity}: incident {label.incident} was {label.label.replace('_', ' ')}, says {label.by}"
 
 
 @_say(Sample)

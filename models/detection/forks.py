@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from models.detection.bank import ALARMED, COUNT, FORKED, LOOKS, OPEN, RAISED_LOOK, RECOVERING, WIDE, Bank, Looks, Samples, take
+from models.detection import bank as columns
+from models.detection.bank import Bank, Looks, Samples, take
 from models.detection.batch import Float64, Steer
 from topics.learning import Feedback
 
@@ -70,22 +71,26 @@ class Forks:
 
     def _copy(self, number: int, series: list[int], incident: str) -> None:
         rows, entity = self.bank.series[series], self.bank.entities[number : number + 1].copy()
-        rows[:, COUNT] = np.minimum(rows[:, COUNT], FRESH)
-        entity[:, LOOKS] = np.maximum(entity[:, LOOKS], 1.0)
+        rows[:, columns.COUNT] = np.minimum(rows[:, columns.COUNT], FRESH)
+        entity[:, columns.LOOKS] = np.maximum(entity[:, columns.LOOKS], 1.0)
         self.open[number] = Fork([incident], "confirmed", series, rows, entity)
-        self.bank.entities[number, FORKED] = OPEN
+        self.bank.entities[number, columns.FORKED] = columns.OPEN
 
     def _close(self, number: int, fork: Fork) -> None:
         del self.open[number]
         bank = self.bank
         if fork.label == "confirmed":
-            bank.entities[number, FORKED] = RECOVERING if bank.entities[number, ALARMED] == 1.0 else 0.0
-            bank.entities[number, RAISED_LOOK] = bank.entities[number, LOOKS]  # its alarm may take so long to clear
+            bank.entities[number, columns.FORKED] = (
+                columns.RECOVERING if bank.entities[number, columns.ALARMED] == 1.0 else 0.0
+            )
+            bank.entities[number, columns.RAISED_LOOK] = bank.entities[
+                number, columns.LOOKS
+            ]  # its alarm may take so long to clear
             return
-        bank.entities[number, FORKED] = 0.0
+        bank.entities[number, columns.FORKED] = 0.0
         bank.series[fork.series] = fork.rows
         if fork.label == "false_alarm":
-            bank.entities[number, WIDE] = min(bank.entities[number, WIDE] + WIDER, WIDEST)
+            bank.entities[number, columns.WIDE] = min(bank.entities[number, columns.WIDE] + WIDER, WIDEST)
 
     def _learn(self, fork: Fork, given: Samples, own: Iterable[int]) -> None:
         """Run the kernel over the copy alone, on the samples `own` of the batch."""

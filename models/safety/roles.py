@@ -55,6 +55,7 @@ TOPICS: Final[Mapping[str, Row]] = {
     "opsloop.actions.commands": _row(_OURS),
     "opsloop.actions.results": _row(_OURS),
     "opsloop.verdicts": _row(_OURS),
+    "opsloop.labels": _row({Role.OPERATOR, Role.LEAD, Role.ADMIN}),
     "opsloop.refusals": _row(_OURS),
     "opsloop.policies": _row({Role.ADMIN}),
     "opsloop.settings": _row({Role.OPERATOR, Role.LEAD, Role.ADMIN}),
