@@ -1,0 +1,199 @@
+"""I7: nothing runs without valid approvals by others than who asked, whoever tries what: counted at the target."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.broker import Broker, read_all
+from app.client import Publisher
+from app.clock import now_ms
+from app.embedded import Embedded
+from app.security.keys import WORKER, Keys, enrol
+from models.safety.roles import Role
+from models.safety.settings import SafetySettings
+from models.safety.signing import seal, sign_vote
+from tests.builders import proposal
+from tests.hands import Hands, actuator
+from tests.processes import until, worker
+from topics.actions import COMMANDS, RESULTS, Command, Order, Result
+from topics.approvals import Approval, subject
+from topics.codec import decode
+from topics.decisions import DECISIONS, Decision, Verdict
+from topics.refusals import REFUSALS, Refusal
+from topics.spec import Record, Topic, derive
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(180)]
+
+LOOSE = {"concurrency": 100, "blast_share": 1.0, "per_system": 1_000, "per_site": 1_000}
+replace = msgspec.structs.replace
+
+
+class Stage:
+    """A loop worker, an actuator that counts, and people with keys."""
+
+    def __init__(self, broker: Broker, home: Path, hands: Hands) -> None:
+        self.broker, self.hands = broker, hands
+        self.keys = Keys(home)
+        self.me = getpass.getuser()
+        self.count = 0
+
+    def said(self, topic: Topic) -> list[Any]:
+        return [decode(raw).record for raw in read_all(self.broker, [topic.name])]
+
+    def publish(self, *records: Record) -> None:
+        with Publisher(self.broker) as publisher:
+            for record in records:
+                publisher.send(record)
+
+    def ask(self, **changes: Any) -> Decision:
+        """A decision that waits for votes, on a target of its own."""
+        self.count += 1
+        target = f"shop/service{self.count}/0"
+        wish = proposal(id=f"ask{self.count}", ts=now_ms(), target=target, incident="", **changes)
+        self.publish(wish)
+        identity = derive("decision", wish.id)
+        return until(lambda: next((d for d in self.said(DECISIONS) if d.id == identity), None))  # type: ignore[no-any-return]
+
+    def vote(self, of: Decision, by: str = "ana", signer: str = "", **changes: Any) -> Approval:
+        wish = of.proposal
+        fields: dict[str, Any] = {
+            "id": derive("approval", of.id, by), "decision": of.id, "system": "shop", "ts": now_ms(), "voter": by,
+            "vote": "approve", "reason": "", "expires": of.expires + 60_000,
+            "subject": subject(of.id, wish.action, wish.target, wish.parameters, wish.requester),
+        }  # fmt: skip
+        return sign_vote(Approval(**fields | changes), self.keys.own(signer or by))
+
+    def command(self, **changes: Any) -> Command:
+        self.count += 1
+        now = now_ms()
+        fields: dict[str, Any] = {
+            "id": f"c{self.count}", "decision": f"d{self.count}", "incident": "", "ts": now,
+            "action": "restart_service", "target": f"shop/service{self.count}/0", "parameters": {},
+            "expires": now + 30_000, "audience": "supervisor/shop", "epoch": now, "requester": "decide",
+            "confidence": 0.99,
+        }  # fmt: skip
+        return Command(**fields | changes)
+
+    def seal(self, command: Command, signer: str = WORKER) -> Order:
+        return seal(command, self.keys.own(signer))
+
+    def refused(self, code: str, count: int) -> None:
+        """Wait until so many refusals with this code are told, on their topic or as results."""
+
+        def told() -> bool:
+            codes = [r.code for r in self.said(REFUSALS)]
+            codes += [r.detail.split(":")[0] for r in self.said(RESULTS) if r.outcome == "refused"]
+            return codes.count(code) >= count
+
+        until(told, 20, lambda: str([(r.code, r.detail) for r in self.said(REFUSALS)][-8:]))
+
+
+@pytest.fixture
+def stage(embedded: Embedded, home: Path, tmp_path: Path) -> Iterator[Stage]:
+    keys = enrol(home)
+    for name, roles in (
+        ("ana", (Role.APPROVER, Role.LEAD)), ("ben", (Role.APPROVER,)), ("vera", (Role.VIEWER,)),
+        ("olaf", (Role.OPERATOR, Role.ADMIN)), ("gone", (Role.APPROVER,)),
+    ):  # fmt: skip
+        keys.add(name, roles)
+    Keys(home / "elsewhere").add("ana", (Role.APPROVER, Role.LEAD))
+    env = {f"OPSLOOP_SAFETY__{name.upper()}": str(value) for name, value in LOOSE.items()}
+    hands = Hands(tmp_path / "effects")
+    safety = SafetySettings(**LOOSE)  # type: ignore[arg-type]
+    with worker("loop", embedded.broker, env={**os.environ, **env}), actuator(embedded.broker, home, hands, safety):
+        yield Stage(embedded.broker, home, hands)
+
+
+def test_i7_no_attack_on_votes_or_commands_has_an_effect(stage: Stage, home: Path) -> None:
+    attempted = _attack_votes(stage, home) + _attack_commands(stage)
+    assert stage.hands.effects() == []
+    assert [d for d in stage.said(DECISIONS) if d.state is Verdict.APPROVED] == []
+    wish = stage.ask()
+    stage.publish(stage.vote(wish))
+    until(stage.hands.effects, 20, lambda: str(stage.said(REFUSALS)[-3:]))
+    order = next(o for o in stage.said(COMMANDS) if o.target == wish.proposal.target)
+    stage.publish(*[order] * 5, *[stage.vote(wish)] * 3, stage.vote(wish, "ben"))
+    attempted += 9
+    until(lambda: sum(r.command == order.id for r in stage.said(RESULTS)) >= 6)
+    stage.refused("late", 4)
+    assert [effect.command for effect in stage.hands.effects()] == [order.id]
+    print(f"attempted {attempted}, accepted 0; then one vote, one effect")
+
+
+def _attack_votes(stage: Stage, home: Path) -> int:
+    stage.keys.revoke("gone")
+    elsewhere = Keys(home / "elsewhere").own("ana")
+    first, second = stage.ask(), stage.ask()
+    own, leads = stage.ask(requester="ana"), stage.ask(confidence=0.8)
+    now = now_ms()
+    attacks = {
+        "unsigned": [replace(stage.vote(first), signature=b""), replace(stage.vote(first), key="", signature=b"")],
+        "forged": [
+            replace(stage.vote(first), reason="another"), replace(stage.vote(first), signature=b"x" * 64),
+            replace(stage.vote(first, vote="reject"), vote="approve"), replace(stage.vote(second), decision=first.id),
+        ],
+        "unknown_key": [sign_vote(stage.vote(first), elsewhere)],
+        "revoked": [stage.vote(first, "gone")],
+        "wrong_voter": [stage.vote(first, "ana", signer="vera")],
+        "wrong_role": [stage.vote(first, "vera"), stage.vote(first, "olaf"), stage.vote(leads, "ben")],
+        "self_approval": [stage.vote(own, "ana")],
+        "altered": [stage.vote(first, subject=stage.vote(second).subject), stage.vote(first, subject="")],
+        "expired": [
+            stage.vote(first, expires=now - 1), stage.vote(first, ts=now + 3_600_000),
+            stage.vote(first, expires=now + 10**9),
+        ],
+    }  # fmt: skip
+    for code, votes in attacks.items():
+        stage.publish(*votes)
+        stage.refused(code, len(votes))
+    return sum(len(votes) for votes in attacks.values())
+
+
+def _attack_commands(stage: Stage) -> int:
+    good, now = stage.command(), now_ms()
+    waiting = stage.ask()
+    bound = stage.command(decision=waiting.id, target=waiting.proposal.target)
+    orders: dict[str, list[Order]] = {
+        "unsigned": [replace(stage.seal(good), signature=b"")],
+        "forged": [
+            replace(stage.seal(good), signature=b"\0" * 64),
+            replace(stage.seal(good), body=stage.seal(stage.command()).body),
+        ],
+        "wrong_role": [stage.seal(stage.command(), "ana"), stage.seal(stage.command(), "olaf")],
+        "altered": [
+            replace(stage.seal(good), target="shop/other/0"),  # the envelope names another target
+            # a vote for another target, under a good signature of the worker
+            stage.seal(replace(bound, target="shop/other/0", approvals=(stage.vote(waiting),))),
+        ],
+        "unapproved": [
+            stage.seal(stage.command()),
+            stage.seal(replace(bound, id="c-no", approvals=(stage.vote(waiting, vote="reject"),))),
+        ],
+        "wrong_audience": [stage.seal(stage.command(audience="supervisor/bank"))],
+        "expired": [
+            stage.seal(stage.command(expires=now - 1)), stage.seal(stage.command(expires=now + 3_600_000)),
+            stage.seal(stage.command(ts=now + 60_000, expires=now + 90_000)),
+        ],
+    }  # fmt: skip
+    self_voted = stage.command(requester="ana")
+    asked = stage.ask(requester="ana")
+    self_voted = replace(self_voted, decision=asked.id, target=asked.proposal.target)
+    orders["self_approval"] = [stage.seal(replace(self_voted, approvals=(stage.vote(asked),)))]
+    before = {code: _count(stage, code) for code in orders}
+    for code, sent in orders.items():
+        stage.publish(*sent)
+        stage.refused(code, before[code] + len(sent))
+    return sum(len(sent) for sent in orders.values())
+
+
+def _count(stage: Stage, code: str) -> int:
+    told = [r.code for r in stage.said(REFUSALS) if isinstance(r, Refusal)]
+    told += [r.detail.split(":")[0] for r in stage.said(RESULTS) if isinstance(r, Result) and r.outcome == "refused"]
+    return told.count(code)
