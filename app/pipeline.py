@@ -17,6 +17,7 @@ from agents.decide import Decide
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from agents.gate import Gate
+from agents.learn import Learn
 from agents.record import Keep
 from agents.respond import Respond
 from agents.verify import Verify
@@ -56,6 +57,7 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
         lambda: Gate(settings.safety),
         lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),
+        Learn,
         Keep,
         lambda: Attest(signer),
     ]

@@ -21,11 +21,12 @@ from topics.catalog import ALL, topic_of
 from topics.codec import encode, message_id
 from topics.decisions import Decision, Verdict
 from topics.incidents import Incident, State, Symptom
+from topics.learning import LEARNING, Label
 from topics.refusals import Refusal
 from topics.spec import Instant, Origin, Read, Record
 from topics.state import LOOP_STATE
 
-NAMES = ["respond", "decide", "gate", "approve", "attest", "verify", "record", "act"]
+NAMES = ["respond", "decide", "gate", "approve", "attest", "verify", "learn", "record", "act"]
 History = Sequence[tuple[Instant, Sequence[Read[Record]]]]
 every_agent = pytest.mark.parametrize("name", NAMES)
 SEEDS = range(8)
@@ -99,6 +100,10 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
                 loop.publish(
                     approval(pending, rng.choice(["ana", "vera"]), rng.choice(["approve", "approve", "reject"]))
                 )
+        if rng.random() < 0.01 and (open_ones := [*loop.of(Incident)]):
+            said = rng.choice(open_ones)
+            was = rng.choice(["confirmed", "expected", "false_alarm", "new_trend"])
+            loop.publish(Label(incident=said.id, entity=said.entity, label=was, ts=loop.now, by="ana"))
         loop.repeat_something(rng)
 
     loop.run(30, happen)
@@ -133,7 +138,7 @@ def test_it_reads_and_writes_topics_of_the_catalogue(name: str) -> None:
     agent = Bench(name).agent
     assert agent.reads
     assert agent.writes
-    assert {*agent.reads, *agent.writes} <= set(ALL)
+    assert {*agent.reads, *agent.writes} <= {*ALL, LEARNING}
     assert len(set(agent.reads)) == len(agent.reads)
     assert agent.chain is None or agent.chain in agent.writes
 
