@@ -20,6 +20,8 @@ from faust.types import TP
 
 from agents import _snapshots
 from agents._agent import Agent, Meter
+from agents._pulse import Pulse
+from agents._snapshots import Shelf
 from agents._transport import Batch, batches, install
 from topics.codec import Cause, DeadLetter, DecodeError, Message, decode, encode
 from topics.spec import Instant, Raw, Read, Record
@@ -28,6 +30,8 @@ from topics.state import LOOP_STATE
 log = structlog.get_logger()
 
 TICK_S = 0.1
+HAND_OVER_S = 2.0  # how long a rebalance waits for what is being done
+AWAKE_SHARE = 0.8  # of the group's session: who slept longer may have lost its partitions
 REFRESH_S = 60.0  # state is written again at least so often while records come: a log without compaction keeps it
 
 
@@ -38,6 +42,7 @@ class LoopSettings:
     bootstrap: str
     client: Mapping[str, Any]  # configuration of confluent-kafka clients, for reading snapshots
     datadir: Path
+    credentials: Any = None  # Faust's, for the same security settings as `client` has
     group: str = "opsloop-loop"
     session_timeout_s: float = 6.0
     start_deadline_s: float = 45.0
@@ -48,10 +53,16 @@ class _Unit:
     """One verb on one partition: the agent, and what of each topic is already in its state."""
 
     agent: Agent[Any]
+    shelf: Shelf
     applied: dict[str, int]
     state: bytes
-    written: float
+    written: float = 0.0
+    gone: bool = False  # the partition is another worker's: nothing more is said of it
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class _Gone(Exception):
+    """The partition was lost: what was begun is for its next owner to do."""
 
 
 class Loop:
@@ -69,9 +80,11 @@ class Loop:
         self.now = now
         self.meter = meter
         self.units: dict[tuple[str, int], _Unit] = {}
-        self.loading: dict[int, asyncio.Task[dict[str, Any]]] = {}
+        self.loading: dict[int, asyncio.Task[dict[str, _Unit]]] = {}
         self.failure: BaseException | None = None
         self.stopped = asyncio.Event()
+        self._lost_generation = -1
+        self._pulse: Pulse
         self._first_reader: dict[str, str] = {}
         self._chains = {agent.chain for _, agent in self.verbs.values()} - {None}
         self.app = self._app()
@@ -81,6 +94,7 @@ class Loop:
         app = faust.App(
             settings.group,
             broker=";".join(f"kafka://{address}" for address in settings.bootstrap.split(",")),
+            broker_credentials=settings.credentials,
             store="memory://", datadir=settings.datadir, web_enabled=False, topic_allow_declare=False,
             topic_disable_leader=True, consumer_auto_offset_reset="earliest", broker_commit_interval=1.0,
             broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=0.5,
@@ -101,14 +115,17 @@ class Loop:
         async def read(stream: Any) -> None:
             async for event in stream.noack().events():
                 try:
-                    ours = await self._apply(verb, event.message.value)
+                    self._require_ours(event.message)
+                    await self._apply(verb, event.message.value)
+                    self._require_ours(event.message)
+                except _Gone:
+                    continue  # the ack stays held: the next owner reads it
                 except asyncio.CancelledError:
                     raise
                 except BaseException as error:
                     self._fail(error)  # the ack stays held: the batch comes again after a restart
                     return
-                if ours:
-                    event.ack()
+                event.ack()
 
         return read
 
@@ -117,21 +134,33 @@ class Loop:
         self.failure = self.failure or error
         self.stopped.set()
 
-    async def _revoked(self, _app: Any, revoked: Iterable[TP], **_: Any) -> None:
-        gone = {tp.partition for tp in revoked}
-        for key in [key for key in self.units if key[1] in gone]:
-            del self.units[key]
-        for partition in gone:
-            self.loading.pop(partition, None)
+    def _require_ours(self, message: Any) -> None:
+        """Raises _Gone when the message is of a membership that ended."""
+        if message.generation_id == self._lost_generation or (message.generation_id != self.app.consumer_generation_id):
+            raise _Gone
+
+    async def _revoked(self, _app: Any, _revoked: Iterable[TP], **_: Any) -> None:
+        """All partitions go at once: end what was begun, as long as they are surely ours, and forget everything."""
+        self._lost_generation = self.app.consumer_generation_id
+        going = list(self.units.values())
+        self.units.clear()
+        self.loading.clear()
+        if going:
+            await asyncio.wait([asyncio.create_task(unit.lock.acquire()) for unit in going], timeout=HAND_OVER_S)
+        for unit in going:
+            unit.gone = True
 
     async def _unit(self, verb: str, partition: int) -> _Unit:
+        """Raises _Gone when the partition was lost while it was restored."""
         unit = self.units.get((verb, partition))
         if unit is None:
             task = self.loading.get(partition)
             if task is None:
                 task = self.loading[partition] = asyncio.create_task(self._load(partition))
-            snapshots = await asyncio.shield(task)
-            unit = self.units.setdefault((verb, partition), snapshots[verb])
+            restored = await asyncio.shield(task)
+            if self.loading.get(partition) is not task:
+                raise _Gone
+            unit = self.units.setdefault((verb, partition), restored[verb])
         return unit
 
     async def _load(self, partition: int) -> dict[str, _Unit]:
@@ -139,36 +168,34 @@ class Loop:
 
     def _restore(self, partition: int) -> dict[str, _Unit]:
         """Every verb's unit of a partition, from its snapshot or from the chain that it writes."""
-        client, found = self.settings.client, _snapshots.latest(self.settings.client, LOOP_STATE, partition)
+        client, found = self.settings.client, _snapshots.shelves(self.settings.client, LOOP_STATE, partition)
         units = {}
         for name, (make, _) in self.verbs.items():
-            agent, snapshot = make(), found.get(name)
-            applied: dict[str, int] = {}
-            if snapshot is not None:
-                agent.restore(snapshot.state)
-                applied = dict(snapshot.applied)
+            agent, shelf = make(), _snapshots.shelf_of(found, LOOP_STATE, name, partition)
+            applied = dict(shelf.applied or {})
+            if shelf.state:
+                agent.restore(shelf.state)
             if agent.chain is not None and (last := _snapshots.newest(client, agent.chain.name, partition)):
                 applied = agent.resume(decode(last).record)
-            units[name] = _Unit(agent, applied, snapshot.state if snapshot else b"", 0.0)
+            units[name] = _Unit(agent, shelf, applied, shelf.state)
         return units
 
-    async def _apply(self, verb: str, batch: Batch) -> bool:
-        """Take a batch into the state; False when the partition was lost meanwhile, and nothing may be said of it."""
+    async def _apply(self, verb: str, batch: Batch) -> None:
+        """Take a batch into the state. Raises _Gone when the partition was lost meanwhile."""
         topic, partition = batch.tp.topic, batch.tp.partition
         unit = await self._unit(verb, partition)
         async with unit.lock:
             if self.units.get((verb, partition)) is not unit:
-                return False
+                raise _Gone
             seen = unit.applied.get(topic, -1)
             raws = [_raw(record) for record in batch.records if record.offset >= seen]
             if not raws:
-                return True
+                return
             reads, refused = self._decode(verb, raws)
             outputs = [*refused, *self._step(verb, unit, reads)]
             unit.applied[topic] = raws[-1].offset + 1
             self.meter.stepped(verb, len(raws), len(outputs), raws[0].arrived, self.now())
-            await self._keep(verb, partition, unit, outputs)
-            return self.units.get((verb, partition)) is unit
+            await self._keep(partition, unit, outputs)
 
     def _decode(self, verb: str, raws: Iterable[Raw]) -> tuple[list[Read[Record]], list[DeadLetter]]:
         reads: list[Read[Record]] = []
@@ -177,11 +204,7 @@ class Loop:
             try:
                 reads.append(decode(raw))
             except DecodeError as error:
-                # several verbs read one topic: the first of them buries the dead
-                if (
-                    next(name for name, (_, a) in self.verbs.items() if any(t.name == raw.topic for t in a.reads))
-                    == verb
-                ):
+                if self._first_reader[raw.topic] == verb:  # several verbs read one topic: the first buries the dead
                     refused.append(DeadLetter(raw, error.cause, error.detail))
                 self.meter.refused(verb, error.cause)
         return reads, refused
@@ -205,16 +228,24 @@ class Loop:
                 return [DeadLetter(raw, Cause.HANDLER, repr(error))]
         return [output for read in reads for output in self._step(verb, unit, [read])]
 
-    async def _keep(self, verb: str, partition: int, unit: _Unit, outputs: Sequence[Any]) -> None:
+    async def _keep(self, partition: int, unit: _Unit, outputs: Sequence[Any]) -> None:
         """Send outputs, then the state that made them; return when the broker has both."""
         if outputs:
+            self._require(unit)
             await self._send(outputs, partition)
         state = unit.agent.snapshot()
         clock = asyncio.get_running_loop().time()
         if state and (state != unit.state or clock - unit.written > REFRESH_S):
-            snapshot = encode(_snapshots.pack(verb, partition, unit.applied, state), LOOP_STATE)
-            await (await self._produce(snapshot, partition))
+            self._require(unit)
+            parts = unit.shelf.pack(unit.applied, state)
+            await asyncio.gather(*[await self._produce(part, partition) for part in parts])
             unit.state, unit.written = state, clock
+
+    def _require(self, unit: _Unit) -> None:
+        """Raises _Gone or Slept when what would be said now is no longer ours to say."""
+        self._pulse.require()
+        if unit.gone:
+            raise _Gone
 
     async def _send(self, outputs: Sequence[Any], partition: int) -> None:
         pending = []
@@ -242,6 +273,8 @@ class Loop:
                 for partition in self._owned():
                     for verb in self.verbs:
                         await self._tick_one(verb, partition)
+            except _Gone:
+                continue
             except Exception as error:
                 self._fail(error)
 
@@ -252,7 +285,7 @@ class Loop:
         async with unit.lock:
             outputs = list(unit.agent.step((), self.now()))
             if outputs and self.units.get((verb, partition)) is unit:
-                await self._keep(verb, partition, unit, outputs)
+                await self._keep(partition, unit, outputs)
 
     def _owned(self) -> list[int]:
         topics: dict[int, int] = defaultdict(int)
@@ -264,11 +297,11 @@ class Loop:
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Work until `stop`. Raises what made it stop, when it was not asked to."""
+        self._pulse = Pulse(self.settings.session_timeout_s * AWAKE_SHARE)
         async with asyncio.timeout(self.settings.start_deadline_s):
             await self.app.start()
-            while not self._owned():
+            while not await self._restored():
                 await asyncio.sleep(0.02)
-            await asyncio.gather(*(self._unit(verb, p) for p in self._owned() for verb in self.verbs))
         ready()
         ticking = asyncio.create_task(self._tick())
         watching = asyncio.create_task(self._watch())
@@ -276,8 +309,18 @@ class Loop:
         watching.cancel()
         await asyncio.gather(ticking, watching, return_exceptions=True)
         await self.app.stop()
+        self._pulse.stop()
         if self.failure is not None:
             raise self.failure
+
+    async def _restored(self) -> bool:
+        """Whether there are partitions, and all of them are where they were left."""
+        owned = self._owned()
+        try:
+            await asyncio.gather(*(self._unit(verb, partition) for partition in owned for verb in self.verbs))
+        except _Gone:
+            return False
+        return bool(owned)
 
     async def _watch(self) -> None:
         while True:

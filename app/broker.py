@@ -29,6 +29,7 @@ from confluent_kafka.admin import AdminClient
 
 from agents._snapshots import ends
 from app.errors import UserError
+from app.security.secrets import resolve
 from topics.spec import Instant, Raw
 
 log = logging.getLogger("opsloop.kafka")
@@ -62,10 +63,11 @@ class Broker:
         """The broker that is configured: `bootstrap`, else OPSLOOP_BROKER, else port 9092 on this host.
 
         OPSLOOP_KAFKA_SECURITY_PROTOCOL=SASL_SSL becomes `security.protocol`, and so on for every setting of librdkafka;
-        OPSLOOP_KAFKA_GROUP_PROTOCOL=consumer chooses the new group protocol.
+        OPSLOOP_KAFKA_GROUP_PROTOCOL=consumer chooses the new group protocol. A value may say where a secret is
+        (`file:/run/secrets/kafka`, see app.security.secrets).
         """
         given = {
-            name.removeprefix(_SETTING).lower().replace("_", "."): value
+            name.removeprefix(_SETTING).lower().replace("_", "."): resolve(value, environment)
             for name, value in environment.items()
             if name.startswith(_SETTING)
         }

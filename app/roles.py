@@ -22,6 +22,7 @@ from app.broker import Broker, consumer_config, producer_config, require
 from app.clock import now_ms
 from app.errors import UserError
 from app.metrics import Meter
+from app.security.faust import credentials
 from app.security.keys import WORKER, Keys, keys_of
 from app.security.switch import LocalSwitch
 from app.settings import Settings, home
@@ -70,7 +71,8 @@ def make_loop(worker: Worker, datadir: Path) -> Loop:
     """The loop with all its verbs."""
     from agents._loop import Loop, LoopSettings  # Faust takes half a second that lanes need not wait
 
-    settings = LoopSettings(worker.broker.bootstrap, _reading(worker.broker), datadir)
+    broker = worker.broker
+    settings = LoopSettings(broker.bootstrap, _reading(broker), datadir, credentials(broker.security))
     keys = keys_of(worker.home)
     return Loop(settings, pipeline.loop(worker.settings, keys.own(WORKER), keys), now_ms, Meter())
 

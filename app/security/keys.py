@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from app.clock import now_ms
 from app.errors import UserError
+from app.security.secrets import resolve
 from models.safety.roles import Role
 from models.safety.signing import Principal, Refused
 from topics.spec import Instant
@@ -226,7 +227,7 @@ def write(path: Path, content: bytes, mode: int) -> None:
 
 
 def _passphrase() -> bytes | None:
-    phrase = os.environ.get(PASSPHRASE, "")
+    phrase = resolve(os.environ.get(PASSPHRASE, ""))
     return phrase.encode() or None
 
 
