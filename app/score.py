@@ -64,14 +64,14 @@ def load(path: Path) -> Recording:
             return _parquet(path)
         with gzip.open(path, "rb") if endings.endswith(".gz") else path.open("rb") as stream:
             return _csv(path, io.TextIOWrapper(stream, encoding="utf-8-sig"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path.name} cannot be read ({error})", "See `opsloop score --help` for what is read"
         ) from None
 
 
 def _npz(path: Path) -> Recording:
-    with np.load(path, allow_pickle=False) as held:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
         part = next((name for name in ("test", "data", "values", "X") if name in held), None)
         if part is None:
             raise ValueError(f"it has no array `test`, only {', '.join(held.files)}")

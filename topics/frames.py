@@ -11,7 +11,8 @@ partition of its entities.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topics.codec import Cause, DecodeError
+from topics.spec import Instant
 
 CONTENT_TYPE: Final = b"application/vnd.opsloop.frame"
 MAGIC: Final = b"OPF1"
@@ -99,3 +101,41 @@ def unpack(data: bytes) -> Frame:
     if start[0] != 0 or start[-1] != n or (start[1:] < start[:-1]).any():
         raise DecodeError(Cause.MALFORMED, "the values of the frame are not shared out among its samples")
     return Frame(names, ts, entity, start, series, value)
+
+
+class FrameBuilder:
+    """Collects samples into a frame. Its names stay from frame to frame and only grow, as its sender knows more."""
+
+    def __init__(self) -> None:
+        self._entities: dict[str, int] = {}
+        self._series: dict[tuple[int, str], int] = {}
+        self._ts, self._entity, self._start = array("q"), array("I"), array("I", [0])
+        self._number, self._value = array("I"), array("d")
+
+    @property
+    def values(self) -> int:
+        """How many values are waiting."""
+        return len(self._value)
+
+    def add(self, entity: str, ts: Instant, metrics: Mapping[str, float]) -> None:
+        """One sample. Raises ValueError when it has no entity or no metric, TypeError when a value is no number."""
+        if not entity or not metrics:
+            raise ValueError("a sample has an entity and at least one metric")
+        values = array("d", list(metrics.values()))
+        at = self._entities.setdefault(entity, len(self._entities))
+        self._number.extend(self._series.setdefault((at, metric), len(self._series)) for metric in metrics)
+        self._value += values
+        self._ts.append(ts)
+        self._entity.append(at)
+        self._start.append(len(self._value))
+
+    def take(self) -> bytes:
+        """The message of what is waiting, and begin anew."""
+        frame = Frame(
+            pack_names(list(self._entities), list(self._series)), np.array(self._ts, np.int64),
+            np.array(self._entity, np.uint32), np.array(self._start, np.uint32), np.array(self._number, np.uint32),
+            np.array(self._value, np.float64),
+        )  # fmt: skip
+        self._ts, self._entity, self._start = array("q"), array("I"), array("I", [0])
+        self._number, self._value = array("I"), array("d")
+        return pack(frame)

@@ -50,7 +50,8 @@ class Knobs(NamedTuple):
 
     memory: float = 1e-4  # slowest rate of learning: 1/n falls to this
     winsor: float = 4.0  # what is learned is clipped at so many spreads
-    warm: float = 32.0  # samples of a series before learning is clipped
+    warm: float = 32.0  # samples of a series before learning is clipped so
+    loose: float = 10.0  # and how it is before, from the first few on
     settled: float = 160.0  # samples from which the clip is at its widest: winsor^2 / pull
     pull: float = 0.1  # most that one sample may add to a variance, as a share: a young series is clipped harder
     young: float = 8.0  # z is 0 up to n = young, then shrunk by 1 - young / n: few samples say little of a spread
@@ -150,7 +151,9 @@ def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> t
     if pace > 0.0 or (pace < 0.0 and abs(level) < knobs.far):
         limit = knobs.winsor
         if count < knobs.settled:
-            limit = 1e9 if count <= knobs.warm else max(2.0, math.sqrt(knobs.pull * count))
+            limit = max(2.0, math.sqrt(knobs.pull * count))
+            if count <= knobs.warm:
+                limit = 1e9 if count <= knobs.young else knobs.loose
         rate = abs(pace) * max(knobs.memory, each)
         learned = min(max(error, -limit * spread), limit * spread)
         rows[at, PEAK] = max(rows[at, PEAK], abs(mean + learned))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agents.decode import Decode, chunk_of
 from models.detection.batch import Batch, Names, Steer
 from topics.codec import Cause, DeadLetter
-from topics.frames import Frame, pack, pack_names
+from topics.frames import Frame, FrameBuilder, pack, pack_names
 from topics.learning import Learning
 from topics.spec import Raw
 from topics.telemetry import METRICS
@@ -183,3 +183,19 @@ def test_a_frame_that_says_more_than_it_has_is_refused_without_allocating_it() -
     (letter,) = decoded(bytes(data))
     assert isinstance(letter, DeadLetter)
     assert letter.cause is Cause.MALFORMED
+
+
+def test_what_a_sender_collects_comes_out_as_it_went_in_frame_after_frame() -> None:
+    builder, decode = FrameBuilder(), Decode()
+    for round in range(3):
+        builder.add("web-1", NOW + round, {"cpu": 0.5 + round, "load": 2})
+        builder.add("web-2", NOW + round, {"cpu": 1.0})
+        batch = only(decoded(builder.take(), decode=decode))
+        assert batch.value.tolist() == [0.5 + round, 2.0, 1.0]
+        assert batch.series.tolist() == [0, 1, 2]
+        assert batch.ts.tolist() == [NOW + round] * 2
+    assert decode.names.entities == ["web-1", "web-2"]
+    with pytest.raises(TypeError):
+        builder.add("web-1", NOW, {"cpu": "high"})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="at least one metric"):
+        builder.add("web-1", NOW, {})
