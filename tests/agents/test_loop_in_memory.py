@@ -216,3 +216,13 @@ def test_every_effect_can_be_followed_back_to_the_sample_that_led_to_it() -> Non
 
 def _without_repeats(entries: list[Entry]) -> list[Entry]:
     return list({entry.hash: entry for entry in entries}.values())
+
+
+def test_i9_what_the_audit_does_not_keep_is_not_done() -> None:
+    world = World([RESTART])
+    loop = MemoryLoop(world)
+    loop.agents = [agent for agent in loop.agents if agent.name != "record"]
+    broken(world, loop, Symptom.DOWN)
+    assert [d.state for d in loop.of(Decision)][:1] == [Verdict.APPROVED]
+    assert world.ran == []
+    assert loop.of(Order) == []
