@@ -59,3 +59,19 @@ def lane(
     from app.bench import lane as bench
 
     bench.run(broker, points, json)
+
+
+@benches.command()
+def latency(
+    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    seconds: Annotated[float, typer.Option(help="How long at each rate")] = 20.0,
+    rates: Annotated[str, typer.Option(help="Background points a second")] = "100000,1000000",
+    json: JsonOption = False,
+) -> None:
+    """From a sample's produce to its anomaly on the topic, under load.
+
+    Example: `opsloop bench latency --json`
+    """
+    from app.bench import latency as bench
+
+    bench.run(broker, seconds, [int(rate) for rate in rates.split(",")], json)
