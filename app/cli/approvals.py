@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command()(approve)
     app.command()(reject)
     app.command("kill-switch")(kill_switch)
+    app.command()(maintenance)
 
 
 def _vote(identity: str, vote: Literal["approve", "reject"], address: str, voter: str, reason: str, json: bool) -> None:
@@ -85,24 +86,61 @@ def kill_switch(
     from app.security.keys import Keys
     from app.security.switch import LocalSwitch, Said
     from app.settings import home
+    from models.safety.masking import mask
+    from models.safety.roles import may
     from models.safety.signing import sign_setting
 
     if position not in ("on", "off"):
         raise UserError(f"the kill switch has no position {position!r}", "Say on or off")
     by = voter or getpass.getuser()
-    setting = Setting(name=KILL_SWITCH, value=position, ts=now_ms(), by=by, reason=reason)
+    setting = Setting(name=KILL_SWITCH, value=position, ts=now_ms(), by=by, reason=mask(reason))
     switch = LocalSwitch(*([site] if site else []), home())
     if position == "on":
         switch.turn_on(Said(by, reason, setting.ts))
         _publish(broker_of(broker), setting)
     else:
-        setting = sign_setting(setting, Keys(home()).own(by))
+        keys = Keys(home())
+        entry = keys.entry(by)
+        if entry is None or not may(entry.roles, "resume"):
+            raise UserError(f"{by} may not allow acting again", "Ask an admin: opsloop user list")
+        setting = sign_setting(setting, keys.own(by))
         _publish(broker_of(broker), setting)
         switch.turn_off("file")
     if json:
         print_json(setting)
     else:
         out.print(f"kill switch is {position}")
+
+
+def maintenance(
+    scope: Annotated[str, typer.Argument(help="A system, service or instance: `shop`, `shop/catalog`")],
+    minutes: Annotated[int, typer.Option(min=0, max=100_000, help="For so long from now; 0 ends it")] = 60,
+    broker: BrokerOption = "", reason: Reason = "", json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Nothing is changed within a scope while people work on it.
+
+    Example: `opsloop maintenance shop/catalog --minutes 30`
+    """
+    from app.broker import require
+    from app.client import Publisher
+    from app.clock import now_ms
+    from models.safety.masking import mask
+    from models.safety.surroundings import MAINTENANCE
+
+    where, now = broker_of(broker), now_ms()
+    require(where)
+    setting = Setting(
+        name=f"{MAINTENANCE}{scope}", value=str(now + minutes * 60_000 if minutes else 0), ts=now,
+        by=getpass.getuser(), reason=mask(reason),
+    )  # fmt: skip
+    with Publisher(where) as publisher:
+        publisher.send(setting)
+    if json:
+        print_json(setting)
+    else:
+        out.print(
+            f"{scope} is under maintenance for {minutes} minutes" if minutes else f"maintenance of {scope} is over"
+        )
 
 
 def _publish(broker: Broker, setting: Setting) -> None:

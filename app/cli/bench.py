@@ -33,6 +33,19 @@ def loop(
 
 
 @benches.command()
+def security(
+    count: Annotated[int, typer.Option(min=10, help="How often each is done")] = 2_000, json: JsonOption = False
+) -> None:
+    """What a signature, the actuator's checks and an audit entry cost, in µs.
+
+    Example: `opsloop bench security --json`
+    """
+    from app.bench import security as bench
+
+    bench.run(count, json)
+
+
+@benches.command()
 def detection(
     data: Annotated[Path, typer.Option(help="Folder with smd, asd and nab")] = Path("../shared/data"),
     json: JsonOption = False,

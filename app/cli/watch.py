@@ -16,7 +16,7 @@ from app.errors import UserError
 from app.printing import out, print_json
 from topics.actions import Order, Result
 from topics.approvals import Approval
-from topics.audit import Entry
+from topics.audit import Checkpoint, Entry
 from topics.catalog import named
 from topics.codec import DecodeError, decode
 from topics.decisions import Decision
@@ -201,6 +201,11 @@ def _(verdict: Judgement) -> str:
 @_say(Setting)
 def _(setting: Setting) -> str:
     return f"{setting.name} = {setting.value} by {setting.by} {setting.reason}".rstrip()
+
+
+@_say(Checkpoint)
+def _(point: Checkpoint) -> str:
+    return f"chain {point.chain} entries {point.first} to {point.last} signed by key {point.key[:8]}"
 
 
 @_say(Entry)
