@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 
 from agents._agent import Agent, Chunk
 from models.detection.batch import Batch, Names, Steer, TooManySeries
-from topics.codec import SUPPORTED_VERSION, Cause, DeadLetter, DecodeError
+from topics.codec import Cause, DeadLetter, DecodeError
+from topics.formats import native
+from topics.formats.native import MAX_NAME, MAX_SIZE
 from topics.frames import MAGIC, Frame, unpack, unpack_names
 from topics.learning import Learning
 from topics.spec import Instant, Raw
 from topics.telemetry import METRICS
 
-MAX_BYTES: Final = 1_000_000  # of one message
-MAX_SIZE: Final = 1e100  # of one value: its square must stay finite
 EARLIEST: Final = 100_000_000_000  # 1973 in milliseconds: smaller stamps are seconds, or nonsense
 AHEAD_MS: Final = 600_000  # how far a stamp may be ahead of the message's arrival at the broker
-MAX_NAME: Final = 256
 MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
 MAX_LAYOUTS: Final = 1_000  # remembered shapes of frames
 
@@ -99,7 +98,7 @@ class Decode(Agent[Raw]):
             run, sound = self._quickly(messages, at, columns)
             for number in range(at, at + max(run, 1) if not sound else at):
                 try:
-                    self._slowly(messages[number].value(), number, columns)
+                    self._slowly(messages[number].value(), messages[number].key(), number, columns)
                 except DecodeError as error:
                     yield number, error.cause, error.detail
             at += max(run, 1)
@@ -143,23 +142,23 @@ class Decode(Agent[Raw]):
         columns.message.extend(range(first, first + run))
         return run, run > 0
 
-    def _slowly(self, value: bytes | None, at: int, columns: _Columns) -> None:
+    def _slowly(self, value: bytes | None, key: bytes | None, at: int, columns: _Columns) -> None:
         """Decode a message of a new shape or of another kind, or say what is wrong with it."""
         if value and value.startswith(MAGIC):
             self._frame(value, at, columns)
             return
-        read = _read(value)
+        read = native.read(value, key)
         if isinstance(read, Learning):
             columns.controls.append((len(columns.ts), read))
             return
-        entity, ts, metrics = read
-        number, series, count = self._shape(entity, tuple(metrics))
-        columns.value.extend(metrics.values())
-        columns.ts.append(ts)
-        columns.entity.append(number)
-        columns.series.frombytes(series)
-        columns.count.append(count)
-        columns.message.append(at)
+        shapes = [self._shape(sampled.entity, tuple(sampled.metrics)) for sampled in read]
+        for sampled, (number, series, count) in zip(read, shapes, strict=True):
+            columns.value.extend(sampled.metrics.values())
+            columns.ts.append(sampled.ts)
+            columns.entity.append(number)
+            columns.series.frombytes(series)
+            columns.count.append(count)
+            columns.message.append(at)
 
     def _shape(self, entity: str, metrics: tuple[str, ...]) -> Shape:
         shape = self._shapes.get((entity, metrics))
@@ -218,55 +217,6 @@ class Decode(Agent[Raw]):
         self.names.load(*msgspec.msgpack.decode(state, type=tuple[list[str], list[tuple[int, str]]]))
         self._shapes.clear()
         self._layouts.clear()
-
-
-def _read(value: bytes | None) -> tuple[str, Instant, dict[str, float]] | Learning:
-    """The parts of one sample, each of its right type; or a control. Raises DecodeError."""
-    if not value:
-        raise DecodeError(Cause.EMPTY, "the message has no value")
-    if len(value) > MAX_BYTES:
-        raise DecodeError(Cause.OVERSIZED, f"{len(value)} bytes are more than {MAX_BYTES}")
-    try:
-        sample = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        if any(word in value for word in (b"NaN", b"Infinity")):
-            raise DecodeError(Cause.NOT_FINITE, f"JSON has no such number: {error}") from None
-        raise DecodeError(Cause.MALFORMED, str(error)) from None
-    if not isinstance(sample, dict):
-        raise DecodeError(Cause.WRONG_TYPE, "a sample is an object with entity, ts and metrics")
-    version = sample.get("v", 1)
-    if not isinstance(version, int) or version > SUPPORTED_VERSION:
-        raise DecodeError(Cause.VERSION, f"version {version!r} is newer than {SUPPORTED_VERSION}")
-    if "learning" in sample:
-        return _control(value)
-    entity, ts, metrics = (sample.get(name) for name in ("entity", "ts", "metrics"))
-    if not isinstance(entity, str) or not 0 < len(entity) <= MAX_NAME:
-        raise DecodeError(Cause.WRONG_TYPE, f"`entity` must be a text of 1 to {MAX_NAME} characters")
-    if type(ts) is not int:
-        raise DecodeError(Cause.WRONG_TYPE, "`ts` must be a whole number of milliseconds")
-    if not 0 <= ts < 2**62:
-        raise DecodeError(Cause.TIMESTAMP, f"{ts} is no time")
-    return entity, ts, _metrics(metrics)
-
-
-def _control(value: bytes) -> Learning:
-    try:
-        return msgspec.json.decode(value, type=Learning)
-    except msgspec.ValidationError as error:
-        raise DecodeError(Cause.WRONG_TYPE, str(error)) from None
-
-
-def _metrics(metrics: Any) -> dict[str, float]:
-    if not isinstance(metrics, dict) or not metrics:
-        raise DecodeError(Cause.WRONG_TYPE, "`metrics` must be an object of numbers by name")
-    for name, number in metrics.items():
-        if not isinstance(number, int | float):
-            raise DecodeError(Cause.WRONG_TYPE, f"{name[:80]!r} is {type(number).__name__}, not a number")
-        if not abs(number) <= MAX_SIZE:
-            raise DecodeError(Cause.NOT_FINITE, f"{name[:80]!r} is too large to learn from")
-        if not 0 < len(name) <= MAX_NAME:
-            raise DecodeError(Cause.WRONG_TYPE, f"a metric's name has 1 to {MAX_NAME} characters")
-    return metrics
 
 
 def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray[np.bool_], list[DeadLetter]]:

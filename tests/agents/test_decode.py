@@ -69,7 +69,7 @@ REFUSED = {
     "random bytes": (b"\x8f\x00\x13\xff", Cause.MALFORMED),
     "truncated": (sample()[:-9], Cause.MALFORMED),
     "deep": (b"[" * 1500, Cause.MALFORMED),
-    "a list": (b"[1,2]", Cause.WRONG_TYPE),
+    "a list": (b"[1,2]", Cause.MALFORMED),
     "NaN": (b'{"entity":"a","ts":1700000000000,"metrics":{"x":NaN}}', Cause.NOT_FINITE),
     "1e308": (sample(x=1e308), Cause.NOT_FINITE),
     "a huge integer": (b'{"entity":"a","ts":1700000000000,"metrics":{"x":1%s}}' % (b"0" * 200), Cause.NOT_FINITE),

@@ -1,0 +1,145 @@
+"""What agents already put on Kafka, in the exact form they put it, and every damage to it."""
+
+from __future__ import annotations
+
+import struct
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.decode import Decode, chunk_of
+from models.detection.batch import Batch
+from topics.codec import DeadLetter, DecodeError
+from topics.formats import read
+from topics.formats.names import Sampled
+from topics.spec import Raw
+from topics.telemetry import METRICS
+
+
+def field(number: int, value: bytes | int) -> bytes:
+    """One protobuf field: bytes are length-delimited, ints are varints below 128."""
+    if isinstance(value, int):
+        return bytes([number << 3, value])
+    assert len(value) < 2**14
+    size = bytes([len(value)]) if len(value) < 128 else bytes([len(value) & 0x7F | 0x80, len(value) >> 7])
+    return bytes([number << 3 | 2]) + size + value
+
+
+def attribute(key: str, value: str) -> bytes:
+    return field(1, key.encode()) + field(2, field(1, value.encode()))
+
+
+def fixed(number: int, packed: bytes) -> bytes:
+    return bytes([number << 3 | 1]) + packed
+
+
+NS = 1_717_000_000_000_000_000
+POINT = fixed(3, struct.pack("<Q", NS)) + fixed(4, struct.pack("<d", 0.25)) + field(7, attribute("cpu", "cpu0"))
+METRIC = field(1, b"system.cpu.utilization") + field(5, field(1, POINT))
+RESOURCE = field(1, field(1, attribute("host.name", "web-1")))
+OTLP = field(1, RESOURCE + field(2, field(2, METRIC)))
+
+EXAMPLES: dict[str, tuple[bytes, list[Sampled]]] = {
+    "telegraf json": (
+        b'{"fields":{"usage_idle":91.5},"name":"cpu","tags":{"host":"web-1"},"timestamp":1458229140}',
+        [Sampled("web-1", 1458229140000, {"cpu.usage_idle": 91.5})],
+    ),
+    "influx line": (
+        b"cpu,host=web01,cpu=cpu0 usage_idle=92.5 1717000000000000000",
+        [Sampled("web01", 1717000000000, {"cpu.usage_idle.cpu0": 92.5})],
+    ),
+    "influx lines with text, integers and spaces": (
+        b'disk,host=a\\ b,path=/ used_percent=50,free=7i,label="x, y=1 z" 1717000000000000000\n'
+        b"ok,host=c up=true 1717000000000000000",
+        [Sampled("a b", 1717000000000, {"system.filesystem.utilization./": 0.5, "disk.free./": 7.0}),
+         Sampled("c", 1717000000000, {"ok.up": 1.0})],
+    ),
+    "vector": (
+        b'{"name":"foos","namespace":"vector","tags":{"k":"v"},"timestamp":"2018-11-14T08:09:10.000000011Z",'
+        b'"kind":"incremental","counter":{"value":100.0}}',
+        [Sampled("key", 1542182950000, {"vector.foos.v": 100.0})],
+    ),
+    "fluent bit": (
+        b'{"@timestamp":1452185189.0,"cpu_p":7.0,"user_p":5.0}',
+        [Sampled("key", 1452185189000, {"system.cpu.utilization": 0.07, "user_p": 5.0})],
+    ),
+    "prometheus-kafka-adapter": (
+        b'{"timestamp":"2024-01-01T00:00:00Z","value":"9876543210","name":"up","labels":{"__name__":"up","instance":"a:1"}}',
+        [Sampled("a:1", 1704067200000, {"up": 9876543210.0})],
+    ),
+    "collectd": (
+        b'[{"values":[4.94],"dstypes":["gauge"],"dsnames":["shortterm"],"time":1795238437.267,"interval":1.0,"host":"web-1",'
+        b'"plugin":"load","plugin_instance":"","type":"load","type_instance":""}]',
+        [Sampled("web-1", 1795238437267, {"system.cpu.load_average.1m": 4.94})],
+    ),
+    "metricbeat": (
+        b'{"@timestamp":"2024-01-01T00:00:00.123Z","metricset":{"name":"cpu"},"host":{"name":"web-1"},'
+        b'"system":{"cpu":{"total":{"norm":{"pct":0.25}},"cores":4}}}',
+        [Sampled("web-1", 1704067200123, {"system.cpu.utilization": 0.25, "system.cpu.cores": 4.0})],
+    ),
+    "otlp protobuf": (OTLP, [Sampled("web-1", 1717000000000, {"system.cpu.utilization.cpu0": 0.25})]),
+    "otlp json": (
+        orjson.dumps({"resourceMetrics": [{
+            "resource": {"attributes": [{"key": "host.name", "value": {"stringValue": "web-1"}}]},
+            "scopeMetrics": [{"metrics": [
+                {"name": "m.gauge", "gauge": {"dataPoints": [{"timeUnixNano": str(NS), "asInt": "7"}]}},
+                {"name": "m.time", "histogram": {"dataPoints": [{"timeUnixNano": str(NS), "sum": 6.0, "count": "4"}]}},
+            ]}],
+        }]}),
+        [Sampled("web-1", 1717000000000, {"m.gauge": 7.0, "m.time": 1.5})],
+    ),
+}  # fmt: skip
+by_format = pytest.mark.parametrize("name", EXAMPLES)
+
+
+@by_format
+def test_a_record_of_each_agent_becomes_its_measurements(name: str) -> None:
+    value, wanted = EXAMPLES[name]
+    assert read(value, b"key") == wanted
+
+
+@by_format
+def test_the_decoder_takes_it_beside_our_own(name: str) -> None:
+    value, wanted = EXAMPLES[name]
+    late = 1_800_000_000_000
+    ours = orjson.dumps({"entity": "e", "ts": late, "metrics": {"x": 1}})
+    raws = [Raw(METRICS.name, 0, at, b"key", v, (), late) for at, v in enumerate((ours, value, ours))]
+    (batch,) = Decode().step(chunk_of(raws), 0)
+    assert isinstance(batch, Batch)
+    assert len(batch) == 2 + len(wanted)
+    assert batch.offset.tolist() == [0, *[1] * len(wanted), 2]
+
+
+@pytest.mark.parametrize("value", [
+    b'{"@timestamp":"2024-01-01T00:00:00Z","host":"web-1","severity":"err","message":"a log of rsyslog"}',
+    b'{"hello":1}', b"{}", b"[]", b"cpu", b"cpu usage=1", b"\x0a", b"\x0a\xff", b"[[1]]",
+])  # fmt: skip
+def test_what_is_no_measurement_is_refused_with_a_cause(value: bytes) -> None:
+    with pytest.raises(DecodeError):
+        read(value, None)
+
+
+@given(name=st.sampled_from(sorted(EXAMPLES)), at=st.integers(0, 400), cut=st.booleans(), byte=st.integers(0, 255))
+@settings(max_examples=600, deadline=None)
+def test_no_damage_to_a_real_record_breaks_the_decoder_or_is_lost(name: str, at: int, cut: bool, byte: int) -> None:
+    value = bytearray(EXAMPLES[name][0])
+    at %= len(value)
+    value[at:] = b"" if cut else bytes([byte]) + value[at + 1 :]
+    raw = Raw(METRICS.name, 0, 0, b"key", bytes(value), (), 0)
+    found = list(Decode().step(chunk_of([raw]), 0))
+    assert found
+    for item in found:
+        assert isinstance(item, Batch | DeadLetter)
+        assert not isinstance(item, Batch) or abs(item.value).max() <= 1e100
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=400, deadline=None)
+def test_random_bytes_are_refused_or_read_but_never_more(value: bytes) -> None:
+    try:
+        found = read(value, None)
+    except DecodeError:
+        return
+    assert all(isinstance(sampled, Sampled) for sampled in found)
