@@ -2,7 +2,7 @@
 
 One process a core, share nothing, scaled by partitions. The stages of a lane are agents in a row: what one yields that
 is neither a record nor a dead letter goes to the next. State and offsets travel together in one snapshot; a partition
-that is taken over starts from the snapshot's own offsets.
+that is taken over starts from the snapshot's own offsets. A worker that slept drops everything and joins anew.
 """
 
 from __future__ import annotations
@@ -10,20 +10,36 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from agents import _snapshots
 from agents._agent import Agent, Chunk, Meter
-from topics.codec import DeadLetter, DecodeError, decode, encode
-from topics.spec import Instant, Read, Record, Topic
+from agents._output import Output
+from agents._pulse import Pulse, Slept
+from agents._snapshots import HOPELESS, Shelf
+from topics.codec import Cause, DeadLetter, DecodeError, decode
+from topics.spec import Instant, Raw, Read, Record, Topic
 from topics.state import LANE_STATE
 
 log = structlog.get_logger()
+
+Said = Iterator[Record | DeadLetter]
+
+AWAKE_SHARE: Final = 0.8  # of the group's session: who slept longer may have lost its partitions
+PAUSE_FACTOR: Final = 20  # a snapshot that took a second is followed by none for twenty
+UNKNOWN_S: Final = 10.0  # how long a topic that was just made may be unknown to a worker that just started
+
+# what a record can make a learner raise; anything else (a full disk, a damaged ledger) is no fault of the record
+POISON: Final = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+    msgspec.MsgspecError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,7 @@ class LaneSettings:
     poll_s: float = 0.02
     tick_s: float = 0.1
     snapshot_s: float = 2.0  # how much is done again after a crash
+    session_s: float = 6.0  # how long the group waits for a silent member
 
 
 @dataclass(slots=True)
@@ -44,8 +61,16 @@ class _Part:
     """One partition: its own instance of every stage, and the next offset of each topic that is not yet in them."""
 
     stages: list[Agent[Any]]
+    shelf: Shelf
     applied: dict[str, int] = field(default_factory=dict)
+    began: dict[str, int] = field(default_factory=dict)  # the first offset of each topic that was seen
+    careful: dict[str, int] = field(default_factory=dict)  # below this offset is a record that broke a stage
     dirty: bool = False
+
+    @property
+    def state(self) -> bytes:
+        """All stages' states as one, so that no crash tears them apart."""
+        return msgspec.msgpack.encode({stage.name: stage.snapshot() for stage in self.stages})
 
 
 class Lane:
@@ -62,147 +87,202 @@ class Lane:
         self.make = stages
         self.now = now
         self.meter = meter
-        self.topics: list[Topic] = list(dict.fromkeys(topic for make in stages for topic in make().reads))
+        made = [make() for make in stages]
+        self._first = made[0].name
+        self.name = "lane/" + "+".join(stage.name for stage in made)  # names its snapshots
+        self.topics: list[Topic] = list(dict.fromkeys(topic for stage in made for topic in stage.reads))
         self.parts: dict[int, _Part] = {}
-        self.failure: KafkaException | None = None
         # agents that read several topics need the same partitions of each, which only the range assignor promises
         self._eager = len(self.topics) > 1
         self._stop = threading.Event()
-        self.producer = Producer(dict(settings.producer))
+        self._pulse: Pulse
+        self.output: Output
         self.consumer: Any = None
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Work until `stop`. Raises KafkaException when the broker will not take what follows from what was read."""
-        config = dict(self.settings.consumer)
-        if self._eager and config.get("group.protocol", "classic") == "classic":
-            config["partition.assignment.strategy"] = "range"
-        self.consumer = consumer = Consumer(config)
-        consumer.subscribe(
-            [topic.name for topic in self.topics],
-            on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost,
-        )  # fmt: skip
-        saved = ticked = time.monotonic()
-        told = False
+        """Work until `stop`.
+
+        Raises:
+            KafkaException: the broker refuses, or will not take what follows from what was read.
+            StateTooLarge, ValueError: the state cannot be written, or what was written cannot be read by this version.
+        """
+        self._pulse = Pulse(self.settings.session_s * AWAKE_SHARE)
         try:
             while not self._stop.is_set():
-                first = consumer.poll(self.settings.poll_s)
-                if first is not None:
-                    self._take([first, *consumer.consume(self.settings.batch - 1, 0)])
-                self.producer.poll(0)
-                if self.failure is not None:
-                    raise self.failure
-                clock = time.monotonic()
-                if clock - ticked >= self.settings.tick_s:
-                    ticked = clock
-                    self._tick()
-                if clock - saved >= self.settings.snapshot_s:
+                self.output = Output(self.settings.producer, self._stop.is_set)
+                self.consumer = self._consumer()
+                try:
+                    self._work(ready)
                     self._save(self.parts)
-                    saved = time.monotonic()
-                if self.parts and not told:
-                    told = True
-                    ready()
-            self._save(self.parts)
+                except Slept as slept:
+                    log.warning("everything is dropped and the group joined anew", cause=str(slept))
+                    self.output.drop()
+                finally:
+                    self.parts.clear()  # before `close`, which asks for a last snapshot of what is still owned
+                    self.consumer.close()
+                self._pulse.wake()
         finally:
-            self.parts.clear()
-            consumer.close()
+            self._pulse.stop()
 
     def stop(self) -> None:
         """Ask `run` to finish; it saves first."""
         self._stop.set()
 
-    def _take(self, messages: Iterable[Message]) -> None:
+    def _consumer(self) -> Any:
+        config = dict(self.settings.consumer)
+        if self._eager:
+            session_ms = round(self.settings.session_s * 1000)
+            config |= {
+                "group.protocol": "classic", "partition.assignment.strategy": "range", "heartbeat.interval.ms": 500,
+                "session.timeout.ms": session_ms,
+            }  # fmt: skip
+        consumer = Consumer(config)
+        consumer.subscribe(
+            [topic.name for topic in self.topics],
+            on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost,
+        )  # fmt: skip
+        return consumer
+
+    def _work(self, ready: Callable[[], None]) -> None:
+        started = ticked = time.monotonic()
+        save_at = started + self.settings.snapshot_s
+        told = False
+        while not self._stop.is_set():
+            first = self.consumer.poll(self.settings.poll_s)
+            if first is not None:
+                self._take([first, *self.consumer.consume(self.settings.batch - 1, 0)], started)
+            self.output.poll()
+            clock = time.monotonic()
+            if clock - ticked >= self.settings.tick_s:
+                ticked = clock
+                self._tick()
+            if clock >= save_at:
+                self._save(self.parts)
+                took = time.monotonic() - clock
+                save_at = time.monotonic() + max(self.settings.snapshot_s, PAUSE_FACTOR * took)
+            if self.parts and not told:
+                told = True
+                ready()
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def _take(self, messages: Iterable[Message], started: float) -> None:
         chunks: dict[tuple[str, int], list[Message]] = defaultdict(list)
         for message in messages:
             error = message.error()
             if error is None:
                 chunks[message.topic(), message.partition()].append(message)
-            elif not error.retriable() and error.code() != KafkaError._PARTITION_EOF:
+            elif self._hopeless(error, started):
                 raise KafkaException(error)
+        self._pulse.require()
+        gone_back: set[int] = set()  # what was fetched for these is read again
         for (topic, partition), found in chunks.items():
             part = self.parts.get(partition)
-            if part is None:
-                continue  # handed out before the partition was lost: another worker has it
+            if part is None or partition in gone_back:
+                continue  # without a part: handed out before the partition was lost, and another worker has it
+            part.began.setdefault(topic, found[0].offset())
             seen = part.applied.get(topic, 0)
             fresh = found if found[0].offset() >= seen else [m for m in found if m.offset() >= seen]
-            if fresh:
-                self._apply(part, Chunk(topic, partition, fresh))
+            if fresh and not self._applied(partition, part, Chunk(topic, partition, fresh)):
+                gone_back.add(partition)
 
-    def _apply(self, part: _Part, chunk: Chunk) -> None:
-        now = self.now()
-        outputs = self._through(part.stages, chunk if part.stages[0].raw else self._decoded(chunk), now)
-        part.applied[chunk.topic] = chunk.messages[-1].offset() + 1
+    def _hopeless(self, error: KafkaError, started: float) -> bool:
+        """Errors of a consumer are news: it goes on by itself, but for few."""
+        unknown = error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+        if unknown and not self.parts and time.monotonic() - started > UNKNOWN_S:
+            return True
+        return error.fatal() or error.code() in HOPELESS
+
+    def _applied(self, partition: int, part: _Part, chunk: Chunk) -> bool:
+        """Take a chunk into the state. False: a record broke a stage, and the partition starts anew, with care."""
+        now, end = self.now(), chunk.messages[-1].offset() + 1
+        try:
+            if chunk.messages[0].offset() < part.careful.get(chunk.topic, 0):
+                said = self._say(self._carefully(part, chunk, now))
+            else:
+                said = self._say(self._following(part, chunk, now))
+        except POISON as error:
+            log.error("a record broke a stage", lane=self.name, place=f"{chunk.topic}-{partition}", exc_info=error)
+            self._go_back(partition, part, chunk.topic, end)
+            return False
+        part.applied[chunk.topic] = end
         part.dirty = True
-        self.meter.stepped(part.stages[-1].name, len(chunk), outputs, chunk.messages[0].timestamp()[1], self.now())
+        self.meter.stepped(part.stages[-1].name, len(chunk), said, chunk.messages[0].timestamp()[1], self.now())
+        return True
 
-    def _through(self, stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> int:
-        """Push `given` through the stages; the number of records that were sent."""
-        sent = 0
+    def _go_back(self, partition: int, part: _Part, topic: str, end: int) -> None:
+        """Take the partition up at its snapshot again: what broke may have left the state half changed."""
+        again = self._restored(partition)
+        again.began, again.careful = part.began, part.careful | {topic: end}
+        self.parts[partition] = again
+        for name in part.applied.keys() | {topic}:
+            offset = again.applied.get(name, part.began.get(name))
+            if offset is not None:
+                self.consumer.seek(TopicPartition(name, partition, offset))
+
+    def _carefully(self, part: _Part, chunk: Chunk, now: Instant) -> list[Record | DeadLetter]:
+        """What follows from a chunk with a record in it that breaks a stage: that one is refused alone."""
+        before = part.state
+        try:
+            return list(self._following(part, chunk, now))
+        except POISON as error:
+            part.stages = self._made(before)
+            if len(chunk) == 1:
+                return [DeadLetter(chunk[0], Cause.HANDLER, repr(error))]
+        middle = len(chunk) // 2
+        return self._carefully(part, chunk[:middle], now) + self._carefully(part, chunk[middle:], now)
+
+    def _following(self, part: _Part, chunk: Chunk, now: Instant) -> Iterator[Record | DeadLetter]:
+        """What follows from a chunk; what does not decode is refused."""
+        given: Sequence[Any] = chunk
+        if not part.stages[0].raw:
+            found = [_decoded(raw) for raw in chunk]
+            yield from (each for each in found if isinstance(each, DeadLetter))
+            given = [each for each in found if isinstance(each, Read)]
+        yield from self._through(part.stages, given, now)
+
+    def _through(self, stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Said:
+        """Push `given` through the stages: what leaves them."""
         onward: list[Any] = []
         for output in stages[0].step(given, now):
-            if isinstance(output, Record):
-                self._send(output)
-                sent += 1
-            elif isinstance(output, DeadLetter):
-                self._bury(stages[0].name, output)
+            if isinstance(output, Record | DeadLetter):
+                yield output
             else:
                 onward.append(output)
-        return sent + self._through(stages[1:], onward, now) if onward else sent
-
-    def _decoded(self, chunk: Chunk) -> list[Read[Record]]:
-        reads = []
-        for raw in chunk:
-            try:
-                reads.append(decode(raw))
-            except DecodeError as error:
-                self._bury("decode", DeadLetter(raw, error.cause, error.detail))
-        return reads
-
-    def _send(self, record: Record) -> None:
-        message = encode(record)
-        self._produce(message.topic.name, message.key, message.value, message.headers)
-
-    def _bury(self, agent: str, letter: DeadLetter) -> None:
-        self.meter.refused(agent, letter.cause)
-        self._produce(letter.topic, letter.raw.key, letter.raw.value, letter.headers)
-
-    def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Any, partition: int = -1) -> None:
-        while True:
-            try:
-                self.producer.produce(topic, value, key, partition, on_delivery=self._delivered, headers=headers)
-                return
-            except BufferError:
-                self.producer.poll(0.1)  # bounded by the client's own queue: wait for the broker
-
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self.failure = KafkaException(error)
+        if onward:
+            yield from self._through(stages[1:], onward, now)
 
     def _tick(self) -> None:
         for part in self.parts.values():
             for index, stage in enumerate(part.stages):
                 if not stage.raw:
-                    part.dirty |= self._through(part.stages[index:], (), self.now()) > 0
+                    self._pulse.require()
+                    part.dirty |= self._say(self._through(part.stages[index:], (), self.now())) > 0
+
+    # --- output and state ---------------------------------------------------------------------------------------------
+
+    def _say(self, outputs: Iterable[Record | DeadLetter]) -> int:
+        return self.output.say(outputs, lambda cause: self.meter.refused(self._first, cause))
 
     def _save(self, parts: Mapping[int, _Part]) -> None:
         """Write what has changed: outputs first, then state with its offsets, then the group's offsets."""
-        if self.producer.flush(30) or self.failure:
-            raise self.failure or KafkaException(KafkaError(KafkaError._TIMED_OUT, "the broker takes no output"))
-        offsets = []
-        for partition, part in parts.items():
-            if not part.dirty:
-                continue
-            for stage in part.stages:
-                if state := stage.snapshot():
-                    snapshot = encode(_snapshots.pack(stage.name, partition, part.applied, state), LANE_STATE)
-                    self._produce(LANE_STATE.name, snapshot.key, snapshot.value, None, partition)
+        dirty = {partition: part for partition, part in parts.items() if part.dirty}
+        if not dirty:
+            return
+        self.output.flush()
+        self._pulse.require()
+        for partition, part in dirty.items():
+            for message in part.shelf.pack(part.applied, part.state):
+                self.output.send(message, partition)
             part.dirty = False
-            offsets += [TopicPartition(topic, partition, offset) for topic, offset in part.applied.items()]
-        if offsets:
-            self.producer.flush(30)
-            try:
-                self.consumer.commit(offsets=offsets, asynchronous=True)
-            except KafkaException as error:  # a rebalance is under way: the snapshots have the offsets
-                log.info("commit left to the next owner", cause=str(error))
+        self.output.flush()
+        offsets = [TopicPartition(t, partition, o) for partition, p in dirty.items() for t, o in p.applied.items()]
+        try:
+            self.consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:  # a rebalance is under way: the snapshots have the offsets
+            log.info("commit left to the next owner", cause=str(error))
+
+    # --- partitions ---------------------------------------------------------------------------------------------------
 
     def _assigned(self, consumer: Any, assigned: list[TopicPartition]) -> None:
         for partition in sorted({tp.partition for tp in assigned} - self.parts.keys()):
@@ -217,14 +297,19 @@ class Lane:
             consumer.incremental_assign(assigned)
 
     def _restored(self, partition: int) -> _Part:
-        part = _Part([make() for make in self.make])
-        found = _snapshots.latest(self.settings.client, LANE_STATE, partition)
-        for stage in part.stages:
-            snapshot = found.get(stage.name)
-            if snapshot is not None:
-                stage.restore(snapshot.state)
-                part.applied = dict(snapshot.applied)
-        return part
+        found = _snapshots.shelves(self.settings.client, LANE_STATE, partition)
+        shelf = _snapshots.shelf_of(found, LANE_STATE, self.name, partition)
+        state, shelf.state = shelf.state, b""
+        return _Part(self._made(state), shelf, dict(shelf.applied or {}))
+
+    def _made(self, state: bytes) -> list[Agent[Any]]:
+        """New stages, as they were when `state` was taken. Raises ValueError when this version cannot read it."""
+        stages = [make() for make in self.make]
+        kept = msgspec.msgpack.decode(state, type=dict[str, bytes]) if state else {}
+        for stage in stages:
+            if own := kept.get(stage.name):
+                stage.restore(own)
+        return stages
 
     def _revoked(self, consumer: Any, revoked: list[TopicPartition]) -> None:
         going = {tp.partition for tp in revoked}
@@ -239,3 +324,10 @@ class Lane:
             consumer.unassign()
         else:
             consumer.incremental_unassign(lost)
+
+
+def _decoded(raw: Raw) -> Read[Record] | DeadLetter:
+    try:
+        return decode(raw)
+    except DecodeError as error:
+        return DeadLetter(raw, error.cause, error.detail)

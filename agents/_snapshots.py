@@ -1,57 +1,140 @@
 """Snapshots: the state of an agent on a partition, kept with the offsets that are in it.
 
-One record an agent on a compacted topic, in the partition that it is the state of. What cannot be read back whole is
-refused, and the one before it is used.
+Records on a compacted topic, in the partition that they are the state of. What cannot be read back whole is refused,
+and the one before it is used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from topics.codec import DecodeError, decode_value
+from topics.codec import DecodeError, Message, decode_value, encode
 from topics.spec import Raw, Topic
 from topics.state import Snapshot
 
 log = structlog.get_logger()
 
+PART_BYTES: Final = 6_000_000  # base64 makes a third more of it, and a record may have 11 MB
+MAX_PARTS: Final = 64
+SILENCE_S: Final = 60.0
+
 NO_LEADER_YET: Final = frozenset(  # the client calls none of them retriable here
-    {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
-)
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._PARTITION_EOF,
+    }
+)  # fmt: skip
+HOPELESS: Final = frozenset(  # an error of a consumer is news, and the client goes on by itself, but for these
+    {
+        KafkaError._FATAL, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION,
+    }
+)  # fmt: skip
 
 
-def pack(agent: str, partition: int, applied: Mapping[str, int], state: bytes) -> Snapshot:
-    """A snapshot with its checksum."""
-    return Snapshot(
-        agent=agent, partition=partition, applied=dict(applied), state=state, checksum=checksum(state)
-    )  # fmt: skip
+class StateTooLarge(Exception):
+    """A state that is not written: it would not be read back in time."""
 
 
-def checksum(state: bytes) -> str:
-    """BLAKE2b (128 bits) of a state."""
-    return hashlib.blake2b(state, digest_size=16).hexdigest()
+@dataclass(slots=True)
+class Shelf:
+    """Where one agent's snapshots of one partition go, and the newest that was found there."""
+
+    topic: Topic
+    agent: str
+    partition: int
+    epoch: int = 1
+    seq: int = 0
+    applied: dict[str, int] | None = None  # None: nothing was found
+    state: bytes = b""
+
+    def pack(self, applied: Mapping[str, int], state: bytes) -> list[Message]:
+        """The messages of the next snapshot, for the shelf's own partition. Raises StateTooLarge."""
+        parts = max(1, -(-len(state) // PART_BYTES))
+        if parts > MAX_PARTS:
+            raise StateTooLarge(
+                f"the state of {self.agent} on partition {self.partition} has {len(state):,} bytes, and the most is"
+                f" {MAX_PARTS * PART_BYTES:,}: spread its entities over more partitions"
+            )
+        self.seq += 1
+        made = []
+        for part in range(parts):
+            piece = state[part * PART_BYTES : (part + 1) * PART_BYTES] if parts > 1 else state
+            snapshot = Snapshot(
+                agent=self.agent, partition=self.partition, applied=dict(applied), state=piece, checksum="",
+                epoch=self.epoch, seq=self.seq, part=part, parts=parts,
+            )  # fmt: skip
+            made.append(encode(msgspec.structs.replace(snapshot, checksum=checksum(snapshot)), self.topic))
+        return made
 
 
-def latest(config: Mapping[str, Any], topic: Topic, partition: int) -> dict[str, Snapshot]:
-    """The newest whole snapshot of each agent in one partition of a state topic."""
-    found: dict[str, Snapshot] = {}
+def checksum(snapshot: Snapshot) -> str:
+    """BLAKE2b (128 bits) of everything in a snapshot; one without a number has that of its state alone."""
+    digest = hashlib.blake2b(snapshot.state, digest_size=16)
+    if snapshot.seq:
+        rest = msgspec.structs.replace(snapshot, state=b"", checksum="")
+        digest.update(msgspec.json.encode(rest, order="sorted"))
+    return digest.hexdigest()
+
+
+def shelves(config: Mapping[str, Any], topic: Topic, partition: int) -> Mapping[str, Shelf]:
+    """Each agent's shelf on one partition of a state topic, with its newest whole snapshot.
+
+    An agent that never wrote one has an empty shelf: ask with `shelf_of`.
+    """
+    found: dict[str, dict[tuple[int, int], dict[int, Snapshot]]] = defaultdict(lambda: defaultdict(dict))
     for raw in replay(config, topic.name, partition, OFFSET_BEGINNING):
-        try:
-            snapshot = decode_value(topic, raw.value)
-        except DecodeError as error:
-            log.warning("snapshot refused, the one before it is used", origin=str(raw.origin), cause=str(error))
-            continue
-        assert isinstance(snapshot, Snapshot)
-        if snapshot.checksum != checksum(snapshot.state):
-            log.warning("damaged snapshot refused, the one before it is used", origin=str(raw.origin))
-            continue
-        found[snapshot.agent] = snapshot
-    return found
+        if snapshot := _whole(topic, raw):
+            found[snapshot.agent][snapshot.epoch, snapshot.seq][snapshot.part] = snapshot
+            _forget_older(found[snapshot.agent])
+    return {agent: _newest(Shelf(topic, agent, partition), tried) for agent, tried in found.items()}
+
+
+def shelf_of(found: Mapping[str, Shelf], topic: Topic, agent: str, partition: int) -> Shelf:
+    """The shelf of `agent` for a new owner: it writes under a higher epoch than any that was found."""
+    shelf = found.get(agent) or Shelf(topic, agent, partition, epoch=0)
+    return replace(shelf, epoch=shelf.epoch + 1)
+
+
+def _forget_older(tried: dict[tuple[int, int], dict[int, Snapshot]]) -> None:
+    """Keep the two newest that are complete and what is newer than they: history is not held in memory."""
+    complete = sorted(rank for rank, parts in tried.items() if len(parts) == next(iter(parts.values())).parts)
+    if len(complete) > 2:
+        for rank in [rank for rank in tried if rank < complete[-2]]:
+            del tried[rank]
+
+
+def _newest(shelf: Shelf, tried: dict[tuple[int, int], dict[int, Snapshot]]) -> Shelf:
+    shelf.epoch, shelf.seq = max(tried)  # a torn one counts too: its number is used
+    for rank in sorted(tried, reverse=True):
+        parts = [tried[rank][part] for part in sorted(tried[rank])]
+        if len(parts) == parts[0].parts:
+            shelf.applied, shelf.state = dict(parts[0].applied), b"".join(p.state for p in parts)
+            break
+        log.warning("snapshot refused, some of it is missing", agent=shelf.agent, partition=shelf.partition, seq=rank)
+    return shelf
+
+
+def _whole(topic: Topic, raw: Raw) -> Snapshot | None:
+    try:
+        snapshot = decode_value(topic, raw.value)
+    except DecodeError as error:
+        log.warning("snapshot refused, the one before it is used", origin=str(raw.origin), cause=str(error))
+        return None
+    assert isinstance(snapshot, Snapshot)
+    if snapshot.checksum != checksum(snapshot):
+        log.warning("damaged snapshot refused, the one before it is used", origin=str(raw.origin))
+        return None
+    return snapshot
 
 
 def newest(config: Mapping[str, Any], topic: str, partition: int) -> Raw | None:
@@ -82,11 +165,17 @@ def ends(consumer: Consumer, place: TopicPartition, limit_s: float = 30.0) -> tu
 
 
 def replay(config: Mapping[str, Any], topic: str, partition: int, offset: int) -> Iterator[Raw]:
-    """Every message of a partition from `offset` to its end as it is now, by EOF and not by offset arithmetic."""
+    """Every message of a partition from `offset` to its end as it is now, by EOF and not by offset arithmetic.
+
+    Raises:
+        KafkaException: the broker refuses, or says nothing for a minute.
+    """
     with _reader(config) as consumer:
         consumer.assign([TopicPartition(topic, partition, offset)])
+        heard = time.monotonic()
         while True:
             for message in consumer.consume(500, 0.05):
+                heard = time.monotonic()
                 error = message.error()
                 if error is None:
                     headers = tuple((name, value or b"") for name, value in message.headers() or ())
@@ -96,8 +185,10 @@ def replay(config: Mapping[str, Any], topic: str, partition: int, offset: int) -
                     )  # fmt: skip
                 elif error.code() == KafkaError._PARTITION_EOF:
                     return
-                elif not error.retriable():
+                elif error.code() in HOPELESS or error.fatal():
                     raise KafkaException(error)
+            if time.monotonic() - heard > SILENCE_S:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic} cannot be read"))
 
 
 class _reader:  # noqa: N801 - reads as a function

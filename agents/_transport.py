@@ -94,6 +94,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             self._delivered[tp].append(message.offset)
         return message
 
+    def ack(self, message: Any) -> bool:
+        """An ack of before a rebalance says nothing about what is delivered after it."""
+        if message.generation_id != self.app.consumer_generation_id:
+            return False
+        acked: bool = super().ack(message)
+        return acked
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """A gap in the log was never delivered, so it holds nothing back."""
 
@@ -154,8 +161,14 @@ class Transport(driver.Transport):  # type: ignore[misc]
 
 
 def install(app: Any) -> None:
-    """Make `app` use this transport."""
+    """Make `app` use this transport, and hand out nothing until each partition is back at its committed offset."""
     app.transport = Transport(app.conf.broker_consumer, app)
+
+    async def hold(_app: Any, **_: Any) -> None:
+        app.consumer.stop_flow()
+        app.flow_control.suspend()
+
+    app.on_rebalance_complete.connect(hold, weak=False)
 
 
 def batches(app: Any, topic: str) -> Any:

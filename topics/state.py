@@ -6,17 +6,26 @@ from topics.spec import Count, Record, Topic
 
 
 class Snapshot(Record, frozen=True):
-    """The state of one agent on one partition. State and offsets travel together."""
+    """The state of one agent on one partition, or a part of it. State and offsets travel together.
+
+    The highest (epoch, seq) of which every part is whole is the one that counts. Each owner of a partition writes under
+    a higher epoch than it found, so that what an owner of before writes late never wins.
+    """
 
     agent: str
     partition: Count
     applied: dict[str, int]  # next offset to read, by topic
     state: bytes
-    checksum: str  # BLAKE2b of the state
+    checksum: str  # BLAKE2b of everything else
+    epoch: Count = 0
+    seq: Count = 0  # counted up by each snapshot; 0: one without a number, as they were before
+    part: Count = 0
+    parts: Count = 1
 
 
 def _key(snapshot: Snapshot) -> str:
-    return snapshot.agent
+    """Two keys in turn, so that compaction leaves the snapshot before the newest: the newest may be damaged."""
+    return f"{snapshot.agent}/{snapshot.seq % 2}/{snapshot.part}" if snapshot.seq else snapshot.agent
 
 
 LANE_STATE = Topic(
