@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from agents._state import Stateful
 from models.safety.limits import Gate as Limits
 from models.safety.limits import SafetySettings
+from models.safety.signing import Keyring, Refused
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS
 from topics.proposals import PROPOSALS, Proposal
+from topics.refusals import REFUSALS, Refusal, refusal
 from topics.settings import SETTINGS, Setting
 from topics.signals import ANOMALIES
 from topics.spec import Instant, Read, Record
@@ -22,14 +24,14 @@ class Gate(Stateful[Limits]):
 
     name = "gate"
     reads = (PROPOSALS, DECISIONS, SETTINGS, INCIDENTS, VERDICTS, ANOMALIES, EVENTS)
-    writes = (DECISIONS,)
+    writes = (DECISIONS, REFUSALS)
     shape = Limits
 
-    def __init__(self, settings: SafetySettings) -> None:
+    def __init__(self, settings: SafetySettings, keyring: Keyring) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.keyring = settings, keyring
 
-    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Decision]:
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Decision | Refusal]:
         for read in records:
             self.state.around.see(read.record)
             match read.record:
@@ -38,4 +40,7 @@ class Gate(Stateful[Limits]):
                 case Decision() as decision:
                     self.state.follow(decision, self.settings)
                 case Setting() as setting:
-                    self.state.set(setting)
+                    try:
+                        self.state.set(setting, self.keyring, now)
+                    except Refused as refused:
+                        yield refusal(setting, str(read.origin), refused.code, refused.detail, now)

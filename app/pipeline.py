@@ -54,7 +54,7 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
     return [
         Respond,
         Decide,
-        lambda: Gate(settings.safety),
+        lambda: Gate(settings.safety, keyring),
         lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),
         Learn,

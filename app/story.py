@@ -14,11 +14,12 @@ from topics.codec import DecodeError, decode
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.proposals import PROPOSALS, Proposal
+from topics.refusals import REFUSALS, Refusal
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record, Topic
 from topics.verdicts import VERDICTS, Judgement
 
-STORY = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS)
+STORY = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, REFUSALS)
 
 
 def records(broker: Broker, topics: Iterable[Topic], since_ms: Instant | None = None) -> Iterator[Read[Record]]:
@@ -88,6 +89,9 @@ def explain(broker: Broker, identity: str) -> Story:
         (r for r in told if ours & set(_ids(r.record)) or _incident_of(r.record) == story.incident),
         key=lambda r: (r.arrived, _rank(r.record)),
     )  # fmt: skip
+    origins = {str(r.origin) for r in story.steps}
+    refused = (r for r in told if isinstance(r.record, Refusal) and r.record.origin in origins)
+    story.steps = sorted([*story.steps, *refused], key=lambda r: (r.arrived, _rank(r.record)))
     onset = min((i.onset for i in story.states), default=0)
     places = {place for i in story.states for place in i.evidence if place}
     story.evidence = _anomalies(broker, story.states, onset, places)

@@ -115,7 +115,7 @@ def kill_switch(
 def maintenance(
     scope: Annotated[str, typer.Argument(help="A system, service or instance: `shop`, `shop/catalog`")],
     minutes: Annotated[int, typer.Option(min=0, max=100_000, help="For so long from now; 0 ends it")] = 60,
-    broker: BrokerOption = "", reason: Reason = "", json: JsonOption = False,
+    broker: BrokerOption = "", reason: Reason = "", voter: Voter = "", json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Nothing is changed within a scope while people work on it.
 
@@ -124,15 +124,20 @@ def maintenance(
     from app.broker import require
     from app.client import Publisher
     from app.clock import now_ms
+    from app.security.keys import Keys
+    from app.settings import home
     from models.safety.masking import mask
+    from models.safety.signing import sign_setting
     from models.safety.surroundings import MAINTENANCE
 
     where, now = broker_of(broker), now_ms()
     require(where)
-    setting = Setting(
-        name=f"{MAINTENANCE}{scope}", value=str(now + minutes * 60_000 if minutes else 0), ts=now,
-        by=getpass.getuser(), reason=mask(reason),
-    )  # fmt: skip
+    by = voter or getpass.getuser()
+    until = now + minutes * 60_000 if minutes else 0
+    setting = Setting(name=f"{MAINTENANCE}{scope}", value=str(until), ts=now, by=by, reason=mask(reason))
+    keys = Keys(home())
+    if keys.entry(by):  # who has no key may begin and prolong it, not end it
+        setting = sign_setting(setting, keys.own(by))
     with Publisher(where) as publisher:
         publisher.send(setting)
     if json:

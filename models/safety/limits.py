@@ -14,10 +14,12 @@ import msgspec
 from models.bounded import keep
 from models.safety.modes import SILENT, acts, mode_of, tier
 from models.safety.settings import SafetySettings as SafetySettings
+from models.safety.signing import Keyring
 from models.safety.surroundings import AROUND, LEAST_URGENT, Objection, Surroundings
+from models.safety.switch import KillSwitch
 from topics.decisions import Decision, Verdict
 from topics.proposals import Proposal
-from topics.settings import KILL_SWITCH, ON, Setting
+from topics.settings import Setting
 from topics.spec import Instant, derive, service_of, system_of
 
 ENDED: Final = frozenset({Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED, Verdict.COMPLETED})
@@ -39,13 +41,13 @@ class Gate(msgspec.Struct):
     seen: dict[str, Instant] = msgspec.field(default_factory=dict)
     open: dict[str, Opened] = msgspec.field(default_factory=dict)  # by the target's service
     acted: dict[str, dict[str, Instant]] = msgspec.field(default_factory=dict)  # target → decision → when
-    killed: bool = False
+    switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
     around: Surroundings = msgspec.field(default_factory=Surroundings)
 
-    def set(self, setting: Setting) -> None:
-        """Take a live setting."""
-        if setting.name == KILL_SWITCH:
-            self.killed = setting.value == ON
+    def set(self, setting: Setting, keyring: Keyring, now: Instant) -> None:
+        """Take a live setting. Raises Refused when it allows more than its author may."""
+        self.switch.take(setting, keyring, now)
+        self.around.maintain(setting, keyring)
 
     def judge(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> Iterator[Decision]:
         """The one decision on a proposal: denied with a reason, approved, or waiting for a person."""
@@ -123,7 +125,7 @@ Check = Callable[[Gate, Proposal, SafetySettings, Instant], Objection]
 
 
 def _kill_switch(gate: Gate, *_: object) -> Objection:
-    return ("killed", "the kill switch is on") if gate.killed else None
+    return ("killed", "the kill switch is on") if gate.switch.killed else None
 
 
 def _mode(_gate: Gate, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:

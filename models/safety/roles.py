@@ -57,7 +57,6 @@ TOPICS: Final[Mapping[str, Row]] = {
     "opsloop.verdicts": _row(_OURS),
     "opsloop.labels": _row({Role.OPERATOR, Role.LEAD, Role.ADMIN}),
     "opsloop.refusals": _row(_OURS),
-    "opsloop.labels": _row({Role.OPERATOR, Role.APPROVER, Role.LEAD}),
     "opsloop.policies": _row({Role.ADMIN}),
     "opsloop.settings": _row({Role.OPERATOR, Role.LEAD, Role.ADMIN}),
     "opsloop.audit": _row(_OURS, {Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN, Role.WORKER}),

@@ -14,7 +14,9 @@ import msgspec
 from models.actions.catalogue import ACTIONS
 from models.bounded import keep
 from models.incidents.lifecycle import is_open
+from models.safety.roles import may
 from models.safety.settings import SafetySettings, within
+from models.safety.signing import Keyring, Refused, setter
 from topics.decisions import Decision, Verdict
 from topics.incidents import Incident
 from topics.proposals import Proposal
@@ -74,9 +76,19 @@ class Surroundings(msgspec.Struct):
             case Judgement() if record.command and record.id not in self.judged:
                 keep(self.judged, record.id, record.ts, KEPT)
                 self._judgement(record)
-            case Setting(name=name, value=value) if name.startswith(MAINTENANCE):
-                until = int(value) if value.isdigit() else 0
-                keep(self.maintained, name.removeprefix(MAINTENANCE), until, KEPT)
+
+    def maintain(self, setting: Setting, keyring: Keyring) -> None:
+        """Take a live setting: anybody may begin or prolong a maintenance; to end it early takes who may stop things.
+
+        Raises:
+            Refused: it is to end early, and the setting is not signed by somebody who may.
+        """
+        if not setting.name.startswith(MAINTENANCE):
+            return
+        scope, until = setting.name.removeprefix(MAINTENANCE), int(setting.value) if setting.value.isdigit() else 0
+        if until < self.maintained.get(scope, 0) and not may((who := setter(setting, keyring)).roles, "stop"):
+            raise Refused("wrong_role", f"{who.name} may not end the maintenance of {scope}")
+        keep(self.maintained, scope, until, KEPT)
 
     def services(self, system: str) -> set[str]:
         """The services of a system that are known from its topology."""

@@ -11,6 +11,7 @@ import pytest
 from models.safety.limits import CHECKS, SEEN_KEPT, Gate, SafetySettings
 from models.safety.modes import Mode, acts, tier
 from tests.builders import CATALOG, NOW, decision, proposal, switch
+from tests.keys import RING
 from topics.decisions import Decision, Verdict
 from topics.settings import Setting
 
@@ -45,7 +46,7 @@ def restarted(gate: Gate) -> Gate:
 
 
 def killed(gate: Gate) -> None:
-    gate.set(switch("on"))
+    gate.set(switch("on"), RING, NOW)
 
 
 def in_progress(gate: Gate) -> None:
@@ -205,10 +206,10 @@ def test_systems_on_one_partition_have_budgets_of_their_own() -> None:
 def test_the_kill_switch_stays_on_across_a_restart_until_it_is_turned_off() -> None:
     gate = Gate()
     killed(gate)
-    gate.set(Setting(name="colour", value="off", ts=NOW, by="ana"))
+    gate.set(Setting(name="colour", value="off", ts=NOW, by="ana"), RING, NOW)
     gate = restarted(gate)
     assert judge(gate, NOW).blocked == "killed"
-    gate.set(switch("off"))
+    gate.set(switch("off"), RING, NOW)
     assert judge(gate, NOW + 1).state is Verdict.APPROVED
 
 

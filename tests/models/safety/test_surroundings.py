@@ -11,8 +11,10 @@ import pytest
 from models.safety.limits import Gate
 from models.safety.modes import Mode
 from models.safety.settings import Freeze, SafetySettings
+from models.safety.signing import Refused, sign_setting
 from models.safety.surroundings import AROUND
 from tests.builders import CATALOG, NOW, Symptom, decision, incident, judgement, look, proposal, topology
+from tests.keys import RING, key_of
 from topics.decisions import Decision, Verdict
 from topics.incidents import State
 from topics.settings import Setting
@@ -47,7 +49,7 @@ def in_vain(gate: Gate, times: int, ts: int = NOW - SECOND) -> None:
 
 
 def under_maintenance(gate: Gate) -> None:
-    gate.around.see(Setting(name="maintenance/shop/catalog", value=str(NOW + MINUTE), ts=NOW, by="ana"))
+    gate.set(Setting(name="maintenance/shop/catalog", value=str(NOW + MINUTE), ts=NOW, by="anybody"), RING, NOW)
 
 
 FROZEN = msgspec.structs.replace(SETTINGS, freezes=(Freeze("13 22 * * 2", 5, "shop"),))  # NOW is a Tuesday, 22:13:20
@@ -94,6 +96,18 @@ def test_maintenance_ends_at_its_time_and_covers_its_scope_alone() -> None:
     under_maintenance(gate)
     assert judge(gate, NOW, target="shop/cart/0").state is Verdict.APPROVED
     assert judge(gate, NOW + MINUTE).state is Verdict.APPROVED
+
+
+def test_maintenance_is_ended_early_by_who_may_stop_things_alone() -> None:
+    gate = Gate()
+    under_maintenance(gate)
+    end = Setting(name="maintenance/shop/catalog", value="0", ts=NOW, by="ben")
+    for setting in (end, sign_setting(msgspec.structs.replace(end, by="vera"), key_of("vera"))):
+        with pytest.raises(Refused):
+            gate.set(setting, RING, NOW)
+    assert judge(gate).blocked == "maintenance"
+    gate.set(sign_setting(end, key_of("ben")), RING, NOW)
+    assert judge(gate, NOW + 1).state is Verdict.APPROVED
 
 
 def test_a_success_ends_a_row_of_failures() -> None:
