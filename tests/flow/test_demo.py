@@ -77,6 +77,9 @@ def test_nothing_acts_until_a_person_approves(kafka: str, tmp_path: Path) -> Non
         assert waiting.count('"id"') >= 1
         assert journal.count('"service":"catalog"') == 1, "its first start, and nothing since"
         identity = until(lambda: _waiting(kafka))
+        stranger = run("approve", identity[:8], "--as", "bob", "--broker", kafka)
+        assert "bob has no key on this host" in stranger.told()
+        assert run("user", "add", "ann", "--role", "approver").process.returncode == 0
         voted = run("approve", identity[:8], "--reason", "seen it before", "--as", "ann", "--broker", kafka)
         assert voted.process.returncode == 0, voted.told()
         assert demo.finish(60) == 0, demo.told()

@@ -15,7 +15,7 @@ from app.client import Publisher
 from app.clock import now_ms
 from app.story import explain, records
 from models.safety.chain import verify
-from topics.actions import COMMANDS, RESULTS, Command, Result
+from topics.actions import COMMANDS, RESULTS, Command, Order, Result
 from topics.audit import AUDIT, Entry
 from topics.catalog import BY_NAME
 from topics.codec import decode
@@ -56,7 +56,9 @@ def send(broker: Broker, *what: Record) -> None:
 
 
 def of(broker: Broker, topic: Topic, kind: type[R], system: str) -> list[R]:
-    return [r.record for r in records(broker, [topic]) if isinstance(r.record, kind) and topic.key(r.record) == system]
+    found = [read.record for read in records(broker, [topic]) if topic.key(read.record) == system]
+    opened = [record.claim if isinstance(record, Order) else record for record in found]
+    return [record for record in opened if isinstance(record, kind)]
 
 
 def new_system() -> str:
@@ -85,7 +87,7 @@ def test_an_anomaly_becomes_one_command_and_a_verdict_closes_the_incident(loop: 
         Verdict.APPROVED, Verdict.DISPATCHED, Verdict.COMPLETED,
     ]  # fmt: skip
     story = explain(loop, command.id[:12])
-    assert {type(r.record) for r in story.steps} >= {Incident, Decision, Command, Result, Judgement}
+    assert {type(r.record) for r in story.steps} >= {Incident, Decision, Order, Result, Judgement}
     until(lambda: len(explain(loop, command.id).audit) == len(story.steps), 10)
 
 
@@ -125,12 +127,14 @@ def test_i14_poison_goes_to_the_dead_letters_with_its_cause_and_the_stream_goes_
 
 def test_without_leave_a_proposal_waits_and_no_command_comes(broker: Broker) -> None:
     system = new_system()
+    assert run("user", "add", "ann", "--role", "approver").process.returncode == 0
     with worker("loop", broker):
         send(broker, anomaly(f"{system}/catalog/0"))
         until(lambda: [d for d in of(broker, DECISIONS, Decision, system) if d.state is Verdict.PENDING])
         assert of(broker, COMMANDS, Command, system) == []
         decision = of(broker, DECISIONS, Decision, system)[0]
-        assert run("reject", decision.id, "--reason", "no", "--broker", broker.bootstrap).process.returncode == 0
+        voted = run("reject", decision.id, "--as", "ann", "--reason", "no", "--broker", broker.bootstrap)
+        assert voted.process.returncode == 0, voted.told()
         until(lambda: [d for d in of(broker, DECISIONS, Decision, system) if d.state is Verdict.REJECTED])
         assert of(broker, COMMANDS, Command, system) == []
 
