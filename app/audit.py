@@ -8,10 +8,12 @@ import msgspec
 
 from agents.record import Keep
 from app.broker import Broker, read_all
+from app.errors import UserError
 from app.story import records
 from models.safety.chain import verify, verify_points
-from models.safety.signing import Keyring
-from topics.audit import AUDIT, CHECKPOINTS, Checkpoint, Entry
+from models.safety.merkle import climb, path
+from models.safety.signing import Keyring, check_checkpoint
+from topics.audit import AUDIT, CHECKPOINTS, Checkpoint, Entry, digest
 from topics.codec import DecodeError, decode
 from topics.spec import Instant, Raw
 
@@ -26,6 +28,37 @@ class Examined(msgspec.Struct, frozen=True):
     checkpoints: int
     unsigned: int  # entries that no checkpoint covers yet
     wrong: tuple[str, ...]
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """That an entry was in the audit when its checkpoint was signed: what a third party needs, and nothing else."""
+
+    entry: Entry
+    path: tuple[tuple[bool, str], ...]  # from the bottom up: (the other one is left of us, its hash)
+    checkpoint: Checkpoint
+
+    def holds(self, keyring: Keyring) -> bool:
+        """Whether the entry is unchanged, and its path leads to a root that a worker has signed. Raises Refused."""
+        check_checkpoint(self.checkpoint, keyring)
+        return digest(self.entry) == self.entry.hash and climb(self.entry.hash, self.path) == self.checkpoint.root
+
+
+def prove(broker: Broker, chain: int, seq: int) -> Proof:
+    """The proof of one entry.
+
+    Raises:
+        UserError: there is no such entry, or no checkpoint covers it yet.
+    """
+    kept = {r.record.seq: r.record for r in records(broker, [AUDIT]) if isinstance(r.record, Entry)
+            and r.record.chain == chain}  # fmt: skip
+    for read in records(broker, [CHECKPOINTS]):
+        point = read.record
+        if isinstance(point, Checkpoint) and point.chain == chain and point.first <= seq <= point.last:
+            leaves = [kept[n].hash for n in range(point.first, point.last + 1) if n in kept]
+            if seq in kept and len(leaves) == point.last + 1 - point.first:
+                return Proof(kept[seq], tuple(path(leaves, seq - point.first)), point)
+    what = "no checkpoint covers it yet" if seq in kept else "there is no such entry"
+    raise UserError(f"entry {chain}/{seq} cannot be proved: {what}", "See opsloop audit show", exit_code=1)
 
 
 def examine(broker: Broker, keyring: Keyring, start: int = 0, *, now: Instant = 0) -> Examined:

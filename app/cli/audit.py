@@ -79,6 +79,26 @@ def show(
 
 
 @audit_app.command()
+def prove(
+    place: Annotated[str, typer.Argument(metavar="CHAIN/SEQ", help="Of an entry, as `opsloop explain` shows it")],
+    broker: BrokerOption = "",
+) -> None:
+    """Print the proof that one entry was in the audit when its checkpoint was signed, as JSON.
+
+    Example: `opsloop audit prove 0/12`
+    """
+    from app.audit import prove as proof
+    from app.broker import require
+
+    chain, _, seq = place.partition("/")
+    if not (chain.isdigit() and seq.isdigit()):
+        raise UserError(f"{place!r} is no place in the audit", "Write CHAIN/SEQ, as in 0/12")
+    where = broker_of(broker)
+    require(where)
+    print_json(proof(where, int(chain), int(seq)))
+
+
+@audit_app.command()
 def export(
     file: Annotated[Path, typer.Argument(help="Where to: JSON lines, first the entries, then the checkpoints")],
     broker: BrokerOption = "", start: From = 0,

@@ -144,6 +144,23 @@ def tokens(json: JsonOption = False) -> None:
     ))  # fmt: skip
 
 
+@user_app.command()
+def acls() -> None:
+    """Print the broker's access rules for every role and topic, as lines for kafka-acls.
+
+    Example: `opsloop user acls | grep User:viewer`. Give each role's clients a principal of the role's name.
+    """
+    from models.safety.roles import may_read, may_write
+    from topics.catalog import ALL
+
+    for topic in ALL:
+        for role in Role:
+            rights = [("Write", may_write), ("Read", may_read)]
+            given = " ".join(f"--operation {right}" for right, has in rights if has([role], topic.name))
+            if given:
+                typer.echo(f"--add --allow-principal User:{role} --topic {topic.name} {given} --operation Describe")
+
+
 def _tokens() -> Tokens:
     try:
         from app.security.tokens import Tokens

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from app.audit import Proof
 from app.cli import build
 from app.client import Publisher
 from app.embedded import Embedded
@@ -114,6 +116,29 @@ def test_an_audit_is_verified_shown_and_exported(embedded: Embedded, home: Path,
     assert last(typed("audit", "show", "--last", "1", "--json", *address))["seq"] == entries[-1].seq
     typed("audit", "export", str(tmp_path / "audit.jsonl"), *address)
     assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == len(entries) + 1
+
+
+def test_an_entry_is_proved_to_somebody_who_has_nothing_but_the_keys(embedded: Embedded, home: Path) -> None:
+    entries = audited(embedded, home)
+    address = ("--broker", embedded.bootstrap)
+    for entry in entries:
+        proof = msgspec.json.decode(typed("audit", "prove", f"0/{entry.seq}", *address), type=Proof)
+        assert proof.holds(Keys(home))
+        assert not msgspec.structs.replace(proof, entry=entries[entry.seq - 1]).holds(Keys(home))
+    with pytest.raises(UserError, match="no such entry"):
+        typed("audit", "prove", "0/999", *address)
+    with pytest.raises(UserError, match="is no place"):
+        typed("audit", "prove", "newest", *address)
+
+
+def test_the_access_rules_of_the_broker_are_those_of_the_table() -> None:
+    lines = typed("user", "acls").splitlines()
+    commands = [line for line in lines if "--topic opsloop.actions.commands " in line]
+    assert [line for line in commands if "Write" in line] == [
+        "--add --allow-principal User:worker --topic opsloop.actions.commands --operation Write --operation Read"
+        " --operation Describe"
+    ]
+    assert len(commands) == 7
 
 
 def test_i9_a_forked_audit_and_a_record_that_was_left_out_are_told(embedded: Embedded, home: Path) -> None:
