@@ -10,7 +10,8 @@ training phase; bounded state; no look ahead.
 What is scored is never clipped; what is learned always is, and the more an entity is off, the slower it is learned.
 Rule for a new normal: from its alarm on, for `hold_looks` looks and `hold_ms` of event time, what is far off is not
 learned at all; then learning goes on at the ordinary rate, and a level that stays is accepted once mean and spread
-have reached it.
+have reached it. The boundary learns from the first, a tenth as fast as else: an alarm that nobody takes up ends after
+some hundreds of looks. An open incident (`forks`) stops both.
 
 Sources: exponentially weighted Welford form (West 1979), clipped learning (Huber 1964), Holt's linear prediction
 (1957), quantile by stochastic approximation (Robbins and Monro 1951), exponential tail over a threshold (Pickands
