@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from processes import run, until, worker
 
+from app.admin import ensure
 from app.broker import Broker, read_all
 from app.client import Publisher
 from app.clock import now_ms
+from app.kafka import LocalKafka
 from app.story import explain, records
 from models.safety.chain import verify
 from topics.actions import COMMANDS, RESULTS, Command, Order, Result
@@ -125,18 +128,26 @@ def test_i14_poison_goes_to_the_dead_letters_with_its_cause_and_the_stream_goes_
     assert letters[0]["dlq_cause"].decode() == cause
 
 
-def test_without_leave_a_proposal_waits_and_no_command_comes(broker: Broker) -> None:
+@pytest.fixture
+def quiet(tmp_path: Path) -> Iterator[Broker]:
+    """A Kafka that no other worker reads: one that acts by itself would."""
+    with LocalKafka(tmp_path / "kafka") as kafka:
+        ensure(kafka.broker)
+        yield kafka.broker
+
+
+def test_without_leave_a_proposal_waits_and_no_command_comes(quiet: Broker) -> None:
     system = new_system()
     assert run("user", "add", "ann", "--role", "approver").process.returncode == 0
-    with worker("loop", broker):
-        send(broker, anomaly(f"{system}/catalog/0"))
-        until(lambda: [d for d in of(broker, DECISIONS, Decision, system) if d.state is Verdict.PENDING])
-        assert of(broker, COMMANDS, Command, system) == []
-        decision = of(broker, DECISIONS, Decision, system)[0]
-        voted = run("reject", decision.id, "--as", "ann", "--reason", "no", "--broker", broker.bootstrap)
+    with worker("loop", quiet):
+        send(quiet, anomaly(f"{system}/catalog/0"))
+        until(lambda: [d for d in of(quiet, DECISIONS, Decision, system) if d.state is Verdict.PENDING])
+        assert of(quiet, COMMANDS, Command, system) == []
+        decision = of(quiet, DECISIONS, Decision, system)[0]
+        voted = run("reject", decision.id, "--as", "ann", "--reason", "no", "--broker", quiet.bootstrap)
         assert voted.process.returncode == 0, voted.told()
-        until(lambda: [d for d in of(broker, DECISIONS, Decision, system) if d.state is Verdict.REJECTED])
-        assert of(broker, COMMANDS, Command, system) == []
+        until(lambda: [d for d in of(quiet, DECISIONS, Decision, system) if d.state is Verdict.REJECTED])
+        assert of(quiet, COMMANDS, Command, system) == []
 
 
 def test_samples_become_anomalies_and_poison_among_them_is_buried(broker: Broker) -> None:
