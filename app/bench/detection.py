@@ -1,8 +1,8 @@
 """How right the detector is on labelled recordings, beside three plain detectors in the same run.
 
 The knobs were searched on machine-1-6, machine-3-4, omi-1, omi-3 and omi-5 with the others in sight, and set in the
-middle of a plateau of both; so "reported" is not blind, and data that is in no folder is the better judge. All is online:
-cold, one sample after another, no look ahead, no labels. The peers are given the same score for an entity (mean
+middle of a plateau of both; so "reported" is not blind, and data that is in no folder is the better judge. All is
+online: cold, one sample after another, no look ahead, no labels. The peers are given the same score for an entity (mean
 of its five largest values, smoothed) and a boundary of mean and four deviations of their own scores so far.
 """
 
