@@ -13,6 +13,7 @@ from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.printing import out, print_json
 from topics.decisions import Verdict
+from topics.refusals import Refusal
 from topics.settings import KILL_SWITCH, ON, Setting
 
 Identity = Annotated[str, typer.Argument(metavar="ID", help="Of a waiting decision; its beginning is enough")]
@@ -30,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def _vote(identity: str, vote: Literal["approve", "reject"], address: str, voter: str, reason: str, json: bool) -> None:
     from app.broker import require
     from app.clock import now_ms
-    from app.security.votes import cast
+    from app.security.votes import cast_and_hear
     from app.story import decisions
 
     broker = broker_of(address)
@@ -43,11 +44,17 @@ def _vote(identity: str, vote: Literal["approve", "reject"], address: str, voter
     if decision.state is not Verdict.PENDING or now_ms() >= decision.expires:
         state = "expired" if decision.state is Verdict.PENDING else decision.state
         raise UserError(f"decision {decision.id} does not wait any more: it is {state}", exit_code=1)
-    approval = cast(broker, decision, vote, voter or getpass.getuser(), reason)
+    approval, said = cast_and_hear(broker, decision, vote, voter or getpass.getuser(), reason)
+    if isinstance(said, Refusal):
+        raise UserError(f"the vote does not count: {said.code}, {said.detail}", "See opsloop user list", exit_code=1)
     if json:
         print_json(approval)
-    else:
-        out.print(f"{vote}: {decision.proposal.action} on {decision.proposal.target} (decision {decision.id})")
+        return
+    now = f"it is {said.state.replace('_', ' ')}" if said else "no worker has answered yet"
+    out.print(
+        f"{vote}: {decision.proposal.action} on {decision.proposal.target} (decision {decision.id}); {now}",
+        soft_wrap=True,
+    )
 
 
 def approve(

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import argon2
 import msgspec
@@ -215,8 +216,11 @@ def _unverified_issuer(token: str) -> str:
 
 
 def _fetch(place: str) -> bytes:
-    if not place.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+    where = urlsplit(place)
+    if where.scheme not in ("http", "https"):
         return Path(place).read_bytes()
+    if where.scheme == "http" and where.hostname not in ("127.0.0.1", "localhost"):
+        raise UserError(f"the keys of the issuer are not asked for over {place}", "Give an https address, or a file")
     with urllib.request.urlopen(place, timeout=5) as answer:
         content: bytes = answer.read(1_000_000)
     return content

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import Final, Literal
 
-from app.broker import Broker
+from app.broker import Broker, tail
 from app.client import Publisher
 from app.clock import now_ms
 from app.security.keys import Keys
 from app.settings import home
 from models.safety.masking import mask
 from models.safety.signing import sign_vote
-from topics.approvals import Approval, subject
-from topics.decisions import Decision
-from topics.spec import derive, system_of
+from topics.approvals import APPROVALS, Approval, subject
+from topics.codec import DecodeError, decode
+from topics.decisions import DECISIONS, Decision
+from topics.refusals import REFUSALS, Refusal
+from topics.spec import Raw, derive, system_of
 
+ANSWER_S: Final = 4.0  # how long a vote waits to hear what became of it
 GRACE_MS: Final = 60_000  # a vote of the last moment still counts while its command is on its way
 
 
@@ -34,3 +39,37 @@ def cast(broker: Broker, decision: Decision, vote: Literal["approve", "reject"],
     with Publisher(broker) as publisher:
         publisher.send(approval)
     return approval
+
+
+def cast_and_hear(
+    broker: Broker, decision: Decision, vote: Literal["approve", "reject"], voter: str, reason: str
+) -> tuple[Approval, Decision | Refusal | None]:
+    """Cast a vote, and what a worker said to it: its decision as it stands then, or a refusal; None: nothing in time.
+
+    Raises:
+        UserError: the voter has no key on this host.
+    """
+    end = time.monotonic() + 60.0
+    heard = tail(broker, [t.name for t in (APPROVALS, DECISIONS, REFUSALS)], stop=lambda: time.monotonic() > end)
+    approval = cast(broker, decision, vote, voter, reason)
+    end = time.monotonic() + ANSWER_S
+    return approval, _answer(heard, approval)
+
+
+def _answer(heard: Iterator[Raw], approval: Approval) -> Decision | Refusal | None:
+    place, refusals = "", dict[str, Refusal]()
+    for raw in heard:
+        try:
+            record = decode(raw).record
+        except DecodeError:
+            continue
+        match record:
+            case Approval(signature=signature) if signature == approval.signature:
+                place = str(raw.origin)
+            case Refusal() as refused:
+                refusals[refused.origin] = refused
+            case Decision() as decision if decision.id == approval.decision and approval.voter in decision.voters:
+                return decision
+        if place in refusals:
+            return refusals[place]
+    return None

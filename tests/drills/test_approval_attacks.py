@@ -21,7 +21,7 @@ from models.safety.settings import SafetySettings
 from models.safety.signing import seal, sign_vote
 from tests.builders import proposal
 from tests.hands import Hands, actuator
-from tests.processes import until, worker
+from tests.processes import run, until, worker
 from topics.actions import COMMANDS, RESULTS, Command, Order, Result
 from topics.approvals import Approval, subject
 from topics.codec import decode
@@ -197,3 +197,16 @@ def _count(stage: Stage, code: str) -> int:
     told = [r.code for r in stage.said(REFUSALS) if isinstance(r, Refusal)]
     told += [r.detail.split(":")[0] for r in stage.said(RESULTS) if isinstance(r, Result) and r.outcome == "refused"]
     return told.count(code)
+
+
+def test_who_votes_is_told_what_became_of_it(stage: Stage, home: Path) -> None:
+    wish, env, address = stage.ask(), {"OPSLOOP_HOME": str(home)}, ("--broker", stage.broker.bootstrap)
+    looking = run("approve", wish.id, "--as", "vera", *address, env=env)
+    assert looking.process.returncode == 1, (looking.told(), stage.said(REFUSALS))
+    assert "wrong_role, vera is no approver" in looking.told()
+    voting = run("approve", wish.id, "--as", "ben", *address, env=env)
+    assert voting.process.returncode == 0, voting.told()
+    assert "it is approved" in voting.told()
+    until(stage.hands.effects, 20)
+    story = run("audit", "show", *address, env=env).told()
+    assert "wrong_role" in story
