@@ -44,16 +44,17 @@ class Book:
     def __init__(self, begin: int, end: int) -> None:
         self.begin, self.end = begin, end
         self.points = 0
-        self.from_point, self.from_time = 0, 0.0
-        self.last = time.perf_counter()
+        self.from_point, self.from_time, self.from_cpu = 0, 0.0, 0.0
+        self.last, self.last_cpu = time.perf_counter(), 0.0
         self.spent: dict[str, float] = {}
         self.full = threading.Event()
 
     def counted(self, points: int) -> None:
         self.points += points
-        self.last = time.perf_counter()
+        self.last, self.last_cpu = time.perf_counter(), time.process_time()
         if not self.from_time and self.points >= self.begin + (self.end - self.begin) // 10:
-            self.from_point, self.from_time, self.spent = self.points, self.last, {}
+            self.from_point, self.from_time, self.from_cpu = self.points, self.last, self.last_cpu
+            self.spent = {}
         if self.points >= self.end:
             self.full.set()
 
@@ -71,8 +72,10 @@ def main(address: str, end: int, begin: int) -> None:
     threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
     lane.run()
     seconds, taken = book.last - book.from_time, book.points - book.from_point
+    cpu = book.last_cpu - book.from_cpu
     print_json({
-        "points_per_s": taken / seconds, "points": book.points, "decode_s": book.spent.get("decode", 0.0),
+        "points_per_s": taken / seconds, "points_per_cpu_s": taken / cpu, "points": book.points,
+        "decode_s": book.spent.get("decode", 0.0),
         "detect_s": book.spent.get("detect", 0.0), "seconds": seconds,
     })  # fmt: skip
 
