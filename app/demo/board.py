@@ -43,7 +43,7 @@ class Board:
     began: Instant
     entities: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
     incidents: dict[str, Incident] = field(default_factory=dict)
-    opened: dict[str, Incident] = field(default_factory=dict)  # each incident's first state
+    states: dict[str, list[Incident]] = field(default_factory=dict)  # of each incident, in their order
     decisions: dict[str, Decision] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
     verdicts: list[Judgement] = field(default_factory=list)
@@ -104,8 +104,9 @@ class Board:
 
     def _incident(self, incident: Incident, arrived: Instant) -> None:
         self.incidents[incident.id] = incident
-        if incident.id not in self.opened:
-            self.opened[incident.id] = incident
+        states = self.states.setdefault(incident.id, [])
+        states.append(incident)
+        if len(states) == 1:
             self._hop("respond", ("anomaly", service_of(incident.entity)), ("incident", incident.id), arrived)
         elif incident.step == "still_wrong":
             self.times["incident", incident.id] = arrived
@@ -187,12 +188,13 @@ def judge(board: Board, fault: Injected) -> Injected:
     def after(ts: Instant) -> float:
         return round((ts - at) / 1000, 3)
 
-    fault.incident, fault.detected_s = incident.id, after(incident.detected)
+    fault.incident, fault.detected_s = incident.id, after(_seen(board, fault, incident))
     fault.hypothesis = incident.hypotheses[0].cause if incident.hypotheses else ""
-    ours = sorted((d for d in board.decisions.values() if d.proposal.incident == incident.id), key=lambda d: d.ts)
+    mine = (d for d in board.decisions.values() if d.proposal.incident == incident.id and d.ts >= at)
+    ours = sorted(mine, key=lambda d: d.ts)
     if ours:
         fault.decided_s = after(board.times.get(("decision", ours[0].id), ours[0].ts))
-    results = [r for r in board.results if r.incident == incident.id and r.outcome == "succeeded"]
+    results = [r for r in board.results if r.incident == incident.id and r.outcome == "succeeded" and r.ts >= at]
     if results:
         fault.acted_s, fault.action = after(results[-1].ts), results[-1].action
     if incident.state is State.RESOLVED and results and results[-1].ts <= incident.ts:
@@ -203,11 +205,19 @@ def judge(board: Board, fault: Injected) -> Injected:
 
 
 def _candidates(board: Board, fault: Injected) -> list[Incident]:
-    """Incidents that began after the fault, those about its service first."""
-    after = [i for i in board.incidents.values() if i.detected >= fault.injected_at]
+    """Incidents about the fault's service: those that began after it, then those that it made go on."""
+    after = [i for i in board.incidents.values() if i.ts >= fault.injected_at]
 
     def about(incident: Incident) -> bool:
         named = {incident.entity, *incident.affected, *(h.target for h in incident.hypotheses)}
         return any(service_of(n).endswith(f"/{fault.service}") for n in named)
 
-    return sorted((i for i in after if about(i)), key=lambda i: (i.detected, i.id))
+    before = fault.injected_at
+    return sorted((i for i in after if about(i)), key=lambda i: (i.detected < before, i.detected, i.id))
+
+
+def _seen(board: Board, fault: Injected, incident: Incident) -> Instant:
+    """When the fault was first seen in an incident, which may have been open before it."""
+    if incident.detected >= fault.injected_at:
+        return incident.detected
+    return next((s.ts for s in board.states[incident.id] if s.ts >= fault.injected_at), incident.ts)

@@ -42,7 +42,7 @@ RULES: Final[tuple[Rule, ...]] = (
         Symptom.SATURATION, "http.server.utilization", "up", 0.25, ratio=0.5, lasts_ms=1200, looks=4,
         unless=("http.client.error_ratio.*",),  # slots are held by calls that hang: the callee hurts
     ),
-    Rule(Symptom.LATENCY, "http.server.own_duration.p95", "up", 0.04, ratio=1.0, lasts_ms=800, looks=4),
+    Rule(Symptom.LATENCY, "http.server.own_duration.p95", "up", 0.1, ratio=1.0, lasts_ms=800, looks=4),
     Rule(Symptom.DEPENDENCY, "http.client.error_ratio.*", "up", 0.1, lasts_ms=1500, looks=5),
     Rule(Symptom.SURPLUS, "service.idle_replicas", "up", 0.5, lasts_ms=5_000, looks=10),
 )  # fmt: skip
