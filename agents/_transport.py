@@ -79,17 +79,18 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Mapping[TP, list[Batch]]:
         found = await super()._getmany(active_partitions, timeout)
-        return {
-            tp: [Batch(TP(*tp), records[i : i + BATCH_RECORDS]) for i in range(0, len(records), BATCH_RECORDS)]
-            for tp, records in found.items()
-        }
+        batched = self.app.batched_topics
+        return {tp: list(_cut(TP(*tp), records)) if tp.topic in batched else records for tp, records in found.items()}
 
-    def _to_message(self, tp: TP, record: Batch) -> Any:
-        last = record.records[-1]
-        message = ConsumerMessage(
-            last.topic, last.partition, last.offset, last.timestamp / 1000.0, last.timestamp_type, (), None, record,
-            None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
-        )  # fmt: skip
+    def _to_message(self, tp: TP, record: Any) -> Any:
+        if isinstance(record, Batch):
+            last = record.records[-1]
+            message = ConsumerMessage(
+                last.topic, last.partition, last.offset, last.timestamp / 1000.0, last.timestamp_type, (), None, record,
+                None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
+            )  # fmt: skip
+        else:  # the changelog of a table
+            message = super()._to_message(tp, record)
         if self.app.topics.acks_enabled_for(tp.topic):
             self._delivered[tp].append(message.offset)
         return message
@@ -154,6 +155,10 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
 
+def _cut(tp: TP, records: list[Any]) -> Iterator[Batch]:
+    return (Batch(tp, records[i : i + BATCH_RECORDS]) for i in range(0, len(records), BATCH_RECORDS))
+
+
 class Transport(driver.Transport):  # type: ignore[misc]
     """The transport to give to a Faust app before it starts."""
 
@@ -163,6 +168,7 @@ class Transport(driver.Transport):  # type: ignore[misc]
 def install(app: Any) -> None:
     """Make `app` use this transport, and hand out nothing until each partition is back at its committed offset."""
     app.transport = Transport(app.conf.broker_consumer, app)
+    app.batched_topics = set()
 
     async def hold(_app: Any, **_: Any) -> None:
         app.consumer.stop_flow()
@@ -173,4 +179,5 @@ def install(app: Any) -> None:
 
 def batches(app: Any, topic: str) -> Any:
     """The channel of `topic` whose events carry a `Batch`."""
+    app.batched_topics.add(topic)
     return app.topic(topic, schema=_Untouched(key_type=bytes, value_type=bytes), maxsize=CHANNEL_BATCHES)
