@@ -128,6 +128,19 @@ def _strongest(level: float, step: float, short: float, ordinary: float) -> floa
 
 
 @kernel
+def _young_limit(count: float, knobs: Knobs) -> float:
+    """Spreads at which what is learned of a young series is clipped."""
+    if count <= knobs.young:
+        return 1e9
+    return knobs.loose if count <= knobs.warm else max(2.0, math.sqrt(knobs.pull * count))
+
+
+@kernel
+def _spread_learns(rows: Float64, at: int, field: int, size: float, rate: float) -> None:
+    rows[at, field] += rate * (size * size - rows[at, field])
+
+
+@kernel
 def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> tuple[float, float]:
     """Score one value of series `at`, then learn it at `pace` (1: fully; 0: not; below 0: not when it is far off).
 
@@ -150,20 +163,14 @@ def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> t
     level, average = error * step_spread * short_spread * scale, (short - mean) * both * scale
     z = mature * _strongest(known * level, step * spread * short_spread * scale, known * average, knobs.ordinary)
     if pace > 0.0 or (pace < 0.0 and abs(level) < knobs.far):
-        limit = knobs.winsor
-        if count < knobs.settled:
-            limit = max(2.0, math.sqrt(knobs.pull * count))
-            if count <= knobs.warm:
-                limit = 1e9 if count <= knobs.young else knobs.loose
+        limit = knobs.winsor if count >= knobs.settled else _young_limit(count, knobs)
         rate = abs(pace) * max(knobs.memory, each)
         learned = min(max(error, -limit * spread), limit * spread)
         rows[at, PEAK] = max(rows[at, PEAK], abs(mean + learned))
         rows[at, MEAN] = mean + rate * learned
         rows[at, VARIANCE] = (1.0 - rate) * (rows[at, VARIANCE] + rate * learned * learned)
-        learned = min(max(step, -limit * step_spread), limit * step_spread)
-        rows[at, STEP_VARIANCE] += rate * (learned * learned - rows[at, STEP_VARIANCE])
-        learned = min(max(short - mean, -limit * short_spread), limit * short_spread)
-        rows[at, SHORT_VARIANCE] += rate * (learned * learned - rows[at, SHORT_VARIANCE])
+        _spread_learns(rows, at, STEP_VARIANCE, min(abs(step), limit * step_spread), rate)
+        _spread_learns(rows, at, SHORT_VARIANCE, min(abs(short - mean), limit * short_spread), rate)
         rows[at, COUNT] = count + abs(pace)
     rows[at, SHORT] = short
     rows[at, LEVEL] += rows[at, SLOPE] + knobs.near * step
