@@ -208,5 +208,5 @@ def test_who_votes_is_told_what_became_of_it(stage: Stage, home: Path) -> None:
     assert voting.process.returncode == 0, voting.told()
     assert "it is approved" in voting.told()
     until(stage.hands.effects, 20)
-    story = run("audit", "show", *address, env=env).told()
+    story = "".join(run("audit", "show", *address, env=env).out)
     assert "wrong_role" in story
