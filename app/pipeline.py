@@ -2,7 +2,7 @@
 
 telemetry ─► decode ─► detect ─► respond ─► decide ─► gate ─► approve ─► act ─► verify
                           ▲          ▲                                      │      │
-                          └─ learn ──┴──────────────────────────────────────┴──────┘       record keeps all of it
+                          └─ learn ──┴──────────────────────────────────────┴──────┘       record keeps all of it, attest signs that
 """
 
 from __future__ import annotations
