@@ -2,7 +2,7 @@
 
 telemetry ─► decode ─► detect ─► respond ─► decide ─► gate ─► approve ─► act ─► verify
                           ▲          ▲                                      │      │
-                          └─ learn ──┴──────────────────────────────────────┴──────┘       record keeps all of it, attest signs that
+                          └─ learn ──┴──────────────────────────────────────┴──────┘  record keeps all, attest signs it
 """
 
 from __future__ import annotations
