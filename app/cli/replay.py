@@ -1,0 +1,85 @@
+"""`opsloop replay`: a recorded history through the agents as they are now, or with other settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.errors import UserError
+from app.printing import err, out, print_json, print_table
+
+if TYPE_CHECKING:
+    from app.replay import Change
+    from topics.decisions import Decision
+    from topics.spec import Instant, Raw
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(replay)
+
+
+def replay(
+    start: Annotated[str, typer.Option("--from", help="Begin here: ISO 8601 (UTC) or epoch")] = "",
+    end: Annotated[str, typer.Option("--to", help="End before here; now when it is left out")] = "",
+    settings: Annotated[Path | None, typer.Option(help="Compare with what these settings would decide")] = None,
+    history: Annotated[Path | None, typer.Option(help="A saved history instead of a broker's topics")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the history to this file (.jsonl.gz) too")] = None,
+    broker: BrokerOption = "", as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """What the agents decide on recorded topics, in memory: nothing is written and nothing acts.
+
+    Without --settings it is held against what was decided at the time; with it, against the settings of now. Learners
+    begin with nothing at --from. Exit code 1 when something differs.
+    Examples: `opsloop replay --from 2026-11-21T09:00 --to 2026-11-21T10:00` · `opsloop replay --history day.jsonl.gz
+    --settings stricter.toml`.
+    """
+    from app import replay as play
+    from app.security.keys import WORKER, keys_of
+    from app.settings import home
+    from app.settings import load as settings_of
+
+    first, last = _window(start, end)
+    chosen = broker_of(broker)
+    taken: list[Raw] = play.load(history) if history else play.recorded(chosen, first, last)
+    if not taken:
+        raise UserError("nothing was recorded in that time", "Look at --from, --to and --broker", exit_code=1)
+    if save is not None:
+        play.save(taken, save)
+        err.print(f"written: {save}")
+    keys = keys_of(home())
+    now = play.Memory(settings_of(), keys.own(WORKER), keys).run(taken)
+    if settings is not None:
+        before, after = now, play.Memory(settings_of(settings), keys.own(WORKER), keys).run(taken)
+    elif history is None:
+        before, after = play.decided(chosen, first, last), now
+    else:
+        before = after = now
+    changes = play.compare(before, after)
+    _show(len(taken), after, changes, as_json)
+    if changes:
+        raise typer.Exit(1)
+
+
+def _window(start: str, end: str) -> tuple[Instant, Instant]:
+    from app.clock import now_ms
+    from app.publish import instant
+
+    try:
+        return (instant(start) if start else 0), (instant(end) if end else now_ms())
+    except ValueError as error:
+        raise UserError(f"--from or --to is no time ({error})", "Write 2026-11-21T09:00, or an epoch") from None
+
+
+def _show(taken: int, decisions: list[Decision], changes: list[Change], as_json: bool) -> None:
+    count = len({decision.id for decision in decisions})
+    if as_json:
+        print_json({"messages": taken, "decisions": count, "changes": changes})
+        return
+    out.print(f"{taken:,} messages replayed, {count} decisions, {len(changes)} of them differ")
+    if changes:
+        rows = ((c.decision[:12], c.action, c.target, c.before or "–", c.after or "–") for c in changes)
+        print_table("", ("decision", "action", "target", "before", "after"), ([Text(t) for t in row] for row in rows))
