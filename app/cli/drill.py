@@ -1,0 +1,104 @@
+"""`opsloop drill`: break real workers on a real Kafka, and see what still holds."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.options import JsonOption
+from app.errors import UserError
+from app.printing import err, print_json, print_table
+
+if TYPE_CHECKING:
+    from app.drills.catalogue import Drill
+    from app.drills.report import Report
+
+commands = typer.Typer(no_args_is_help=True, help="Break real workers on purpose, and see what still holds.")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(commands, name="drill")
+
+
+@commands.command("list")
+def list_drills(as_json: JsonOption = False) -> None:
+    """Every drill: what it breaks, and which invariants of docs/reliability.md it tries.
+
+    Example: `opsloop drill list`
+    """
+    from app.drills.catalogue import DRILLS
+
+    rows = [
+        {"drill": d.name, "invariant": d.invariant, "trials": d.full, "quick": d.quick, "what": d.what}
+        for d in DRILLS.values()
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("", rows[0], (row.values() for row in rows))
+
+
+@commands.command()
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help="Drills; all of them when none is named")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few trials each: minutes, not hours")] = False,
+    trials: Annotated[int, typer.Option(min=0, help="How often to break something in each; 0: as listed")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random moments; 0 draws one")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run drills one after another, each on a Kafka of its own. Exit code 1 when something did not hold.
+
+    Examples: `opsloop drill run lane-kill --json` · `opsloop drill run --quick`. With --json one object a drill. What
+    a failed drill leaves behind (logs of workers and brokers, the topics) is kept, and its folder told.
+    """
+    from app.drills.report import Report
+
+    reports = []
+    for drill in _chosen(names or [], quick):
+        report = Report(drill.name, drill.invariant, seed or random.SystemRandom().randrange(1, 10**6))
+        count = trials or (drill.quick if quick else drill.full)
+        err.print(f"· {drill.name}: {drill.what.rstrip(".")}; {count} times, seed {report.seed}")
+        _run(drill, report, count)
+        reports.append(report)
+        if as_json:
+            print_json(report.row())
+        for finding in report.findings[:5]:
+            err.print(f"  {finding}", style="red", markup=False)
+    if not as_json:
+        _table(reports)
+    if any(report.violations for report in reports):
+        raise typer.Exit(1)
+
+
+def _run(drill: Drill, report: Report, trials: int) -> None:
+    folder = Path(tempfile.mkdtemp(prefix=f"opsloop-{drill.name}-"))
+    try:
+        drill.run(folder, report, trials)
+    except UserError as error:
+        report.violated(error.message)
+    if report.violations:
+        err.print(f"  kept: {folder}", markup=False)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _chosen(names: list[str], quick: bool) -> list[Drill]:
+    from app.drills.catalogue import DRILLS
+
+    for name in names:
+        if name not in DRILLS:
+            raise UserError(f"there is no drill {name!r}", f"There are: {', '.join(DRILLS)}")
+    if names:
+        return [DRILLS[name] for name in names]
+    return [drill for drill in DRILLS.values() if drill.quick or not quick]
+
+
+def _table(reports: list[Report]) -> None:
+    columns = ("drill", "invariant", "trials", "violations", "95 % bound", "stall s", "recovery s p50", "max")
+    names = ("drill", "invariant", "trials", "violations", "bound95", "stall_s", "recovery_p50_s", "recovery_max_s")
+    print_table("", columns, ([report.row()[name] for name in names] for report in reports))

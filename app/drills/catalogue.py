@@ -1,0 +1,43 @@
+"""Every drill there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.drills import lane, loop
+from app.drills.report import Report
+
+Run = Callable[[Path, Report, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """What is broken, which invariants are held against it, and how often. `quick` 0: not among the quick ones."""
+
+    name: str
+    invariant: str
+    run: Run
+    quick: int
+    full: int
+
+    @property
+    def what(self) -> str:
+        return (self.run.__doc__ or "").splitlines()[0]
+
+
+DRILLS: Final = {
+    drill.name: drill
+    for drill in (
+        Drill("lane-kill", "I1 I2 I3 I14 I16", lane.kill, 4, 100),
+        Drill("lane-zombie", "I1 I2 I3 I12", lane.zombie, 2, 50),
+        Drill("lane-join-leave", "I1 I2 I3 I15", lane.join_leave, 2, 20),
+        Drill("lane-broker-kill", "I1 I2 I3 I16", lane.broker_kill, 2, 20),
+        Drill("lane-one-of-three", "I1 I2 I3 I15", lane.one_of_three, 0, 20),
+        Drill("lane-clock", "I2 I3", lane.clock, 3, 20),
+        Drill("loop-kill", "I1 I4 I5 I9 I16", loop.kill, 4, 100),
+        Drill("loop-zombie", "I1 I4 I5 I9 I12", loop.zombie, 1, 50),
+    )
+}

@@ -1,0 +1,70 @@
+"""Workers as real processes, and what can be done to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.broker import Broker
+from app.errors import UserError
+from app.parent import FOLLOW
+
+READY_S = 60.0
+
+
+class Worker:
+    """One `opsloop worker ROLE`; its words go to a file."""
+
+    def __init__(self, role: str, broker: Broker, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.role = role
+        self.log = folder / f"{role}-{time.monotonic_ns()}.log"
+        arguments = [sys.executable, "-m", "app", "worker", role, "--broker", broker.bootstrap]
+        with self.log.open("wb") as log:
+            ours = {FOLLOW: str(os.getpid()), "OPSLOOP_HOME": str(folder / "home")}
+            self.process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, **ours, **(environment or {})},
+            )  # fmt: skip
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def await_ready(self) -> None:
+        """Raises UserError when it ends, or is not ready within a minute."""
+        end = time.monotonic() + READY_S
+        while b"is ready" not in self.log.read_bytes():
+            if not self.alive or time.monotonic() > end:
+                words = self.log.read_text(errors="replace").strip().splitlines()[-1:]
+                raise UserError(f"a worker of the drill did not start: {words}", f"Its log is {self.log}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL; it is gone when this returns."""
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: it lives, and does not run."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> float:
+        """Ask it to end; seconds until it had. It is killed after half a minute."""
+        began = time.monotonic()
+        if self.alive:
+            self.resume()
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return time.monotonic() - began
