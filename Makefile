@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types unit flow drills bench-detection bench-loop clean java
+.PHONY: demo test lint types unit flow drills quick-drills bench-detection bench-loop clean java
 
 $(STAMP): pyproject.toml constraints.txt
 	@deploy/environment $(PYTHON) $(VENV)
@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## the loop on a real small site; ARGS="--break kill:catalog --approve auto --until resolved"
 	@$(BIN)/opsloop demo $(ARGS)
 
-test: $(STAMP) java lint types unit flow  ## everything that is proved on every change
+test: $(STAMP) java lint types unit flow quick-drills  ## everything that is proved on every change
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -29,6 +29,12 @@ unit: $(STAMP)
 
 flow: $(STAMP) java
 	$(BIN)/pytest tests -m "(kafka or flow or drill) and not bench and not slow" -q --timeout 600 $(ARGS)
+
+drills: $(STAMP) java  ## break real workers and brokers, see what holds; ARGS=--quick for minutes, ARGS="lane-kill --json" for one
+	@$(BIN)/opsloop drill run $(ARGS)
+
+quick-drills: $(STAMP) java
+	@$(BIN)/opsloop drill run --quick
 
 java:  ## Java and Maven for a real Kafka: installed on a Debian machine as root, else the line to type
 	@deploy/java

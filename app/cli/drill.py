@@ -62,7 +62,7 @@ def run(
     for drill in _chosen(names or [], quick):
         report = Report(drill.name, drill.invariant, seed or random.SystemRandom().randrange(1, 10**6))
         count = trials or (drill.quick if quick else drill.full)
-        err.print(f"· {drill.name}: {drill.what.rstrip(".")}; {count} times, seed {report.seed}")
+        err.print(f"· {drill.name}: {drill.what} {count} times, seed {report.seed}.")
         _run(drill, report, count)
         reports.append(report)
         if as_json:

@@ -1,0 +1,129 @@
+"""Snapshots: the newest whole one counts, whoever wrote what, and whatever is torn or damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents import _snapshots
+from agents._snapshots import MAX_PARTS, Shelf, StateTooLarge, shelf_of, shelves
+from topics.codec import Message, encode
+from topics.spec import Raw
+from topics.state import LANE_STATE, Snapshot
+
+NAME = "lane/test"
+
+
+class Log:
+    """A partition of the state topic in memory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kept: list[tuple[bytes, bytes]] = []
+        monkeypatch.setattr(_snapshots, "replay", self._replay)
+
+    def _replay(self, _config: Mapping[str, Any], topic: str, partition: int, _offset: int) -> list[Raw]:
+        return [Raw(topic, partition, number, key, value) for number, (key, value) in enumerate(self.kept)]
+
+    def write(self, messages: list[Message]) -> None:
+        self.kept += [(message.key, message.value) for message in messages]
+
+    def compact(self) -> None:
+        last = {key: number for number, (key, _) in enumerate(self.kept)}
+        self.kept = [self.kept[number] for number in sorted(last.values())]
+
+    def shelf(self) -> Shelf:
+        return shelf_of(shelves({}, LANE_STATE, 3), LANE_STATE, NAME, 3)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    return Log(monkeypatch)
+
+
+def damaged(value: bytes) -> bytes:
+    snapshot = msgspec.json.decode(value, type=Snapshot)
+    return msgspec.json.encode(msgspec.structs.replace(snapshot, applied={"t": 999}))
+
+
+def test_an_empty_partition_gives_an_empty_shelf(log: Log) -> None:
+    shelf = log.shelf()
+    assert (shelf.applied, shelf.state, shelf.epoch) == (None, b"", 1)
+
+
+def test_what_was_kept_is_found_with_its_offsets(log: Log) -> None:
+    log.write(log.shelf().pack({"t": 7}, b"state"))
+    shelf = log.shelf()
+    assert (shelf.applied, shelf.state, shelf.epoch) == ({"t": 7}, b"state", 2)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_damaged_snapshot_is_refused_and_the_one_before_it_used(log: Log, compacted: bool) -> None:
+    shelf = log.shelf()
+    for number in range(5):
+        log.write(shelf.pack({"t": number}, b"%d" % number))
+    if compacted:
+        log.compact()
+    key, value = log.kept[-1]
+    log.kept[-1] = key, damaged(value)
+    assert (log.shelf().applied, log.shelf().state) == ({"t": 3}, b"3")
+
+
+def test_a_zombies_late_snapshot_never_wins(log: Log) -> None:
+    zombie = log.shelf()
+    log.write(zombie.pack({"t": 1}, b"old"))
+    owner = log.shelf()
+    log.write(owner.pack({"t": 2}, b"new"))
+    for _ in range(3):
+        log.write(zombie.pack({"t": 9}, b"zombie"))
+    assert log.shelf().state == b"new"
+    assert log.shelf().epoch > owner.epoch
+
+
+def test_a_snapshot_with_a_part_missing_is_refused(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_snapshots, "PART_BYTES", 10)
+    shelf = log.shelf()
+    log.write(shelf.pack({"t": 1}, bytes(range(35))))
+    assert log.shelf().state == bytes(range(35))
+    log.write(shelf.pack({"t": 2}, bytes(40))[:-1])
+    assert (log.shelf().applied, log.shelf().state) == ({"t": 1}, bytes(range(35)))
+    later = log.shelf()
+    log.write(later.pack({"t": 3}, b"small"))
+    assert log.shelf().state == b"small"
+
+
+def test_a_state_that_is_too_large_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_snapshots, "PART_BYTES", 10)
+    with pytest.raises(StateTooLarge, match="641 bytes"):
+        Shelf(LANE_STATE, NAME, 0).pack({}, bytes(MAX_PARTS * 10 + 1))
+
+
+def test_a_snapshot_of_before_they_had_numbers_is_read(log: Log) -> None:
+    old = Snapshot(agent=NAME, partition=3, applied={"t": 5}, state=b"old", checksum="")
+    message = encode(msgspec.structs.replace(old, checksum=_snapshots.checksum(old)), LANE_STATE)
+    assert message.key == NAME.encode()
+    log.write([message])
+    assert (log.shelf().applied, log.shelf().state) == ({"t": 5}, b"old")
+    log.write(log.shelf().pack({"t": 6}, b"new"))
+    assert log.shelf().state == b"new"
+
+
+@given(st.data())
+def test_any_flipped_byte_is_found(data: st.DataObject) -> None:
+    message = Shelf(LANE_STATE, NAME, 3).pack({"t": 7}, b"some state of a learner")[0]
+    place = data.draw(st.integers(0, len(message.value) - 1))
+    flipped = bytearray(message.value)
+    flipped[place] ^= 1 << data.draw(st.integers(0, 7))
+    found = _snapshots._whole(LANE_STATE, Raw(LANE_STATE.name, 3, 0, message.key, bytes(flipped)))
+    whole = msgspec.json.decode(message.value, type=Snapshot)
+    assert found is None or (found.state, found.applied) == (whole.state, whole.applied)
+
+
+def test_garbage_among_snapshots_is_passed_over(log: Log) -> None:
+    log.write(log.shelf().pack({"t": 7}, b"state"))
+    log.kept += [(b"x", b"\x00\xff"), (b"y", b""), (b"z", b"{}")]
+    assert log.shelf().state == b"state"

@@ -1,0 +1,74 @@
+"""What breaks things in drills does break them: every fault injector by itself."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.broker import Broker, probe
+from app.drills.clock import Clock
+from app.drills.processes import Worker
+from app.drills.report import Report
+from app.kafka import LocalKafka
+
+pytestmark = pytest.mark.drill
+
+
+@pytest.mark.kafka
+def test_a_worker_is_paused_resumed_and_killed(broker: Broker, tmp_path: Path) -> None:
+    worker = Worker("lane", broker, tmp_path)
+    worker.await_ready()
+    process = psutil.Process(worker.process.pid)
+    worker.pause()
+    for _ in range(100):
+        if process.status() == psutil.STATUS_STOPPED:
+            break
+        time.sleep(0.02)
+    assert process.status() == psutil.STATUS_STOPPED
+    worker.resume()
+    assert process.status() != psutil.STATUS_STOPPED
+    worker.kill()
+    assert not worker.alive
+    assert worker.process.returncode == -9
+
+
+@pytest.mark.kafka
+def test_a_killed_broker_answers_nobody_until_it_is_started_again(tmp_path: Path) -> None:
+    with LocalKafka(tmp_path) as kafka:
+        kafka.kill(1)
+        assert probe(kafka.broker, 1)
+        kafka.start()
+        assert probe(kafka.broker, 5) is None
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_the_wall_clock_of_a_process_moves_while_it_runs_and_its_monotonic_clock_does_not(tmp_path: Path) -> None:
+    clock = Clock(tmp_path)
+    script = "import time\nwhile input(): print(time.time(), time.monotonic(), flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clock.environment
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for offset in (0.0, 7200.0, -7200.0):
+            clock.set(offset)
+            child.stdin.write("x\n")
+            child.stdin.flush()
+            wall, monotonic = map(float, child.stdout.readline().split())
+            assert abs(wall - time.time() - offset) < 1.0
+            assert abs(monotonic - time.monotonic()) < 1.0
+        child.stdin.write("\n")
+
+
+def test_a_report_without_violations_gives_the_bound_and_not_never() -> None:
+    report = Report("d", "I1", 1, trials=50)
+    assert report.row()["bound95"] == 0.06
+    report.check(False, "lost one")
+    assert report.row()["violations"] == 1
+    assert report.bound > 0.06
