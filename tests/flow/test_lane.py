@@ -1,0 +1,175 @@
+"""The lane on a real Kafka: records that break a stage, workers that slept, states that cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+import pytest
+from processes import until
+
+from agents import _snapshots
+from agents._agent import Agent
+from agents._lane import Lane, LaneSettings
+from app.broker import Broker, consumer_config, producer_config, read_all
+from app.client import Publisher
+from app.clock import now_ms
+from topics.spec import Instant, Raw
+from topics.state import LANE_STATE
+from topics.telemetry import HEARTBEATS
+
+pytestmark = pytest.mark.kafka
+_numbers = itertools.count()
+PARTITION = 4
+
+
+class Quiet:
+    """A meter that nobody reads."""
+
+    def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
+    def refused(self, agent: str, cause: str) -> None: ...
+
+
+class Book(Agent[Raw]):
+    """Learns every number of its own test, in order; breaks half-way through a batch with b"…break" in it."""
+
+    reads = (HEARTBEATS,)
+    writes = ()
+    raw = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # type: ignore[misc]
+        self.learned: list[int] = []
+
+    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Raw]:
+        for raw in records:
+            own, _, said = (raw.value or b"").decode(errors="replace").partition(" ")
+            if own != self.name:
+                continue
+            if said == "break":
+                raise ValueError("cannot be learned")
+            self.learned.append(int(said))
+        yield from ()
+
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(self.learned)
+
+    def restore(self, state: bytes) -> None:
+        self.learned = msgspec.msgpack.decode(state, type=list[int])
+
+
+class Running:
+    """A lane in a thread of its own."""
+
+    def __init__(self, broker: Broker, name: str) -> None:
+        config = consumer_config(broker, f"lane-{name}")
+        settings = LaneSettings(config, producer_config(broker), config, snapshot_s=0.2)
+        self.failure: BaseException | None = None
+        self.lane = Lane(settings, [lambda: Book(name)], now_ms, Quiet())
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self.lane.run()
+        except Exception as error:
+            self.failure = error
+
+
+@contextlib.contextmanager
+def running(broker: Broker, name: str) -> Iterator[Running]:
+    started = Running(broker, name)
+    started.thread.start()
+    try:
+        yield started
+    finally:
+        started.lane.stop()
+        started.thread.join(30)
+        assert not started.thread.is_alive()
+
+
+@pytest.fixture
+def name() -> str:
+    return f"book{next(_numbers)}-{now_ms()}"
+
+
+def publish(broker: Broker, name: str, *said: object) -> None:
+    with Publisher(broker) as publisher:
+        for each in said:
+            publisher.send_raw(HEARTBEATS.name, b"k", f"{name} {each}".encode(), partition=PARTITION)
+
+
+def kept(broker: Broker, name: str) -> list[int]:
+    """What the newest snapshot has learned."""
+    found = _snapshots.shelves(consumer_config(broker, ""), LANE_STATE, PARTITION).get(f"lane/{name}")
+    if found is None or not found.state:
+        return []
+    stages = msgspec.msgpack.decode(found.state, type=dict[str, bytes])
+    return msgspec.msgpack.decode(stages[name], type=list[int])
+
+
+def learns(broker: Broker, name: str, wanted: list[int]) -> Callable[[], bool]:
+    return lambda: kept(broker, name) == wanted
+
+
+def test_i14_records_that_break_a_stage_are_refused_alone_and_nothing_is_learned_twice(
+    broker: Broker, name: str
+) -> None:
+    publish(broker, name, *range(40))
+    with running(broker, name):
+        until(learns(broker, name, list(range(40))), 20)
+        publish(broker, name, *range(40, 60), "break", *range(60, 90), "break", *range(90, 100))
+        until(learns(broker, name, list(range(100))), 20)
+        publish(broker, name, 100)
+        until(learns(broker, name, list(range(101))), 20)
+    letters = [raw for raw in read_all(broker, [HEARTBEATS.dlq]) if raw.value == f"{name} break".encode()]
+    assert len(letters) == 2
+    assert {dict(raw.headers)["dlq_cause"] for raw in letters} == {b"handler"}
+
+
+def test_i14_so_it_is_when_nothing_was_kept_yet(broker: Broker, name: str) -> None:
+    publish(broker, name, 0, 1, "break", 2)
+    with running(broker, name):
+        until(learns(broker, name, [0, 1, 2]), 20)
+
+
+def test_i12_a_worker_that_slept_drops_what_it_had_and_goes_on_from_what_was_kept(broker: Broker, name: str) -> None:
+    publish(broker, name, *range(50))
+    with running(broker, name) as worker:
+        until(learns(broker, name, list(range(50))), 20)
+        before = worker.lane.consumer
+        worker.lane._pulse._slept = 60.0
+        publish(broker, name, *range(50, 80))
+        until(learns(broker, name, list(range(80))), 30)
+        assert worker.lane.consumer is not before, "it has joined anew"
+    assert worker.failure is None
+
+
+def test_a_second_worker_takes_over_what_was_handed_over(broker: Broker, name: str) -> None:
+    publish(broker, name, *range(10))
+    with running(broker, name):
+        until(learns(broker, name, list(range(10))), 20)
+        publish(broker, name, *range(10, 20))
+    with running(broker, name):
+        publish(broker, name, 20)
+        until(learns(broker, name, list(range(21))), 20)
+
+
+def test_a_state_that_this_version_cannot_read_stops_the_worker_and_is_not_overwritten(
+    broker: Broker, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(broker, name, 1)
+    with running(broker, name):
+        until(learns(broker, name, [1]), 20)
+
+    def restore(_: Book, state: bytes) -> None:
+        raise ValueError("version 9")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Book, "restore", restore)
+        with running(broker, name) as worker:
+            until(lambda: worker.failure, 20)
+    assert "version 9" in str(worker.failure)
+    assert kept(broker, name) == [1]
