@@ -19,6 +19,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 PARTITIONS = 6  # every topic of the loop has as many: one worker then owns all of a system's partitions
 DAY_MS = 86_400_000
+SEGMENT_BYTES = 64 * 2**20
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +101,9 @@ class Topic:
     def config(self) -> dict[str, str]:
         """The dynamic topic settings that the broker is asked for."""
         wanted = {"cleanup.policy": "compact" if self.compact else "delete"}
-        if not self.compact:
+        if self.compact:  # the segment that is written to is never compacted: a restart reads all of it
+            wanted |= {"segment.bytes": str(SEGMENT_BYTES), "segment.ms": "600000"}
+        else:
             wanted["retention.ms"] = str(-1 if self.retention_ms is None else self.retention_ms)
         if self.max_message_bytes is not None:
             wanted["max.message.bytes"] = str(self.max_message_bytes)

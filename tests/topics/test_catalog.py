@@ -63,7 +63,10 @@ def test_the_audit_is_kept_for_ever() -> None:
 
 
 def test_a_snapshot_may_be_larger_than_other_records() -> None:
-    assert LOOP_STATE.config == {"cleanup.policy": "compact", "max.message.bytes": "11000000"}
+    assert LOOP_STATE.config == {
+        "cleanup.policy": "compact", "max.message.bytes": "11000000", "segment.bytes": "67108864",
+        "segment.ms": "600000",
+    }  # fmt: skip
 
 
 @every_topic
