@@ -1,4 +1,4 @@
-"""I18: a recorded history through the agents of today, in memory: the decisions of the day it was accepted, byte for byte.
+"""I18: a recorded history through today's agents, in memory: the decisions of the day it was accepted, to the byte.
 
 When a change of what is decided is wanted, look at the difference and write the new decisions with
 `OPSLOOP_ACCEPT=1 pytest tests/app/test_replay.py`.
