@@ -53,7 +53,7 @@ def instant(value: object) -> Instant:
             return _iso(str(value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no time")
-    return round(value * next(factor for least, factor in _UNITS if value >= least))
+    return round(value * next((factor for least, factor in _UNITS if value >= least), 1.0))  # NaN: a ValueError
 
 
 def _iso(text: str) -> Instant:

@@ -26,7 +26,7 @@ def read_json(request: Mapping[str, Any]) -> Iterator[Sampled]:
         points: list[Point] = []
         for scope in resource.get("scopeMetrics", ()):
             for held in scope.get("metrics", ()):
-                kind = next(name for name in _KINDS.values() if name in held)
+                kind = next((name for name in _KINDS.values() if name in held), "")  # none: a KeyError below
                 points += (_json_point(held["name"], point) for point in held[kind]["dataPoints"])
         yield from _samples(labels, points)
 
