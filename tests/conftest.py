@@ -35,8 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in marks:
             item.add_marker(marks[folder])
-        if folder == "flow" and ON_CI:  # a machine that others use may be slow for a moment; drills get one try
+        if folder == "flow" and ON_CI:  # a machine that others use may be slow for a moment
             item.add_marker(pytest.mark.flaky(reruns=2))
+        elif folder == "drills" and ON_CI:  # a wait that ran out is tried again, a broken promise never is
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=["not within", "TimeoutExpired"]))
 
 
 @pytest.fixture(autouse=True)

@@ -73,7 +73,7 @@ def test_i11_a_storm_passes_no_limit_over_a_restart_and_beside_a_second_gate(
                 for number in range(20):
                     storm(broker, f"b{number}", STORM // 20)
                     time.sleep(0.4)
-                answered = until(lambda: (d := _decided(broker)) >= 2 * STORM and d, 90, lambda: str(_decided(broker)))
+                answered = until(lambda: (d := _decided(broker)) >= 2 * STORM and d, 180, lambda: str(_decided(broker)))
         effects = hands.effects()
     print(f"{answered} proposals answered, {len(effects)} effects; {check(effects)}")
     assert len(effects) >= LIMITS["concurrency"]
