@@ -10,9 +10,7 @@ from confluent_kafka.admin import ConfigResource
 
 from app.broker import Broker, admin
 
-LONGEST_SESSION_MS: Final = (
-    10_000  # whose group waits longer for its dead is better off with the classic protocol
-)
+LONGEST_SESSION_MS: Final = 10_000  # whose group waits longer for its dead is better off with the classic protocol
 
 
 def settled(broker: Broker) -> Broker:

@@ -74,6 +74,8 @@ def test_the_wall_clock_of_a_process_moves_while_it_runs_and_its_monotonic_clock
 def test_a_report_without_violations_gives_the_bound_and_not_never() -> None:
     report = Report("d", "I1", 1, trials=50)
     assert report.row()["bound95"] == 0.06
+    report.recoveries = [3.0, 1.0]
+    assert report.row()["recovery_p95_s"] == 3.0
     report.check(False, "lost one")
     assert report.row()["violations"] == 1
     assert report.bound > 0.06
