@@ -55,7 +55,7 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
     return [
         Respond,
         Decide,
-        lambda: Gate(settings.safety, keyring, policies()),
+        lambda: Gate(settings.safety, keyring, policies(settings.policy)),
         lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),
         Learn,

@@ -151,7 +151,7 @@ def switch(value: str, ts: Instant = NOW) -> Setting:
 def policy(source: str, version: int = 1, by: str = "ada", **changes: Any) -> Policy:
     """A version of a policy that is to hold, under the signature of its author."""
     fields: dict[str, Any] = {
-        "name": read(source).id, "version": version, "ts": NOW + version - 1, "by": by, "source": source, "active": True,
+        "name": changes.get("name") or read(source).id, "version": version, "ts": NOW + version - 1, "by": by, "source": source, "active": True,
     }  # fmt: skip
     return sign_policy(Policy(**fields | changes), key_of(by))
 

@@ -6,6 +6,9 @@ import functools
 from pathlib import Path
 from typing import Final
 
+from app.adapters.opa import Opa
+from app.policy.settings import PolicySettings
+from app.security.secrets import resolve
 from models.policy.engine import Policies
 from models.policy.rego import Rego
 
@@ -20,6 +23,7 @@ def texts() -> tuple[str, ...]:
 
 
 @functools.cache
-def policies() -> Policies:
-    """The policies of this process: those that are shipped, asked in this process. Ready texts are shared."""
-    return Policies(Rego(), texts())
+def policies(settings: PolicySettings = PolicySettings()) -> Policies:
+    """The policies of this process, with those that are shipped. Texts that are ready are shared by its gates."""
+    evaluator = Opa(settings.opa, resolve(settings.opa_token), settings.opa_limit_ms / 1000) if settings.opa else Rego()
+    return Policies(evaluator, texts())

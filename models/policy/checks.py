@@ -18,24 +18,34 @@ from topics.policies import Facts
 LONGEST: Final = 8_000  # characters
 
 BUILTINS: Final = frozenset(
-    {"abs", "ceil", "concat", "contains", "count", "endswith", "floor", "format_int", "indexof", "is_array",
+    {"abs", "ceil", "contains", "count", "endswith", "floor", "indexof", "is_array",
      "is_boolean", "is_null", "is_number", "is_object", "is_set", "is_string", "lower", "max", "min", "product",
-     "replace", "round", "sort", "split", "sprintf", "startswith", "substring", "sum", "to_number", "trim",
+     "replace", "round", "split", "sprintf", "startswith", "substring", "sum", "to_number", "trim",
      "trim_left", "trim_prefix", "trim_right", "trim_space", "trim_suffix", "upper", "union", "intersection",
-     "array.concat", "array.slice", "array.reverse", "object.get", "object.keys", "object.remove", "object.union",
+     "array.concat", "array.slice", "array.reverse", "object.get", "object.keys", "object.remove",
      "strings.any_prefix_match", "strings.any_suffix_match", "strings.reverse", "regex.match", "bits.and", "bits.or"}
 )  # fmt: skip
 _OTHERS: Final = frozenset(  # plain names of OPA that would look like functions of the policy's own
-    {"all", "and", "any", "cast_array", "cast_boolean", "cast_null", "cast_object", "cast_set", "cast_string", "div",
+    {"all", "and", "any", "concat", "format_int", "sort", "cast_array", "cast_boolean", "cast_null", "cast_object", "cast_set", "cast_string", "div",
      "eq", "equal", "gt", "gte", "indexof_n", "lt", "lte", "minus", "mul", "neq", "or", "plus", "print", "re_match",
      "rem", "set_diff", "trace", "type_name", "walk"}
 )  # fmt: skip
-_WORDS: Final = frozenset({"if", "in", "not", "some", "every", "else", "contains", "default", "as"})
+_WORDS: Final = frozenset(
+    {"_", "as", "contains", "default", "else", "every", "false", "if", "import", "in", "input", "not", "null",
+     "package", "rego", "set", "some", "true"}
+)  # fmt: skip
 
 _HIDDEN: Final = re.compile(r'#[^\n]*|"(?:[^"\\\n]|\\.)*"|`[^`]*`')
 _CALL: Final = re.compile(r"(?<![\w.])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\(")
-_HEAD: Final = re.compile(r"^([A-Za-z_]\w*)\([^()]*\)\s*(?::=|=|if\b|\{)", re.MULTILINE)
+_FUNCTION: Final = re.compile(r"^(?:default[ \t]+)?([A-Za-z_]\w*)\(([^()]*)\)\s*(?::=|=|if\b|\{)", re.MULTILINE)
 _INPUT: Final = re.compile(r"(?<![\w.])input\b((?:\.[A-Za-z_]\w*)*)")
+_NAME: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_BOUND: Final = (  # where a name gets its meaning
+    re.compile(r"^(?:default[ \t]+)?([A-Za-z_]\w*)\b(?=\s*(?::=|=|if\b|contains\b|\[|\{))", re.MULTILINE),
+    re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*:="),
+    re.compile(r"(?<![\w.])(?:some|every)\s+([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)"),
+)
+_STEP: Final = re.compile(r"[{}]|(?<![\w.])[A-Za-z_]\w*(?=\s*:=)")
 _FORBIDDEN: Final = (
     (re.compile(r"\$"), "template strings are not accepted"),
     (re.compile(r"(?<![\w.])with\b"), "`with` belongs into tests"),
@@ -66,13 +76,51 @@ def check(source: str) -> frozenset[Path]:
     for pattern, objection in _FORBIDDEN:
         if pattern.search(text):
             raise PolicyFault("invalid", objection)
-    own = set(_HEAD.findall(text))
+    _formats(source)
+    own = {name for name, _ in _FUNCTION.findall(text)}
     if taken := own & (BUILTINS | _OTHERS):
         raise PolicyFault("invalid", f"{', '.join(sorted(taken))}: the name is that of a built-in")
-    called = {name for name in _CALL.findall(text) if name not in _WORDS - {"contains"}}
+    called = {name for name in _CALL.findall(text) if name == "contains" or name not in _WORDS}
     if strange := called - BUILTINS - own:
         raise PolicyFault("invalid", f"{', '.join(sorted(strange))}: not among the built-ins that are accepted")
+    _names(text)
+    _assignments(text)
     return frozenset(_path(found) for found in _INPUT.findall(text))
+
+
+def _names(text: str) -> None:
+    """Every name means something: to this interpreter an unknown one is merely undefined, and its rule never fires."""
+    known = set(_WORDS) | {name.partition(".")[0] for name in BUILTINS}
+    known |= {word for _, arguments in _FUNCTION.findall(text) for word in _NAME.findall(arguments)}
+    known |= {word for pattern in _BOUND for found in pattern.findall(text) for word in _NAME.findall(found)}
+    known |= {name for name, _ in _FUNCTION.findall(text)}
+    body = re.sub(r"^package\b.*$", "", text, count=1, flags=re.MULTILINE)
+    if strange := set(_NAME.findall(body)) - known:
+        raise PolicyFault("invalid", f"{', '.join(sorted(strange))}: names that mean nothing (:= gives a meaning)")
+
+
+def _assignments(text: str) -> None:
+    """No name gets two meanings in one body: OPA refuses that, this interpreter finds it undefined."""
+    blocks: list[set[str]] = [set()]
+    for step in _STEP.findall(text):
+        if step == "{":
+            blocks.append(set())
+        elif step == "}":
+            if len(blocks) > 1:
+                blocks.pop()
+        elif len(blocks) > 1 and step in blocks[-1]:
+            raise PolicyFault("invalid", f"{step} is assigned twice")
+        else:
+            blocks[-1].add(step)
+
+
+def _formats(source: str) -> None:
+    """What of texts the two interpreters take alike."""
+    for text in (found for found in _HIDDEN.findall(source) if not found.startswith("#")):
+        if re.search(r"%[-+#0-9]", text.replace("%%", "")) and "sprintf" in source:
+            raise PolicyFault("invalid", f"{text}: widths and flags are not accepted in formats")
+        if "(?" in text and "regex.match" in source:
+            raise PolicyFault("invalid", f"{text}: flags are not accepted in patterns")
 
 
 def _path(text: str) -> Path:

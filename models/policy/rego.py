@@ -6,7 +6,7 @@ import atexit
 import weakref
 from typing import Any, Final
 
-from regopy import Interpreter, set_default_log_level
+from regopy import Interpreter, LogLevel, set_default_log_level
 
 from models.policy.base import Compiled, PolicyFault
 
@@ -20,6 +20,7 @@ class Module:
 
     def __init__(self, source: str, package: str) -> None:
         self._rego = Interpreter()
+        self._rego.log_level = LogLevel.NONE
         self._rego.strict_built_in_errors = True  # else an error in a built-in is undefined, and a denial never fires
         try:
             self._rego.add_module(f"{package}.rego", source)
