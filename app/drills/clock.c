@@ -2,9 +2,11 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,6 +14,12 @@
 
 static volatile long long *offset;
 static int (*real)(clockid_t, struct timespec *);
+
+/* By its name alone pthread_cond_timedwait may be found as it was before 2003, with another layout. */
+static void *next(const char *name) {
+    void *found = dlvsym(RTLD_NEXT, name, "GLIBC_2.3.2");
+    return found ? found : dlsym(RTLD_NEXT, name);
+}
 
 static void start(void) {
     static long long none;
@@ -48,4 +56,31 @@ time_t time(time_t *now) {
     clock_gettime(CLOCK_REALTIME, &at);
     if (now) *now = at.tv_sec;
     return at.tv_sec;
+}
+
+/* The kernel does not know of the moved clock: what waits until a time on it would wait for hours, or not at all. */
+static struct timespec unmoved(const struct timespec *until) {
+    struct timespec at = *until;
+    if (!real) start();
+    if (at.tv_sec > 1000000000) { /* a wall clock; a monotonic one begins with the machine */
+        long long left = at.tv_sec * SECOND + at.tv_nsec - *offset;
+        at.tv_sec = left / SECOND;
+        at.tv_nsec = left % SECOND;
+    }
+    return at;
+}
+
+int pthread_cond_timedwait(pthread_cond_t *restrict cond, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict until) {
+    static int (*wait)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+    if (!wait) wait = next("pthread_cond_timedwait");
+    struct timespec at = unmoved(until);
+    return wait(cond, mutex, &at);
+}
+
+int cnd_timedwait(cnd_t *restrict cond, mtx_t *restrict mutex, const struct timespec *restrict until) {
+    static int (*wait)(cnd_t *, mtx_t *, const struct timespec *);
+    if (!wait) wait = next("cnd_timedwait");
+    struct timespec at = unmoved(until);
+    return wait(cond, mutex, &at);
 }
