@@ -32,7 +32,8 @@ log = structlog.get_logger()
 Said = Iterator[Record | DeadLetter]
 
 AWAKE_SHARE: Final = 0.8  # of the group's session: who slept longer may have lost its partitions
-PAUSE_FACTOR: Final = 20  # a snapshot that took a second is followed by none for twenty
+PAUSE_FACTOR: Final = 20  # a snapshot that took a second is followed by none for twenty,
+LONGEST_PAUSE_S: Final = 30.0  # but never for longer than this: an outage is no cost of snapshots
 UNKNOWN_S: Final = 10.0  # how long a topic that was just made may be unknown to a worker that just started
 
 # what a record can make a learner raise; anything else (a full disk, a damaged ledger) is no fault of the record
@@ -159,7 +160,8 @@ class Lane:
             if clock >= save_at:
                 self._save(self.parts)
                 took = time.monotonic() - clock
-                save_at = time.monotonic() + max(self.settings.snapshot_s, PAUSE_FACTOR * took)
+                pause = min(PAUSE_FACTOR * took, LONGEST_PAUSE_S)
+                save_at = time.monotonic() + max(self.settings.snapshot_s, pause)
             if self.parts and not told:
                 told = True
                 ready()
