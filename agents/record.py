@@ -13,6 +13,7 @@ from topics.audit import AUDIT, Entry
 from topics.codec import encode
 from topics.decisions import DECISIONS
 from topics.incidents import INCIDENTS
+from topics.policies import POLICIES
 from topics.proposals import PROPOSALS
 from topics.refusals import REFUSALS
 from topics.settings import SETTINGS
@@ -24,7 +25,8 @@ class Keep(Agent[Read[Record]]):
     """The writer of one partition's chain. The newest entry is its whole state, so no crash can fork it."""
 
     name = "record"
-    reads = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, REFUSALS, SETTINGS)
+    reads = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, REFUSALS, SETTINGS,
+             POLICIES)  # fmt: skip
     writes = (AUDIT,)
     chain = AUDIT
 

@@ -55,8 +55,8 @@ class Broker:
     """The in-memory cluster: no administration, no transactions, no group protocol of its own."""
     security: Mapping[str, str] = field(default_factory=dict)
     """librdkafka's `security.protocol`, `sasl.*`, `ssl.*`, passed through as they are."""
-    group_protocol: str = "classic"
-    """`consumer` for the group protocol of brokers from 4.0 on: joins stall nobody."""
+    group_protocol: str = "auto"
+    """`consumer` for the group protocol of brokers from 4.0 on: joins stall nobody. See app.groups for `auto`."""
 
     @classmethod
     def from_environment(cls, bootstrap: str = "", environment: Mapping[str, str] = os.environ) -> Broker:
@@ -71,7 +71,7 @@ class Broker:
             for name, value in environment.items()
             if name.startswith(_SETTING)
         }
-        protocol = given.pop("group.protocol", "classic")
+        protocol = given.pop("group.protocol", "auto")
         return cls(bootstrap or environment.get("OPSLOOP_BROKER", "") or DEFAULT, False, given, protocol)
 
 

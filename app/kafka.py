@@ -226,7 +226,8 @@ class LocalKafka:
 
     def _format(self, node: Node, jars: Path) -> None:
         command = _java(128, self._home(node) / "format.log", jars)
-        command += ["kafka.tools.StorageTool", "format", "-t", self._state.cluster, "-c", str(self._properties(node))]
+        identity = f"--cluster-id={self._state.cluster}"  # one that begins with a dash would pass for an option
+        command += ["kafka.tools.StorageTool", "format", identity, "-c", str(self._properties(node))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UserError(f"Kafka could not be formatted: {_last_line(done.stdout + done.stderr)}")

@@ -21,6 +21,7 @@ from agents.learn import Learn
 from agents.record import Keep
 from agents.respond import Respond
 from agents.verify import Verify
+from app.policy.shipped import policies
 from app.settings import Settings
 from models.detection.batch import Batch
 from models.safety.signing import Keyring, Signer
@@ -54,7 +55,7 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
     return [
         Respond,
         Decide,
-        lambda: Gate(settings.safety, keyring),
+        lambda: Gate(settings.safety, keyring, policies(settings.policy)),
         lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),
         Learn,

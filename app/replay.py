@@ -31,11 +31,12 @@ from topics.catalog import topic_of
 from topics.codec import DeadLetter, DecodeError, decode, decode_value, encode
 from topics.decisions import DECISIONS, Decision
 from topics.learning import LABELS, LEARNING
+from topics.policies import POLICIES
 from topics.settings import SETTINGS
 from topics.spec import Instant, Origin, Raw, Read, Record
 from topics.telemetry import EVENTS, METRICS
 
-INPUTS: Final = (METRICS, EVENTS, SETTINGS, APPROVALS, LABELS, RESULTS)
+INPUTS: Final = (METRICS, EVENTS, SETTINGS, POLICIES, APPROVALS, LABELS, RESULTS)
 TICK_MS: Final = 100
 LONGEST_MS: Final = 7 * 86_400_000
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from app import pipeline
 from app.broker import Broker, consumer_config, producer_config, require
 from app.clock import now_ms
 from app.errors import UserError
+from app.groups import settled
 from app.metrics import Meter
 from app.security.faust import credentials
 from app.security.keys import WORKER, Keys, keys_of
@@ -100,6 +101,7 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
         UserError: the broker does not answer, or refuses what the roles need.
     """
     require(worker.broker)
+    worker = replace(worker, broker=settled(worker.broker))
     if "lane" in roles:
         pipeline.rehearse()
     stopping = threading.Event()

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from app.errors import UserError
+from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
 from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
@@ -26,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     safety: SafetySettings = SafetySettings()
     verification: VerificationSettings = VerificationSettings()
     security: SecuritySettings = SecuritySettings()
+    policy: PolicySettings = PolicySettings()
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:

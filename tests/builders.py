@@ -8,6 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from models.diagnosis.symptoms import RULES
+from models.policy.book import sign_policy
+from models.policy.header import read
 from models.safety.signing import seal, sign_checkpoint, sign_setting, sign_vote
 from tests.keys import WORKER_KEY, key_of
 from topics.actions import Command, Order, Result
@@ -17,6 +19,7 @@ from topics.catalog import topic_of
 from topics.decisions import Decision, Verdict
 from topics.incidents import Hypothesis, Incident, State, Symptom
 from topics.learning import Label
+from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import refusal
 from topics.settings import KILL_SWITCH, Setting
@@ -145,6 +148,15 @@ def switch(value: str, ts: Instant = NOW) -> Setting:
     return sign_setting(Setting(name=KILL_SWITCH, value=value, ts=ts, by="ada", reason="maintenance"), key_of("ada"))
 
 
+def policy(source: str, version: int = 1, by: str = "ada", **changes: Any) -> Policy:
+    """A version of a policy that is to hold, under the signature of its author."""
+    fields: dict[str, Any] = {
+        "name": changes.get("name") or read(source).id, "version": version, "ts": NOW + version - 1, "by": by,
+        "source": source, "active": True,
+    }  # fmt: skip
+    return sign_policy(Policy(**fields | changes), key_of(by))
+
+
 def deploy(service: str, ts: Instant, revision: str = "2", previous: str = "1") -> Event:
     return Event(entity=service, ts=ts, kind="deploy", text="a new one", revision=revision, previous=previous)
 
@@ -168,6 +180,20 @@ def _placed(records: Sequence[Record], start: int) -> Iterator[Read[Record]]:
 
 _SNAPSHOT: Final = Snapshot(agent="gate", partition=3, applied={"opsloop.proposals": 7}, state=b"\x80", checksum="ab")
 
+# a policy that one target of tests meets
+FROZEN: Final = """# METADATA
+# custom:
+#   id: frozen
+#   type: operational
+#   owner: tests
+#   scope: shop/frozen
+package opsloop.frozen
+
+import rego.v1
+
+default allow := false
+"""
+
 # one of each, by topic
 SAMPLES: Final[dict[str, Record]] = {
     topic_of(record).name: record
@@ -186,6 +212,7 @@ SAMPLES: Final[dict[str, Record]] = {
         Label(incident="i1", entity=CATALOG, label="expected", ts=NOW, by="ana"),
         refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
         switch("on"),
+        policy(FROZEN),
         Entry(
             chain=0, seq=0, ts=NOW, system="shop", topic="opsloop.settings", origin="opsloop.settings-0-0",
             body=msgspec.Raw(b'{"v":1,"name":"kill_switch"}'), previous=GENESIS, applied={"opsloop.settings": 1},

@@ -10,6 +10,7 @@ from topics.audit import AUDIT, CHECKPOINTS
 from topics.decisions import DECISIONS
 from topics.incidents import INCIDENTS
 from topics.learning import LABELS, LEARNING
+from topics.policies import POLICIES
 from topics.proposals import PROPOSALS
 from topics.refusals import REFUSALS
 from topics.settings import SETTINGS
@@ -22,7 +23,7 @@ from topics.verdicts import VERDICTS
 # in the order data meets them
 ALL: Final = (
     METRICS, EVENTS, HEARTBEATS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS,
-    LABELS, REFUSALS, SETTINGS, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
+    LABELS, REFUSALS, SETTINGS, POLICIES, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
 )  # fmt: skip
 
 BY_NAME: Final = {topic.name: topic for topic in ALL}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from topics.policies import Facts, PolicyResult
 from topics.proposals import Proposal
-from topics.spec import Instant, Record, Topic, system_of
+from topics.spec import Count, Instant, Record, Topic, system_of
 
 
 class Verdict(StrEnum):
@@ -41,6 +42,10 @@ class Decision(Record, frozen=True):
     expires: Instant = 0  # when a pending decision turns into a refusal
     voters: tuple[str, ...] = ()
     command: str = ""  # its command, once dispatched
+    policy: tuple[PolicyResult, ...] = ()  # of the policies that cover it
+    facts: Facts | None = None  # what they were asked
+    required_role: str = ""  # whose votes it takes besides those of its mode
+    quorum: Count = 0  # how many of them
 
 
 DECISIONS = Topic(

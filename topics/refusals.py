@@ -5,6 +5,7 @@ from __future__ import annotations
 from topics.actions import Order
 from topics.approvals import Approval
 from topics.audit import Entry
+from topics.policies import Policy
 from topics.settings import Setting
 from topics.spec import Instant, Record, Topic, derive, system_of
 
@@ -31,8 +32,8 @@ def refusal(record: Record, origin: str, code: str, detail: str, now: Instant) -
             system, who = system_of(order.target), order.key
         case Entry() as entry:
             system, who = entry.system, f"chain {entry.chain}"
-        case Setting() as setting:
-            who = setting.by
+        case Setting() | Policy() as word:
+            who = word.by
     return Refusal(
         id=derive("refusal", origin), ts=now, system=system, origin=origin, who=who, code=code,
         detail=detail,

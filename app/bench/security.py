@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from app.clock import now_ms
+from app.policy.shipped import policies
 from app.printing import print_json, print_table
 from app.security.keys import WORKER, keys_of
 from models.safety.chain import Chain, Notary
@@ -62,7 +63,7 @@ def _steps(folder: Path) -> dict[str, Callable[[int], Any]]:
         list(gate.judge(Proposal(
             id=f"p{number}", ts=now, action="restart_service", target=f"shop/s{number % 50}/0", parameters={},
             requester="decide", confidence=0.99, cause="process_gone", reasons=("gone",),
-        ), settings, now + number))  # fmt: skip
+        ), settings, policies(), now + number))  # fmt: skip
 
     return {
         "sign": lambda _: seal(command, signer),

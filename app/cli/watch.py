@@ -22,6 +22,7 @@ from topics.codec import DecodeError, decode
 from topics.decisions import Decision
 from topics.incidents import Incident
 from topics.learning import Label
+from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import Refusal
 from topics.settings import Setting
@@ -201,6 +202,11 @@ def _(verdict: Judgement) -> str:
 @_say(Setting)
 def _(setting: Setting) -> str:
     return f"{setting.name} = {setting.value} by {setting.by} {setting.reason}".rstrip()
+
+
+@_say(Policy)
+def _(policy: Policy) -> str:
+    return f"{policy.name} version {policy.version} {'active' if policy.active else 'registered'} by {policy.by}"
 
 
 @_say(Checkpoint)

@@ -36,6 +36,7 @@ DRILLS: Final = {
         Drill("lane-join-leave", "I1 I2 I3 I15", lane.join_leave, 2, 20),
         Drill("lane-broker-kill", "I1 I2 I3 I16", lane.broker_kill, 2, 20),
         Drill("lane-one-of-three", "I1 I2 I3 I15", lane.one_of_three, 0, 20),
+        Drill("lane-network", "I1 I2 I3 I16", lane.network, 4, 30),
         Drill("lane-clock", "I2 I3", lane.clock, 3, 20),
         Drill("loop-kill", "I1 I4 I5 I9 I16", loop.kill, 4, 100),
         Drill("loop-zombie", "I1 I4 I5 I9 I12", loop.zombie, 1, 50),

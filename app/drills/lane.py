@@ -14,6 +14,7 @@ from app.drills.clock import Clock
 from app.drills.history import check_learners, check_transport
 from app.drills.load import Load, Probes
 from app.drills.processes import Worker
+from app.drills.proxy import ProxiedKafka, Way
 from app.drills.report import Report
 from app.errors import UserError
 from app.kafka import LocalKafka
@@ -32,11 +33,13 @@ class Field:
     folder: Path
     seed: int
     nodes: int = 1
+    proxied: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
-        self.kafka = LocalKafka(self.folder / "kafka", self.nodes, heap_mb=384)
+        kafka = self.folder / "kafka"
+        self.kafka = ProxiedKafka(kafka) if self.proxied else LocalKafka(kafka, self.nodes, heap_mb=384)
         self.kafka.start()
         self.broker = self.kafka.broker
         ensure(self.broker)
@@ -184,6 +187,23 @@ def one_of_three(folder: Path, report: Report, trials: int) -> None:
             return time.monotonic()
 
         _trials(field, report, trials, fault)
+
+
+def network(folder: Path, report: Report, trials: int) -> None:
+    """Cut, hold or slow down every connection to the broker, or lose its replies, for one to four seconds."""
+    with opened(folder, report, proxied=True) as field:
+
+        def fault() -> float:
+            assert isinstance(field.kafka, ProxiedKafka)
+            way = field.rng.choice([Way.CUT, Way.SILENT, Way.REPLY_LOST, Way.SLOW])
+            field.kafka.proxy.set(way)
+            time.sleep(field.rng.uniform(1.0, 4.0))
+            field.kafka.proxy.set(Way.OPEN)
+            report.figures[way] = report.figures.get(way, 0) + 1
+            return time.monotonic()
+
+        _trials(field, report, trials, fault)
+        report.check(all(worker.alive for worker in field.workers), "a worker did not outlive the network")
 
 
 def clock(folder: Path, report: Report, trials: int) -> None:

@@ -30,6 +30,7 @@ from topics.spec import derive, system_of
 EVERY_S = 0.25  # a new incident so often
 RECOVER_S = 60.0
 ZOMBIE_S = 8.0
+AFTER = 12  # incidents that begin after a fault: of systems on all partitions, so that all have to be taken over
 AUTONOMOUS = {"OPSLOOP_SAFETY__MODE": "autonomous", "OPSLOOP_SAFETY__PER_SITE": "100000"}
 
 
@@ -128,17 +129,16 @@ def _anomaly(entity: str) -> Anomaly:
     )  # fmt: skip
 
 
-def _drill(folder: Path, report: Report, trials: int, fault: Callable[[Field], None]) -> None:
+def _drill(folder: Path, report: Report, trials: int, fault: Callable[[Field], float]) -> None:
     field = Field(folder, report)
     try:
         for _ in range(trials):
             time.sleep(1.0 + field.rng.random())
             before = len(field.sent)
-            fault(field)
-            moment = time.monotonic()
-            while len(field.sent) < before + 2:
-                time.sleep(0.05)
-            if not field.await_commands(field.sent[: before + 2]):
+            moment = fault(field)
+            while len(field.sent) < before + AFTER:
+                time.sleep(0.02)
+            if not field.await_commands(field.sent[: before + AFTER]):
                 raise UserError(f"no command after {RECOVER_S:g} s", f"Look at {folder}")
             report.recoveries.append(time.monotonic() - moment)
             report.trials += 1
@@ -150,10 +150,12 @@ def _drill(folder: Path, report: Report, trials: int, fault: Callable[[Field], N
 def kill(folder: Path, report: Report, trials: int) -> None:
     """kill -9 one of two workers of the loop while incidents come, and start another."""
 
-    def fault(field: Field) -> None:
+    def fault(field: Field) -> float:
         number = field.rng.randrange(len(field.workers))
         field.workers[number].kill()
+        moment = time.monotonic()
         field.workers[number] = field.worker()
+        return moment
 
     _drill(folder, report, trials, fault)
 
@@ -161,9 +163,10 @@ def kill(folder: Path, report: Report, trials: int) -> None:
 def zombie(folder: Path, report: Report, trials: int) -> None:
     """Stop one of two workers of the loop beyond its session, and let it go on: it ends, and another is started."""
 
-    def fault(field: Field) -> None:
+    def fault(field: Field) -> float:
         number = field.rng.randrange(len(field.workers))
         field.workers[number].pause()
+        moment = time.monotonic()
         time.sleep(ZOMBIE_S)
         field.workers[number].resume()
         end = time.monotonic() + 10
@@ -172,5 +175,6 @@ def zombie(folder: Path, report: Report, trials: int) -> None:
         report.check(not field.workers[number].alive, "a worker that slept beyond its session went on")
         field.workers[number].stop()
         field.workers[number] = field.worker()
+        return moment
 
     _drill(folder, report, trials, fault)

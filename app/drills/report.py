@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, field
 
@@ -41,7 +42,7 @@ class Report:
             "drill": self.drill, "invariant": self.invariant, "trials": self.trials, "violations": self.violations,
             "bound95": round(self.bound, 4), "stall_s": round(self.stall_s, 3),
             "recovery_p50_s": round(statistics.median(ordered), 3) if ordered else None,
-            "recovery_p95_s": round(ordered[int(0.95 * (len(ordered) - 1))], 3) if ordered else None,
+            "recovery_p95_s": round(ordered[math.ceil(0.95 * len(ordered)) - 1], 3) if ordered else None,
             "recovery_max_s": round(ordered[-1], 3) if ordered else None,
             "seed": self.seed, "figures": self.figures, "findings": self.findings[:20],
         }  # fmt: skip

@@ -12,12 +12,17 @@ from typing import Final
 import msgspec
 
 from models.bounded import keep
-from models.safety.modes import SILENT, acts, mode_of, tier
+from models.policy.book import Book
+from models.policy.engine import Policies, Ruling
+from models.policy.facts import facts_of
+from models.safety.modes import SILENT, Mode, acts, at_most, mode_of, need, tier
+from models.safety.roles import Role
 from models.safety.settings import SafetySettings as SafetySettings
 from models.safety.signing import Keyring
 from models.safety.surroundings import AROUND, LEAST_URGENT, Objection, Surroundings
 from models.safety.switch import KillSwitch
 from topics.decisions import Decision, Verdict
+from topics.policies import SystemFacts
 from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.spec import Instant, derive, service_of, system_of
@@ -43,13 +48,16 @@ class Gate(msgspec.Struct):
     acted: dict[str, dict[str, Instant]] = msgspec.field(default_factory=dict)  # target → decision → when
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
     around: Surroundings = msgspec.field(default_factory=Surroundings)
+    policies: Book = msgspec.field(default_factory=Book)
 
     def set(self, setting: Setting, keyring: Keyring, now: Instant) -> None:
         """Take a live setting. Raises Refused when it allows more than its author may."""
         self.switch.take(setting, keyring, now)
         self.around.maintain(setting, keyring)
 
-    def judge(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> Iterator[Decision]:
+    def judge(
+        self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant
+    ) -> Iterator[Decision]:
         """The one decision on a proposal: denied with a reason, approved, or waiting for a person."""
         if proposal.id in self.seen:
             return
@@ -59,7 +67,10 @@ class Gate(msgspec.Struct):
         if objection is not None:
             yield _decision(proposal, settings, now, Verdict.DENIED, objection[1], blocked=objection[0])
             return
-        decision = self._answer(proposal, settings, now)
+        decision = self._answer(proposal, settings, policies, now)
+        if decision.state is Verdict.DENIED:
+            yield decision
+            return
         yield from self._make_room(decision, now)
         waiting = decision if decision.state is Verdict.PENDING else None
         held = Opened(decision.id, now + settings.open_for_ms, self.around.priority(proposal), waiting)
@@ -71,16 +82,54 @@ class Gate(msgspec.Struct):
         around = (o for check in AROUND if (o := check(self.around, proposal, settings, now)))
         return next(ours, None) or next(around, None)
 
-    def _answer(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> Decision:
-        mode, sure = mode_of(proposal.target, settings.scopes, settings.mode), proposal.confidence
-        stale = self.around.stale(proposal, settings, now)
+    def _answer(self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant) -> Decision:
+        """What policies say, and then whether somebody must be asked."""
+        situation, priority = self._situation(proposal, settings, now), self.around.priority(proposal)
+        facts = facts_of(proposal, situation, priority, settings.environments, now)
+        ruling = policies.rule(self.policies, facts)
+        allowed, objection = ruling.applied(proposal)
+        mode = at_most(Mode(situation.mode), ruling.mode)
+        answer = msgspec.structs.replace(
+            _decision(allowed, settings, now, Verdict.DENIED, ""), mode=mode, policy=ruling.results, facts=facts
+        )
+        if objection or mode in SILENT:
+            reason = f"policy denies it: {objection}" if objection else f"mode {mode}: nothing acts"
+            blocked = "policy" if objection else "mode"
+            return msgspec.structs.replace(answer, reasons=(*ruling.reasons, reason), blocked=blocked)
+        reason, ask = self._asked(allowed, settings, mode, ruling, now)
+        unasked = need(Mode(situation.mode), allowed.confidence) is None  # by the mode alone nobody would be asked
+        role = ruling.role or (Role.APPROVER if ask and unasked else "")
+        return msgspec.structs.replace(
+            answer, state=Verdict.PENDING if ask else Verdict.APPROVED, reasons=(*ruling.reasons, reason),
+            required_role=role, quorum=max(ruling.quorum, 1) if role else 0,
+            expires=now + settings.approval_ms if ask else 0,
+        )  # fmt: skip
+
+    def _asked(
+        self, proposal: Proposal, settings: SafetySettings, mode: Mode, ruling: Ruling, now: Instant
+    ) -> tuple[str, bool]:
+        """Why a person is asked, or is not; and whether."""
+        sure = proposal.confidence
         if not acts(mode, sure):
-            state, reason = Verdict.PENDING, f"mode {mode}: a person approves {tier(sure)} tier"
-        elif stale:
-            state, reason = Verdict.PENDING, f"nothing acts alone: {stale}"
-        else:
-            state, reason = Verdict.APPROVED, f"confidence {sure:.2f} is enough in mode {mode}"
-        return _decision(proposal, settings, now, state, reason)
+            return f"mode {mode}: a person approves {tier(sure)} tier", True
+        if stale := self.around.stale(proposal, settings, now):
+            return f"nothing acts alone: {stale}", True
+        if ruling.role:
+            return f"policy wants {ruling.quorum} × {ruling.role}", True
+        return f"confidence {sure:.2f} is enough in mode {mode}", False
+
+    def _situation(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> SystemFacts:
+        """How things are around a proposal, for policies."""
+        system, around = system_of(proposal.target), self.around
+        vain = around.vain.get(service_of(proposal.target))
+        unwell = around.unwell(system)
+        return SystemFacts(
+            mode=mode_of(proposal.target, settings.scopes, settings.mode), storm=around.storm(system, settings),
+            stale=bool(around.stale(proposal, settings, now)), services=len(around.services(system)),
+            incidents=sum(any(system_of(s) == system for s in t.services) for t in around.open.values()),
+            unwell=len(unwell), actions=len(self.recent(now, settings, system=system)),
+            target_actions=len(self.recent(now, settings, target=proposal.target)), failures=vain.count if vain else 0,
+        )  # fmt: skip
 
     def _make_room(self, winner: Decision, now: Instant) -> Iterator[Decision]:
         """Take the target back from what only waits there; it is told to whom it lost."""
@@ -199,5 +248,4 @@ def _decision(
     return Decision(
         id=derive("decision", proposal.id), ts=now, state=state, proposal=proposal, tier=tier(proposal.confidence),
         mode=mode_of(proposal.target, settings.scopes, settings.mode), reasons=(reason,), blocked=blocked,
-        expires=now + settings.approval_ms if state is Verdict.PENDING else 0,
     )  # fmt: skip

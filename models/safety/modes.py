@@ -61,6 +61,11 @@ def mode_of(target: str, scopes: Mapping[str, Mode], otherwise: Mode) -> Mode:
     return next((Mode(scopes[scope]) for scope in around if scope in scopes), otherwise)
 
 
+def at_most(mode: Mode, limit: Mode) -> Mode:
+    """The one of two modes that does less."""
+    return min(mode, limit, key=list(Mode).index)
+
+
 def need(mode: Mode, confidence: float, quorum: int = 1) -> Need | None:
     """Whose yes is needed in a mode at a confidence; None: nobody's."""
     if acts(mode, confidence):

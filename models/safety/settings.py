@@ -38,6 +38,7 @@ class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     mode: Mode = Mode.APPROVE
     scopes: dict[str, Mode] = {}  # narrower than the mode above: `{"shop/catalog" = "suggest"}`
+    environments: dict[str, str] = {}  # what policies see: `{"shop" = "staging"}`; production where none is named
     quorum: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1  # votes that are needed where votes are needed
     allowed: tuple[str, ...] = ("restart_service", "scale_out", "scale_in", "rollback_config")
     dry_run: bool = False  # actuators do everything but act

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agents._agent import Agent
 from models.safety.modes import Mode
-from tests.builders import NOW, SAMPLES, approval, deploy, look, switch, topology
+from tests.builders import FROZEN, NOW, SAMPLES, approval, deploy, look, policy, switch, topology
 from tests.looped import Ledger, MemoryLoop, World, stages
 from topics.actions import Result
 from topics.catalog import ALL, topic_of
@@ -22,6 +22,7 @@ from topics.codec import encode, message_id
 from topics.decisions import Decision, Verdict
 from topics.incidents import Incident, State, Symptom
 from topics.learning import LEARNING, Label
+from topics.policies import Policy
 from topics.refusals import Refusal
 from topics.spec import Instant, Origin, Read, Record
 from topics.state import LOOP_STATE
@@ -82,6 +83,7 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
     world = World(rng.sample([("restart_service", "shop/catalog/0"), ("rollback_config", "shop/catalog")], k=1))
     loop = MemoryLoop(world, mode, rng=rng)
     loop.publish(topology(("shop/gateway", "shop/catalog")))
+    loop.publish(policy(FROZEN.replace("shop/frozen", rng.choice(["shop/frozen", "shop/gateway"]))))
     voted: set[str] = set()
 
     def happen() -> None:
@@ -201,6 +203,8 @@ def varied(record: Record, number: int) -> Record:
         case Decision():
             changes["proposal"] = msgspec.structs.replace(record.proposal, id=f"p{number}", incident=f"i{number}")
             changes["state"] = list(Verdict)[number % len(Verdict)]
+        case Policy():
+            return policy(FROZEN.replace("frozen", f"frozen{number % 300}"), version=number + 1)
         case Result():
             changes["target"] = f"shop/catalog/{number}"
     return msgspec.structs.replace(record, **changes)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,6 +18,7 @@ import pytest
 from app.broker import Broker, probe
 from app.drills.clock import Clock
 from app.drills.processes import Worker
+from app.drills.proxy import Proxy, Way
 from app.drills.report import Report
 from app.kafka import LocalKafka
 
@@ -69,6 +74,73 @@ def test_the_wall_clock_of_a_process_moves_while_it_runs_and_its_monotonic_clock
 def test_a_report_without_violations_gives_the_bound_and_not_never() -> None:
     report = Report("d", "I1", 1, trials=50)
     assert report.row()["bound95"] == 0.06
+    report.recoveries = [3.0, 1.0]
+    assert report.row()["recovery_p95_s"] == 3.0
     report.check(False, "lost one")
     assert report.row()["violations"] == 1
     assert report.bound > 0.06
+
+
+class _Echo(socketserver.BaseRequestHandler):
+    seen = b""
+
+    def handle(self) -> None:
+        while piece := self.request.recv(1024):
+            type(self).seen += piece
+            self.request.sendall(piece)
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    """A proxy before a server that answers what it is told."""
+    _Echo.seen = b""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Echo) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        made = Proxy(server.server_address[1])
+        yield made
+        made.close()
+        server.shutdown()
+
+
+def said(client: socket.socket, word: bytes, wait_s: float = 0.5) -> bytes | None:
+    """The answer; None when there is none in time; empty when the connection is over."""
+    client.settimeout(wait_s)
+    try:
+        client.sendall(word)
+        return client.recv(1024)
+    except TimeoutError:
+        return None
+    except OSError:
+        return b""
+
+
+def test_the_proxy_passes_holds_slows_and_cuts_and_opens_again(proxy: Proxy) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+        assert said(client, b"one") == b"one"
+        proxy.set(Way.SLOW)
+        began = time.monotonic()
+        assert said(client, b"two", 3) == b"two"
+        assert time.monotonic() - began > 0.35
+        proxy.set(Way.SILENT)
+        assert said(client, b"three") is None
+        proxy.set(Way.OPEN)
+        client.settimeout(3)
+        assert client.recv(1024) == b"three"
+        proxy.set(Way.CUT)
+        assert said(client, b"four") == b""
+    with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+        assert said(client, b"five") == b""
+    proxy.set(Way.OPEN)
+    with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+        assert said(client, b"six") == b"six"
+
+
+def test_the_proxy_loses_replies_to_requests_that_arrived(proxy: Proxy) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+        assert said(client, b"one") == b"one"
+        proxy.set(Way.REPLY_LOST)
+        assert said(client, b"two") is None
+        assert _Echo.seen == b"onetwo"
+        proxy.set(Way.OPEN)
+        assert said(client, b"three") == b""

@@ -37,7 +37,8 @@ def test_the_key_of_a_record_is_a_text_that_owns_it(topic: Topic) -> None:
     key = topic.key(SAMPLES[topic.name])
     assert key
     keys = {"opsloop.telemetry.metrics": "shop/catalog/0", "opsloop.telemetry.heartbeats": "edge-1",
-            "opsloop.settings": "kill_switch", LANE_STATE.name: "gate", LOOP_STATE.name: "gate"}  # fmt: skip
+            "opsloop.settings": "kill_switch", "opsloop.policies": "frozen/1",
+            LANE_STATE.name: "gate", LOOP_STATE.name: "gate"}  # fmt: skip
     assert key == keys.get(topic.name, "shop"), "topics of the loop are keyed by system"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.policy.shipped import policies
 from models.safety.limits import CHECKS, SEEN_KEPT, Gate, SafetySettings
 from models.safety.modes import Mode, acts, tier
 from tests.builders import CATALOG, NOW, decision, proposal, switch
@@ -24,7 +25,7 @@ ENDS = [Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED, Verdict.COMPLETED]
 def judge(gate: Gate, now: int = NOW, settings: SafetySettings = SETTINGS, **changes: Any) -> Decision:
     """The gate's one answer to a proposal of its own id."""
     changes = {"id": f"p{now}{changes.get('target', '')}", "ts": now} | changes
-    (answer,) = gate.judge(proposal(**changes), settings, now)
+    (answer,) = gate.judge(proposal(**changes), settings, policies(), now)
     return answer
 
 
@@ -130,8 +131,8 @@ def test_asking_is_the_default() -> None:
 def test_a_proposal_is_answered_once_also_after_a_restart() -> None:
     gate = Gate()
     judge(gate, id="p1")
-    assert list(gate.judge(proposal(id="p1"), SETTINGS, NOW)) == []
-    assert list(restarted(gate).judge(proposal(id="p1"), SETTINGS, NOW)) == []
+    assert list(gate.judge(proposal(id="p1"), SETTINGS, policies(), NOW)) == []
+    assert list(restarted(gate).judge(proposal(id="p1"), SETTINGS, policies(), NOW)) == []
 
 
 def test_an_answer_that_was_given_just_before_a_crash_stands() -> None:
@@ -139,7 +140,7 @@ def test_an_answer_that_was_given_just_before_a_crash_stands() -> None:
     answer = judge(Gate(), id="p1")
     gate = Gate()
     gate.follow(answer, SETTINGS)
-    assert list(gate.judge(proposal(id="p1"), SETTINGS, NOW)) == []
+    assert list(gate.judge(proposal(id="p1"), SETTINGS, policies(), NOW)) == []
     assert judge(gate, NOW + 100).blocked == "duplicate_in_progress"
     follow(gate, answer, Verdict.DISPATCHED, NOW + 100)
     follow(gate, answer, Verdict.COMPLETED, NOW + 1_000)

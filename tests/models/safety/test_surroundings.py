@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.policy.shipped import policies
 from models.safety.limits import Gate
 from models.safety.modes import Mode
 from models.safety.settings import Freeze, SafetySettings
@@ -26,7 +27,7 @@ SECOND, MINUTE = 1_000, 60_000
 
 
 def judge(gate: Gate, now: int = NOW, settings: SafetySettings = SETTINGS, **changes: Any) -> Decision:
-    *_, answer = gate.judge(proposal(**{"id": f"p{now}", "ts": now} | changes), settings, now)
+    *_, answer = gate.judge(proposal(**{"id": f"p{now}", "ts": now} | changes), settings, policies(), now)
     return answer
 
 
@@ -172,7 +173,9 @@ def test_what_only_waits_makes_room_for_something_more_urgent_and_is_told_to_who
     gate.around.see(incident(id="high", priority=0))
     asking = SafetySettings()
     waiting = judge(gate, NOW, asking, incident="low")
-    lost, winner = gate.judge(proposal(id="p2", ts=NOW, incident="high", target="shop/catalog"), asking, NOW)
+    lost, winner = gate.judge(
+        proposal(id="p2", ts=NOW, incident="high", target="shop/catalog"), asking, policies(), NOW
+    )
     assert (lost.id, lost.state, lost.blocked) == (waiting.id, Verdict.DENIED, "lease_held")
     assert winner.id in lost.reasons[-1]
     assert winner.state is Verdict.PENDING

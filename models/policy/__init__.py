@@ -1,0 +1,1 @@
+"""Policy: what may be done, as rules that people write."""

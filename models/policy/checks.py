@@ -1,0 +1,151 @@
+"""What a policy may be made of, found in its text before anything evaluates it.
+
+The interpreter inside this process is not OPA: some of OPA's built-ins are undefined here, so that a rule which uses
+one never fires. Therefore only built-ins that tests have found equal in both are accepted, and only input that exists.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, get_type_hints
+
+import msgspec
+
+from models.policy.base import PolicyFault
+from topics.policies import Facts
+
+LONGEST: Final = 8_000  # characters
+
+BUILTINS: Final = frozenset(
+    {"abs", "ceil", "contains", "count", "endswith", "floor", "indexof", "is_array",
+     "is_boolean", "is_null", "is_number", "is_object", "is_set", "is_string", "lower", "max", "min", "product",
+     "replace", "round", "split", "sprintf", "startswith", "substring", "sum", "to_number", "trim",
+     "trim_left", "trim_prefix", "trim_right", "trim_space", "trim_suffix", "upper", "union", "intersection",
+     "array.concat", "array.slice", "array.reverse", "object.get", "object.keys", "object.remove",
+     "strings.any_prefix_match", "strings.any_suffix_match", "strings.reverse", "regex.match", "bits.and", "bits.or"}
+)  # fmt: skip
+_OTHERS: Final = frozenset(  # plain names of OPA that would look like functions of the policy's own
+    {"all", "and", "any", "concat", "format_int", "sort", "cast_array", "cast_boolean", "cast_null", "cast_object",
+     "cast_set", "cast_string", "div", "eq", "equal", "gt", "gte", "indexof_n", "lt", "lte", "minus", "mul",
+     "neq", "or", "plus", "print", "re_match", "rem", "set_diff", "trace", "type_name", "walk"}
+)  # fmt: skip
+_WORDS: Final = frozenset(
+    {"_", "as", "contains", "default", "else", "every", "false", "if", "import", "in", "input", "not", "null",
+     "package", "rego", "set", "some", "true"}
+)  # fmt: skip
+
+_HIDDEN: Final = re.compile(r'#[^\n]*|"(?:[^"\\\n]|\\.)*"|`[^`]*`')
+_CALL: Final = re.compile(r"(?<![\w.])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\(")
+_FUNCTION: Final = re.compile(r"^(?:default[ \t]+)?([A-Za-z_]\w*)\(([^()]*)\)\s*(?::=|=|if\b|\{)", re.MULTILINE)
+_INPUT: Final = re.compile(r"(?<![\w.])input\b((?:\.[A-Za-z_]\w*)*)")
+_NAME: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_BOUND: Final = (  # where a name gets its meaning
+    re.compile(r"^(?:default[ \t]+)?([A-Za-z_]\w*)\b(?=\s*(?::=|=|if\b|contains\b|\[|\{))", re.MULTILINE),
+    re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*:="),
+    re.compile(r"(?<![\w.])(?:some|every)\s+([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)"),
+)
+_STEP: Final = re.compile(r"[{}]|(?<![\w.])[A-Za-z_]\w*(?=\s*:=)")
+_FORBIDDEN: Final = (
+    (re.compile(r"\$"), "template strings are not accepted"),
+    (re.compile(r"(?<![\w.])with\b"), "`with` belongs into tests"),
+    (re.compile(r"(?<![\w.])data\b"), "a policy sees its input and itself, no other data"),
+    (re.compile(r"\][ \t]*\("), "a function is called by its name"),
+    (re.compile(r"^\s*import\b(?!\s+rego\.v1\s*$)", re.MULTILINE), "nothing but rego.v1 is imported"),
+    (re.compile(r"(?<![\w.])(?:http|opa|net|time|rand|io|crypto|graphql|uuid|units)\s*[\[\.]"),
+     "built-ins that read a clock, the network or the host are not accepted"),
+)  # fmt: skip
+
+Path = tuple[str, ...]
+
+
+def bare(source: str) -> str:
+    """The text without comments, and with its strings emptied."""
+    return _HIDDEN.sub(lambda found: " " if found[0].startswith("#") else '""', source)
+
+
+def check(source: str) -> frozenset[Path]:
+    """The paths of the input that a policy looks at; the empty path is all of it.
+
+    Raises:
+        PolicyFault: invalid, with what is not accepted.
+    """
+    if len(source) > LONGEST:
+        raise PolicyFault("invalid", f"it is longer than {LONGEST} characters")
+    text = bare(source)
+    for pattern, objection in _FORBIDDEN:
+        if pattern.search(text):
+            raise PolicyFault("invalid", objection)
+    _formats(source)
+    own = {name for name, _ in _FUNCTION.findall(text)}
+    if taken := own & (BUILTINS | _OTHERS):
+        raise PolicyFault("invalid", f"{', '.join(sorted(taken))}: the name is that of a built-in")
+    called = {name for name in _CALL.findall(text) if name == "contains" or name not in _WORDS}
+    if strange := called - BUILTINS - own:
+        raise PolicyFault("invalid", f"{', '.join(sorted(strange))}: not among the built-ins that are accepted")
+    _names(text)
+    _assignments(text)
+    return frozenset(_path(found) for found in _INPUT.findall(text))
+
+
+def _names(text: str) -> None:
+    """Every name means something: to this interpreter an unknown one is merely undefined, and its rule never fires."""
+    known = set(_WORDS) | {name.partition(".")[0] for name in BUILTINS}
+    known |= {word for _, arguments in _FUNCTION.findall(text) for word in _NAME.findall(arguments)}
+    known |= {word for pattern in _BOUND for found in pattern.findall(text) for word in _NAME.findall(found)}
+    known |= {name for name, _ in _FUNCTION.findall(text)}
+    body = re.sub(r"^package\b.*$", "", text, count=1, flags=re.MULTILINE)
+    if strange := set(_NAME.findall(body)) - known:
+        raise PolicyFault("invalid", f"{', '.join(sorted(strange))}: names that mean nothing (:= gives a meaning)")
+
+
+def _assignments(text: str) -> None:
+    """No name gets two meanings in one body: OPA refuses that, this interpreter finds it undefined."""
+    blocks: list[set[str]] = [set()]
+    for step in _STEP.findall(text):
+        if step == "{":
+            blocks.append(set())
+        elif step == "}":
+            if len(blocks) > 1:
+                blocks.pop()
+        elif len(blocks) > 1 and step in blocks[-1]:
+            raise PolicyFault("invalid", f"{step} is assigned twice")
+        else:
+            blocks[-1].add(step)
+
+
+def _formats(source: str) -> None:
+    """What of texts the two interpreters take alike."""
+    for text in (found for found in _HIDDEN.findall(source) if not found.startswith("#")):
+        if re.search(r"%[-+#0-9]", text.replace("%%", "")) and "sprintf" in source:
+            raise PolicyFault("invalid", f"{text}: widths and flags are not accepted in formats")
+        if "(?" in text and "regex.match" in source:
+            raise PolicyFault("invalid", f"{text}: flags are not accepted in patterns")
+
+
+def _path(text: str) -> Path:
+    """The path of a reference into the input. Raises PolicyFault when the input has no such place."""
+    shape: Any = Facts
+    parts = tuple(text.split(".")[1:])
+    for number, part in enumerate(parts):
+        if not (isinstance(shape, type) and issubclass(shape, msgspec.Struct)):
+            return parts[:number]  # below a parameter, or beyond a value: the policy's own affair
+        shapes = get_type_hints(shape)
+        if part not in shapes:
+            raise PolicyFault("invalid", f"input{text}: there is {', '.join(sorted(shapes))}, and no {part}")
+        shape = shapes[part]
+    return parts
+
+
+def project(facts: Mapping[str, Any], paths: frozenset[Path]) -> dict[str, Any]:
+    """The part of an input document that is at these paths."""
+    if () in paths:
+        return dict(facts)
+    found: dict[str, Any] = {}
+    for path in sorted(paths):
+        source: Any = facts
+        place = found
+        for part in path[:-1]:
+            source, place = source[part], place.setdefault(part, {})
+        place[path[-1]] = source[path[-1]]
+    return found

@@ -1,0 +1,268 @@
+"""Many policies, one ruling.
+
+Everything that covers a proposal is asked. One enforced denial, or one enforced policy that gives no answer, denies; so
+does the lack of an `access` policy that allows it. Of votes that are wanted the strictest count, of modes the one that
+does least.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from models.actions.catalogue import ACTIONS
+from models.bounded import keep
+from models.policy.base import Answer, Ask, Compiled, Effect, Enforcement, Evaluator, Header, Kind, Less, PolicyFault
+from models.policy.book import Book
+from models.policy.checks import Path, check, project
+from models.policy.header import package_of, read
+from models.safety.modes import Mode, at_most
+from models.safety.roles import Role
+from models.safety.settings import within
+from models.safety.signing import Refused
+from topics.policies import Facts, Policy, PolicyResult
+from topics.proposals import Proposal
+
+LOADED: Final = 2_000  # texts that are kept ready
+REMEMBERED: Final = 4_096  # answers of one policy
+STRICTNESS: Final = {"": 0, Role.APPROVER: 1, Role.LEAD: 2}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A policy that is ready to be asked. The same question has the same answer, so answers are remembered."""
+
+    header: Header
+    paths: frozenset[Path]
+    compiled: Compiled
+    answers: dict[bytes, Answer | PolicyFault] = field(default_factory=dict)
+
+    def ask(self, facts: dict[str, Any]) -> Answer:
+        """Raises PolicyFault."""
+        looked_at = project(facts, self.paths)
+        question = msgspec.json.encode(looked_at)
+        answer = self.answers.get(question)
+        if answer is None:
+            answer = self._evaluate(looked_at)
+            if isinstance(answer, Answer):
+                keep(self.answers, question, answer, REMEMBERED)
+        if isinstance(answer, PolicyFault):
+            raise answer
+        return answer
+
+    def _evaluate(self, facts: dict[str, Any]) -> Answer | PolicyFault:
+        try:
+            said = self.compiled.evaluate(facts)
+        except PolicyFault as fault:
+            return fault
+        if not isinstance(said, dict) or "allow" not in said:
+            return PolicyFault("undefined", "it says nothing of `allow`")
+        if not isinstance(said["allow"], bool):
+            return PolicyFault("not_boolean", f"`allow` is {said['allow']!r}"[:200])
+        try:
+            return msgspec.convert(said, Answer)
+        except msgspec.ValidationError as error:
+            return PolicyFault("error", str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A version that holds. `loaded` is a fault when its text cannot be asked."""
+
+    name: str
+    version: int
+    loaded: Loaded | PolicyFault
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What all policies together say to one proposal."""
+
+    results: tuple[PolicyResult, ...]
+    asks: tuple[Ask, ...] = ()
+    less: tuple[Less, ...] = ()
+
+    @functools.cached_property
+    def denied(self) -> str:
+        """Why it is denied; empty: it is not."""
+        against = [r for r in self.results if r.enforced and r.effect in (Effect.DENY, Effect.FAULT)]
+        if against:
+            return "; ".join(f"{r.policy}: {', '.join(r.reasons) or 'not allowed'}" for r in against)
+        granted = any(r.kind == Kind.ACCESS and r.enforced for r in self.results)
+        return "" if granted else "no access policy covers it"
+
+    @property
+    def effect(self) -> Effect:
+        """The one word for it."""
+        if self.denied:
+            return Effect.DENY
+        if self.asks:
+            return Effect.REQUIRE_APPROVAL
+        return Effect.DEGRADE if self.less else Effect.ALLOW
+
+    @property
+    def role(self) -> str:
+        """Whose votes are wanted; empty: nobody's."""
+        return max((ask.role for ask in self.asks), key=lambda role: STRICTNESS[role], default="")
+
+    @property
+    def quorum(self) -> int:
+        return max((ask.quorum for ask in self.asks), default=0)
+
+    @property
+    def mode(self) -> Mode:
+        """The mode beyond which it may not go."""
+        return functools.reduce(at_most, (less.mode for less in self.less), Mode.AUTONOMOUS)
+
+    def applied(self, proposal: Proposal) -> tuple[Proposal, str]:
+        """The proposal as far as it is allowed, and why it is denied; empty: it is not."""
+        changes = {name: value for less in self.less for name, value in less.parameters.items()}
+        if self.denied or not changes:
+            return proposal, self.denied
+        action, parameters = ACTIONS.get(proposal.action), proposal.parameters | changes
+        wrong = action.objection(parameters) if action else "the action is unknown"
+        return msgspec.structs.replace(proposal, parameters=parameters), wrong or ""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What the policies that restrict it gave as reasons."""
+        return tuple(
+            f"policy {r.policy}: {', '.join(r.reasons) or r.effect}"
+            for r in self.results if r.enforced and r.effect != Effect.ALLOW
+        )  # fmt: skip
+
+
+class Policies:
+    """What holds now, ready to be asked. Keeps no state but what it can make again.
+
+    shipped: the texts of the policies that hold until an admin says something else about their names.
+    """
+
+    def __init__(self, evaluator: Evaluator, shipped: Iterable[str] = ()) -> None:
+        self._evaluator = evaluator
+        self._loaded: dict[str, Loaded | PolicyFault] = {}
+        self.shipped = {read(source).id: source for source in shipped}
+
+    def load(self, source: str) -> Loaded:
+        """A text, checked and ready. Raises PolicyFault."""
+        found = self._loaded.get(source)
+        if found is None:
+            try:
+                header = read(source)
+                found = Loaded(header, check(source), self._evaluator.compile(source, package_of(header.id)))
+            except PolicyFault as fault:
+                found = fault
+            keep(self._loaded, source, found, LOADED)
+        if isinstance(found, PolicyFault):
+            raise PolicyFault(found.code, found.detail)
+        return found
+
+    def check(self, policy: Policy) -> None:
+        """Return when a policy can be asked. Raises Refused."""
+        try:
+            named = self.load(policy.source).header.id
+        except PolicyFault as fault:
+            raise Refused("invalid_policy", fault.detail) from None
+        if named != policy.name:
+            raise Refused("invalid_policy", f"its file says that it is {named}")
+
+    def active(self, book: Book) -> list[Active]:
+        """Every policy that holds, by name."""
+        texts = {name: (0, source) for name, source in self.shipped.items()}
+        texts |= {name: (held.version, held.source) for name, held in book.held.items()}
+        return [self._active(name, *texts[name]) for name in sorted(texts) if texts[name][1]]
+
+    def rule(self, book: Book, facts: Facts) -> Ruling:
+        """What the policies that hold say to a proposal."""
+        return ruling(self.active(book), facts)
+
+    def _active(self, name: str, version: int, source: str) -> Active:
+        try:
+            return Active(name, version, self.load(source))
+        except PolicyFault as fault:
+            return Active(name, version, fault)
+
+
+def ruling(policies: Sequence[Active], facts: Facts) -> Ruling:
+    """What these policies together say to one proposal."""
+    document: dict[str, Any] = msgspec.to_builtins(facts)
+    results: list[PolicyResult] = []
+    asks: list[Ask] = []
+    less: list[Less] = []
+    for policy in _covering(policies, facts):
+        result, answer = _result(policy, document, facts)
+        results.append(result)
+        if answer is not None and result.enforced:
+            asks += answer.require_approval
+            less += answer.degrade
+    return Ruling(tuple(results), tuple(asks), tuple(less))
+
+
+def _covering(policies: Sequence[Active], facts: Facts) -> list[Active]:
+    """Those that are about this target and action, without those that a narrower one takes the place of."""
+    found = [p for p in policies if isinstance(p.loaded, PolicyFault) or covers(p.loaded.header, facts)]
+    narrower = {
+        p.loaded.header.overrides: p.loaded.header
+        for p in found
+        if isinstance(p.loaded, Loaded) and p.loaded.header.overrides and enforced(p.loaded.header, facts)
+    }
+    return [p for p in found if not _overridden(p, narrower.get(p.name))] if narrower else found
+
+
+def _overridden(policy: Active, by: Header | None) -> bool:
+    if by is None or isinstance(policy.loaded, PolicyFault):
+        return False
+    header = policy.loaded.header
+    wider = header.scope != by.scope and within(by.scope, header.scope)
+    return header.overridable and header.type is by.type and wider
+
+
+def covers(header: Header, facts: Facts) -> bool:
+    """Whether a policy is about this target and action."""
+    return (not header.actions or facts.action.name in header.actions) and within(facts.target.id, header.scope)
+
+
+def enforced(header: Header, facts: Facts) -> bool:
+    """Whether a policy's answer counts for this target at this time."""
+    if header.enforcement is not Enforcement.GRADUAL:
+        return header.enforcement is Enforcement.STRICT
+    now = facts.time.ms
+    if header.until and now >= header.until:
+        return True
+    return now >= header.since and share(header.id, facts.target.id) < header.percent
+
+
+def share(name: str, target: str) -> int:
+    """Where a target stands in the roll-out of a policy, from 0 to 99: the same place every time."""
+    return int.from_bytes(hashlib.blake2b(f"{name}\x1f{target}".encode(), digest_size=8).digest()) % 100
+
+
+def _result(policy: Active, document: dict[str, Any], facts: Facts) -> tuple[PolicyResult, Answer | None]:
+    if isinstance(policy.loaded, PolicyFault):
+        reasons = (str(policy.loaded),)
+        return PolicyResult(policy.name, policy.version, "", Effect.FAULT, True, reasons), None
+    header = policy.loaded.header
+    counts = enforced(header, facts)
+
+    def said(effect: Effect, reasons: Iterable[str]) -> PolicyResult:
+        return PolicyResult(policy.name, policy.version, header.type, effect, counts, tuple(reasons))
+
+    try:
+        if header.valid_until and facts.time.ms >= header.valid_until:
+            raise PolicyFault("old", "nobody has renewed it")
+        answer = policy.loaded.ask(document)
+    except PolicyFault as fault:
+        return said(Effect.FAULT, [str(fault)]), None
+    return said(answer.effect, _why(answer)), answer
+
+
+def _why(answer: Answer) -> Iterator[str]:
+    yield from sorted(answer.reasons)
+    if answer.allow:
+        yield from sorted(f"{ask.quorum} × {ask.role}: {ask.reason}" for ask in answer.require_approval)
+        yield from sorted(f"at most {less.mode}: {less.reason}" for less in answer.degrade)

@@ -1,0 +1,56 @@
+"""The input document of policies, from a proposal and from what the gate knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from models.actions.catalogue import ACTIONS
+from models.safety.modes import tier
+from topics.policies import ActionFacts, Facts, SystemFacts, TargetFacts, TimeFacts, WishFacts
+from topics.proposals import Proposal
+from topics.spec import Instant, service_of, system_of
+
+_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_KINDS: Final = ("host", "service", "instance")
+
+
+def facts_of(
+    proposal: Proposal, system: SystemFacts, priority: int, environments: Mapping[str, str], now: Instant
+) -> Facts:
+    """What policies are asked about a proposal.
+
+    environments: scope → name; the narrowest scope around the target counts, and what is in none is production.
+    """
+    return Facts(
+        action=action_facts(proposal.action), target=target_facts(proposal.target, environments),
+        parameters=dict(proposal.parameters), time=time_facts(now), system=system,
+        wish=WishFacts(
+            requester=proposal.requester, confidence=proposal.confidence, tier=tier(proposal.confidence),
+            cause=proposal.cause, rule=proposal.rule, attempt=proposal.attempt, incident=bool(proposal.incident),
+            priority=priority,
+        ),
+    )  # fmt: skip
+
+
+def action_facts(name: str) -> ActionFacts:
+    """What the catalogue says of an action."""
+    action = ACTIONS.get(name)
+    if action is None:
+        return ActionFacts(name)
+    return ActionFacts(name, True, action.irreversible, action.risk, action.cost, action.blast_radius)
+
+
+def target_facts(target: str, environments: Mapping[str, str]) -> TargetFacts:
+    """A target by its path."""
+    parts = target.split("/")
+    around = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
+    environment = next((environments[scope] for scope in around if scope in environments), "production")
+    return TargetFacts(target, system_of(target), service_of(target), _KINDS[min(len(parts), 3) - 1], environment)
+
+
+def time_facts(now: Instant) -> TimeFacts:
+    """A moment in UTC."""
+    at = datetime.fromtimestamp(now / 1000, UTC)
+    return TimeFacts(now, at.date().isoformat(), at.hour, _DAYS[at.weekday()])

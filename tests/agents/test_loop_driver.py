@@ -1,0 +1,87 @@
+"""The loop's driver at a rebalance: nothing of before it counts after it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agents._loop import Loop, LoopSettings, _Gone, _Unit
+from agents._pulse import Pulse, Slept
+from agents._snapshots import Shelf
+from agents.decide import Decide
+from topics.state import LOOP_STATE
+
+
+class Quiet:
+    """A meter that nobody reads."""
+
+    def stepped(self, agent: str, records: int, outputs: int, oldest: int, now: int) -> None: ...
+    def refused(self, agent: str, cause: str) -> None: ...
+
+
+@pytest.fixture
+async def loop(tmp_path: Path) -> Loop:
+    """A loop that never met a broker: only its books are tried."""
+    made = Loop(LoopSettings("127.0.0.1:1", {}, tmp_path), [Decide], lambda: 0, Quiet())
+    made.app.consumer_generation_id = 5
+    made._pulse = Pulse(60.0)
+    return made
+
+
+def unit() -> _Unit:
+    return _Unit(Decide(), Shelf(LOOP_STATE, "decide", 0), {}, b"")
+
+
+def message(generation: int) -> Any:
+    return SimpleNamespace(generation_id=generation)
+
+
+async def test_a_restore_that_a_rebalance_overtook_is_thrown_away(loop: Loop) -> None:
+    restored = asyncio.Event()
+
+    async def load(_: int) -> dict[str, _Unit]:
+        await restored.wait()
+        return {"decide": unit()}
+
+    loop._load = load  # type: ignore[method-assign]
+    waiting = asyncio.create_task(loop._unit("decide", 0))
+    await asyncio.sleep(0)
+    await loop._revoked(loop.app, [])
+    restored.set()
+    with pytest.raises(_Gone):
+        await waiting
+    assert loop.units == {}
+
+
+async def test_a_rebalance_waits_for_what_was_begun_and_ends_it(loop: Loop) -> None:
+    begun = loop.units["decide", 0] = unit()
+    await begun.lock.acquire()
+    rebalance = asyncio.create_task(loop._revoked(loop.app, []))
+    await asyncio.sleep(0.05)
+    assert not rebalance.done()
+    loop._require(begun)
+    begun.lock.release()
+    await rebalance
+    with pytest.raises(_Gone):
+        loop._require(begun)
+
+
+async def test_messages_of_before_a_rebalance_are_nobodys_to_ack(loop: Loop) -> None:
+    loop._require_ours(message(5))
+    with pytest.raises(_Gone):
+        loop._require_ours(message(4))
+    await loop._revoked(loop.app, [])
+    with pytest.raises(_Gone):
+        loop._require_ours(message(5))
+    loop.app.consumer_generation_id = 6
+    loop._require_ours(message(6))
+
+
+async def test_a_loop_that_slept_says_nothing_more(loop: Loop) -> None:
+    loop._pulse._slept = 61.0
+    with pytest.raises(Slept):
+        loop._require(unit())

@@ -1,0 +1,86 @@
+"""Which versions hold, whoever says what in whichever order."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import pytest
+
+from models.policy.book import MOST, Book, author, sign_policy
+from models.policy.engine import Policies
+from models.policy.rego import Rego
+from models.safety.signing import Refused
+from tests.builders import policy
+from tests.keys import RING, key_of
+from tests.rules import rule
+from topics.policies import Policy
+
+ONE, TWO, THREE = (rule(f"default allow := true\nn := {n}") for n in (1, 2, 3))
+CHECK = Policies(Rego()).check
+
+
+def taken(*words: Policy) -> Book:
+    book = Book()
+    for word in words:
+        book.take(word, RING, CHECK)
+    return book
+
+
+def test_the_newest_version_that_is_to_hold_holds() -> None:
+    book = taken(policy(ONE, 1), policy(TWO, 2), policy(THREE, 3, active=False))
+    assert book.held["probe"].source == TWO
+
+
+def test_a_roll_back_is_the_newest_word_about_an_older_version() -> None:
+    again = policy(ONE, 1)
+    assert taken(policy(ONE, 1), policy(TWO, 2), policy(ONE, 1, ts=again.ts + 50)).held["probe"].source == ONE
+
+
+def test_words_in_any_order_come_to_the_same() -> None:
+    words = [policy(ONE, 1), policy(TWO, 2), policy(ONE, 1, ts=policy(ONE, 9).ts), policy(THREE, 3, active=False)]
+    books = {msgspec.json.encode(taken(*order)) for order in itertools.permutations(words)}
+    assert len(books) == 1
+
+
+def test_what_holds_can_be_withdrawn_and_so_can_what_is_shipped() -> None:
+    book = taken(policy(ONE, 1), policy(ONE, 1, active=False, ts=policy(ONE, 9).ts))
+    assert book.held["probe"].source == ""
+    assert taken(policy(ONE, 0, active=False)).held["probe"].source == ""
+
+
+WRONG = {
+    "unsigned": msgspec.structs.replace(policy(ONE), signature=b""),
+    "forged": msgspec.structs.replace(policy(ONE), source=TWO),
+    "wrong_voter": sign_policy(msgspec.structs.replace(policy(ONE), by="ana"), key_of("ada")),
+    "unknown_key": policy(ONE, by="stranger"),
+    "wrong_role": policy(ONE, by="ana"),
+    "invalid_policy": policy("package opsloop.probe", 2, name="probe"),
+}
+
+
+@pytest.mark.parametrize(("code", "word"), WRONG.items(), ids=WRONG)
+def test_what_is_not_believed_changes_nothing(code: str, word: Policy) -> None:
+    book = taken(policy(TWO, 1))
+    with pytest.raises(Refused) as refused:
+        book.take(word, RING, CHECK)
+    assert refused.value.code == code
+    assert book == taken(policy(TWO, 1))
+
+
+def test_a_text_under_another_name_is_refused() -> None:
+    with pytest.raises(Refused, match="probe"):
+        taken(policy(ONE, name="other"))
+
+
+def test_an_author_is_an_admin_with_a_good_key() -> None:
+    assert author(policy(ONE), RING).name == "ada"
+
+
+def test_one_policy_too_many_is_refused_and_none_is_forgotten() -> None:
+    book = Book()
+    for number in range(MOST):
+        book.take(policy(ONE, name=f"p{number}"), RING, lambda _: None)
+    with pytest.raises(Refused, match="policies"):
+        book.take(policy(ONE, name="more"), RING, lambda _: None)
+    assert len(book.held) == MOST

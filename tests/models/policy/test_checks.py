@@ -1,0 +1,77 @@
+"""What a policy may be made of."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.policy.shipped import texts
+from models.policy.base import PolicyFault
+from models.policy.checks import BUILTINS, LONGEST, bare, check, project
+from models.policy.engine import Policies
+from models.policy.rego import Rego
+from tests.models.policy.rego_cases import EXPRESSIONS, UNEQUAL
+from tests.rules import rule
+
+REFUSED = {
+    "the network": 'allow := http.send({"url": "x"}).status_code == 200',
+    "the host": "allow := opa.runtime().env.HOME",
+    "a clock": "allow := time.now_ns() > 1",
+    "other data": "allow := data.opsloop.actions.allow",
+    "another input": 'allow if { true with input as {"a": 1} }',
+    "an import": "import data.lib\nallow := true",
+    "a template string": 'allow := $"{http.send({})}" == ""',
+    "a call through an index": 'allow := input.parameters["x"](1)',
+    "an unknown function": "allow := nosuch(1)",
+    "a built-in that differs": 'allow := concat(",", {"b", "a"}) == "a,b"',
+    "a function with the name of a built-in": "walk(x) := x\nallow := walk(true)",
+    "a typing error in the input": 'allow := input.actoin.name == "x"',
+    "a typing error in a name": "deny_it if input.action.irreversible\nallow if not denyit",
+    "input that is not there": "allow := input.action.owner",
+}
+
+
+@pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
+def test_it_is_refused(body: str) -> None:
+    with pytest.raises(PolicyFault, match="invalid"):
+        check(rule(body))
+
+
+@pytest.mark.parametrize("body", UNEQUAL.values(), ids=UNEQUAL)
+def test_what_the_interpreter_takes_otherwise_than_opa_never_becomes_a_policy(body: str) -> None:
+    with pytest.raises(PolicyFault, match="invalid"):
+        Policies(Rego()).load(rule(body.replace("input.", "input.parameters.")))
+
+
+def test_every_builtin_that_is_accepted_is_compared_with_opa() -> None:
+    assert set(EXPRESSIONS) == BUILTINS
+
+
+def test_a_policy_of_any_length_has_an_end() -> None:
+    with pytest.raises(PolicyFault, match="longer"):
+        check(rule("allow := true\n" + "#" * LONGEST))
+
+
+def test_comments_and_texts_are_not_code() -> None:
+    source = rule('# http.send(data.x)\nreasons contains "with data.x: http.send(1) $" if true\nallow := true')
+    assert check(source) == frozenset()
+    assert bare('a # "b\n"c # d" `e\n"f`') == 'a  \n"" ""'
+
+
+def test_it_knows_what_a_policy_looks_at() -> None:
+    source = rule('allow if {\n\tinput.action.name == "x"\n\tinput.parameters.replicas\n\tinput.system.storm\n}')
+    assert check(source) == {("action", "name"), ("parameters",), ("system", "storm")}
+    assert check(rule("allow if count(input) > 1")) == {()}
+
+
+def test_only_what_it_looks_at_is_shown_to_it() -> None:
+    facts = {"action": {"name": "x", "cost": 1}, "parameters": {"a": "1"}, "time": {"ms": 1}}
+    assert project(facts, frozenset({("action", "name"), ("parameters",)})) == {
+        "action": {"name": "x"}, "parameters": {"a": "1"},
+    }  # fmt: skip
+    assert project(facts, frozenset({(), ("time", "ms")})) == facts
+
+
+def test_the_shipped_policies_are_sound() -> None:
+    assert len(texts()) >= 3
+    for source in texts():
+        Policies(Rego()).load(source)

@@ -1,0 +1,107 @@
+"""Policies: what may be done, as signed versions of Rego files; what they are asked, and what they answered."""
+
+from __future__ import annotations
+
+import msgspec
+
+from topics.spec import Count, Instant, Record, Topic
+
+
+class Policy(Record, frozen=True):
+    """One version of one policy. The newest word about a name says which version holds."""
+
+    name: str  # as its file says
+    version: Count  # from 1; never used for another text
+    ts: Instant
+    by: str
+    source: str  # the Rego file
+    active: bool  # whether this version is to hold; False of the one that holds: none does
+    comment: str = ""
+    commit: str = ""  # of the Git repository that it came from
+    key: str = ""  # id of the key of `by`
+    signature: bytes = b""  # Ed25519 over the fields above, see models.policy.book
+
+
+POLICIES = Topic(
+    "opsloop.policies", Policy, key=lambda policy: f"{policy.name}/{policy.version}",
+    what="signed versions of policies", compact=True, broadcast=True,
+)  # fmt: skip
+
+
+class ActionFacts(msgspec.Struct, frozen=True):
+    """What the catalogue says of the action that is wanted. Unknown actions are taken for the worst."""
+
+    name: str
+    known: bool = False
+    irreversible: bool = True
+    risk: str = "high"  # low, medium, high
+    cost: float = 0.0  # running cost that it adds, in replicas
+    blast_radius: Count = 1
+
+
+class TargetFacts(msgspec.Struct, frozen=True):
+    """What it is to be done to."""
+
+    id: str
+    system: str
+    service: str
+    kind: str  # host, service, instance
+    environment: str = "production"
+
+
+class WishFacts(msgspec.Struct, frozen=True):
+    """Who wants it, why, and how sure they are."""
+
+    requester: str
+    confidence: float
+    tier: str
+    cause: str
+    rule: str
+    attempt: Count
+    incident: bool  # whether it answers an open incident
+    priority: Count  # of the incident: 0 (most urgent) to 4
+
+
+class TimeFacts(msgspec.Struct, frozen=True):
+    """When, in UTC."""
+
+    ms: Instant
+    date: str  # 2026-11-21
+    hour: Count
+    weekday: str  # monday …
+
+
+class SystemFacts(msgspec.Struct, frozen=True):
+    """How the system around the target is."""
+
+    mode: str  # the P-3 mode of the target
+    storm: bool = False
+    stale: bool = False  # whether its telemetry is too old to act on alone
+    incidents: Count = 0  # open ones
+    services: Count = 0  # known from its topology
+    unwell: Count = 0  # of those
+    actions: Count = 0  # on the system within the gate's window
+    target_actions: Count = 0  # on the target
+    failures: Count = 0  # actions in a row that did not help the service
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """The input document of every policy: `input.action.name` and so on, nothing else."""
+
+    action: ActionFacts
+    target: TargetFacts
+    parameters: dict[str, str]
+    wish: WishFacts
+    time: TimeFacts
+    system: SystemFacts
+
+
+class PolicyResult(msgspec.Struct, frozen=True):
+    """What one policy answered."""
+
+    policy: str
+    version: Count  # 0: shipped with Opsloop
+    kind: str  # access, quota, security, compliance, cost, quality, operational
+    effect: str  # allow, deny, require_approval, degrade, fault
+    enforced: bool  # False: written down only
+    reasons: tuple[str, ...] = ()  # of the rules that matched
