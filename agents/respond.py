@@ -1,4 +1,4 @@
-"""Anomalies, changes and what became of actions turn into incidents."""
+"""Anomalies, changes, what became of actions and what people say turn into incidents."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from agents._state import Stateful
 from models.incidents.book import IncidentBook
+from models.safety.roles import may
+from models.safety.signing import Keyring, Refused, setter
 from topics.actions import RESULTS, Result
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
+from topics.refusals import REFUSALS, Refusal, refusal
+from topics.settings import INCIDENT, SETTINGS, Setting
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record
 from topics.telemetry import EVENTS, Event
@@ -19,11 +23,15 @@ class Respond(Stateful[IncidentBook]):
     """Keeps one open incident per episode."""
 
     name = "respond"
-    reads = (ANOMALIES, EVENTS, DECISIONS, RESULTS, VERDICTS)
-    writes = (INCIDENTS,)
+    reads = (ANOMALIES, EVENTS, DECISIONS, RESULTS, VERDICTS, SETTINGS)
+    writes = (INCIDENTS, REFUSALS)
     shape = IncidentBook
 
-    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Incident]:
+    def __init__(self, keyring: Keyring) -> None:
+        super().__init__()
+        self.keyring = keyring
+
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Incident | Refusal]:
         for read in records:
             match read.record:
                 case Anomaly() as anomaly:
@@ -36,4 +44,20 @@ class Respond(Stateful[IncidentBook]):
                     yield from self.state.acted(result, now)
                 case Judgement() as verdict:
                     yield from self.state.judged(verdict, now)
+                case Setting() as setting:
+                    yield from self._told(setting, str(read.origin), now)
         yield from self.state.expire(now)
+
+    def _told(self, setting: Setting, origin: str, now: Instant) -> Iterator[Incident | Refusal]:
+        """What a person says of an incident that is kept here."""
+        identity = setting.name.removeprefix(INCIDENT)
+        if identity == setting.name or identity not in self.state.incidents:
+            return
+        try:
+            who = setter(setting, self.keyring)
+            if not may(who.roles, "respond"):
+                raise Refused("wrong_role", f"{who.name} may not answer for incidents")
+        except Refused as refused:
+            yield refusal(setting, origin, refused.code, refused.detail, now)
+            return
+        yield from self.state.told(identity, setting.value, who.name, setting.reason, now)

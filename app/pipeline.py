@@ -53,7 +53,7 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
     signer: the worker's key, which signs commands. keyring: whose votes and settings are believed.
     """
     return [
-        Respond,
+        lambda: Respond(keyring),
         Decide,
         lambda: Gate(settings.safety, keyring, policies(settings.policy)),
         lambda: Approve(settings.safety, signer, keyring),

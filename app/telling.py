@@ -40,6 +40,8 @@ def sentence(record: Record) -> str:
             rest = f"({record.step}) {record.symptom} of {record.entity}"
             if record.step in ("confirm", "revise", "still_wrong"):
                 rest += f"; {'; '.join(_why(h) for h in record.hypotheses[:3])}"
+            if record.by:
+                rest += f", by {record.by}" + (f": {record.note}" if record.note else "")
             return _said("bold", "incident", rest, record.state)
         case Proposal():
             others = f"; not: {'; '.join(record.alternatives)}" if record.alternatives else ""

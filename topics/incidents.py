@@ -61,6 +61,8 @@ class Incident(Record, frozen=True):
     evidence: tuple[str, ...] = ()  # topic-partition-offset
     detected: Instant = 0  # when the first anomaly of the episode was seen
     closed_as: str = ""  # at the end: remediated, self_resolved, manual
+    by: str = ""  # the person who took this step; empty: Opsloop itself
+    note: str = ""  # what that person said
 
 
 INCIDENTS = Topic(

@@ -6,6 +6,8 @@ from topics.spec import Instant, Record, Topic
 
 KILL_SWITCH = "kill_switch"
 ON = "on"
+INCIDENT = "incident/"  # `incident/ID`: what a person says of an incident
+ACKNOWLEDGED, RESOLVED = "acknowledged", "resolved"  # its values
 
 
 class Setting(Record, frozen=True):
@@ -21,6 +23,7 @@ class Setting(Record, frozen=True):
 
 
 SETTINGS = Topic(
-    "opsloop.settings", Setting, key=lambda setting: setting.name, what="live settings: the kill switch",
+    "opsloop.settings", Setting, key=lambda setting: setting.name,
+    what="live settings: the kill switch, maintenance, what people say of incidents",
     compact=True, broadcast=True,
 )  # fmt: skip

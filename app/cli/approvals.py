@@ -14,7 +14,7 @@ from app.errors import UserError
 from app.printing import out, print_json
 from topics.decisions import Verdict
 from topics.refusals import Refusal
-from topics.settings import KILL_SWITCH, ON, Setting
+from topics.settings import ON, Setting
 
 Identity = Annotated[str, typer.Argument(metavar="ID", help="Of a waiting decision; its beginning is enough")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the vote")]
@@ -89,29 +89,18 @@ def kill_switch(
 
     Example: `opsloop kill-switch on --reason "maintenance"`
     """
-    from app.clock import now_ms
-    from app.security.keys import Keys
-    from app.security.switch import LocalSwitch, Said
+    from app.security.switch import LocalSwitch
+    from app.security.words import resumed, stopped
     from app.settings import home
-    from models.safety.masking import mask
-    from models.safety.roles import may
-    from models.safety.signing import sign_setting
 
     if position not in ("on", "off"):
         raise UserError(f"the kill switch has no position {position!r}", "Say on or off")
     by = voter or getpass.getuser()
-    setting = Setting(name=KILL_SWITCH, value=position, ts=now_ms(), by=by, reason=mask(reason))
     switch = LocalSwitch(*([site] if site else []), home())
     if position == "on":
-        switch.turn_on(Said(by, reason, setting.ts))
-        _publish(broker_of(broker), setting)
+        _publish(broker_of(broker), setting := stopped(by, reason, switch))
     else:
-        keys = Keys(home())
-        entry = keys.entry(by)
-        if entry is None or not may(entry.roles, "resume"):
-            raise UserError(f"{by} may not allow acting again", "Ask an admin: opsloop user list")
-        setting = sign_setting(setting, keys.own(by))
-        _publish(broker_of(broker), setting)
+        _publish(broker_of(broker), setting := resumed(by, reason))
         switch.turn_off("file")
     if json:
         print_json(setting)
@@ -129,24 +118,12 @@ def maintenance(
     Example: `opsloop maintenance shop/catalog --minutes 30`
     """
     from app.broker import require
-    from app.client import Publisher
-    from app.clock import now_ms
-    from app.security.keys import Keys
-    from app.settings import home
-    from models.safety.masking import mask
-    from models.safety.signing import sign_setting
-    from models.safety.surroundings import MAINTENANCE
+    from app.security.words import maintained, publish
 
-    where, now = broker_of(broker), now_ms()
+    where = broker_of(broker)
     require(where)
-    by = voter or getpass.getuser()
-    until = now + minutes * 60_000 if minutes else 0
-    setting = Setting(name=f"{MAINTENANCE}{scope}", value=str(until), ts=now, by=by, reason=mask(reason))
-    keys = Keys(home())
-    if keys.entry(by):  # who has no key may begin and prolong it, not end it
-        setting = sign_setting(setting, keys.own(by))
-    with Publisher(where) as publisher:
-        publisher.send(setting)
+    setting = maintained(scope, minutes, voter or getpass.getuser(), reason)
+    publish(where, setting)
     if json:
         print_json(setting)
     else:
@@ -157,10 +134,9 @@ def maintenance(
 
 def _publish(broker: Broker, setting: Setting) -> None:
     from app.broker import probe
-    from app.client import Publisher
+    from app.security.words import publish
 
     if cause := probe(broker):
         done = "the actuators of this host have stopped" if setting.value == ON else "nothing was changed"
         raise UserError(f"no broker at {broker.bootstrap} ({cause}): {done}, others were not told", exit_code=1)
-    with Publisher(broker) as publisher:
-        publisher.send(setting)
+    publish(broker, setting)

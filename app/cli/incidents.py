@@ -1,24 +1,31 @@
-"""`opsloop incidents`, `decisions`, `explain`: what happened, and why."""
+"""`opsloop incidents`, `decisions`, `explain`: what happened, and why. `acknowledge`, `resolve`: who has it in hand."""
 
 from __future__ import annotations
 
+import getpass
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.errors import UserError
 from app.printing import out, print_json, print_table
 from app.telling import clock, sentence, styled
 from topics.audit import Entry
 from topics.decisions import Verdict
+from topics.refusals import Refusal
+from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.spec import Instant
 
+Identity = Annotated[str, typer.Argument(metavar="INCIDENT", help="Its id; the beginning is enough")]
+Note = Annotated[str, typer.Option("--note", help="What you found or did; it is kept with the incident")]
+Person = Annotated[str, typer.Option("--as", help="Who says so; you by default")]
 Since = Annotated[float, typer.Option("--since", help="Only the last so many seconds; 0: all")]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (incidents, decisions, explain):
+    for command in (incidents, decisions, explain, acknowledge, resolve):
         app.command()(command)
 
 
@@ -107,3 +114,45 @@ def explain(
         kept = f"  audit {entry.chain}/{entry.seq}" if entry else ""
         out.print(f"{clock(read.arrived)}  {sentence(read.record)}", style=None)
         out.print(f"              [dim]{read.origin}{kept}[/dim]")
+
+
+def acknowledge(
+    identity: Identity, broker: BrokerOption = "", note: Note = "", person: Person = "", json: JsonOption = False
+) -> None:
+    """Say that you have an incident in hand. What Opsloop tries for it goes on.
+
+    Example: `opsloop acknowledge 4be1`
+    """
+    _answer(identity, ACKNOWLEDGED, broker, person, note, json)
+
+
+def resolve(
+    identity: Identity, broker: BrokerOption = "", note: Note = "", person: Person = "", json: JsonOption = False
+) -> None:
+    """Close an incident by hand: what still waits for it is refused, and nothing more is tried.
+
+    Example: `opsloop resolve 4be1 --note "the disk was replaced"`
+    """
+    _answer(identity, RESOLVED, broker, person, note, json)
+
+
+def _answer(identity: str, word: str, address: str, person: str, note: str, json: bool) -> None:
+    from app.broker import require
+    from app.security.words import answered, publish_and_hear
+    from app.story import incidents as read
+
+    where = broker_of(address)
+    require(where)
+    found = [i for i in read(where) if i.id.startswith(identity)]
+    if len(found) != 1:
+        what = "several incidents begin" if found else "no incident begins"
+        raise UserError(f"{what} with {identity!r}", "See `opsloop incidents --open`", exit_code=1)
+    said = publish_and_hear(where, answered(found[0], word, person or getpass.getuser(), note))
+    if isinstance(said, Refusal):
+        raise UserError(f"that does not count: {said.code}, {said.detail}", "See opsloop user list", exit_code=1)
+    if said is None:
+        raise UserError("it was said, and no worker has answered yet", "See opsloop incidents", exit_code=1)
+    if json:
+        print_json(said)
+    else:
+        out.print(f"incident {said.id} ({said.symptom} of {escape(said.entity)}) is {styled(said.state)}")

@@ -13,6 +13,7 @@ from models.incidents.lifecycle import Refused, Step, advance, is_open
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, Verdict
 from topics.incidents import Hypothesis, Incident, State, Symptom
+from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.signals import Anomaly
 from topics.spec import Instant, derive, service_of, system_of
 from topics.telemetry import Event
@@ -170,6 +171,16 @@ class IncidentBook(msgspec.Struct):
         """Whether an action was begun on which there is no verdict yet."""
         return bool(incident.attempts) and self.judged_last.get(incident.id) != incident.attempts[-1]
 
+    def told(self, identity: str, word: str, who: str, note: str, now: Instant) -> Iterator[Incident]:
+        """A person has it in hand, or says that it is over: then nothing more is tried for it."""
+        incident = self.incidents.get(identity)
+        if incident is None or not is_open(incident.state):
+            return
+        if word == RESOLVED:
+            yield from self._close(incident, Step.CLOSE, now, "manual", by=who, note=note)
+        elif word == ACKNOWLEDGED:
+            yield from self._move(incident, Step.ACKNOWLEDGE, now, by=who, note=note)
+
     def expire(self, now: Instant) -> Iterator[Incident]:
         """Close what went away by itself, and forget what is long closed."""
         for incident in [i for i in self.incidents.values() if is_open(i.state)]:
@@ -188,10 +199,12 @@ class IncidentBook(msgspec.Struct):
             self.tracker.is_well(entity, incident.ts) for entity in incident.affected
         )
 
-    def _close(self, incident: Incident, step: Step, now: Instant, closed_as: str) -> Iterator[Incident]:
+    def _close(
+        self, incident: Incident, step: Step, now: Instant, closed_as: str, **said: str
+    ) -> Iterator[Incident]:
         """Close it, and open what had to wait for that."""
         self.quiet_since.pop(incident.id, None)
-        yield from self._move(incident, step, now, closed_as=closed_as)
+        yield from self._move(incident, step, now, closed_as=closed_as, **said)
         for sighting in list(self.tracker.confirmed(system_of(incident.entity))):
             if sighting.symptom is Symptom.SURPLUS:
                 yield from self._place(sighting, now)
@@ -203,8 +216,9 @@ class IncidentBook(msgspec.Struct):
         except Refused:
             return
         moved = msgspec.structs.replace(
-            incident, state=state, step=step.value, ts=now, seq=incident.seq + 1, **changes
-        )  # fmt: skip
+            incident, **{"state": state, "step": step.value, "ts": now, "seq": incident.seq + 1, "by": "", "note": ""}
+            | changes,
+        )
         self.incidents[moved.id] = moved
         yield moved
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-FREE_TEXT: Final = frozenset({"reason", "reasons", "detail", "text", "alternatives"})
+FREE_TEXT: Final = frozenset({"reason", "reasons", "detail", "text", "note", "alternatives"})
 
 RULES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.S)),

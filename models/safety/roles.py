@@ -76,6 +76,8 @@ OPERATIONS: Final[Mapping[str, frozenset[Role]]] = {
     "resume": frozenset({Role.ADMIN}),
     "users": frozenset({Role.ADMIN}),
     "policies": frozenset({Role.ADMIN}),
+    "maintain": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN}),
+    "respond": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD}),
     "label": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD}),
     "command": _OURS,
     "checkpoint": _OURS,

@@ -11,14 +11,14 @@ from topics.incidents import State
 
 ROWS = {
     "candidate": {"confirm": "triggered"},
-    "triggered": {"acknowledge": "acknowledged", "act": "mitigating", "self_resolved": "resolved",
+    "triggered": {"acknowledge": "acknowledged", "act": "mitigating", "self_resolved": "resolved", "close": "resolved",
                   "revise": "triggered", "escalate": "triggered"},
-    "acknowledged": {"act": "mitigating", "self_resolved": "resolved", "revise": "acknowledged",
+    "acknowledged": {"act": "mitigating", "self_resolved": "resolved", "close": "resolved", "revise": "acknowledged",
                      "escalate": "acknowledged"},
-    "mitigating": {"act": "mitigating", "probe": "verifying", "self_resolved": "resolved", "revise": "mitigating",
-                   "escalate": "mitigating"},
-    "verifying": {"cured": "resolved", "still_wrong": "mitigating", "self_resolved": "resolved", "revise": "verifying",
-                  "escalate": "verifying"},
+    "mitigating": {"act": "mitigating", "probe": "verifying", "self_resolved": "resolved", "close": "resolved",
+                   "revise": "mitigating", "escalate": "mitigating"},
+    "verifying": {"cured": "resolved", "still_wrong": "mitigating", "self_resolved": "resolved", "close": "resolved",
+                  "revise": "verifying", "escalate": "verifying"},
     "resolved": {"return": "triggered", "review": "reviewed"},
     "reviewed": {},
 }  # fmt: skip

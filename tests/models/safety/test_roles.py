@@ -22,6 +22,8 @@ ALLOWED = {
     "resume": {Role.ADMIN},
     "users": {Role.ADMIN},
     "policies": {Role.ADMIN},
+    "maintain": {Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN},
+    "respond": {Role.OPERATOR, Role.APPROVER, Role.LEAD},
     "label": {Role.OPERATOR, Role.APPROVER, Role.LEAD},
     "command": {Role.WORKER},
     "checkpoint": {Role.WORKER},
