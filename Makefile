@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## the loop on a real small site; ARGS="--break kill:catalog --approve auto --until resolved"
 	@$(BIN)/opsloop demo $(ARGS)
 
-test: $(STAMP) java lint types unit flow  ## everything that is proved on every change
+test: $(STAMP) java lint types unit flow quick-drills  ## everything that is proved on every change
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

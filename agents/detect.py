@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from agents._agent import Agent
-from models.detection.bank import CLEAR, CONTINUE, ENTITY_FIELDS, ONSET, RAISE, SERIES_FIELDS, Bank, Looks, Samples
+from models.detection.bank import CLEAR, CONTINUE, ENTITY_FIELDS, RAISE, SERIES_FIELDS, Bank, Looks, Samples
 from models.detection.batch import Batch, Float64, Steer
 from models.detection.forks import Fork, Forks
 from topics.learning import Feedback
@@ -74,7 +74,7 @@ class Detect(Agent[Batch | Steer]):
     def _anomaly(self, batch: Batch, looks: Looks, sample: int) -> Anomaly:
         number, ts = int(batch.entity[sample]), int(batch.ts[sample])
         entity = batch.names.entities[number]
-        onset = int(self.bank.entities[number, ONSET])
+        onset = int(looks.onset[sample])  # not the bank's, which is already past the whole batch
         state = STATES[int(looks.event[sample])]
         ratio = float(looks.score[sample] / looks.boundary[sample])
         places = _strongest(looks, int(batch.start[sample]), int(batch.start[sample + 1]))

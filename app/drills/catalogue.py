@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.drills import lane, loop
+from app.drills import actuator, feed, lane, loop
 from app.drills.report import Report
 
 Run = Callable[[Path, Report, int], None]
@@ -31,14 +31,20 @@ class Drill:
 DRILLS: Final = {
     drill.name: drill
     for drill in (
-        Drill("lane-kill", "I1 I2 I3 I14 I16", lane.kill, 4, 100),
-        Drill("lane-zombie", "I1 I2 I3 I12", lane.zombie, 2, 50),
-        Drill("lane-join-leave", "I1 I2 I3 I15", lane.join_leave, 2, 20),
-        Drill("lane-broker-kill", "I1 I2 I3 I16", lane.broker_kill, 2, 20),
-        Drill("lane-one-of-three", "I1 I2 I3 I15", lane.one_of_three, 0, 20),
-        Drill("lane-network", "I1 I2 I3 I16", lane.network, 4, 30),
-        Drill("lane-clock", "I2 I3", lane.clock, 3, 20),
-        Drill("loop-kill", "I1 I4 I5 I9 I16", loop.kill, 4, 100),
-        Drill("loop-zombie", "I1 I4 I5 I9 I12", loop.zombie, 1, 50),
+        Drill("lane-kill", "I1 I2 I3 I14 I16", lane.kill, 3, 100),
+        Drill("lane-zombie", "I1 I2 I3 I12", lane.zombie, 3, 27),
+        Drill("lane-join-leave", "I1 I2 I3 I15", lane.join_leave, 1, 20),
+        Drill("lane-broker-kill", "I1 I2 I3 I16", lane.broker_kill, 1, 10),
+        Drill("lane-one-of-three", "I1 I2 I3 I15", lane.one_of_three, 1, 10),
+        Drill("lane-network", "I1 I2 I3 I16", lane.network, 4, 40),
+        Drill("lane-clock", "I2 I3", lane.clock, 2, 20),
+        Drill("lane-duplicates", "I2 I3 I19", feed.duplicates, 1, 10),
+        Drill("lane-poison", "I3 I14", feed.poison, 1, 5),
+        Drill("lane-swizzle", "I1 I2 I3 I12", lane.swizzle, 1, 20),
+        Drill("loop-kill", "I1 I4 I5 I9 I16", loop.kill, 3, 100),
+        Drill("loop-zombie", "I1 I4 I5 I9 I12", loop.zombie, 3, 27),
+        Drill("loop-duplicates", "I4 I5 I19", loop.duplicates, 0, 9),
+        Drill("actuator-kill", "I6", actuator.kill, 10, 200),
+        Drill("ledger-full", "I6", actuator.full, 3, 20),
     )
 }

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from agents import _snapshots
 from agents._agent import Agent
 from agents.decode import chunk_of
+from agents.detect import Detect
 from app import pipeline
 from app.broker import Broker, consumer_config, read_all
-from app.drills.load import ENTITIES, START_MS, Load, Probes
+from app.drills.load import ENTITIES, PROBE, START_MS, STEP_MS, Load, Probes
 from app.drills.report import Report
 from topics.codec import encode
 from topics.spec import Raw, Record
@@ -26,25 +29,57 @@ CHUNK = 500
 
 
 def check_transport(broker: Broker, load: Load, probes: Probes, report: Report) -> None:
-    """I1 on the log and on the way out: what was acknowledged is there, and each probe came out at least once."""
-    kept: set[str] = set()
-    stamps = {f"drill/s{entity}/0": entity for entity in range(ENTITIES)}
+    """I1, on the log and on what came out, by the checks of Jepsen's Kafka workload.
+
+    Lost: acknowledged and not on the log. Unread: acknowledged and never out. Duplicated: on the log more often than
+    sent. Phantoms: read and never sent, as what an aborted send would leave. Reordered: one sender's records of a
+    partition in another order than sent, on the log or as they first came out.
+    """
+    kept, order = _log(broker)
+    unread = {name for name in load.acked if name.startswith("probe")} - probes.seen.keys()
+    wrong: dict[str, Collection[object]] = {
+        "lost": load.acked - kept.keys(),
+        "unread": unread,
+        "duplicated": {name for name, times in kept.items() if times > load.sent[name]},
+        "phantoms": (kept.keys() | probes.seen.keys()) - load.sent.keys(),
+        "reordered": _reordered(probes.order) | (set() if load.untidy else _reordered(order)),
+    }
+    for what, found in wrong.items():
+        report.check(not found, f"{len(found)} records are {what}: {sorted(map(str, found))[:5]}")
+        report.figures[what] = len(found)
+    repeated = sum(count - 1 for count in probes.seen.values())
+    report.figures |= {"acknowledged": len(load.acked), "repeated_outputs": repeated}
+
+
+def _log(broker: Broker) -> tuple[Counter[str], dict[str, list[int]]]:
+    """What is on the metrics topic, how often; and its numbers in their order, by entity and by partition's probes."""
+    kept: Counter[str] = Counter()
+    order: dict[str, list[int]] = defaultdict(list)
+    numbers = {f"drill/s{entity}/0": entity for entity in range(ENTITIES)}
     for raw in read_all(broker, [METRICS.name]):
         value = raw.value or b""
-        if value.startswith(b"probe "):
-            kept.add(value.decode())
+        if value.startswith(PROBE):
+            name, lane = value.decode(), f"probes {raw.partition}"
+        elif raw.headers:
+            continue  # poison
         else:
             sample = msgspec.json.decode(value, type=Sample)
-            kept.add(f"sample {(sample.ts - START_MS) // 250 * ENTITIES + stamps[sample.entity]}")
-    lost, unread = load.acked - kept, {n for n in load.acked if n.startswith("probe")} - probes.seen.keys()
-    report.check(not lost, f"{len(lost)} acknowledged records are not on the log")
-    report.check(not unread, f"{len(unread)} acknowledged records never came out: {sorted(unread)[:5]}")
-    repeated = sum(count - 1 for count in probes.seen.values())
-    report.figures |= {"acknowledged": len(load.acked), "repeated_outputs": repeated, "lost": len(lost | unread)}
+            number = (sample.ts - START_MS) // STEP_MS * ENTITIES + numbers[sample.entity]
+            name, lane = f"sample {number}", sample.entity
+        kept[name] += 1
+        order[lane].append(int(name.split()[1]))
+    return kept, order
 
 
-def check_learners(broker: Broker, report: Report) -> None:
-    """I2, I3: each partition's kept state is that of a run without a crash, and so are the next scores."""
+def _reordered(order: Mapping[Any, Sequence[int]]) -> set[int]:
+    return {later for seen in order.values() for earlier, later in itertools.pairwise(seen) if later < earlier}
+
+
+def check_learners(broker: Broker, report: Report, *, untidy: bool = False) -> None:
+    """I2, I3: each partition's kept state is that of a run without a crash, and so are the next scores.
+
+    untidy (I19): it is also that of a run over the log without what is late or a repeat, and so is all that was said.
+    """
     client = consumer_config(broker, "")
     by_partition: dict[int, list[Raw]] = defaultdict(list)
     for raw in read_all(broker, [METRICS.name]):
@@ -52,7 +87,12 @@ def check_learners(broker: Broker, report: Report) -> None:
     equal = 0
     for partition, log in sorted(by_partition.items()):
         straight = [make() for make in pipeline.lane()]
-        _feed(straight, log)
+        said = _feed(straight, log)
+        if untidy:
+            tidy = [make() for make in pipeline.lane()]
+            same = _feed(tidy, list(_newer(log, report))) == said and _hash(tidy) == _hash(straight)
+            report.check(same, f"partition {partition}: late or repeated samples have changed what was learned or said")
+        report.check(_finite(straight), f"partition {partition}: a learner has a number that is not finite")
         name = "lane/" + "+".join(stage.name for stage in straight)
         shelf = _snapshots.shelf_of(_snapshots.shelves(client, LANE_STATE, partition), LANE_STATE, name, partition)
         end = log[-1].offset + 1
@@ -68,6 +108,25 @@ def check_learners(broker: Broker, report: Report) -> None:
         report.check(same, f"partition {partition}: what was learned differs from a run without a crash")
         equal += same
     report.figures |= {"partitions_equal": equal, "partitions": len(by_partition)}
+
+
+def _newer(log: Sequence[Raw], report: Report) -> Iterator[Raw]:
+    """What is newer than everything of its entity before it; the rest is counted."""
+    newest: dict[str, int] = {}
+    for raw in log:
+        if (raw.value or b"").startswith(b"{"):
+            sample = msgspec.json.decode(raw.value or b"", type=Sample)
+            if sample.ts <= newest.get(sample.entity, -1):
+                report.figures["late_or_repeated"] = report.figures.get("late_or_repeated", 0) + 1
+                continue
+            newest[sample.entity] = sample.ts
+            report.figures["newer"] = report.figures.get("newer", 0) + 1
+        yield raw
+
+
+def _finite(stages: Sequence[Agent[Any]]) -> bool:
+    banks = [stage.bank for stage in stages if isinstance(stage, Detect)]
+    return all(bool(np.isfinite(rows).all()) for bank in banks for rows in (bank.series, bank.entities))
 
 
 def _feed(stages: Sequence[Agent[Any]], log: Sequence[Raw]) -> list[bytes]:

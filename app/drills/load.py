@@ -6,6 +6,7 @@ and leaves no trace in what is learned.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import random
 import threading
@@ -22,23 +23,32 @@ from topics.telemetry import METRICS, Sample
 ENTITIES = 48
 START_MS = 1_700_000_000_000
 PROBE = b"probe "
+STEP_MS = 250  # of event time between two samples of one entity
+REPEATED = LATE = 0.1  # shares of an untidy load
+LATEST_MS = 30_000
 
 
 @dataclass
 class Load:
-    """Samples and probes onto the metrics topic at a steady rate, until `stop`."""
+    """Samples and probes onto the metrics topic at a steady rate, until `stop`.
+
+    untidy: a tenth of the samples comes twice, and a tenth comes up to 30 s of event time late.
+    """
 
     broker: Broker
     seed: int
+    untidy: bool = False
     rate: float = 400.0  # samples a second
     probes_s: float = 0.1  # between two probes of one partition
-    acked: set[str] = field(default_factory=set)  # of each sample and probe that the broker has
+    sent: Counter[str] = field(default_factory=Counter)  # of each sample and probe
+    acked: set[str] = field(default_factory=set)  # what of it the broker has, once at least
     refused: int = 0
 
     def __post_init__(self) -> None:
         self._over = threading.Event()
         self._rng = random.Random(self.seed)
-        self._sent = self._probes = 0
+        self._count = self._probes = 0
+        self._held: list[tuple[int, int, bytes, bytes]] = []  # (when it is due, its number, key, value)
         self._producer = Producer(producer_config(self.broker))
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
@@ -56,7 +66,7 @@ class Load:
         began = probed = time.monotonic()
         while not self._over.wait(0.01):
             clock = time.monotonic()
-            while self._sent < (clock - began) * self.rate:
+            while self._count < (clock - began) * self.rate:
                 self._send()
             if clock - probed >= self.probes_s:
                 probed = clock
@@ -64,12 +74,24 @@ class Load:
             self._producer.poll(0)
 
     def _send(self) -> None:
-        number, entity = divmod(self._sent, ENTITIES)
+        number, entity = divmod(self._count, ENTITIES)
         spike = 40.0 if self._rng.random() < 0.002 else 0.0
         metrics = {f"m{i}": self._rng.gauss(10 + i, 1) + spike for i in range(4)}
-        message = encode(Sample(entity=f"drill/s{entity}/0", ts=START_MS + 250 * number, metrics=metrics))
-        self._produce(message.key, message.value, None, f"sample {self._sent}")
-        self._sent += 1
+        message = encode(Sample(entity=f"drill/s{entity}/0", ts=START_MS + STEP_MS * number, metrics=metrics))
+        for delay in self._delays():
+            heapq.heappush(self._held, (self._count + delay, self._count, message.key, message.value))
+        self._count += 1
+        while self._held and self._held[0][0] < self._count:
+            _, which, key, value = heapq.heappop(self._held)
+            self._produce(key, value, None, f"sample {which}")
+
+    def _delays(self) -> list[int]:
+        """For each time that a sample comes, how many others come before."""
+        if not self.untidy:
+            return [0]
+        most = LATEST_MS // STEP_MS * ENTITIES
+        late = self._rng.randrange(most) if self._rng.random() < LATE else 0
+        return [late, self._rng.randrange(most)] if self._rng.random() < REPEATED else [late]
 
     def _probe(self) -> None:
         for partition in range(METRICS.partitions):
@@ -78,6 +100,8 @@ class Load:
             self._probes += 1
 
     def _produce(self, key: bytes, value: bytes, partition: int | None, name: str) -> None:
+        self.sent[name] += 1
+
         def delivered(error: KafkaError | None, _: Message) -> None:
             if error is None:
                 self.acked.add(name)
@@ -99,6 +123,7 @@ class Probes:
 
     def __init__(self, broker: Broker) -> None:
         self.seen: Counter[str] = Counter()
+        self.order: dict[int, list[int]] = defaultdict(list)  # by partition: probes as they first came out
         self.times: dict[int, list[float]] = defaultdict(list)
         self._over = threading.Event()
         self._messages = tail(broker, [METRICS.dlq], stop=self._over.is_set)
@@ -108,9 +133,12 @@ class Probes:
     def _run(self) -> None:
         for raw in self._messages:
             if raw.value is not None and raw.value.startswith(PROBE):
-                self.seen[raw.value.decode()] += 1
-                origin = dict(raw.headers)["dlq_origin"].decode()
-                self.times[int(origin.rsplit("-", 2)[1])].append(time.monotonic())
+                name = raw.value.decode()
+                partition = int(dict(raw.headers)["dlq_origin"].decode().rsplit("-", 2)[1])
+                if name not in self.seen:
+                    self.order[partition].append(int(name.removeprefix("probe ")))
+                self.seen[name] += 1
+                self.times[partition].append(time.monotonic())
 
     def all_since(self, moment: float) -> bool:
         """Whether every partition has moved since `moment`."""

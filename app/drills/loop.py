@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 import threading
 import time
@@ -28,37 +29,55 @@ from topics.signals import Anomaly, Contribution
 from topics.spec import derive, system_of
 
 EVERY_S = 0.25  # a new incident so often
-RECOVER_S = 60.0
-ZOMBIE_S = 8.0
+RECOVER_S = 90.0
+ZOMBIE_S = 7.5  # longer than the group's session of six seconds
+CROWD = 4  # workers, of which all but one are broken at once
+LATE_S = 5.0  # how much later the repeat of an anomaly may come
 AFTER = 12  # incidents that begin after a fault: of systems on all partitions, so that all have to be taken over
 AUTONOMOUS = {"OPSLOOP_SAFETY__MODE": "autonomous", "OPSLOOP_SAFETY__PER_SITE": "100000"}
 
 
 class Field:
-    """Two workers of the loop on a Kafka of their own, and one incident of a system of its own after the other."""
+    """Workers of the loop on a Kafka of their own, and one incident of a system of its own after the other."""
 
-    def __init__(self, folder: Path, report: Report) -> None:
+    def __init__(self, folder: Path, report: Report, *, untidy: bool = False) -> None:
+        """untidy: a tenth of the anomalies comes again, seconds later."""
+        self.untidy = untidy
         self.folder, self.report = folder, report
         self.rng = random.Random(report.seed)
         self.kafka = LocalKafka(folder / "kafka", heap_mb=384)
-        self.kafka.start()
-        ensure(self.kafka.broker)
-        self.workers = [self.worker(), self.worker()]
+        self.workers: list[Worker] = []
         self.sent: list[str] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+
+    def start(self) -> None:
+        """Raises UserError when something does not start; `close` ends what did."""
+        self.kafka.start()
+        ensure(self.kafka.broker)
+        self.workers = self.started(CROWD)
         self._thread.start()
 
-    def worker(self) -> Worker:
-        started = Worker("loop", self.kafka.broker, self.folder, AUTONOMOUS)
-        started.await_ready()
-        return started
+    def started(self, count: int) -> list[Worker]:
+        """So many more workers, ready."""
+        made = [Worker("loop", self.kafka.broker, self.folder, AUTONOMOUS) for _ in range(count)]
+        for worker in made:
+            worker.await_ready()
+        return made
 
     def _run(self) -> None:
+        repeats: list[tuple[float, int, Anomaly]] = []  # (when it is due, its number, itself)
         with Publisher(self.kafka.broker) as publisher:
             while not self._over.wait(EVERY_S):
                 system = f"drill{len(self.sent)}"
-                publisher.send(_anomaly(f"{system}/catalog/0"))
+                anomaly = _anomaly(f"{system}/catalog/0")
+                publisher.send(anomaly)
+                if self.untidy and self.rng.random() < 0.1:
+                    due = time.monotonic() + self.rng.uniform(0.0, LATE_S)
+                    heapq.heappush(repeats, (due, len(self.sent), anomaly))
+                while repeats and repeats[0][0] < time.monotonic():
+                    publisher.send(heapq.heappop(repeats)[2])
+                    self.report.figures["repeats"] = self.report.figures.get("repeats", 0) + 1
                 publisher.flush()
                 self.sent.append(system)
 
@@ -113,7 +132,8 @@ class Field:
 
     def close(self) -> None:
         self._over.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         for worker in self.workers:
             worker.kill()
         self.kafka.stop()
@@ -129,52 +149,65 @@ def _anomaly(entity: str) -> Anomaly:
     )  # fmt: skip
 
 
-def _drill(folder: Path, report: Report, trials: int, fault: Callable[[Field], float]) -> None:
-    field = Field(folder, report)
+def _drill(
+    folder: Path, report: Report, trials: int, fault: Callable[[Field, list[int]], float], *, untidy: bool = False
+) -> None:
+    field = Field(folder, report, untidy=untidy)
     try:
-        for _ in range(trials):
+        field.start()
+        while report.trials < trials:
             time.sleep(1.0 + field.rng.random())
             before = len(field.sent)
-            moment = fault(field)
+            places = field.rng.sample(range(CROWD), min(CROWD - 1, trials - report.trials))
+            moment = fault(field, places)
             while len(field.sent) < before + AFTER:
                 time.sleep(0.02)
             if not field.await_commands(field.sent[: before + AFTER]):
                 raise UserError(f"no command after {RECOVER_S:g} s", f"Look at {folder}")
             report.recoveries.append(time.monotonic() - moment)
-            report.trials += 1
+            report.trials += len(places)
         field.finish()
     finally:
         field.close()
 
 
+def _kill(field: Field, places: list[int]) -> float:
+    for place in places:
+        field.workers[place].kill()
+    moment = time.monotonic()
+    for place, worker in zip(places, field.started(len(places)), strict=True):
+        field.workers[place] = worker
+    return moment
+
+
 def kill(folder: Path, report: Report, trials: int) -> None:
-    """kill -9 one of two workers of the loop while incidents come, and start another."""
+    """kill -9 up to three of four workers of the loop while incidents come, and start others."""
+    _drill(folder, report, trials, _kill)
 
-    def fault(field: Field) -> float:
-        number = field.rng.randrange(len(field.workers))
-        field.workers[number].kill()
-        moment = time.monotonic()
-        field.workers[number] = field.worker()
-        return moment
 
-    _drill(folder, report, trials, fault)
+def duplicates(folder: Path, report: Report, trials: int) -> None:
+    """Send a tenth of all anomalies twice, the second time up to five seconds late, and kill workers in between."""
+    _drill(folder, report, trials, _kill, untidy=True)
 
 
 def zombie(folder: Path, report: Report, trials: int) -> None:
-    """Stop one of two workers of the loop beyond its session, and let it go on: it ends, and another is started."""
+    """Stop up to three of four workers of the loop beyond their session, and let them go on: they end, others start."""
 
-    def fault(field: Field) -> float:
-        number = field.rng.randrange(len(field.workers))
-        field.workers[number].pause()
+    def fault(field: Field, places: list[int]) -> float:
+        asleep = [field.workers[place] for place in places]
+        for worker in asleep:
+            worker.pause()
         moment = time.monotonic()
         time.sleep(ZOMBIE_S)
-        field.workers[number].resume()
-        end = time.monotonic() + 10
-        while field.workers[number].alive and time.monotonic() < end:
+        for worker in asleep:
+            worker.resume()
+        end = time.monotonic() + 20
+        while any(worker.alive for worker in asleep) and time.monotonic() < end:
             time.sleep(0.05)
-        report.check(not field.workers[number].alive, "a worker that slept beyond its session went on")
-        field.workers[number].stop()
-        field.workers[number] = field.worker()
+        report.check(not any(worker.alive for worker in asleep), "a worker that slept beyond its session went on")
+        for place, worker in zip(places, field.started(len(places)), strict=True):
+            field.workers[place].stop()
+            field.workers[place] = worker
         return moment
 
     _drill(folder, report, trials, fault)

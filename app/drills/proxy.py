@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from app.broker import Broker
 from app.kafka import LocalKafka, Node
 
 CHUNK: Final = 65_536
@@ -99,6 +100,11 @@ class ProxiedKafka(LocalKafka):
     def __init__(self, folder: Path, heap_mb: int = 384) -> None:
         super().__init__(folder, heap_mb=heap_mb)
         self.proxy = Proxy(self.nodes[0].port)
+
+    @property
+    def broker(self) -> Broker:
+        """How to connect to it through the proxy."""
+        return Broker(f"127.0.0.1:{self.proxy.port}")
 
     def _properties(self, node: Node) -> Path:
         path = super()._properties(node)

@@ -97,6 +97,7 @@ class Looks(NamedTuple):
     event: Int32  # (m,) QUIET, RAISE, CONTINUE or CLEAR
     score: Float64  # (m,) how far the entity is off, smoothed
     boundary: Float64  # (m,) the score above which it is an alarm
+    onset: Float64  # (m,) event time of the first look above it, as it was known at this look; 0: none
     z: Float64  # (n,) of the strongest view, signed by the view
     expected: Float64  # (n,) the mean before this value was learned
     spread: Float64  # (n,) of the level around it
@@ -104,12 +105,15 @@ class Looks(NamedTuple):
     @classmethod
     def room(cls, samples: int, values: int) -> Looks:
         """Arrays of these lengths, unset."""
-        return cls(np.empty(samples, np.int32), *(np.empty(n) for n in (samples, samples, values, values, values)))
+        of_samples = [np.empty(samples) for _ in range(3)]
+        return cls(np.empty(samples, np.int32), *of_samples, *(np.empty(values) for _ in range(3)))
 
     def first(self, samples: int, values: int) -> Looks:
         """The first of each, without a copy."""
         m, n = slice(samples), slice(values)
-        return Looks(self.event[m], self.score[m], self.boundary[m], self.z[n], self.expected[n], self.spread[n])
+        return Looks(
+            self.event[m], self.score[m], self.boundary[m], self.onset[m], self.z[n], self.expected[n], self.spread[n]
+        )  # fmt: skip
 
 
 @kernel
@@ -311,6 +315,7 @@ def take(series: Float64, entities: Float64, given: Samples, looks: Looks, knobs
             raw = max(_broad_or_strong(looks.z, first, end, top, knobs), single)
             looks.event[sample], looks.boundary[sample] = _judge(entities, entity, raw, ts, knobs)
             looks.score[sample] = entities[entity, SCORE]
+        looks.onset[sample] = entities[entity, ONSET]
 
 
 class Bank:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import socketserver
@@ -15,12 +16,20 @@ from pathlib import Path
 import psutil
 import pytest
 
+from agents.decode import Decode, chunk_of
 from app.broker import Broker, probe
+from app.clock import now_ms
 from app.drills.clock import Clock
+from app.drills.disk import SmallDisk
+from app.drills.feed import classes, harmless
+from app.drills.history import _reordered
+from app.drills.load import ENTITIES, STEP_MS, Load
 from app.drills.processes import Worker
 from app.drills.proxy import Proxy, Way
 from app.drills.report import Report
 from app.kafka import LocalKafka
+from topics.codec import DeadLetter
+from topics.spec import Raw
 
 pytestmark = pytest.mark.drill
 
@@ -144,3 +153,39 @@ def test_the_proxy_loses_replies_to_requests_that_arrived(proxy: Proxy) -> None:
         assert _Echo.seen == b"onetwo"
         proxy.set(Way.OPEN)
         assert said(client, b"three") == b""
+
+
+def test_an_untidy_load_repeats_a_tenth_and_delays_a_tenth_by_up_to_half_a_minute() -> None:
+    load = Load(Broker("127.0.0.1:1"), 7, untidy=True)
+    delays = [load._delays() for _ in range(20_000)]
+    assert 0.08 < sum(len(each) == 2 for each in delays) / len(delays) < 0.12
+    assert 0.08 < sum(each[0] > 0 for each in delays) / len(delays) < 0.12
+    assert 25_000 < max(map(max, delays)) * STEP_MS / ENTITIES < 30_000
+
+
+def test_every_class_of_poison_is_refused_by_the_decoder_and_what_is_harmless_is_not() -> None:
+    for name, key, value, causes in classes(0):
+        raw = Raw("opsloop.telemetry.metrics", 0, 0, key, value, (), now_ms())
+        letters = [said for said in Decode().step(chunk_of([raw]), 0) if isinstance(said, DeadLetter)]
+        assert [letter.cause.value for letter in letters if letter.cause.value in causes], f"{name}: {letters}"
+    for name, value in harmless(0):
+        (said,) = Decode().step(chunk_of([Raw("opsloop.telemetry.metrics", 0, 0, b"k", value, (), now_ms())]), 0)
+        assert not isinstance(said, DeadLetter), name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_small_disk_is_full_and_has_room_again(tmp_path: Path) -> None:
+    with SmallDisk(tmp_path / "disk", 64 * 1024) as disk:
+        assert not disk.is_full()
+        disk.fill(0)
+        assert disk.is_full()
+        disk.fill(8_192)
+        assert not disk.is_full()
+        disk.free()
+        assert not disk.is_full()
+    assert not (tmp_path / "disk" / "ballast").exists()
+
+
+def test_what_is_lost_reordered_or_of_nobody_is_told() -> None:
+    assert _reordered({"a": [1, 2, 3], "b": [1, 3, 2]}) == {2}
+    assert _reordered({"a": [1, 2, 2, 3]}) == set()

@@ -1,10 +1,12 @@
 """An actuator as a process of its own: does what it finds in a file of commands, tells results line by line.
 
-`actuator_process.py SITE COMMANDS`: it reads the whole file at each start, as a topic is read again after a crash.
+`python -m app.drills.actuator_process SITE HOME COMMANDS`: it reads the whole file at each start, as a topic is read
+again after a crash.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,27 +17,32 @@ from agents.act import Act
 from app.adapters.ledger import Ledger
 from app.adapters.supervisor import SupervisorActuator
 from app.clock import now_ms
+from app.parent import follow
+from app.security.keys import Keys
 from models.safety.guard import Guard
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
-from tests.keys import RING
 from topics.actions import Order
 from topics.spec import Origin, Read
 
+FREE = SafetySettings(mode=Mode.AUTONOMOUS, cooldown_ms=0, per_target=10_000, per_system=10_000, per_site=10_000)
+PERIOD_S = 0.01
 
-def main(site: Path, commands: Path) -> None:
-    settings = SafetySettings(mode=Mode.AUTONOMOUS, cooldown_ms=0, per_target=1_000, per_system=1_000, per_site=1_000)
-    act = Act(SupervisorActuator(site), Ledger(site / "ledger"), Guard(RING, settings, "supervisor/shop"), str)
-    print("ready", flush=True)
+
+def main(site: Path, home: Path, commands: Path) -> None:
+    """Obey until it is killed. Raises OSError when the ledger cannot be written: then nothing is done."""
+    act = Act(SupervisorActuator(site), Ledger(site / "ledger"), Guard(Keys(home), FREE, "supervisor/shop"), str)
+    os.write(1, b"ready\n")
     done = 0
     while True:
         lines = commands.read_bytes().splitlines()
         records = [Read(msgspec.json.decode(line, type=Order), Origin("c", 0, 0)) for line in lines[done:]]
         done = len(lines)
         for result in act.step(records, now_ms()):
-            print(msgspec.json.encode(result).decode(), flush=True)
-        time.sleep(0.01)
+            os.write(1, msgspec.json.encode(result) + b"\n")
+        time.sleep(PERIOD_S)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    follow()
+    main(*map(Path, sys.argv[1:]))

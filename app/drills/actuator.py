@@ -1,0 +1,210 @@
+"""Drills of the actuator: killed before, during and after its effects, and its ledger's disk full.
+
+What was done is counted by the site that it was done to, in a journal of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from app.adapters.ledger import Ledger
+from app.clock import now_ms
+from app.demo.site import Site
+from app.drills.disk import SmallDisk
+from app.drills.report import Report
+from app.errors import UserError
+from app.parent import FOLLOW
+from app.security.keys import WORKER, keys_of
+from models.safety.signing import Signer, seal
+from topics.actions import Command, Result
+
+WAIT_S: Final = 60.0
+VALID_MS: Final = 55_000
+ACTIONS: Final = (
+    ("restart_service", "shop/store/0"),
+    ("restart_service", "shop/cart/0"),
+    ("rollback_config", "shop/orders"),
+)
+# the longest delays of a kill: before the command is read, within it, and after it
+SPANS: Final = {"restart_service": (0.01, 0.5, 1.0), "rollback_config": (0.01, 0.02, 0.1)}
+STAGES: Final = ("before", "during", "after")
+ENOUGH: Final = 30  # kills after which each stage must have been met
+LEDGER_BYTES: Final = 512 * 1024
+LINE_BYTES: Final = 1_500  # an entry of the ledger has about half of it
+
+
+class Life:
+    """One life of the actuator, from its start to its death."""
+
+    def __init__(self, site: Path, home: Path, commands: Path) -> None:
+        self.output = commands.with_name("said")
+        arguments = [sys.executable, "-m", "app.drills.actuator_process", *map(str, (site, home, commands))]
+        with self.output.open("wb") as said, commands.with_name("actuator.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=said, stderr=log,
+                env={**os.environ, FOLLOW: str(os.getpid())},
+            )  # fmt: skip
+
+    def results(self) -> dict[str, Result]:
+        """What it has said so far, by command."""
+        whole, _, _ = self.output.read_text().rpartition("\n")
+        said = [msgspec.json.decode(line, type=Result) for line in whole.splitlines() if line.startswith("{")]
+        return {result.command: result for result in said}
+
+    def wait(self, so: Callable[[], bool]) -> bool:
+        """Whether it came to be so; False when the actuator ended instead. Raises UserError after a minute."""
+        end = time.monotonic() + WAIT_S
+        while not so():
+            if self.process.poll() is not None:
+                return False
+            if time.monotonic() > end:
+                raise UserError(f"an actuator does nothing for {WAIT_S:g} s", f"See {self.output.parent}/actuator.log")
+            time.sleep(0.005)
+        return True
+
+    def ready(self) -> bool:
+        """Wait until it obeys."""
+        return self.wait(lambda: self.output.read_bytes().startswith(b"ready"))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Field:
+    """A site, its actuators' lives, and every command so far with what was said of it."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.home, self.commands = folder / "home", folder / "commands"
+        self.signer: Signer = keys_of(self.home).own(WORKER)
+        self.commands.touch()
+        self.site = Site.start(folder / "site")
+        self.count = 0
+        self.results: dict[str, Result] = {}
+
+    def life(self) -> Life:
+        return Life(self.site.layout.folder, self.home, self.commands)
+
+    def order(self) -> Command:
+        """Write the next command where the actuator reads; a rollback gets something to roll back."""
+        action, target = ACTIONS[self.count % len(ACTIONS)]
+        layout = self.site.layout
+        if action == "rollback_config":
+            layout.roll_out("orders", layout.config("orders", 1), "fault:slow", "another one")
+        command = Command(
+            id=f"k{self.count}", decision="d", incident="i", ts=now_ms(), action=action, target=target, parameters={},
+            expires=now_ms() + VALID_MS, audience="supervisor/shop", epoch=now_ms() + self.count, confidence=1.0,
+        )  # fmt: skip
+        with self.commands.open("ab") as file:
+            file.write(msgspec.json.encode(seal(command, self.signer)) + b"\n")
+        self.count += 1
+        return command
+
+    def caught_up(self, life: Life) -> bool:
+        """Wait until the actuator has said how every command so far ended."""
+        names = {f"k{number}" for number in range(self.count)}
+        held = life.wait(lambda: names <= life.results().keys())
+        self.results |= life.results()
+        return held
+
+    def stage(self, command: Command, said: dict[str, Result]) -> str:
+        """Where in the life of the command its actuator died, by what it left on disk."""
+        ledger = Ledger(self.site.layout.folder / "ledger")
+        try:
+            if ledger.find(command.id) is not None:
+                return "after" if command.id in said else "after, unsaid"
+            return "during" if any(i.command.id == command.id for i in ledger.orphans()) else "before"
+        finally:
+            ledger.close()
+
+    def check(self, report: Report) -> None:
+        """I6, by the journal of the site: no command had its effect twice, and what was said of each is so."""
+        time.sleep(1.0)  # a service looks at its configuration each 0.1 s
+        effects = {effect.cause: effect for effect in self.site.effects()}
+        missing = [f"k{number}" for number in range(self.count) if f"k{number}" not in self.results]
+        report.check(not missing, f"nothing was said of {missing[:5]}")
+        report.check(effects.keys() <= self.results.keys(), "something was done that nobody asked for")
+        for name, result in self.results.items():
+            found = effects.get(name)
+            report.check(found is None or found.times == 1, f"{name} had its effect {found and found.times} times")
+            started = found is not None and found.events != ("stop",)
+            wrong = result.outcome != "unknown" and started != (result.outcome == "succeeded")
+            report.check(not wrong, f"{name} is said to have {result.outcome} ({result.detail}): {found}")
+            report.figures[result.outcome] = report.figures.get(result.outcome, 0) + 1
+        report.figures["effects"] = len(effects)
+
+
+@contextmanager
+def opened(folder: Path, report: Report) -> Iterator[Field]:
+    """A field for one drill; what was done to the site is checked at the end."""
+    before = os.environ.get("OPSLOOP_HOME")
+    os.environ["OPSLOOP_HOME"] = str(folder / "home")  # the site that runs for this user is none of ours
+    field = Field(folder, report.seed)
+    try:
+        yield field
+        field.check(report)
+    finally:
+        field.site.stop()
+        del os.environ["OPSLOOP_HOME"]
+        if before is not None:
+            os.environ["OPSLOOP_HOME"] = before
+
+
+def kill(folder: Path, report: Report, trials: int) -> None:
+    """kill -9 an actuator before, during and after the effect of a command, and start another."""
+    with opened(folder, report) as field:
+        for _ in range(trials):
+            began = time.monotonic()
+            life = field.life()
+            _require(life.ready() and field.caught_up(life), folder)
+            report.recoveries.append(time.monotonic() - began)
+            command = field.order()
+            time.sleep(field.rng.uniform(0.0, field.rng.choice(SPANS[command.action])))
+            life.kill()
+            field.results |= life.results()
+            stage = field.stage(command, life.results())
+            report.figures[stage] = report.figures.get(stage, 0) + 1
+            report.trials += 1
+        life = field.life()
+        _require(field.caught_up(life), folder)
+        life.kill()
+    met = [stage for stage in STAGES if stage in report.figures]
+    report.check(trials < ENOUGH or len(met) == len(STAGES), f"no kill met every stage: only {met}")
+
+
+def full(folder: Path, report: Report, trials: int) -> None:
+    """Let the disk of the actuator's ledger run full at any byte of an entry, then make room and start another."""
+    with SmallDisk(folder / "disk", LEDGER_BYTES) as disk, opened(folder, report) as field:
+        (field.site.layout.folder / "ledger").symlink_to(disk.folder)
+        for _ in range(trials):
+            life = field.life()
+            _require(life.ready() and field.caught_up(life), folder)
+            disk.fill(field.rng.randrange(LINE_BYTES))
+            command = field.order()
+            if life.wait(lambda life=life, name=command.id: name in life.results()):  # type: ignore[misc]
+                report.figures["had_room"] = report.figures.get("had_room", 0) + 1
+            field.results |= life.results()
+            life.kill()
+            disk.free()
+            stage = field.stage(command, life.results())
+            report.figures[stage] = report.figures.get(stage, 0) + 1
+            report.trials += 1
+        life = field.life()
+        _require(field.caught_up(life), folder)
+        life.kill()
+
+
+def _require(held: bool, folder: Path) -> None:
+    if not held:
+        raise UserError("an actuator ended by itself", f"See {folder}/actuator.log")

@@ -1,0 +1,153 @@
+"""Where the drills of the lane take place: workers on a Kafka of their own, under load."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.admin import ensure
+from app.broker import admin
+from app.drills.history import check_learners, check_transport
+from app.drills.load import Load, Probes
+from app.drills.processes import Worker
+from app.drills.report import Report
+from app.errors import UserError
+from app.kafka import LocalKafka
+from topics.telemetry import METRICS
+
+RECOVER_S = 90.0
+CALM_S = 1.0  # of undisturbed work between two faults
+HEAP_MB = 384
+
+Cluster = Callable[[Path], LocalKafka]
+
+
+def one_node(folder: Path) -> LocalKafka:
+    return LocalKafka(folder, heap_mb=HEAP_MB)
+
+
+def three_nodes(folder: Path) -> LocalKafka:
+    return LocalKafka(folder, 3, heap_mb=HEAP_MB)
+
+
+@dataclass
+class Field:
+    """Some workers of the lane on a Kafka of their own, under load."""
+
+    folder: Path
+    seed: int
+    size: int = 2  # workers
+    cluster: Cluster = one_node
+    untidy: bool = False  # the load repeats itself and comes out of order
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+        self.kafka = self.cluster(self.folder / "kafka")
+        self.workers: list[Worker] = []
+        self.load: Load | None = None
+        self.probes: Probes | None = None
+
+    def start(self) -> None:
+        """Raises UserError when something does not start; `close` ends what did."""
+        self.kafka.start()
+        self.broker = self.kafka.broker
+        ensure(self.broker)
+        self.workers = self.started(self.size)
+        self.probes = Probes(self.broker)
+        self.load = Load(self.broker, self.seed, untidy=self.untidy).start()
+
+    def started(self, count: int) -> list[Worker]:
+        """So many more workers, ready."""
+        made = [Worker("lane", self.broker, self.folder, self.environment) for _ in range(count)]
+        for worker in made:
+            worker.await_ready()
+        return made
+
+    def some(self, count: int) -> list[int]:
+        """Places of so many workers, drawn."""
+        return self.rng.sample(range(len(self.workers)), count)
+
+    def recovered(self, since: float) -> float:
+        """Seconds from `since` until every partition moves. Raises UserError when one does not."""
+        assert self.probes
+        while not self.probes.all_since(max(since, time.monotonic() - 1.0)):
+            if time.monotonic() - since > RECOVER_S:
+                raise UserError(f"the partitions do not all go on after {RECOVER_S:g} s", f"Look at {self.folder}")
+            time.sleep(0.02)
+        return time.monotonic() - since
+
+    def calm(self) -> None:
+        """Let it work undisturbed, for a random while, so that faults meet every moment between two snapshots."""
+        self.recovered(time.monotonic())
+        time.sleep(CALM_S + self.rng.random())
+
+    def stall(self, since: float) -> float:
+        """The longest that any partition stood still since then, in seconds."""
+        assert self.probes
+        now = time.monotonic()
+        return max(self.probes.gap(partition, since, now) for partition in range(METRICS.partitions))
+
+    def await_in_sync(self) -> None:
+        """Return when every copy of every partition is up to date. Raises UserError when that takes too long."""
+        client, end = admin(self.broker), time.monotonic() + RECOVER_S
+        while time.monotonic() < end:
+            topics = client.list_topics(timeout=10).topics.values()
+            if all(len(part.isrs) == len(part.replicas) for topic in topics for part in topic.partitions.values()):
+                return
+            time.sleep(0.2)
+        raise UserError(f"the copies of partitions are not in sync after {RECOVER_S:g} s", f"Look at {self.folder}")
+
+    def finish(self, report: Report) -> None:
+        """End the load, let the workers hand over and end, and hold what they kept against the log."""
+        assert self.load
+        assert self.probes
+        self.load.stop()
+        self._await_backlog(self.load, self.probes)
+        time.sleep(2.5)  # a snapshot's period: the last samples are in one, or in the one at the end
+        report.figures["graceful_stop_s"] = round(max(worker.stop() for worker in self.workers), 3)
+        self.probes.stop()
+        check_transport(self.broker, self.load, self.probes, report)
+        check_learners(self.broker, report, untidy=self.untidy)
+
+    def _await_backlog(self, load: Load, probes: Probes) -> None:
+        wanted = {name for name in load.acked if name.startswith("probe")}
+        end = time.monotonic() + RECOVER_S
+        while not wanted <= probes.seen.keys() and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        for running in (self.load, self.probes):
+            if running is not None:
+                running.stop()
+        for worker in self.workers:
+            worker.kill()
+        self.kafka.stop()
+
+
+@contextmanager
+def opened(folder: Path, report: Report, **settings: object) -> Iterator[Field]:
+    """A field for one drill; what its workers kept is checked at the end."""
+    made = Field(folder, report.seed, **settings)  # type: ignore[arg-type]
+    try:
+        made.start()
+        yield made
+        made.finish(report)
+    finally:
+        made.close()
+
+
+def in_turn(field: Field, report: Report, trials: int, fault: Callable[[int], float], at_once: int = 1) -> None:
+    """Break things again and again, up to `at_once` together, each of which is a trial.
+
+    `fault` is told how many, and returns the moment from which recovery counts.
+    """
+    while report.trials < trials:
+        count = min(at_once, trials - report.trials)
+        field.calm()
+        report.recoveries.append(field.recovered(fault(count)))
+        report.trials += count
