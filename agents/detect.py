@@ -10,9 +10,21 @@ import msgspec
 import numpy as np
 
 from agents._agent import Agent
-from models.detection.bank import CLEAR, CONTINUE, ENTITY_FIELDS, RAISE, SERIES_FIELDS, Bank, Looks, Samples
+from models.detection.bank import (
+    CLEAR,
+    CONTINUE,
+    ENTITY_FIELDS,
+    LOOKS,
+    RAISE,
+    SERIES,
+    SERIES_FIELDS,
+    Bank,
+    Looks,
+    Samples,
+)
 from models.detection.batch import Batch, Float64, Steer
 from models.detection.forks import Fork, Forks
+from models.detection.lone import FIELDS as LONE_FIELDS
 from topics.learning import Feedback
 from topics.signals import ANOMALIES, Anomaly, Contribution
 from topics.spec import Instant, Origin, derive
@@ -33,6 +45,7 @@ class _Fork(msgspec.Struct):
     series: list[int]
     rows: bytes
     row: bytes
+    lone: bytes = b""
 
 
 class _State(msgspec.Struct):
@@ -42,6 +55,7 @@ class _State(msgspec.Struct):
     series: bytes
     entities: bytes
     forks: list[_Fork]
+    lone: bytes = b""
 
 
 class Detect(Agent[Batch | Steer]):
@@ -55,7 +69,7 @@ class Detect(Agent[Batch | Steer]):
     name = "detect"
     reads = ()
     writes = (ANOMALIES,)
-    version = 1
+    version = 2
 
     def __init__(self, bank: Bank | None = None) -> None:
         self.bank = bank or Bank()
@@ -93,22 +107,44 @@ class Detect(Agent[Batch | Steer]):
     def snapshot(self) -> bytes:
         rows, entities = self.bank.series[: self.bank.n_series], self.bank.entities
         forks = [
-            _Fork(number, fork.incidents, fork.label, fork.series, _bytes(fork.rows), _bytes(fork.entity))
+            _Fork(
+                number, fork.incidents, fork.label, fork.series, _bytes(fork.rows), _bytes(fork.entity),
+                _bytes(fork.lone),
+            )
             for number, fork in sorted(self.forks.open.items())
         ]
-        return msgspec.msgpack.encode(_State(self.version, _bytes(rows), _bytes(entities), forks))
+        return msgspec.msgpack.encode(
+            _State(self.version, _bytes(rows), _bytes(entities), forks, _bytes(self.bank.lone_rows))
+        )
 
     def restore(self, state: bytes) -> None:
         kept = msgspec.msgpack.decode(state, type=_State)
-        if kept.version != self.version:
+        if kept.version not in (1, self.version):
             raise ValueError(f"this worker reads version {self.version} of the learners' state, not {kept.version}")
         self.bank.series = _rows(kept.series, SERIES_FIELDS)
-        self.bank.entities = _rows(kept.entities, ENTITY_FIELDS)
+        self.bank.entities = _entities(kept.entities, kept.version)
         self.bank.n_series = len(self.bank.series)
+        self.bank.lone = _lone(kept.lone)
         self.forks.open = {
-            f.entity: Fork(f.incidents, f.label, f.series, _rows(f.rows, SERIES_FIELDS), _rows(f.row, ENTITY_FIELDS))
+            f.entity: Fork(
+                f.incidents, f.label, f.series, _rows(f.rows, SERIES_FIELDS), _entities(f.row, kept.version),
+                _lone(f.lone),
+            )
             for f in kept.forks
-        }
+        }  # fmt: skip
+
+
+def _entities(data: bytes, version: int) -> Float64:
+    """Version 1 did not count the series of an entity: each goes on as one of many."""
+    if version > 1:
+        return _rows(data, ENTITY_FIELDS)
+    rows = np.pad(_rows(data, SERIES), ((0, 0), (0, ENTITY_FIELDS - SERIES)))
+    rows[rows[:, LOOKS] > 0.0, SERIES] = 2.0
+    return rows
+
+
+def _lone(data: bytes) -> Float64:
+    return _rows(data, LONE_FIELDS) if data else np.zeros((2, LONE_FIELDS))
 
 
 def _strongest(looks: Looks, first: int, end: int) -> list[int]:

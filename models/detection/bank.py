@@ -27,6 +27,10 @@ import numpy as np
 
 from models.detection.batch import Float64, Int32, Int64, Names
 from models.detection.kernel import kernel
+from models.detection.knobs import Knobs, narrowed
+from models.detection.lone import FIELDS as LONE_FIELDS
+from models.detection.lone import MOST as MOST_LONE
+from models.detection.lone import Lone, Seen, open_row, rested, surprise
 from models.detection.prior import prior
 
 # columns of a series
@@ -35,7 +39,8 @@ SERIES_FIELDS: Final = 12
 
 # columns of an entity
 LOOKS, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_LOOK, ONSET, TOLD, FORKED, WIDE = range(14)
-ENTITY_FIELDS: Final = 14
+SERIES, LONE = 14, 15  # how many have opened; the row of the one that there is, 0 for none, -1 for never
+ENTITY_FIELDS: Final = 16
 
 # FORKED: a copy learns in its stead; or its fault was confirmed, and nothing is learned until the alarm is cleared
 OPEN, RECOVERING = 1.0, 2.0
@@ -46,39 +51,12 @@ QUIET, RAISE, CONTINUE, CLEAR = range(4)
 MOST: Final = 8  # series that an entity's score is made of
 
 
-class Knobs(NamedTuple):
-    """What is set by hand. Chosen on some machines of real data and reported on others: tests/bench/detection.py."""
+class Rows(NamedTuple):
+    """All state, changed in place: (n_series, SERIES_FIELDS), (n_entities, ENTITY_FIELDS), (n_lone, lone.FIELDS)."""
 
-    memory: float = 1e-4  # slowest rate of learning: 1/n falls to this
-    winsor: float = 4.0  # what is learned is clipped at so many spreads
-    warm: float = 32.0  # samples of a series before learning is clipped so
-    loose: float = 10.0  # and how it is before, from the first few on
-    settled: float = 160.0  # samples from which the clip is at its widest: winsor^2 / pull
-    pull: float = 0.1  # most that one sample may add to a variance, as a share: a young series is clipped harder
-    young: float = 8.0  # z is 0 up to n = young, then shrunk by 1 - young / n: few samples say little of a spread
-    floor: float = 0.003  # least spread, as a share of the largest value learned ...
-    least_spread: float = 0.001  # ... and on top of it: a thousandth of a second, of a share
-    short: float = 1 / 16  # rate of the short average
-    near: float = 0.5  # rate at which the recent level follows, and within it the slope
-    ordinary: float = 2.0  # |z| of level and short average that every series wanders through, taken off
-    cap: float = 100.0  # largest |z| that counts for an entity
-    strong: float = 1 / 3  # weight of the plain mean against the geometric one
-    tail: float = 0.98  # quantile of a series' |z| that is its tail; taken to be 3 at least
-    smooth: float = 0.2  # rate at which an entity's score follows
-    plain: float = 3.0  # a score so many times the boundary is an alarm at once
-    usual: float = 0.98  # quantile of an entity's log score where its tail begins
-    surprise: float = 2.0  # the boundary, in mean lengths of that tail beyond it
-    least: float = 2.0  # no boundary is lower
-    wary: float = 0.8  # each alarm raises the boundary by this share ...
-    forget: float = 0.005  # ... which fades at this rate a look: the budget of an entity that cries often
-    settle: float = 0.4  # an alarm ends when the score stays below this share of the boundary ...
-    quiet: float = 1.25  # ... or below this, which is ordinary for every entity ...
-    calm: float = 8.0  # ... for so many looks
-    doubt: float = 2.0  # score from which an entity is learned more slowly
-    far: float = 3.0  # spreads off the mean from which nothing is learned while an alarm is young
-    hold_looks: float = 500.0
-    hold_ms: float = 120_000.0
-    repeat_ms: float = 200.0  # an alarm that is on is told again at most so often
+    series: Float64
+    entities: Float64
+    lone: Float64
 
 
 class Samples(NamedTuple):
@@ -186,6 +164,20 @@ def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> t
 
 
 @kernel
+def _seen(rows: Float64, at: int, value: float, ts: float, knobs: Knobs) -> Seen:
+    """A value in the views of its series, before it is learned."""
+    floor = knobs.floor * rows[at, PEAK] + knobs.least_spread
+    error, step = value - rows[at, MEAN], value - rows[at, LEVEL] - rows[at, SLOPE]
+    average = rows[at, SHORT] + knobs.short * (value - rows[at, SHORT]) - rows[at, MEAN]
+    mature = max(0.0, 1.0 - knobs.young / (rows[at, COUNT] + 1.0))
+    return Seen(
+        ts, value, mature * error / math.sqrt(rows[at, VARIANCE] + floor * floor),
+        mature * average / math.sqrt(rows[at, SHORT_VARIANCE] + floor * floor),
+        mature * step / math.sqrt(rows[at, STEP_VARIANCE] + floor * floor), error, floor,
+    )  # fmt: skip
+
+
+@kernel
 def _own_tail(rows: Float64, at: int, z: float, pace: float, knobs: Knobs) -> float:
     """|z| in tails of the series itself, which are learned, by the trust that one series has."""
     size, tail = abs(z), rows[at, TAIL]
@@ -284,17 +276,30 @@ def _pace(entities: Float64, at: int, ts: float, knobs: Knobs) -> float:
 
 
 @kernel
-def take(series: Float64, entities: Float64, given: Samples, looks: Looks, knobs: Knobs) -> None:
-    """Score, then learn, each sample in the order given; `series`, `entities` and `looks` are changed in place.
+def _lone_row(rows: Rows, at: int, ts: float, knobs: Knobs, lone: Lone) -> int:
+    """The row of an entity that has shown one series in its first looks and none since; else 0 or less."""
+    if rows.entities[at, SERIES] > 1.0:
+        rows.entities[at, LONE] = -1.0
+    elif rows.entities[at, LONE] == 0.0 and rows.entities[at, LOOKS] >= knobs.young:
+        rows.entities[at, LONE] = open_row(rows.lone, ts, lone)
+    return int(rows.entities[at, LONE])
 
-    series: (n_series, SERIES_FIELDS); entities: (n_entities, ENTITY_FIELDS). A value that is not newer than the last
-    of its series is a repeat or late: it is neither scored nor learned.
+
+@kernel
+def take(rows: Rows, given: Samples, looks: Looks, knobs: Knobs, narrow: Knobs, lone: Lone) -> None:
+    """Score, then learn, each sample in the order given; `rows` and `looks` are changed in place.
+
+    `narrow` are the knobs of an entity with one series. A value that is not newer than the last of its series is a
+    repeat or late: it is neither scored nor learned.
     """
+    series, entities = rows.series, rows.entities
     top = np.zeros(MOST)
     for sample in range(len(given.entity)):
         entity, ts = given.entity[sample], float(given.ts[sample])
         first, end = given.start[sample], given.start[sample + 1]
-        pace = _pace(entities, entity, ts, knobs)
+        row, pace = _lone_row(rows, entity, ts, knobs, lone), _pace(entities, entity, ts, knobs)
+        if row > 0 and pace != 0.0:
+            pace = 1.0  # nothing else bears witness to a fault, and its tails take care of what is learned
         fresh, single = 0, 0.0
         looks.event[sample], looks.score[sample], looks.boundary[sample] = QUIET, entities[entity, SCORE], math.inf
         for point in range(first, end):
@@ -302,16 +307,25 @@ def take(series: Float64, entities: Float64, given: Samples, looks: Looks, knobs
             looks.z[point], looks.expected[point], looks.spread[point] = 0.0, value, 0.0
             if series[at, COUNT] == 0.0:
                 _open(series, at, value)
+                entities[entity, SERIES] += 1.0
             elif ts > series[at, SEEN]:
                 looks.expected[point] = series[at, MEAN]
-                looks.z[point], looks.spread[point] = _point(series, at, value, pace, knobs)
-                if series[at, TRUST] > 0.0:
-                    single = max(single, _own_tail(series, at, looks.z[point], pace, knobs))
+                if row > 0:
+                    single = surprise(rows.lone, row, _seen(series, at, value, ts, narrow), pace, lone)
+                    looks.z[point], looks.spread[point] = _point(series, at, value, pace, narrow)
+                else:
+                    looks.z[point], looks.spread[point] = _point(series, at, value, pace, knobs)
+                    if series[at, TRUST] > 0.0:
+                        single = max(single, _own_tail(series, at, looks.z[point], pace, knobs))
             else:
                 continue
             series[at, SEEN] = ts
             fresh += 1
-        if fresh > 0:
+        if fresh > 0 and row > 0:
+            look = entities[entity, LOOKS]
+            looks.event[sample], looks.boundary[sample] = _judge(entities, entity, single, ts, narrow)
+            looks.score[sample] = rested(rows.lone, row, single, looks.boundary[sample], look, lone)
+        elif fresh > 0:
             raw = max(_broad_or_strong(looks.z, first, end, top, knobs), single)
             looks.event[sample], looks.boundary[sample] = _judge(entities, entity, raw, ts, knobs)
             looks.score[sample] = entities[entity, SCORE]
@@ -323,14 +337,17 @@ class Bank:
 
     def __init__(self, knobs: Knobs | None = None) -> None:
         self.knobs = knobs or Knobs()
+        self.narrow, self.lone_knobs = narrowed(self.knobs), Lone()
         self.series = np.zeros((0, SERIES_FIELDS))
         self.entities = np.zeros((0, ENTITY_FIELDS))
+        self.lone = np.zeros((1, LONE_FIELDS))
         self.n_series = 0
         self._looks = Looks.room(0, 0)  # kept: fresh memory for each batch would cost more than its arithmetic
 
     def admit(self, names: Names) -> None:
         """Make room for the entities and series that `names` has given out since."""
         fresh = names.series[self.n_series :]
+        self.lone = _room(self.lone, 1 + min(MOST_LONE, len(names.entities)))
         if not fresh and len(names.entities) <= len(self.entities):
             return
         known = len(self.entities)
@@ -346,13 +363,18 @@ class Bank:
                 self.entities[entity, (USUAL, STRETCH)] = math.log(2.0), 0.2
         self.n_series = wanted
 
+    @property
+    def lone_rows(self) -> Float64:
+        """The rows of lone entities that are in use, and the first, which counts them."""
+        return self.lone[: 1 + int(self.lone[0, 0])]
+
     def take(self, given: Samples) -> Looks:
         """Score and learn a batch. What is returned is overwritten by the next call."""
         samples, values = len(given.entity), len(given.value)
         if samples > len(self._looks.event) or values > len(self._looks.z):
             self._looks = Looks.room(max(samples, len(self._looks.event)), max(values, len(self._looks.z)))
         looks = self._looks.first(samples, values)
-        take(self.series, self.entities, given, looks, self.knobs)
+        take(Rows(self.series, self.entities, self.lone), given, looks, self.knobs, self.narrow, self.lone_knobs)
         return looks
 
 

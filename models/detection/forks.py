@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 
 from models.detection import bank as columns
-from models.detection.bank import Bank, Looks, Samples, take
+from models.detection.bank import Bank, Looks, Rows, Samples, take
 from models.detection.batch import Float64, Steer
+from models.detection.knobs import narrowed
 from topics.learning import Feedback
 
 FRESH: Final = 16.0  # samples that a copy is taken to rest on: what it sees now soon outweighs what was
@@ -30,6 +31,7 @@ class Fork(msgspec.Struct):
     series: list[int]  # numbers in the bank, in the order of the rows
     rows: Float64
     entity: Float64  # (1, ENTITY_FIELDS)
+    lone: Float64  # (2, lone.FIELDS) what a table of one row is
 
 
 class Forks:
@@ -73,7 +75,10 @@ class Forks:
         rows, entity = self.bank.series[series], self.bank.entities[number : number + 1].copy()
         rows[:, columns.COUNT] = np.minimum(rows[:, columns.COUNT], FRESH)
         entity[:, columns.LOOKS] = np.maximum(entity[:, columns.LOOKS], 1.0)
-        self.open[number] = Fork([incident], "confirmed", series, rows, entity)
+        lone = self.bank.lone[[0, max(int(entity[0, columns.LONE]), 0)]]
+        lone[0, 0] = 1.0
+        entity[:, columns.LONE] = np.minimum(entity[:, columns.LONE], 1.0)
+        self.open[number] = Fork([incident], "confirmed", series, rows, entity, lone)
         self.bank.entities[number, columns.FORKED] = columns.OPEN
 
     def _close(self, number: int, fork: Fork) -> None:
@@ -89,6 +94,8 @@ class Forks:
             return
         bank.entities[number, columns.FORKED] = 0.0
         bank.series[fork.series] = fork.rows
+        if bank.entities[number, columns.LONE] > 0.0:
+            bank.lone[int(bank.entities[number, columns.LONE])] = fork.lone[1]
         if fork.label == "false_alarm":
             bank.entities[number, columns.WIDE] = min(bank.entities[number, columns.WIDE] + WIDER, WIDEST)
 
@@ -109,4 +116,5 @@ class Forks:
             np.zeros(len(stamps), np.int32), np.array(stamps, np.int64), np.array(start, np.int32),
             np.array(series, np.int32), np.array(value, np.float64),
         )  # fmt: skip
-        take(fork.rows, fork.entity, copied, Looks.room(len(stamps), len(series)), self.knobs)
+        rows, looks = Rows(fork.rows, fork.entity, fork.lone), Looks.room(len(stamps), len(series))
+        take(rows, copied, looks, self.knobs, narrowed(self.knobs), self.bank.lone_knobs)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
 import numpy as np
 import orjson
 import pytest
 
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
+from models.detection.bank import ENTITY_FIELDS, SERIES
 from topics.signals import Anomaly
 from topics.spec import Raw
 
@@ -135,6 +137,42 @@ def test_a_restored_learner_goes_on_as_if_nothing_had_happened() -> None:
     decode.restore(names)
     detect.restore(learned)
     assert detect.snapshot() == learned
+    assert [*before, *told(raws[90:], detect=detect, decode=decode)] == told(raws)
+
+
+def test_a_restored_learner_of_one_series_goes_on_too() -> None:
+    values = np.random.default_rng(6).normal(10, 1, 400)
+    values[300:] += 50
+    raws = [
+        Raw(
+            "opsloop.telemetry.metrics",
+            0,
+            at,
+            b"",
+            orjson.dumps({"entity": "e", "ts": START + at, "metrics": {"m": v}}),
+        )
+        for at, v in enumerate(values.tolist())
+    ]
+    decode, detect = Decode(), Detect()
+    before = told(raws[:290], detect=detect, decode=decode)
+    names, learned = decode.snapshot(), detect.snapshot()
+    decode, detect = Decode(), Detect()
+    decode.restore(names)
+    detect.restore(learned)
+    assert detect.snapshot() == learned
+    assert [*before, *told(raws[290:], detect=detect, decode=decode)] == told(raws)
+    assert any(a.state == "raised" and a.ts == START + 300 for a in told(raws))
+
+
+def test_the_state_of_the_version_before_is_read_and_its_entities_go_on_as_they_were() -> None:
+    raws = [*records(4, 200, failing)]
+    decode, detect = Decode(), Detect()
+    before = told(raws[:90], detect=detect, decode=decode)
+    kept = msgspec.msgpack.decode(detect.snapshot())
+    entities = np.frombuffer(kept["entities"]).reshape(-1, ENTITY_FIELDS)[:, :SERIES]
+    old = {"version": 1, "series": kept["series"], "entities": entities.tobytes(), "forks": []}
+    detect = Detect()
+    detect.restore(msgspec.msgpack.encode(old))
     assert [*before, *told(raws[90:], detect=detect, decode=decode)] == told(raws)
 
 

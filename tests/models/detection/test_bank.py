@@ -69,6 +69,7 @@ def test_no_finite_value_makes_the_state_anything_but_finite(values: list[float]
     assert np.isfinite(looks.score).all()
     assert np.isfinite(bank.series).all()
     assert np.isfinite(bank.entities).all()
+    assert np.isfinite(bank.lone).all()
 
 
 def test_one_wild_value_does_not_blind_a_series_to_the_next_fault() -> None:
