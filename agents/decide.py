@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from agents._state import Stateful
+from models.decision.advisor import Bounds
 from models.decision.planner import Planner
+from models.safety.signing import Keyring, Refused
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
+from topics.policies import POLICIES, Policy
 from topics.proposals import PROPOSALS, Proposal
 from topics.spec import Instant, Read, Record
+from topics.verdicts import VERDICTS, Judgement
 
 
 class Decide(Stateful[Planner]):
-    """Makes one proposal at a time for each open incident."""
+    """Makes one proposal at a time for each open incident, and learns from what became of it."""
 
     name = "decide"
-    reads = (INCIDENTS, DECISIONS)
+    reads = (INCIDENTS, DECISIONS, VERDICTS, POLICIES)
     writes = (PROPOSALS,)
     shape = Planner
+
+    def __init__(self, bounds: Bounds, keyring: Keyring) -> None:
+        super().__init__()
+        self.bounds, self.keyring = bounds, keyring
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Proposal]:
         for read in records:
             match read.record:
                 case Incident() as incident:
-                    yield from self.state.incident(incident, now)
+                    yield from self.state.incident(incident, self.bounds, now)
                 case Decision() as decision:
                     self.state.decided(decision, now)
-        yield from self.state.expire(now)
+                case Judgement() as verdict:
+                    self.state.verdict(verdict)
+                case Policy() as policy:
+                    self._hold(policy)
+        yield from self.state.expire(self.bounds, now)
+
+    def _hold(self, policy: Policy) -> None:
+        """What the gate will ask too; that a policy is not believed is the gate's to say."""
+        if self.bounds.policies is not None:
+            with contextlib.suppress(Refused):
+                self.state.advisor.policies.take(policy, self.keyring, self.bounds.policies.check)

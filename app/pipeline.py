@@ -23,6 +23,7 @@ from agents.respond import Respond
 from agents.verify import Verify
 from app.policy.shipped import policies
 from app.settings import Settings
+from models.decision.advisor import Bounds
 from models.detection.batch import Batch
 from models.safety.signing import Keyring, Signer
 from topics.codec import encode
@@ -47,6 +48,11 @@ def rehearse() -> None:
         list(detect.step([batch], now))
 
 
+def bounds(settings: Settings) -> Bounds:
+    """What decisions are held by."""
+    return Bounds(settings.decision, settings.safety, policies(settings.policy))
+
+
 def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
     """Anomalies to commands, and results to verdicts: each reads topics and writes topics.
 
@@ -54,7 +60,7 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
     """
     return [
         lambda: Respond(keyring),
-        Decide,
+        lambda: Decide(bounds(settings), keyring),
         lambda: Gate(settings.safety, keyring, policies(settings.policy)),
         lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),

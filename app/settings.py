@@ -17,6 +17,7 @@ import msgspec
 from app.errors import UserError
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
+from models.decision.base import DecisionSettings
 from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
 
@@ -28,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verification: VerificationSettings = VerificationSettings()
     security: SecuritySettings = SecuritySettings()
     policy: PolicySettings = PolicySettings()
+    decision: DecisionSettings = DecisionSettings()
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:

@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from topics.spec import Count, Instant, Record, Topic, system_of
+
+
+class Option(msgspec.Struct, frozen=True):
+    """One thing that could be done, and what speaks for it and against it."""
+
+    action: str
+    target: str
+    confidence: float  # 0..1 that it helps, as it has turned out for others like it
+    score: float  # the weighted sum of its objectives
+    parts: dict[str, float]  # rule, learned: of the confidence; performance, cost and the like: of the score
+    rule: str
+    cause: str
+    parameters: dict[str, str] = {}
+    raw: float = 0.0  # the confidence before it was calibrated
+    propensity: float = 0.0  # how probable it was that this one would be chosen; 0: never
+    efficient: bool = True  # no other option is as good in everything and better in something
+    why_not: str = ""  # empty: this one was chosen
 
 
 class Proposal(Record, frozen=True):
@@ -23,6 +42,11 @@ class Proposal(Record, frozen=True):
     incident: str = ""
     attempt: Count = 0
     evidence: tuple[str, ...] = ()
+    kind: str = ""  # of the eight kinds of decision, see models.decision.base
+    options: tuple[Option, ...] = ()  # everything that was considered, the chosen one first
+    context: dict[str, float] = msgspec.field(default_factory=dict)  # what they were scored under
+    raw: float = 0.0  # the confidence before it was calibrated; 0: it was not
+    propensity: float = 1.0  # how probable it was that this option would be chosen
 
 
 PROPOSALS = Topic(

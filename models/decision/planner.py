@@ -8,19 +8,25 @@ from typing import Final
 import msgspec
 
 from models.bounded import keep
-from models.decision.rules import propose
+from models.decision.advisor import Advisor, Bounds
+from models.decision.base import Case, DecisionSettings, Kind
+from models.decision.budget import ErrorBudget
+from models.decision.rules import OF_INCIDENTS
 from models.incidents.following import Following
 from models.incidents.lifecycle import Step, is_open
 from topics.decisions import PASSING, Decision, Verdict
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
-from topics.spec import Instant, derive
+from topics.spec import Instant, derive, service_of
+from topics.verdicts import Effect, Judgement
 
 REFUSED: Final = (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED)
 RETRY_MS: Final = 5_000
 UNSURE: Final = 0.70  # a proposal below this is not made at once: a better cause may show
 PONDER_MS: Final = 4_000  # for so long after the incident was detected
 EARLY_KEPT: Final = 100  # refusals remembered that no open proposal waits for
+JUDGED_KEPT: Final = 1_000
+HELPED: Final = {Effect.REMEDIATED: True, Effect.INEFFECTIVE: False, Effect.REGRESSED: False}  # others teach nothing
 
 
 class Plan(msgspec.Struct):
@@ -39,11 +45,16 @@ class Planner(msgspec.Struct):
     incidents: Following = msgspec.field(default_factory=Following)
     plans: dict[str, Plan] = msgspec.field(default_factory=dict)  # of the open incidents
     early: dict[str, Decision] = msgspec.field(default_factory=dict)  # by proposal: read before it was made again
+    advisor: Advisor = msgspec.field(default_factory=Advisor)
+    budget: ErrorBudget = msgspec.field(default_factory=ErrorBudget)
+    acted: dict[str, Proposal] = msgspec.field(default_factory=dict)  # dispatched, by decision, until its verdict
+    judged: dict[str, bool | None] = msgspec.field(default_factory=dict)  # by decision: it helped; None: learned
 
-    def incident(self, incident: Incident, now: Instant) -> Iterator[Proposal]:
+    def incident(self, incident: Incident, bounds: Bounds, now: Instant) -> Iterator[Proposal]:
         """Follow an incident; propose when it has just been triggered, revised, or found still wrong."""
         if not self.incidents.follow(incident):
             return
+        self.budget.see(incident)
         if not is_open(incident.state):
             self.plans.pop(incident.id, None)
             return
@@ -52,10 +63,13 @@ class Planner(msgspec.Struct):
             plan.open = ""
         if incident.step == Step.REVISE and not plan.retries:
             plan.retry_at = 0  # what it waited for may have come
-        yield from self._propose(incident, plan, now)
+        yield from self._propose(incident, plan, bounds, now)
 
     def decided(self, decision: Decision, now: Instant) -> None:
         """A refusal that passes is tried again later; one that does not, or a person's, ends it."""
+        if decision.state is Verdict.DISPATCHED and self.judged.get(decision.id, False) is not None:
+            keep(self.acted, decision.id, decision.proposal, JUDGED_KEPT)
+            self._learn(decision.id)
         if decision.state not in REFUSED:
             return
         plan = self.plans.get(decision.proposal.incident)
@@ -67,17 +81,31 @@ class Planner(msgspec.Struct):
         else:
             plan.given_up = True
 
-    def expire(self, now: Instant) -> Iterator[Proposal]:
+    def verdict(self, verdict: Judgement) -> None:
+        """Learn from what became of an action, once."""
+        if verdict.effect in HELPED and verdict.decision and verdict.decision not in self.judged:
+            keep(self.judged, verdict.decision, HELPED[verdict.effect], JUDGED_KEPT)
+            self._learn(verdict.decision)
+
+    def _learn(self, decision: str) -> None:
+        """When both the action and its verdict are known; they come on two topics, in either order."""
+        helped = self.judged.get(decision)
+        if helped is not None and decision in self.acted:
+            self.advisor.learn(self.acted.pop(decision), helped)
+            self.judged[decision] = None
+
+    def expire(self, bounds: Bounds, now: Instant) -> Iterator[Proposal]:
         """Proposals whose time to be made again has come."""
         for identity, plan in self.plans.items():
             if plan.retry_at and now >= plan.retry_at:
-                yield from self._propose(self.incidents.open[identity], plan, now)
+                yield from self._propose(self.incidents.open[identity], plan, bounds, now)
 
-    def _propose(self, incident: Incident, plan: Plan, now: Instant) -> Iterator[Proposal]:
+    def _propose(self, incident: Incident, plan: Plan, bounds: Bounds, now: Instant) -> Iterator[Proposal]:
         if plan.open or plan.given_up or now < plan.retry_at or incident.state is State.VERIFYING:
             return
         plan.retry_at = 0
-        proposal = propose(incident, plan.tried, now)
+        case = self._case(incident, len(plan.tried), bounds.decision, now)
+        proposal = self.advisor.propose(case, plan.tried, bounds, now)
         if proposal is None:
             return
         if not plan.tried and proposal.confidence < UNSURE and now - incident.detected < PONDER_MS:
@@ -90,3 +118,12 @@ class Planner(msgspec.Struct):
         yield proposal
         if answer := self.early.pop(proposal.id, None):
             self.decided(answer, now)
+
+    def _case(self, incident: Incident, attempt: int, settings: DecisionSettings, now: Instant) -> Case:
+        cause = incident.hypotheses[0].cause if incident.hypotheses else ""
+        left = self.budget.left(service_of(incident.entity), now, settings)
+        context = settings.context(now, budget=left, urgency=1.0 - incident.priority / 4, attempt=attempt)
+        return Case(
+            id=incident.id, kind=OF_INCIDENTS.get(cause, Kind.INCIDENT_RESPONSE), hypotheses=incident.hypotheses,
+            context=context, incident=incident.id, evidence=incident.evidence,
+        )  # fmt: skip

@@ -1,70 +1,188 @@
-"""Rules: which actions cure which cause, in the order they are tried, and how sure we are of each."""
+"""Rules as data: which facts are which cause, and which actions cure a cause, with how sure we are of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Literal
 
 import msgspec
 
-from topics.incidents import Hypothesis, Incident
-from topics.proposals import Proposal
-from topics.spec import Instant, derive, service_of
+from models.decision.base import Case, Kind
+from topics.incidents import Hypothesis
+from topics.spec import service_of
 
-REVISION: Final = 1  # of this table: part of every id that rests on it
+REVISION: Final = 1  # of these tables: part of every id that rests on them
+
+COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {">=": operator.ge, "<=": operator.le, "=": operator.eq}
 
 
-class Option(msgspec.Struct, frozen=True):
+class When(msgspec.Struct, frozen=True):
+    """A condition on one fact."""
+
+    fact: str
+    compare: Literal[">=", "<=", "="]
+    bound: float
+
+    def holds(self, facts: Mapping[str, float]) -> bool:
+        """Whether the fact is known and is so."""
+        return self.fact in facts and COMPARE[self.compare](facts[self.fact], self.bound)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Facts that together mean a cause."""
+
+    kind: Kind
+    cause: str
+    score: float  # how surely they mean it
+    when: tuple[When, ...]
+
+
+class Cure(msgspec.Struct, frozen=True):
     """One action for one cause."""
 
     action: str
     confidence: float  # that it cures, if the cause is right
     service_wide: bool = False
-    parameters: Mapping[str, str] = {}
+    parameters: Mapping[str, str] = {}  # `{name}` is filled in from what the case brings; without it the rule is silent
 
 
-CURES: Final[Mapping[str, tuple[Option, ...]]] = {
-    "process_gone": (Option("restart_service", 0.98),),
-    "process_hung": (Option("restart_service", 0.97),),
-    "memory_leak": (Option("restart_service", 0.96),),
-    "faulty_state": (Option("restart_service", 0.95), Option("rollback_config", 0.40, service_wide=True)),
-    "bad_configuration": (
-        Option("rollback_config", 0.97, service_wide=True),
-        Option("restart_service", 0.30, service_wide=True),
-    ),
-    "overload": (Option("scale_out", 0.96, service_wide=True, parameters={"replicas": "1"}),),
-    "slowness": (Option("restart_service", 0.60, service_wide=True),),
+class Match(msgspec.Struct, frozen=True):
+    """A cure for a cause of a case."""
+
+    hypothesis: Hypothesis
+    cure: Cure
+    target: str
+    parameters: dict[str, str]
+
+    @property
+    def prior(self) -> float:
+        """How sure the rules are: of the cause times of its cure."""
+        return self.hypothesis.score * self.cure.confidence
+
+    @property
+    def rule(self) -> str:
+        return f"{self.hypothesis.cause}→{self.cure.action}"
+
+
+def _replicas(count: int, confidence: float) -> Cure:
+    return Cure("scale_out", confidence, service_wide=True, parameters={"replicas": str(count)})
+
+
+_FEWER: Final = Cure("scale_in", 0.95, service_wide=True, parameters={"replicas": "1"})
+_BACK: Final = Cure("rollback_config", 0.97, service_wide=True)
+_APPROVED: Final = Cure("rollback_config", 0.97, service_wide=True, parameters={"revision": "{approved_revision}"})
+_ROLLING: Final = Cure("restart_service", 0.30, service_wide=True)
+
+CURES: Final[Mapping[str, tuple[Cure, ...]]] = {
+    # incidents
+    "process_gone": (Cure("restart_service", 0.98),),
+    "process_hung": (Cure("restart_service", 0.97),),
+    "memory_leak": (Cure("restart_service", 0.96),),
+    "faulty_state": (Cure("restart_service", 0.95), Cure("rollback_config", 0.40, service_wide=True)),
+    "bad_configuration": (_BACK, _ROLLING),
+    "slowness": (Cure("restart_service", 0.60, service_wide=True),),
     "failing_dependency": (),
-    "idle_capacity": (Option("scale_in", 0.95, service_wide=True, parameters={"replicas": "1"}),),
+    # scaling
+    "overload": (_replicas(1, 0.96),),
+    "swamped": (_replicas(2, 0.93), _replicas(1, 0.60)),
+    "idle_capacity": (_FEWER,),
+    # provisioning
+    "capacity_ahead": (_replicas(1, 0.90), _replicas(2, 0.92)),
+    "below_floor": (_replicas(1, 0.97),),
+    # optimisation
+    "overprovisioned": (_FEWER,),
+    "worse_configuration": (_BACK,),
+    # security response
+    "untrusted_configuration": (_APPROVED, Cure("rollback_config", 0.80, service_wide=True)),
+    "tampered_process": (Cure("restart_service", 0.75), Cure("rollback_config", 0.35, service_wide=True)),
+    # compliance
+    "unapproved_configuration": (_APPROVED, Cure("rollback_config", 0.60, service_wide=True)),
+    "too_few_replicas": (_replicas(1, 0.97),),
+    # maintenance
+    "aged_process": (Cure("restart_service", 0.94),),
+    "leak_ahead": (Cure("restart_service", 0.90),),
+    # disaster recovery
+    "service_lost": (
+        Cure("restart_service", 0.85, service_wide=True),
+        Cure("rollback_config", 0.30, service_wide=True),
+    ),
+    "capacity_lost": (_replicas(3, 0.85), Cure("restart_service", 0.55, service_wide=True)),
 }
 
+FINDINGS: Final[tuple[Finding, ...]] = (
+    Finding(Kind.SCALING, "overload", 0.93, (When("utilization", ">=", 0.80),)),
+    Finding(Kind.SCALING, "swamped", 0.97, (When("utilization", ">=", 0.95), When("load", ">=", 2.0))),
+    Finding(Kind.SCALING, "idle_capacity", 0.90, (When("utilization", "<=", 0.20), When("replicas", ">=", 2))),
+    Finding(
+        Kind.PROVISIONING, "capacity_ahead", 0.90,
+        (When("forecast_utilization", ">=", 0.85), When("hours_ahead", "<=", 72)),
+    ),
+    Finding(Kind.PROVISIONING, "below_floor", 0.99, (When("missing_replicas", ">=", 1),)),
+    Finding(Kind.INCIDENT_RESPONSE, "process_gone", 0.98, (When("up", "=", 0),)),
+    Finding(Kind.INCIDENT_RESPONSE, "process_hung", 0.95, (When("up", "=", 1), When("answers", "=", 0))),
+    Finding(Kind.INCIDENT_RESPONSE, "faulty_state", 0.80, (When("error_ratio", ">=", 0.10),)),
+    Finding(
+        Kind.INCIDENT_RESPONSE, "bad_configuration", 0.95,
+        (When("error_ratio", ">=", 0.05), When("changed_s_ago", "<=", 180)),
+    ),
+    Finding(
+        Kind.OPTIMISATION, "overprovisioned", 0.92,
+        (When("cost_per_request", ">=", 1.3), When("utilization", "<=", 0.40), When("replicas", ">=", 2)),
+    ),
+    Finding(
+        Kind.OPTIMISATION, "worse_configuration", 0.90,
+        (When("p95_since_change", ">=", 1.2), When("changed_s_ago", "<=", 86_400)),
+    ),
+    Finding(Kind.SECURITY_RESPONSE, "untrusted_configuration", 0.95, (When("signed_revision", "=", 0),)),
+    Finding(Kind.SECURITY_RESPONSE, "tampered_process", 0.90, (When("tampered", ">=", 1),)),
+    Finding(Kind.COMPLIANCE, "unapproved_configuration", 0.97, (When("revision_approved", "=", 0),)),
+    Finding(Kind.COMPLIANCE, "too_few_replicas", 0.97, (When("missing_replicas", ">=", 1),)),
+    Finding(Kind.MAINTENANCE, "aged_process", 0.95, (When("uptime_days", ">=", 30), When("in_window", "=", 1))),
+    Finding(
+        Kind.MAINTENANCE, "leak_ahead", 0.92,
+        (When("hours_to_exhaustion", "<=", 72), When("in_window", "=", 1)),
+    ),
+    Finding(Kind.DISASTER_RECOVERY, "service_lost", 0.97, (When("lost_share", "=", 1),)),
+    Finding(
+        Kind.DISASTER_RECOVERY, "capacity_lost", 0.93, (When("lost_share", ">=", 0.5), When("survivors", ">=", 1))
+    ),
+)  # fmt: skip
 
-def propose(incident: Incident, tried: Sequence[str], now: Instant) -> Proposal | None:
-    """The best option that was not tried yet; None when there is nothing left that a machine may try.
+# of causes that diagnosis names in an incident; all others are incident response
+OF_INCIDENTS: Final[Mapping[str, Kind]] = {"overload": Kind.SCALING, "idle_capacity": Kind.SCALING}
 
-    `tried` holds `action@target`. Confidence is that of the hypothesis times that of its cure.
-    """
-    options = sorted(_options(incident), key=lambda o: (-o[0], o[2].action))
-    left = [o for o in options if f"{o[2].action}@{o[3]}" not in tried]
-    if not left:
+
+def findings(kind: Kind, target: str, facts: Mapping[str, float]) -> tuple[Hypothesis, ...]:
+    """What facts about a target mean, surest first; each with the facts that say so."""
+    found = (f for f in FINDINGS if f.kind is kind and all(w.holds(facts) for w in f.when))
+    named = [
+        Hypothesis(f.cause, target, f.score, tuple(
+            f"{w.fact} is {facts[w.fact]:g} ({w.compare} {w.bound:g})" for w in f.when
+        )) for f in found
+    ]  # fmt: skip
+    return tuple(sorted(named, key=lambda h: (-h.score, h.cause)))
+
+
+def facts_of(kind: Kind) -> list[str]:
+    """The facts that the rules of a kind ask about."""
+    return sorted({w.fact for f in FINDINGS if f.kind is kind for w in f.when})
+
+
+def matches(case: Case) -> Iterator[Match]:
+    """Every cure for every cause of a case."""
+    for hypothesis in case.hypotheses:
+        for cure in CURES.get(hypothesis.cause, ()):
+            parameters = _filled(cure.parameters, case.parameters)
+            if parameters is not None:
+                target = service_of(hypothesis.target) if cure.service_wide else hypothesis.target
+                yield Match(hypothesis, cure, target, parameters)
+
+
+def _filled(parameters: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str] | None:
+    """Parameters with `{name}` filled in; None when what is asked for is not known."""
+    wanted = {name: re.fullmatch(r"\{(\w+)\}", value) for name, value in parameters.items()}
+    if any(found is not None and found[1] not in known for found in wanted.values()):
         return None
-    confidence, hypothesis, option, target = left[0]
-    others = tuple(
-        f"{o.action} on {at}: {'tried before' if f'{o.action}@{at}' in tried else f'less sure ({sure:.2f})'}"
-        for sure, _, o, at in options
-        if (o, at) != (option, target)
-    )
-    return Proposal(
-        id=derive("proposal", incident.id, option.action, target, REVISION, len(tried)), ts=now, action=option.action,
-        target=target, parameters=dict(option.parameters), requester="decide", confidence=round(confidence, 4),
-        cause=hypothesis.cause, reasons=(f"{hypothesis.cause} of {hypothesis.target}", *hypothesis.reasons),
-        alternatives=others, rule=f"{hypothesis.cause}→{option.action}", rule_revision=REVISION, incident=incident.id,
-        attempt=len(tried), evidence=incident.evidence,
-    )  # fmt: skip
-
-
-def _options(incident: Incident) -> Iterator[tuple[float, Hypothesis, Option, str]]:
-    for hypothesis in incident.hypotheses:
-        for option in CURES.get(hypothesis.cause, ()):
-            target = service_of(hypothesis.target) if option.service_wide else hypothesis.target
-            yield hypothesis.score * option.confidence, hypothesis, option, target
+    return {name: known[found[1]] if found else parameters[name] for name, found in wanted.items()}

@@ -13,6 +13,8 @@ from agents._loop import Loop, LoopSettings, _Gone, _Unit
 from agents._pulse import Pulse, Slept
 from agents._snapshots import Shelf
 from agents.decide import Decide
+from models.decision.advisor import Bounds
+from tests.keys import RING
 from topics.state import LOOP_STATE
 
 
@@ -23,17 +25,21 @@ class Quiet:
     def refused(self, agent: str, cause: str) -> None: ...
 
 
+def decide() -> Decide:
+    return Decide(Bounds(), RING)
+
+
 @pytest.fixture
 async def loop(tmp_path: Path) -> Loop:
     """A loop that never met a broker: only its books are tried."""
-    made = Loop(LoopSettings("127.0.0.1:1", {}, tmp_path), [Decide], lambda: 0, Quiet())
+    made = Loop(LoopSettings("127.0.0.1:1", {}, tmp_path), [decide], lambda: 0, Quiet())
     made.app.consumer_generation_id = 5
     made._pulse = Pulse(60.0)
     return made
 
 
 def unit() -> _Unit:
-    return _Unit(Decide(), Shelf(LOOP_STATE, "decide", 0), {}, b"")
+    return _Unit(decide(), Shelf(LOOP_STATE, "decide", 0), {}, b"")
 
 
 def message(generation: int) -> Any:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from models.decision.advisor import Bounds
 from models.decision.planner import EARLY_KEPT, PONDER_MS, RETRY_MS, Planner
 from tests.builders import NOW, decision, hypothesis, incident
 from topics.decisions import PASSING, Decision, Verdict
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
 
+BOUNDS = Bounds()
 TWO_WAYS = (hypothesis("bad_configuration"),)
 
 
 def first(book: Planner, told: Incident | None = None) -> Proposal:
     """What is proposed for an incident that has just been triggered."""
-    (made,) = book.incident(told or incident(hypotheses=TWO_WAYS), NOW)
+    (made,) = book.incident(told or incident(hypotheses=TWO_WAYS), BOUNDS, NOW)
     return made
 
 
@@ -25,32 +27,32 @@ def refused(made: Proposal, blocked: str) -> Decision:
 
 
 def ticks(book: Planner, start: int, until: int) -> list[tuple[int, Proposal]]:
-    return [(now, made) for now in range(start, until, 100) for made in book.expire(now)]
+    return [(now, made) for now in range(start, until, 100) for made in book.expire(BOUNDS, now)]
 
 
 def test_an_incident_leads_to_one_proposal_however_often_it_is_told() -> None:
     book = Planner()
     made = first(book)
     assert made.action == "rollback_config"
-    assert list(book.incident(incident(hypotheses=TWO_WAYS), NOW)) == []
-    assert list(book.incident(incident(hypotheses=TWO_WAYS, seq=1, step="revise"), NOW)) == []
+    assert list(book.incident(incident(hypotheses=TWO_WAYS), BOUNDS, NOW)) == []
+    assert list(book.incident(incident(hypotheses=TWO_WAYS, seq=1, step="revise"), BOUNDS, NOW)) == []
 
 
 def test_after_a_verdict_that_it_is_still_wrong_the_next_option_is_proposed_once() -> None:
     book = Planner()
     made = first(book)
-    assert list(book.incident(incident(seq=1, state=State.MITIGATING, step="act"), NOW)) == []
+    assert list(book.incident(incident(seq=1, state=State.MITIGATING, step="act"), BOUNDS, NOW)) == []
     wrong = incident(hypotheses=TWO_WAYS, seq=3, state=State.MITIGATING, step="still_wrong")
-    (second,) = book.incident(wrong, NOW)
+    (second,) = book.incident(wrong, BOUNDS, NOW)
     assert (second.action, second.attempt) == ("restart_service", 1)
     assert second.id != made.id
-    assert list(book.incident(wrong, NOW)) == [], "a repeat of the record"
+    assert list(book.incident(wrong, BOUNDS, NOW)) == [], "a repeat of the record"
     again = incident(hypotheses=TWO_WAYS, seq=6, state=State.MITIGATING, step="still_wrong")
-    assert list(book.incident(again, NOW)) == [], "nothing is left to try"
+    assert list(book.incident(again, BOUNDS, NOW)) == [], "nothing is left to try"
 
 
 def test_while_an_effect_is_looked_for_nothing_is_proposed() -> None:
-    assert list(Planner().incident(incident(state=State.VERIFYING, step="probe"), NOW)) == []
+    assert list(Planner().incident(incident(state=State.VERIFYING, step="probe"), BOUNDS, NOW)) == []
 
 
 @pytest.mark.parametrize("blocked", sorted(PASSING))
@@ -72,7 +74,7 @@ def test_a_refusal_that_does_not_pass_ends_it(blocked: str) -> None:
     book = Planner()
     book.decided(refused(first(book), blocked), NOW)
     assert ticks(book, NOW, NOW + 400_000) == []
-    assert list(book.incident(incident(hypotheses=TWO_WAYS, seq=1, step="revise"), NOW)) == []
+    assert list(book.incident(incident(hypotheses=TWO_WAYS, seq=1, step="revise"), BOUNDS, NOW)) == []
 
 
 @pytest.mark.parametrize("state", [Verdict.REJECTED, Verdict.EXPIRED], ids=str)
@@ -81,7 +83,7 @@ def test_what_a_person_refused_is_not_proposed_again(state: Verdict) -> None:
     book.decided(decision(state, first(book)), NOW)
     assert ticks(book, NOW, NOW + 400_000) == []
     told = incident(hypotheses=TWO_WAYS, seq=4, state=State.MITIGATING, step="still_wrong")
-    assert list(book.incident(told, NOW)) == []
+    assert list(book.incident(told, BOUNDS, NOW)) == []
 
 
 @pytest.mark.parametrize("state", [Verdict.PENDING, Verdict.APPROVED, Verdict.DISPATCHED, Verdict.COMPLETED], ids=str)
@@ -115,8 +117,8 @@ def test_an_incident_that_is_over_is_forgotten_and_late_records_do_not_open_it()
     book = Planner()
     made = first(book)
     book.decided(refused(made, "killed"), NOW)
-    assert list(book.incident(incident(seq=4, state=State.RESOLVED, step="self_resolved"), NOW)) == []
-    assert list(book.incident(incident(seq=1, step="revise"), NOW)) == []
+    assert list(book.incident(incident(seq=4, state=State.RESOLVED, step="self_resolved"), BOUNDS, NOW)) == []
+    assert list(book.incident(incident(seq=1, step="revise"), BOUNDS, NOW)) == []
     assert ticks(book, NOW, NOW + 60_000) == []
     assert book.plans == {}
 
@@ -132,14 +134,14 @@ def test_answers_that_nobody_waits_for_do_not_pile_up() -> None:
 def test_a_weak_proposal_is_pondered_and_a_better_cause_that_shows_meanwhile_is_taken() -> None:
     weak, strong = (hypothesis("slowness", "shop/catalog", 0.55),), (hypothesis("overload", "shop/catalog", 0.94),)
     book = Planner()
-    assert list(book.incident(incident(hypotheses=weak), NOW)) == []
-    assert list(book.expire(NOW + PONDER_MS - 1)) == []
-    (made,) = book.incident(incident(hypotheses=strong, seq=1, step="revise"), NOW + 1_000)
+    assert list(book.incident(incident(hypotheses=weak), BOUNDS, NOW)) == []
+    assert list(book.expire(BOUNDS, NOW + PONDER_MS - 1)) == []
+    (made,) = book.incident(incident(hypotheses=strong, seq=1, step="revise"), BOUNDS, NOW + 1_000)
     assert made.action == "scale_out"
 
 
 def test_a_weak_proposal_is_made_when_nothing_better_shows() -> None:
     book = Planner()
-    assert list(book.incident(incident(hypotheses=(hypothesis("slowness", "shop/catalog", 0.55),)), NOW)) == []
+    assert list(book.incident(incident(hypotheses=(hypothesis("slowness", "shop/catalog", 0.55),)), BOUNDS, NOW)) == []
     ((at, made),) = ticks(book, NOW, NOW + PONDER_MS + 1_000)
     assert (at, made.action) == (NOW + PONDER_MS, "restart_service")

@@ -1,0 +1,65 @@
+"""What an option is expected to do, in several objectives, and what that is worth.
+
+Each objective is about -1 (bad) to 1 (good). The score is their weighted sum; the weights are the user's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from models.actions.catalogue import ACTIONS
+from models.decision.base import Context, DecisionSettings
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """What an action does besides curing the cause, as a share of what its target does."""
+
+    gain: float  # performance that it adds where it helps
+    disruption: float  # performance that it takes while it runs
+
+
+EFFECTS: Final[Mapping[str, Effect]] = {
+    "restart_service": Effect(gain=0.5, disruption=0.2),
+    "scale_out": Effect(gain=0.6, disruption=0.0),
+    "scale_in": Effect(gain=0.0, disruption=0.1),
+    "rollback_config": Effect(gain=0.5, disruption=0.1),
+}
+UNKNOWN: Final = Effect(gain=0.0, disruption=0.5)
+RISK: Final[Mapping[str, float]] = {"low": 0.1, "medium": 0.3, "high": 1.0}
+WEIGHTS: Final[Mapping[str, float]] = {"reliability": 1.0, "performance": 0.1, "cost": 0.05, "compliance": 0.5}
+MOST_REPLICAS: Final = 3  # that one action adds: the unit of cost
+
+
+def objectives(
+    action: str, parameters: Mapping[str, str], confidence: float, context: Context, settings: DecisionSettings
+) -> dict[str, float]:
+    """What is expected of an action, by objective."""
+    known, effect = ACTIONS.get(action), EFFECTS.get(action, UNKNOWN)
+    risk = RISK[known.risk] if known else RISK["high"]
+    replicas = float(parameters.get("replicas", "1")) * (known.cost if known else 0.0)
+    disruption = effect.disruption * (1.0 + context.busy) / 2.0 * context.load
+    return {
+        "performance": confidence * effect.gain - disruption,
+        "cost": -replicas / MOST_REPLICAS * context.cost,
+        "reliability": confidence - (1.0 - confidence) * risk,
+        "compliance": -context.compliance * risk,
+    } | {name: values.get(action, 0.0) for name, values in settings.own.items()}
+
+
+def score(values: Mapping[str, float], context: Context, settings: DecisionSettings) -> float:
+    """The weighted sum. The less of the error budget is left, the more reliability counts, and the less cost does."""
+    weights = {**WEIGHTS, **dict.fromkeys(settings.own, 1.0), **settings.weights}
+    bent = {"reliability": 2.0 - context.budget, "cost": context.budget}
+    return sum(weights[name] * bent.get(name, 1.0) * value for name, value in values.items())
+
+
+def efficient(values: Sequence[Mapping[str, float]]) -> list[bool]:
+    """Which of several options no other one is as good as in everything and better than in something."""
+    return [not any(_beats(other, one) for other in values) for one in values]
+
+
+def _beats(other: Mapping[str, float], one: Mapping[str, float]) -> bool:
+    return all(other[k] >= one[k] for k in one) and any(other[k] > one[k] for k in one)
