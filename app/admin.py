@@ -193,10 +193,10 @@ def _finish(futures: dict[Any, Any]) -> None:
                 raise UserError(f"the broker refused {subject}: {error.args[0].str()}", exit_code=1) from None
 
 
-def ensure(broker: Broker) -> list[Step]:
+def ensure(broker: Broker, catalogue: Iterable[Topic] = ALL) -> list[Step]:
     """Bring the broker's topics up to the catalogue as far as that is safe; returns what was done."""
     with connected(broker) as client:
-        want = list(wanted(size(client)))
+        want = list(wanted(size(client), catalogue))
         return apply(client, want, plan(client, want))
 
 

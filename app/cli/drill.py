@@ -48,20 +48,23 @@ def run(
     names: Annotated[list[str] | None, typer.Argument(help="Drills; all of them when none is named")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few trials each: minutes, not hours")] = False,
     trials: Annotated[int, typer.Option(min=0, help="How often to break something in each; 0: as listed")] = 0,
+    minutes: Annotated[int, typer.Option(min=1, help="How long `soak` goes on")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Of all random moments; 0 draws one")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Run drills one after another, each on a Kafka of its own. Exit code 1 when something did not hold.
 
-    Examples: `opsloop drill run lane-kill --json` · `opsloop drill run --quick`. With --json one object a drill. What
-    a failed drill leaves behind (logs of workers and brokers, the topics) is kept, and its folder told.
+    Examples: `opsloop drill run lane-kill --json` · `opsloop drill run --quick` · `opsloop drill run soak --minutes 10`
+    With --json one object a drill. What a failed drill leaves behind (logs of workers and brokers, the topics) is kept,
+    and its folder told.
     """
     from app.drills.report import Report
+    from app.drills.soak import KILLS_A_MINUTE
 
     reports = []
     for drill in _chosen(names or [], quick):
         report = Report(drill.name, drill.invariant, seed or random.SystemRandom().randrange(1, 10**6))
-        count = trials or (drill.quick if quick else drill.full)
+        count = trials or (quick and drill.quick) or drill.full or minutes * KILLS_A_MINUTE
         err.print(f"· {drill.name}: {drill.what} {count} times, seed {report.seed}.")
         _run(drill, report, count)
         reports.append(report)
@@ -95,7 +98,7 @@ def _chosen(names: list[str], quick: bool) -> list[Drill]:
             raise UserError(f"there is no drill {name!r}", f"There are: {', '.join(DRILLS)}")
     if names:
         return [DRILLS[name] for name in names]
-    return [drill for drill in DRILLS.values() if drill.quick or not quick]
+    return [drill for drill in DRILLS.values() if (drill.quick if quick else drill.full)]
 
 
 def _table(reports: list[Report]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.drills import actuator, feed, lane, loop
+from app.drills import actuator, feed, lane, loop, soak
 from app.drills.report import Report
 
 Run = Callable[[Path, Report, int], None]
@@ -15,7 +15,7 @@ Run = Callable[[Path, Report, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """What is broken, which invariants are held against it, and how often. `quick` 0: not among the quick ones."""
+    """What is broken, which invariants are held against it, and how often. 0: only when it is asked for by name."""
 
     name: str
     invariant: str
@@ -44,6 +44,10 @@ DRILLS: Final = {
         Drill("loop-kill", "I1 I4 I5 I9 I16", loop.kill, 3, 100),
         Drill("loop-zombie", "I1 I4 I5 I9 I12", loop.zombie, 3, 27),
         Drill("loop-duplicates", "I4 I5 I19", loop.duplicates, 0, 9),
+        Drill("broker-full", "I1 I2 I3 I16", lane.broker_full, 0, 3),
+        Drill("state-full", "I1 I2 I3 I15", lane.state_full, 0, 3),
+        Drill("audit-full", "I4 I5 I9", loop.audit_full, 1, 3),
+        Drill("soak", "I1 I2 I3 I13", soak.soak, 0, 0),
         Drill("actuator-kill", "I6", actuator.kill, 10, 200),
         Drill("ledger-full", "I6", actuator.full, 3, 20),
     )

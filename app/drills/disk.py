@@ -1,4 +1,4 @@
-"""A disk that can be full: a small file system in memory, of a size that is known, and a ballast on it."""
+"""A disk that can be full: a small file system in memory with a ballast on it, and a Kafka whose logs are there."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ import contextlib
 import errno
 import os
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
+from typing import Final
 
+from confluent_kafka import Consumer, TopicPartition
+
+from app.admin import ensure
+from app.broker import consumer_config
 from app.errors import UserError
+from app.kafka import LocalKafka, Node, Progress
+from topics.catalog import ALL
+from topics.spec import Topic
+
+HEAP_MB: Final = 384
+KAFKA_BYTES: Final = 256 * 2**20
 
 
 class SmallDisk:
@@ -55,4 +67,62 @@ class SmallDisk:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take it away, with everything on it."""
         subprocess.run(["umount", "-l", str(self.folder)], capture_output=True, check=False)
+
+
+class SmallKafka(LocalKafka):
+    """A Kafka of one node with everything it keeps on a small disk, or only the logs of `topics`.
+
+    A broker puts a new partition where it has the fewest, so that what is made last goes to a second, empty folder.
+    """
+
+    def __init__(self, folder: Path, topics: Collection[Topic] = ()) -> None:
+        super().__init__(folder, heap_mb=HEAP_MB)
+        self.topics = topics
+        self.disk = SmallDisk(folder / "disk", KAFKA_BYTES)
+        self._small = False
+
+    def start(self, progress: Progress = lambda _: None) -> str:
+        """Raises UserError as every Kafka does."""
+        if self.topics:
+            super().start(progress)
+            ensure(self.broker, [topic for topic in ALL if topic not in self.topics])
+            _make_offsets_topic(self)
+            LocalKafka.stop(self)
+        self._small = True
+        return super().start(progress)
+
+    def restart(self) -> None:
+        """kill -9, make room, start again: a folder that was full is not looked at before that."""
+        self.kill(1)
+        self.disk.free()
+        self.start_node(1)
+
+    def stop(self) -> None:
+        super().stop()
+        self.disk.close()
+
+    def _format(self, node: Node, jars: Path) -> None:
+        later, self._small = self._small, True  # both folders: a broker takes none that has no mark
+        super()._format(node, jars)
+        self._small = later
+
+    def _properties(self, node: Node) -> Path:
+        path = super()._properties(node)
+        small, large = str(self.disk.folder / "data"), str(self._home(node) / "data")
+        folders = ",".join([large, small] if self.topics else [small]) if self._small else large
+        path.write_text(path.read_text().replace(f"log.dirs={large}\n", f"log.dirs={folders}\n"))
+        return path
+
+
+def _make_offsets_topic(kafka: LocalKafka) -> None:
+    """Ask for the offsets of a group: the broker makes the topic for them."""
+    consumer = Consumer(consumer_config(kafka.broker, "opsloop-drill") | {"group.protocol": "classic"})
+    try:
+        consumer.committed([TopicPartition(ALL[0].name, 0)], timeout=60)
+    finally:
+        consumer.close()

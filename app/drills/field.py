@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaException
 
 from app.admin import ensure
-from app.broker import admin
+from app.broker import Broker, admin
 from app.drills.history import check_learners, check_transport
 from app.drills.load import Load, Probes
-from app.drills.processes import Worker
+from app.drills.processes import Worker, started
 from app.drills.report import Report
 from app.errors import UserError
 from app.kafka import LocalKafka
@@ -63,10 +67,7 @@ class Field:
 
     def started(self, count: int) -> list[Worker]:
         """So many more workers, ready."""
-        made = [Worker("lane", self.broker, self.folder, self.environment) for _ in range(count)]
-        for worker in made:
-            worker.await_ready()
-        return made
+        return started("lane", self.broker, self.folder, self.environment, count)
 
     def some(self, count: int) -> list[int]:
         """Places of so many workers, drawn."""
@@ -94,13 +95,32 @@ class Field:
 
     def await_in_sync(self) -> None:
         """Return when every copy of every partition is up to date. Raises UserError when that takes too long."""
-        client, end = admin(self.broker), time.monotonic() + RECOVER_S
+        self._await(lambda: all(len(p.isrs) == len(p.replicas) for p in partitions(self.broker)), "copies in sync")
+
+    def await_offline(self, topic: str) -> None:
+        """Return when no partition of a topic has a leader. Raises UserError when that takes too long."""
+        self._await(lambda: all(p.leader < 0 for p in partitions(self.broker, topic)), f"the end of {topic}")
+
+    def await_stall(self, since: float) -> None:
+        """Return when nothing has moved for two seconds. Raises UserError when that takes too long."""
+        probes = self.probes
+        assert probes
+        self._await(lambda: time.monotonic() - max(since, *(t[-1] for t in probes.times.values())) > 2.0, "a stall")
+
+    def _await(self, so: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + RECOVER_S
         while time.monotonic() < end:
-            topics = client.list_topics(timeout=10).topics.values()
-            if all(len(part.isrs) == len(part.replicas) for topic in topics for part in topic.partitions.values()):
-                return
+            with contextlib.suppress(KafkaException):
+                if so():
+                    return
             time.sleep(0.2)
-        raise UserError(f"the copies of partitions are not in sync after {RECOVER_S:g} s", f"Look at {self.folder}")
+        raise UserError(f"no {what} after {RECOVER_S:g} s", f"Look at {self.folder}")
+
+    def lag(self) -> int:
+        """How many probes the broker has that have not come out."""
+        assert self.load
+        assert self.probes
+        return self.load.probed - len(self.probes.seen)
 
     def finish(self, report: Report) -> None:
         """End the load, let the workers hand over and end, and hold what they kept against the log."""
@@ -127,6 +147,13 @@ class Field:
         for worker in self.workers:
             worker.kill()
         self.kafka.stop()
+
+
+def partitions(broker: Broker, topic: str | None = None) -> list[Any]:
+    """What the broker tells of its partitions: leader, replicas, isrs."""
+    client = admin(broker)
+    found = client.list_topics(topic, timeout=10) if topic else client.list_topics(timeout=10)
+    return [part for each in found.topics.values() for part in each.partitions.values()]
 
 
 @contextmanager

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
 from app.drills.clock import Clock
+from app.drills.disk import SmallKafka
 from app.drills.field import in_turn, opened, three_nodes
 from app.drills.proxy import ProxiedKafka, Way
 from app.drills.report import Report
+from topics.state import LANE_STATE
 
 CROWD = 4  # workers, of which all but one are broken at once
 SESSION_S = 6.0
@@ -42,8 +45,7 @@ def zombie(folder: Path, report: Report, trials: int) -> None:
             for worker in asleep:
                 worker.pause()
             time.sleep(SESSION_S + 1.0)
-            taken_over = field.recovered(moment)
-            report.figures["taken_over_s"] = round(max(taken_over, report.figures.get("taken_over_s", 0.0)), 3)
+            _longest(report, "taken_over_s", field.recovered(moment))
             for worker in asleep:
                 worker.resume()
             return time.monotonic()
@@ -92,7 +94,7 @@ def one_of_three(folder: Path, report: Report, trials: int) -> None:
             field.kafka.kill(node)
             moment = time.monotonic()
             time.sleep(1.0)
-            field.recovered(moment)
+            _longest(report, "taken_over_s", field.recovered(moment))
             report.stall_s = max(report.stall_s, field.stall(moment))
             field.kafka.start_node(node)
             field.await_in_sync()
@@ -118,6 +120,42 @@ def network(folder: Path, report: Report, trials: int) -> None:
 
         in_turn(field, report, trials, fault)
         report.check(all(worker.alive for worker in field.workers), "a worker did not outlive the network")
+
+
+def broker_full(folder: Path, report: Report, trials: int) -> None:
+    """Let the broker's disk run full until it ends, then make room and start it again."""
+    with opened(folder, report, cluster=SmallKafka) as field:
+        assert isinstance(field.kafka, SmallKafka)
+        kafka = field.kafka
+
+        def fault(_: int) -> float:
+            moment = time.monotonic()
+            kafka.disk.fill(0)
+            field.await_stall(moment)
+            time.sleep(2.0)
+            report.figures["broker_ended"] = report.figures.get("broker_ended", 0) + (kafka.nodes[0].process() is None)
+            kafka.restart()
+            return time.monotonic()
+
+        in_turn(field, report, trials, fault)
+        report.check(all(worker.alive for worker in field.workers), "a worker did not outlive its broker's full disk")
+
+
+def state_full(folder: Path, report: Report, trials: int) -> None:
+    """Let the disk with the lane's snapshots run full, then make room and start the broker again."""
+    with opened(folder, report, cluster=partial(SmallKafka, topics=(LANE_STATE,))) as field:
+        assert isinstance(field.kafka, SmallKafka)
+        kafka = field.kafka
+
+        def fault(_: int) -> float:
+            kafka.disk.fill(0)
+            field.await_offline(LANE_STATE.name)
+            time.sleep(5.0)
+            kafka.restart()
+            return time.monotonic()
+
+        in_turn(field, report, trials, fault)
+        report.check(all(worker.alive for worker in field.workers), "a worker did not outlive a full disk for state")
 
 
 def clock(folder: Path, report: Report, trials: int) -> None:
@@ -152,3 +190,7 @@ def swizzle(folder: Path, report: Report, trials: int) -> None:
 
         in_turn(field, report, trials, fault)
         report.check(all(worker.alive for worker in field.workers), "a worker ended instead of joining anew")
+
+
+def _longest(report: Report, name: str, seconds: float) -> None:
+    report.figures[name] = round(max(seconds, report.figures.get(name, 0.0)), 3)

@@ -42,6 +42,7 @@ class Load:
     probes_s: float = 0.1  # between two probes of one partition
     sent: Counter[str] = field(default_factory=Counter)  # of each sample and probe
     acked: set[str] = field(default_factory=set)  # what of it the broker has, once at least
+    probed: int = 0  # probes that the broker has
     refused: int = 0
 
     def __post_init__(self) -> None:
@@ -105,6 +106,7 @@ class Load:
         def delivered(error: KafkaError | None, _: Message) -> None:
             if error is None:
                 self.acked.add(name)
+                self.probed += name.startswith("probe")
             else:
                 self.refused += 1
 

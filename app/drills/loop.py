@@ -15,10 +15,11 @@ import msgspec
 from app.admin import ensure
 from app.client import Publisher
 from app.clock import now_ms
-from app.drills.processes import Worker
+from app.drills.disk import SmallKafka
+from app.drills.field import Cluster, one_node, partitions
+from app.drills.processes import Worker, started
 from app.drills.report import Report
 from app.errors import UserError
-from app.kafka import LocalKafka
 from app.story import records
 from models.safety.chain import verify
 from topics.actions import COMMANDS, Order
@@ -40,12 +41,12 @@ AUTONOMOUS = {"OPSLOOP_SAFETY__MODE": "autonomous", "OPSLOOP_SAFETY__PER_SITE": 
 class Field:
     """Workers of the loop on a Kafka of their own, and one incident of a system of its own after the other."""
 
-    def __init__(self, folder: Path, report: Report, *, untidy: bool = False) -> None:
+    def __init__(self, folder: Path, report: Report, *, untidy: bool = False, cluster: Cluster = one_node) -> None:
         """untidy: a tenth of the anomalies comes again, seconds later."""
         self.untidy = untidy
         self.folder, self.report = folder, report
         self.rng = random.Random(report.seed)
-        self.kafka = LocalKafka(folder / "kafka", heap_mb=384)
+        self.kafka = cluster(folder / "kafka")
         self.workers: list[Worker] = []
         self.sent: list[str] = []
         self._over = threading.Event()
@@ -60,10 +61,7 @@ class Field:
 
     def started(self, count: int) -> list[Worker]:
         """So many more workers, ready."""
-        made = [Worker("loop", self.kafka.broker, self.folder, AUTONOMOUS) for _ in range(count)]
-        for worker in made:
-            worker.await_ready()
-        return made
+        return started("loop", self.kafka.broker, self.folder, AUTONOMOUS, count)
 
     def _run(self) -> None:
         repeats: list[tuple[float, int, Anomaly]] = []  # (when it is due, its number, itself)
@@ -112,6 +110,9 @@ class Field:
         entries = [r.record for r in records(self.kafka.broker, [AUDIT]) if isinstance(r.record, Entry)]
         broken = verify(entries)
         report.check(not broken, f"the audit chain is broken: {broken[:2]}")
+        kept = {entry.origin for entry in entries}
+        left_out = [r.origin for r in records(self.kafka.broker, [COMMANDS]) if str(r.origin) not in kept]
+        report.check(not left_out, f"{len(left_out)} commands are not in the audit: {left_out[:2]}")
         report.figures |= {"incidents": len(self.sent), "audited": len(entries)}
 
     def _contents(self) -> None:
@@ -149,16 +150,14 @@ def _anomaly(entity: str) -> Anomaly:
     )  # fmt: skip
 
 
-def _drill(
-    folder: Path, report: Report, trials: int, fault: Callable[[Field, list[int]], float], *, untidy: bool = False
-) -> None:
-    field = Field(folder, report, untidy=untidy)
+def _drill(field: Field, trials: int, fault: Callable[[Field, list[int]], float], at_once: int = CROWD - 1) -> None:
+    folder, report = field.folder, field.report
     try:
         field.start()
         while report.trials < trials:
             time.sleep(1.0 + field.rng.random())
             before = len(field.sent)
-            places = field.rng.sample(range(CROWD), min(CROWD - 1, trials - report.trials))
+            places = field.rng.sample(range(CROWD), min(at_once, trials - report.trials))
             moment = fault(field, places)
             while len(field.sent) < before + AFTER:
                 time.sleep(0.02)
@@ -182,12 +181,12 @@ def _kill(field: Field, places: list[int]) -> float:
 
 def kill(folder: Path, report: Report, trials: int) -> None:
     """kill -9 up to three of four workers of the loop while incidents come, and start others."""
-    _drill(folder, report, trials, _kill)
+    _drill(Field(folder, report), trials, _kill)
 
 
 def duplicates(folder: Path, report: Report, trials: int) -> None:
     """Send a tenth of all anomalies twice, the second time up to five seconds late, and kill workers in between."""
-    _drill(folder, report, trials, _kill, untidy=True)
+    _drill(Field(folder, report, untidy=True), trials, _kill)
 
 
 def zombie(folder: Path, report: Report, trials: int) -> None:
@@ -210,4 +209,26 @@ def zombie(folder: Path, report: Report, trials: int) -> None:
             field.workers[place] = worker
         return moment
 
-    _drill(folder, report, trials, fault)
+    _drill(Field(folder, report), trials, fault)
+
+
+def audit_full(folder: Path, report: Report, trials: int) -> None:
+    """Let the disk of the audit run full, make room, start the broker again, and the workers that have ended."""
+    kafka = SmallKafka(folder / "kafka", (AUDIT,))
+
+    def fault(field: Field, _: list[int]) -> float:
+        kafka.disk.fill(0)
+        end = time.monotonic() + RECOVER_S
+        while any(part.leader >= 0 for part in partitions(kafka.broker, AUDIT.name)) and time.monotonic() < end:
+            time.sleep(0.2)
+        report.check(time.monotonic() < end, "the audit's disk was never full")
+        time.sleep(5.0)
+        moment = time.monotonic()
+        kafka.restart()
+        ended = [place for place, worker in enumerate(field.workers) if not worker.alive]
+        report.figures["workers_ended"] = report.figures.get("workers_ended", 0) + len(ended)
+        for place, worker in zip(ended, field.started(len(ended)), strict=True):
+            field.workers[place] = worker
+        return moment
+
+    _drill(Field(folder, report, cluster=lambda _: kafka), trials, fault, at_once=1)

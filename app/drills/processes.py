@@ -14,7 +14,7 @@ from app.broker import Broker
 from app.errors import UserError
 from app.parent import FOLLOW
 
-READY_S = 60.0
+READY_S = 180.0  # a machine may be busy with much else
 
 
 class Worker:
@@ -37,7 +37,7 @@ class Worker:
         return self.process.poll() is None
 
     def await_ready(self) -> None:
-        """Raises UserError when it ends, or is not ready within a minute."""
+        """Raises UserError when it ends, or is not ready within three."""
         end = time.monotonic() + READY_S
         while b"is ready" not in self.log.read_bytes():
             if not self.alive or time.monotonic() > end:
@@ -68,3 +68,18 @@ class Worker:
             except subprocess.TimeoutExpired:
                 self.kill()
         return time.monotonic() - began
+
+
+def started(
+    role: str, broker: Broker, folder: Path, environment: Mapping[str, str] | None = None, count: int = 1
+) -> list[Worker]:
+    """So many workers, ready. Raises UserError when one is not; then none is left."""
+    made = [Worker(role, broker, folder, environment) for _ in range(count)]
+    try:
+        for worker in made:
+            worker.await_ready()
+    except BaseException:
+        for worker in made:
+            worker.kill()
+        raise
+    return made

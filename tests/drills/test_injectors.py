@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import socketserver
@@ -27,6 +28,7 @@ from app.drills.load import ENTITIES, STEP_MS, Load
 from app.drills.processes import Worker
 from app.drills.proxy import Proxy, Way
 from app.drills.report import Report
+from app.drills.soak import judge
 from app.kafka import LocalKafka
 from topics.codec import DeadLetter
 from topics.spec import Raw
@@ -189,3 +191,14 @@ def test_a_small_disk_is_full_and_has_room_again(tmp_path: Path) -> None:
 def test_what_is_lost_reordered_or_of_nobody_is_told() -> None:
     assert _reordered({"a": [1, 2, 3], "b": [1, 3, 2]}) == {2}
     assert _reordered({"a": [1, 2, 2, 3]}) == set()
+
+
+def test_growth_is_told_from_noise() -> None:
+    noise = random.Random(3)
+    flat = [(float(at), 150 + noise.gauss(0, 1)) for at in range(600)]
+    report = Report("soak", "I13", 1)
+    judge("lane_memory_mb", flat, report)
+    assert report.violations == 0, report.findings
+    judge("lane_memory_mb", [(at, value + at / 100) for at, value in flat], report)  # 36 MB an hour
+    assert report.violations == 1
+    assert 30 < report.figures["lane_memory_mb_per_h"] < 42

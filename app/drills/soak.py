@@ -1,0 +1,72 @@
+"""A long run with kills: what a worker holds that is never killed does not grow."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+import psutil
+from scipy.stats import theilslopes
+
+from app.drills.field import Field, opened
+from app.drills.loop import AUTONOMOUS
+from app.drills.processes import Worker, started
+from app.drills.report import Report
+
+KILLS_A_MINUTE: Final = 2
+SAMPLE_S: Final = 1.0
+WARM_SHARE: Final = 0.25  # of the run, in which caches and heaps are filled
+# what the low end of the interval of a slope must not pass, an hour: that would be growth, whatever the noise
+MOST: Final = {"memory_mb": 24.0, "descriptors": 6.0, "lag": 60.0}
+
+Series = dict[str, list[tuple[float, float]]]  # by what is measured: (seconds since the start, value)
+
+
+def soak(folder: Path, report: Report, trials: int) -> None:
+    """Kill one of two workers of the lane, or of the loop, every half minute, and watch the others for growth."""
+    with opened(folder, report) as field:
+        loops = started("loop", field.broker, folder, AUTONOMOUS, 2)
+        try:
+            seen = _run(field, loops, report, trials)
+        finally:
+            for worker in loops:
+                worker.stop()
+        for what, points in seen.items():
+            judge(what, points, report)
+
+
+def _run(field: Field, loops: list[Worker], report: Report, trials: int) -> Series:
+    seen: Series = defaultdict(list)
+    kept = {"lane": psutil.Process(field.workers[0].process.pid), "loop": psutil.Process(loops[0].process.pid)}
+    began = time.monotonic()
+    for number in range(trials):
+        while time.monotonic() < began + (number + 1) * 60 / KILLS_A_MINUTE:
+            at = time.monotonic() - began
+            for role, process in kept.items():
+                seen[f"{role}_memory_mb"].append((at, process.memory_info().rss / 2**20))
+                seen[f"{role}_descriptors"].append((at, process.num_fds()))
+            seen["lag"].append((at, field.lag()))
+            time.sleep(SAMPLE_S)
+        moment = time.monotonic()
+        if number % 2:
+            loops[1].kill()
+            (loops[1],) = started("loop", field.broker, field.folder, AUTONOMOUS)
+        else:
+            field.workers[1].kill()
+            (field.workers[1],) = field.started(1)
+            report.recoveries.append(field.recovered(moment))
+        report.trials += 1
+    return seen
+
+
+def judge(what: str, points: list[tuple[float, float]], report: Report) -> None:
+    """I13: the slope of a series an hour with its 95 % interval (Theil 1950, Sen 1968), once it is warm."""
+    warm = [point for point in points if point[0] >= WARM_SHARE * points[-1][0]]
+    slope, _, low, high = theilslopes([value for _, value in warm], [at / 3600 for at, _ in warm], 0.95)
+    for name, value in (("", slope), ("_low", low), ("_high", high)):
+        report.figures[f"{what}_per_h{name}"] = round(float(value), 2)
+    report.figures[f"{what}_last"] = round(warm[-1][1], 2)
+    most = next(limit for name, limit in MOST.items() if what.endswith(name))
+    report.check(low <= most, f"{what} grows by {slope:.1f} an hour ({low:.1f} to {high:.1f})")
