@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from app.api.settings import ApiSettings
 from app.errors import UserError
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
@@ -30,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     security: SecuritySettings = SecuritySettings()
     policy: PolicySettings = PolicySettings()
     decision: DecisionSettings = DecisionSettings()
+    api: ApiSettings = ApiSettings()
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:

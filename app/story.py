@@ -35,10 +35,9 @@ def incidents(broker: Broker, since_ms: Instant | None = None) -> list[Incident]
     """The latest state of every incident, newest first."""
     latest: dict[str, Incident] = {}
     for read in records(broker, [INCIDENTS], since_ms):
-        incident = read.record
-        assert isinstance(incident, Incident)
-        if incident.id not in latest or latest[incident.id].seq <= incident.seq:
-            latest[incident.id] = incident
+        assert isinstance(read.record, Incident)
+        if not is_older(read.record, latest.get(read.record.id)):
+            latest[read.record.id] = read.record
     return sorted(latest.values(), key=lambda i: (-i.onset, i.id))
 
 
@@ -47,10 +46,19 @@ def decisions(broker: Broker, since_ms: Instant | None = None) -> list[Decision]
     latest: dict[str, Decision] = {}
     for read in records(broker, [DECISIONS], since_ms):
         assert isinstance(read.record, Decision)
-        known = latest.get(read.record.id)
-        if known is None or len(known.reasons) <= len(read.record.reasons):  # each state adds one; a repeat takes none
+        if not is_older(read.record, latest.get(read.record.id)):
             latest[read.record.id] = read.record
     return sorted(latest.values(), key=lambda d: (-d.ts, d.id))
+
+
+def is_older(record: Incident | Decision, known: Incident | Decision | None) -> bool:
+    """Whether a state of an incident or decision is one that was passed before the known one."""
+    match record, known:
+        case Incident(), Incident():
+            return record.seq < known.seq
+        case Decision(), Decision():
+            return len(record.reasons) < len(known.reasons)  # each state adds one; a repeat takes none
+    return False
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from typing import Final
 import typer
 
 GROUPS: Final = (
-    "demo", "worker", "collect", "publish", "watch", "incidents", "approvals", "user", "audit", "topics", "kafka",
-    "score", "label", "bench", "doctor", "dead_letters", "replay", "drill", "decide",
+    "demo", "worker", "collect", "publish", "watch", "incidents", "approvals", "serve", "user", "audit", "topics",
+    "kafka", "score", "label", "bench", "doctor", "dead_letters", "replay", "drill", "decide",
 )  # fmt: skip
 
 

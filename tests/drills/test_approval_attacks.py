@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from models.safety.signing import seal, sign_vote
 from tests.builders import proposal
 from tests.hands import Hands, actuator
 from tests.processes import run, until, worker
+from tests.served import served
 from topics.actions import COMMANDS, RESULTS, Command, Order, Result
 from topics.approvals import Approval, subject
 from topics.codec import decode
@@ -100,7 +102,7 @@ def stage(embedded: Embedded, home: Path, tmp_path: Path) -> Iterator[Stage]:
     keys = enrol(home)
     for name, roles in (
         ("ana", (Role.APPROVER, Role.LEAD)), ("ben", (Role.APPROVER,)), ("vera", (Role.VIEWER,)),
-        ("olaf", (Role.OPERATOR, Role.ADMIN)), ("gone", (Role.APPROVER,)),
+        ("olaf", (Role.OPERATOR, Role.ADMIN)), ("lea", (Role.LEAD,)), ("gone", (Role.APPROVER,)),
     ):  # fmt: skip
         keys.add(name, roles)
     Keys(home / "elsewhere").add("ana", (Role.APPROVER, Role.LEAD))
@@ -210,3 +212,29 @@ def test_who_votes_is_told_what_became_of_it(stage: Stage, home: Path) -> None:
     until(stage.hands.effects, 20)
     story = "".join(run("audit", "show", *address, env=env).out)
     assert "wrong_role" in story
+
+
+def test_i7_by_http_a_token_makes_nobody_an_approver_and_one_vote_has_one_effect(stage: Stage, home: Path) -> None:
+    with served(stage.broker, home) as client:
+        asked = client.ask("POST", "/proposals", "olaf", {"action": "restart_service", "target": "shop/asked/0"})
+        own = client.ask("POST", "/proposals", "lea", {"action": "restart_service", "target": "shop/own/0"})
+        votes = f"/decisions/{asked.json['decision']}/votes"
+        until(lambda: len(client.desk.decisions) == 2, 20, lambda: str(stage.said(REFUSALS)))
+        refused = [
+            client.ask("POST", votes, "vera", {"vote": "approve"}),
+            client.ask("POST", votes, "olaf", {"vote": "approve"}),
+            client.ask("POST", votes, "", {"vote": "approve"}),
+            client.ask("POST", f"/decisions/{own.json['decision']}/votes", "lea", {"vote": "approve"}),
+        ]
+        assert [(a.status, a.json["code"]) for a in refused] == [
+            (403, "wrong_role"), (403, "wrong_role"), (401, "no_token"), (409, "self_approval"),
+        ]  # fmt: skip
+        assert stage.hands.effects() == []
+        counted = client.ask("POST", votes, "ben", {"vote": "approve", "reason": "seen it before"})
+        assert (counted.status, counted.json["state"], counted.json["voters"]) == (200, "approved", ["ben"])
+        until(stage.hands.effects, 20)
+        again = client.ask("POST", votes, "ana", {"vote": "approve"})
+        assert (again.status, again.json["code"]) == (409, "late")
+    time.sleep(1.0)
+    assert [effect.target for effect in stage.hands.effects()] == ["shop/asked/0"]
+    print(f"attempted {len(refused) + 1}, accepted 0; then one vote, one effect")

@@ -1,0 +1,1 @@
+"""Approvals and what belongs to them by HTTP."""

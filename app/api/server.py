@@ -1,0 +1,292 @@
+"""The HTTP interface: each route is in the table of app.api.routes, and answers those whom its row names.
+
+A vote is signed here, with the voter's key on this host, and is checked again by the loop and by the actuator: a token
+alone makes nobody an approver.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from app.api.bodies import Login, Maintenance, Note, Vote, Wish
+from app.api.desk import Desk
+from app.api.door import Door
+from app.api.routes import PUBLIC, ROUTES
+from app.api.settings import ApiSettings
+from app.api.throttle import Throttle
+from app.broker import probe
+from app.client import DeliveryError
+from app.clock import now_ms
+from app.errors import UserError
+from app.security.switch import LocalSwitch
+from app.security.tokens import Tokens
+from app.security.votes import cast_and_hear
+from app.security.words import answered, maintained, publish, publish_and_hear, resumed, stopped, wished
+from app.settings import home
+from app.story import records
+from models.safety.roles import OPERATIONS, may
+from models.safety.signing import Principal, Refused
+from topics.audit import AUDIT, Entry
+from topics.decisions import Decision, Verdict
+from topics.incidents import Incident
+from topics.proposals import Proposal
+from topics.refusals import Refusal
+from topics.settings import ACKNOWLEDGED, RESOLVED, Setting
+from topics.spec import derive
+
+BEARER = HTTPBearer(auto_error=False)
+Most = Annotated[int, Query(ge=1, le=500, description="At most so many, the newest")]
+
+
+class Problem(Exception):
+    """An answer that says what is wrong."""
+
+    def __init__(self, status: int, code: str, error: str, remedy: str = "") -> None:
+        super().__init__(error)
+        self.status, self.code, self.error, self.remedy = status, code, error, remedy
+
+
+def serving(desk: Desk, tokens: Tokens, settings: ApiSettings) -> Door:
+    """The whole application, behind its door."""
+    app = FastAPI(
+        title="Opsloop", version="1", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
+        max_body_size=settings.body_bytes,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )  # fmt: skip
+    handlers = Handlers(app, desk, tokens, settings)
+    for (method, path), operation in ROUTES.items():
+        handler = getattr(handlers, _name(method, path))
+        needs = [Depends(_who(tokens, operation))] if operation != PUBLIC else []
+        app.add_api_route(path, handler, methods=[method], dependencies=needs, operation_id=_name(method, path))
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(UserError, _cannot)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _plain)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
+    return Door(app, settings)
+
+
+def _name(method: str, path: str) -> str:
+    """`post_decisions_votes` of POST /decisions/{identity}/votes."""
+    parts = (("one" if part.startswith("{") else part) for part in path.strip("/").split("/"))
+    return "_".join((method.lower(), *parts)).replace("-", "_").replace(".", "_")
+
+
+def _who(tokens: Tokens, operation: str) -> Callable[..., None]:
+    """The dependency of a route: who asks has a good token, and a role that its row names."""
+    def check(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
+        if given is None:
+            raise Problem(401, "no_token", "who asks is not known", "Send Authorization: Bearer TOKEN")
+        try:
+            who = tokens.check(given.credentials)
+        except Refused as refused:
+            raise Problem(401, refused.code, refused.detail, "Get a new one: opsloop user token NAME") from None
+        if not may(who.roles, operation):
+            roles = ", ".join(sorted(OPERATIONS[operation]))
+            raise Problem(403, "wrong_role", f"{who.name} may not do this", f"It takes one of these roles: {roles}")
+        request.state.who = who
+
+    return check
+
+
+class Handlers:
+    """One method a row of the table, named after it."""
+
+    def __init__(self, app: FastAPI, desk: Desk, tokens: Tokens, settings: ApiSettings) -> None:
+        self._app, self._desk, self._tokens = app, desk, tokens
+        self._logins = Throttle(settings.logins_per_min / 60, settings.logins_per_min)
+        self._one = threading.Lock()  # hashing a password and reading the audit take memory: one at a time
+
+    def get_health(self) -> Response:
+        """Whether what is told here is up to date."""
+        ready = self._desk.ready.is_set()
+        return _json({"status": "ok" if ready else "behind"}, 200 if ready else 503)
+
+    def get_openapi_json(self) -> Response:
+        """This interface as OpenAPI."""
+        return _json(self._app.openapi())
+
+    def post_tokens(self, login: Login, request: Request) -> Response:
+        """A token for a name and its password."""
+        if wait := self._logins.wait_s(request.client.host if request.client else ""):
+            raise Problem(429, "too_often", "too many attempts", f"Wait {wait:.0f} s")
+        try:
+            with self._one:
+                return _json({"token": self._tokens.log_in(login.name, login.password)})
+        except Refused as refused:
+            raise Problem(401, refused.code, refused.detail) from None
+
+    def get_me(self, request: Request) -> Response:
+        """Who asks, and what they may do here."""
+        who = _asking(request)
+        operations = sorted(name for name in OPERATIONS if may(who.roles, name))
+        return _json({"name": who.name, "roles": sorted(who.roles), "operations": operations})
+
+    def get_decisions(self, state: Verdict | None = None, limit: Most = 50) -> Response:
+        """The newest decisions; `state=pending_approval` are those that wait for people."""
+        found = [d for d in self._known(self._desk.decisions) if state is None or d.state is state]
+        return _json(sorted(found, key=lambda d: (-d.ts, d.id))[:limit])
+
+    def get_decisions_one(self, identity: str) -> Response:
+        """One decision as it stands."""
+        return _json(self._decision(identity))
+
+    def post_decisions_one_votes(self, identity: str, vote: Vote, request: Request) -> Response:
+        """Vote on a decision that waits; the answer is what became of it, or 202 when no worker has answered yet."""
+        decision = self._decision(identity)
+        if decision.state is not Verdict.PENDING or now_ms() >= decision.expires:
+            state = "expired" if decision.state is Verdict.PENDING else decision.state
+            raise Problem(409, "late", f"the decision does not wait any more: it is {state}")
+        self._reach()
+        approval, said = cast_and_hear(self._desk.broker, decision, vote.vote, _asking(request).name, vote.reason)
+        return _heard(said, approval)
+
+    def post_proposals(self, wish: Wish, request: Request) -> Response:
+        """Ask for an action. Somebody else has to approve it."""
+        said = wished(wish.action, wish.target, wish.parameters, _asking(request).name, wish.reason, wish.request)
+        self._tell(said)
+        return _json({"proposal": said.id, "decision": derive("decision", said.id)}, 202)
+
+    def get_incidents(self, limit: Most = 50) -> Response:
+        """The newest incidents."""
+        return _json(sorted(self._known(self._desk.incidents), key=lambda i: (-i.onset, i.id))[:limit])
+
+    def get_incidents_one(self, identity: str) -> Response:
+        """One incident as it stands."""
+        return _json(self._incident(identity))
+
+    def post_incidents_one_acknowledge(self, identity: str, note: Note, request: Request) -> Response:
+        """Take an incident on."""
+        return self._answer(identity, ACKNOWLEDGED, note, request)
+
+    def post_incidents_one_resolve(self, identity: str, note: Note, request: Request) -> Response:
+        """Close an incident by hand."""
+        return self._answer(identity, RESOLVED, note, request)
+
+    def get_kill_switch(self) -> Response:
+        """Whether anything may act, by the topic and by the file on this host."""
+        self._known({})
+        said = LocalSwitch(home()).said() or self._desk.switch.killed
+        return _json({"position": "on" if said else "off", "said": said})
+
+    def post_kill_switch_on(self, note: Note, request: Request) -> Response:
+        """Stop everything."""
+        setting = stopped(_asking(request).name, note.reason, LocalSwitch(home()))
+        self._tell(setting, "the actuators of this host have stopped, others were not told")
+        return _json({"position": "on", "said": f"{setting.by}: {setting.reason}"})
+
+    def post_kill_switch_off(self, note: Note, request: Request) -> Response:
+        """Allow acting again."""
+        self._tell(resumed(_asking(request).name, note.reason), "nothing was changed")
+        LocalSwitch(home()).turn_off("file")
+        return _json({"position": "off", "said": ""})
+
+    def get_maintenance(self) -> Response:
+        """What is under maintenance, and until when (ms)."""
+        self._known({})
+        return _json(self._desk.maintained())
+
+    def post_maintenance(self, maintenance: Maintenance, request: Request) -> Response:
+        """Begin, prolong or end a maintenance."""
+        who = _asking(request).name
+        setting = maintained(maintenance.scope, maintenance.minutes, who, maintenance.reason)
+        self._tell(setting)
+        return _json({"scope": maintenance.scope, "until": int(setting.value)})
+
+    def get_audit(self, limit: Most = 50) -> Response:
+        """The last entries of the audit, in the order in which they were written."""
+        self._reach()
+        with self._one:
+            found = [r.record for r in records(self._desk.broker, [AUDIT]) if isinstance(r.record, Entry)]
+        return _json(sorted(found, key=lambda e: (e.ts, e.chain, e.seq))[-limit:])
+
+    # what they share
+
+    def _known(self, kept: dict[str, Any]) -> list[Any]:
+        if not self._desk.ready.is_set():
+            raise Problem(503, "behind", "what happened is still being read", "Ask again in a moment")
+        return list(kept.copy().values())
+
+    def _decision(self, identity: str) -> Decision:
+        found: Decision = _one(identity, self._known(self._desk.decisions))
+        return found
+
+    def _incident(self, identity: str) -> Incident:
+        found: Incident = _one(identity, self._known(self._desk.incidents))
+        return found
+
+    def _answer(self, identity: str, word: str, note: Note, request: Request) -> Response:
+        setting = answered(self._incident(identity), word, _asking(request).name, note.reason)
+        self._reach()
+        return _heard(publish_and_hear(self._desk.broker, setting), setting)
+
+    def _reach(self, done: str = "nothing was changed") -> None:
+        if cause := probe(self._desk.broker, 2.0):
+            raise Problem(503, "no_broker", f"the broker does not answer ({cause}): {done}", "Try opsloop doctor")
+
+    def _tell(self, said: Setting | Proposal, otherwise: str = "nothing was changed") -> None:
+        self._reach(otherwise)
+        publish(self._desk.broker, said)
+
+
+def _asking(request: Request) -> Principal:
+    who: Principal = request.state.who
+    return who
+
+
+def _one(identity: str, known: Iterable[Any]) -> Any:
+    """The record whose id begins so. Raises Problem: there is none, or more than one."""
+    found = [record for record in known if record.id.startswith(identity)]
+    if len(found) != 1:
+        what = "several ids begin" if found else "nothing has an id that begins"
+        raise Problem(409 if found else 404, "unknown_id", f"{what} with {identity[:40]!r}")
+    return found[0]
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _heard(said: Decision | Incident | Refusal | None, sent: Any) -> Response:
+    """What a worker made of what was said: as it stands now, 409 with the reason, or 202 with what was sent."""
+    if isinstance(said, Refusal):
+        raise Problem(409, said.code, said.detail)
+    return _json(said or sent, 200 if said else 202)
+
+
+def _error(status: int, code: str, error: str, remedy: str = "") -> Response:
+    response = _json({"error": error, "code": code, "remedy": remedy}, status)
+    if status == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+async def _problem(_: Request, problem: Any) -> Response:
+    return _error(problem.status, problem.code, problem.error, problem.remedy)
+
+
+async def _cannot(_: Request, error: Any) -> Response:
+    status = 503 if isinstance(error, DeliveryError) else 409
+    return _error(status, "not_delivered" if status == 503 else "not_possible", error.message, error.remedy)
+
+
+async def _invalid(_: Request, error: Any) -> Response:
+    """What is wrong with a request, without what was sent: there may be a password in it."""
+    found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+    return _error(422, "invalid", "the request is not as it should be", found)
+
+
+async def _plain(_: Request, error: Any) -> Response:
+    response = _error(error.status_code, "refused", str(error.detail))
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response

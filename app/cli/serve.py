@@ -1,0 +1,95 @@
+"""`opsloop serve`: approvals by HTTP."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.broker import Broker, require
+from app.cli.options import BrokerOption, broker_of
+from app.errors import UserError
+from app.printing import err
+
+PORT = 8642
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)
+
+
+def serve(
+    broker: BrokerOption = "",
+    host: Annotated[str, typer.Option(help="Where to listen; other than loopback only with TLS")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any that is free")] = PORT,
+    cert: Annotated[Path | None, typer.Option(help="Certificate chain for TLS, PEM")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key, PEM")] = None,
+) -> None:
+    """Decisions, votes, incidents, the kill switch, maintenance and the audit by HTTP, until it is stopped.
+
+    Votes are signed with the voters' keys on this host. Example: `opsloop serve --port 8642`
+    """
+    try:
+        import uvicorn  # noqa: F401
+
+        import app.api.server
+        import app.security.tokens  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"HTTP needs a package that is not installed ({error.name})",
+                        "Install opsloop with the extra api") from None  # fmt: skip
+    if bool(cert) != bool(key):
+        raise UserError("TLS takes a certificate and its key", "Give both --cert and --key")
+    if not _loopback(host) and cert is None:
+        raise UserError(f"{host} is no loopback address, and tokens would be readable on the way",
+                        "Give --cert and --key, or listen on 127.0.0.1")  # fmt: skip
+    where = broker_of(broker)
+    require(where)
+    with _listen(host, port) as listening:
+        _run(where, host, listening, (cert, key) if cert and key else None)
+
+
+def _run(broker: Broker, host: str, listening: socket.socket, tls: tuple[Path, Path] | None) -> None:
+    import msgspec
+    import uvicorn
+
+    from app.api.desk import Desk
+    from app.api.server import serving
+    from app.security.keys import keys_of
+    from app.security.tokens import Tokens
+    from app.settings import home, load
+
+    settings, keys = load(), keys_of(home())
+    api = msgspec.structs.replace(settings.api, hosts=(*settings.api.hosts, host))
+    desk = Desk(broker, keys)
+    config = uvicorn.Config(
+        serving(desk, Tokens(keys, settings.security), api), log_config=None, access_log=False, server_header=False,
+        limit_concurrency=api.connections, timeout_keep_alive=5, timeout_graceful_shutdown=3, lifespan="off",
+        ws="none", proxy_headers=False, ssl_certfile=tls[0] if tls else None, ssl_keyfile=tls[1] if tls else None,
+    )  # fmt: skip
+    try:
+        config.load()
+    except OSError as error:
+        raise UserError(f"the certificate cannot be used ({error})", "Look at --cert and --key") from None
+    desk.start()
+    err.print(f"serving on {'https' if tls else 'http'}://{host}:{listening.getsockname()[1]}", style="green")
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        desk.stop()
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise UserError(f"cannot listen on {host}:{port} ({error.strerror})", "Choose another --port") from None

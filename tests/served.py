@@ -1,0 +1,86 @@
+"""The HTTP interface on a port of this process, and a client of it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from app.api.desk import Desk
+from app.api.server import serving
+from app.api.settings import ApiSettings
+from app.broker import Broker
+from app.security.keys import Keys
+from app.security.settings import SecuritySettings
+from app.security.tokens import Tokens
+from models.safety.roles import Role
+from tests.processes import until
+
+FREE = ApiSettings(per_s=10_000, burst=10_000, logins_per_min=10_000)
+
+
+class Answer:
+    """What came back."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status, self.headers = response.status, {k.lower(): v for k, v in response.getheaders()}
+        self.body = response.read()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """Asks as anybody in the folder of keys."""
+
+    def __init__(self, port: int, home: Path, desk: Desk) -> None:
+        self.port, self.keys, self.desk = port, Keys(home), desk
+        self.tokens = Tokens(self.keys, SecuritySettings())
+        self._given: dict[str, str] = {}
+
+    def enrol(self, name: str, *roles: Role) -> None:
+        self.keys.add(name, roles)
+
+    def token(self, name: str) -> str:
+        if name not in self._given:
+            self._given[name] = self.tokens.issue(name)
+        return self._given[name]
+
+    def ask(self, method: str, path: str, by: str = "", body: Any = None, **headers: str) -> Answer:
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        given = {"content-type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
+        if by:
+            given["authorization"] = f"Bearer {self.token(by)}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, raw, given)
+            return Answer(connection.getresponse())
+        finally:
+            connection.close()
+
+
+@contextlib.contextmanager
+def served(broker: Broker, home: Path, settings: ApiSettings = FREE) -> Iterator[Client]:
+    """The interface over a broker, once it knows what is on it."""
+    desk = Desk(broker, Keys(home))
+    app = serving(desk, Tokens(Keys(home), SecuritySettings()), settings)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", server_header=False, ws="none"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        desk.start()
+        thread.start()
+        try:
+            until(lambda: server.started and desk.ready.is_set())
+            yield Client(listening.getsockname()[1], home, desk)
+        finally:
+            server.should_exit = True
+            thread.join(10)
+            desk.stop()
