@@ -23,6 +23,7 @@ from app.api.door import Door
 from app.api.routes import PUBLIC, ROUTES
 from app.api.settings import ApiSettings
 from app.api.throttle import Throttle
+from app.asking import wish as wished
 from app.broker import probe
 from app.client import DeliveryError
 from app.clock import now_ms
@@ -30,7 +31,7 @@ from app.errors import UserError
 from app.security.switch import LocalSwitch
 from app.security.tokens import Tokens
 from app.security.votes import cast_and_hear
-from app.security.words import answered, maintained, publish, publish_and_hear, resumed, stopped, wished
+from app.security.words import answered, maintained, publish, publish_and_hear, resumed, stopped
 from app.settings import home
 from app.story import records
 from models.safety.roles import OPERATIONS, may
@@ -152,7 +153,10 @@ class Handlers:
 
     def post_proposals(self, wish: Wish, request: Request) -> Response:
         """Ask for an action. Somebody else has to approve it."""
-        said = wished(wish.action, wish.target, wish.parameters, _asking(request).name, wish.reason, wish.request)
+        who = _asking(request).name
+        said = wished(wish.action, wish.target, wish.parameters, who, wish.reason)
+        if wish.request:
+            said = msgspec.structs.replace(said, id=derive("proposal", who, wish.request))
         self._tell(said)
         return _json({"proposal": said.id, "decision": derive("decision", said.id)}, 202)
 

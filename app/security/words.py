@@ -13,7 +13,6 @@ from app.security.keys import Keys
 from app.security.switch import LocalSwitch, Said
 from app.security.votes import ANSWER_S
 from app.settings import home
-from models.actions.catalogue import ACTIONS
 from models.incidents.lifecycle import is_open
 from models.safety.masking import mask
 from models.safety.roles import may
@@ -24,7 +23,7 @@ from topics.incidents import INCIDENTS, Incident, State
 from topics.proposals import Proposal
 from topics.refusals import REFUSALS, Refusal
 from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, SETTINGS, Setting
-from topics.spec import Raw, derive
+from topics.spec import Raw
 
 
 def stopped(by: str, reason: str, switch: LocalSwitch) -> Setting:
@@ -70,27 +69,6 @@ def answered(incident: Incident, word: str, by: str, note: str) -> Setting:
         raise UserError(f"incident {incident.id} is {incident.state}: it cannot be {word}", exit_code=1)
     setting = Setting(name=f"{INCIDENT}{incident.id}", value=word, ts=now_ms(), by=by, reason=mask(note))
     return sign_setting(setting, keys.own(by))
-
-
-def wished(action: str, target: str, parameters: dict[str, str], by: str, reason: str, request: str = "") -> Proposal:
-    """What a person or program wants to be done. Nothing is known of whether it will help, so a person is asked.
-
-    request: a name for it, so that asking twice is one proposal; empty: each asking is one of its own.
-
-    Raises:
-        UserError: there is no such action, or it does not take these parameters.
-    """
-    known = ACTIONS.get(action)
-    if known is None:
-        raise UserError(f"there is no action {action!r}", f"There are: {', '.join(sorted(ACTIONS))}", exit_code=1)
-    if objection := known.objection(parameters):
-        raise UserError(f"{action} cannot be proposed so: {objection}", exit_code=1)
-    now = now_ms()
-    return Proposal(
-        id=derive("proposal", by, request or f"{action} {target} {now}"), ts=now, action=action, target=target,
-        parameters=parameters, requester=by, confidence=0.0, cause="asked for",
-        reasons=(mask(reason) or f"{by} asks for it",),
-    )  # fmt: skip
 
 
 def publish(broker: Broker, said: Setting | Proposal) -> None:
