@@ -10,7 +10,9 @@ import msgspec
 import numpy as np
 
 from agents._agent import Agent
-from models.detection.bank import (
+from models.detection.bank import Bank
+from models.detection.batch import Batch, Float64, Steer
+from models.detection.columns import (
     CLEAR,
     CONTINUE,
     ENTITY_FIELDS,
@@ -18,11 +20,9 @@ from models.detection.bank import (
     RAISE,
     SERIES,
     SERIES_FIELDS,
-    Bank,
     Looks,
     Samples,
 )
-from models.detection.batch import Batch, Float64, Steer
 from models.detection.forks import Fork, Forks
 from models.detection.lone import FIELDS as LONE_FIELDS
 from topics.learning import Feedback
@@ -108,7 +108,12 @@ class Detect(Agent[Batch | Steer]):
         rows, entities = self.bank.series[: self.bank.n_series], self.bank.entities
         forks = [
             _Fork(
-                number, fork.incidents, fork.label, fork.series, _bytes(fork.rows), _bytes(fork.entity),
+                number,
+                fork.incidents,
+                fork.label,
+                fork.series,
+                _bytes(fork.rows),
+                _bytes(fork.entity),
                 _bytes(fork.lone),
             )
             for number, fork in sorted(self.forks.open.items())

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from app.errors import UserError
 from app.publish import Bad, read_csv
-from models.detection.bank import CLEAR, RAISE, Bank, Looks, Samples
+from models.detection.bank import Bank
 from models.detection.batch import Batch, Float64, Int64, Names
+from models.detection.columns import CLEAR, RAISE, Looks, Samples
 from topics.telemetry import METRICS
 
 EPOCH: Final = 1_577_836_800_000  # 2020-01-01: where a recording without times is taken to begin ...

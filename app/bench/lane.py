@@ -23,8 +23,9 @@ from app.client import Publisher
 from app.errors import UserError
 from app.kafka import LocalKafka
 from app.printing import err, print_json, print_table
-from models.detection.bank import ENTITY_FIELDS, SERIES_FIELDS, Bank, Samples
+from models.detection.bank import Bank
 from models.detection.batch import Names
+from models.detection.columns import ENTITY_FIELDS, SERIES_FIELDS, Samples
 from topics.frames import Frame, pack, pack_names
 from topics.spec import Instant
 from topics.telemetry import METRICS

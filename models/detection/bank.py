@@ -21,183 +21,69 @@ Sources: exponentially weighted Welford form (West 1979), clipped learning (Hube
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.detection.batch import Float64, Int32, Int64, Names
+from models.detection.batch import Float64, Names
+from models.detection.columns import (
+    ALARMED,
+    CALM,
+    CLEAR,
+    CONTINUE,
+    COUNT,
+    ENTITY_FIELDS,
+    FORKED,
+    HITS,
+    LONE,
+    LOOKS,
+    MOST,
+    ONSET,
+    PEAK,
+    QUIET,
+    RAISE,
+    RAISED,
+    RAISED_LOOK,
+    RECOVERING,
+    SCORE,
+    SEEN,
+    SERIES,
+    SERIES_FIELDS,
+    STRETCH,
+    TAIL,
+    TOLD,
+    TRUST,
+    USUAL,
+    WARY,
+    WIDE,
+    Looks,
+    Rows,
+    Samples,
+)  # fmt: skip
 from models.detection.kernel import kernel
 from models.detection.knobs import Knobs, narrowed
 from models.detection.lone import FIELDS as LONE_FIELDS
 from models.detection.lone import MOST as MOST_LONE
-from models.detection.lone import Lone, Seen, open_row, rested, surprise
+from models.detection.lone import Lone, open_row, rested, surprise
+from models.detection.points import LANES, MARKS, Desk, Part, desk_of, seen, take_values
 from models.detection.prior import prior
-
-# columns of a series
-COUNT, MEAN, VARIANCE, SHORT, SHORT_VARIANCE, LEVEL, SLOPE, STEP_VARIANCE, PEAK, TAIL, TRUST, SEEN = range(12)
-SERIES_FIELDS: Final = 12
-
-# columns of an entity
-LOOKS, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_LOOK, ONSET, TOLD, FORKED, WIDE = range(14)
-SERIES, LONE = 14, 15  # how many have opened; the row of the one that there is, 0 for none, -1 for never
-ENTITY_FIELDS: Final = 16
-
-# FORKED: a copy learns in its stead; or its fault was confirmed, and nothing is learned until the alarm is cleared
-OPEN, RECOVERING = 1.0, 2.0
-
-# what a look at an entity came to
-QUIET, RAISE, CONTINUE, CLEAR = range(4)
-
-MOST: Final = 8  # series that an entity's score is made of
-
-
-class Rows(NamedTuple):
-    """All state, changed in place: (n_series, SERIES_FIELDS), (n_entities, ENTITY_FIELDS), (n_lone, lone.FIELDS)."""
-
-    series: Float64
-    entities: Float64
-    lone: Float64
-
-
-class Samples(NamedTuple):
-    """What a bank is given: the arrays of a `Batch`."""
-
-    entity: Int32
-    ts: Int64
-    start: Int32
-    series: Int32
-    value: Float64
-
-
-class Looks(NamedTuple):
-    """What a bank says of it: by sample and by value."""
-
-    event: Int32  # (m,) QUIET, RAISE, CONTINUE or CLEAR
-    score: Float64  # (m,) how far the entity is off, smoothed
-    boundary: Float64  # (m,) the score above which it is an alarm
-    onset: Float64  # (m,) event time of the first look above it, as it was known at this look; 0: none
-    z: Float64  # (n,) of the strongest view, signed by the view
-    expected: Float64  # (n,) the mean before this value was learned
-    spread: Float64  # (n,) of the level around it
-
-    @classmethod
-    def room(cls, samples: int, values: int) -> Looks:
-        """Arrays of these lengths, unset."""
-        of_samples = [np.empty(samples) for _ in range(3)]
-        return cls(np.empty(samples, np.int32), *of_samples, *(np.empty(values) for _ in range(3)))
-
-    def first(self, samples: int, values: int) -> Looks:
-        """The first of each, without a copy."""
-        m, n = slice(samples), slice(values)
-        return Looks(
-            self.event[m], self.score[m], self.boundary[m], self.onset[m], self.z[n], self.expected[n], self.spread[n]
-        )  # fmt: skip
-
-
-@kernel
-def _open(rows: Float64, at: int, value: float) -> None:
-    rows[at, COUNT] = 1.0
-    rows[at, MEAN] = rows[at, SHORT] = rows[at, LEVEL] = value
-    rows[at, PEAK] = max(rows[at, PEAK], abs(value))
-
-
-@kernel
-def _strongest(level: float, step: float, short: float, ordinary: float) -> float:
-    """The z that is largest when `ordinary` is taken off those of level and short average."""
-    off_level, off_short = abs(level) - ordinary, abs(short) - ordinary
-    z = math.copysign(off_level, level) if off_level > abs(step) else step
-    return math.copysign(off_short, short) if off_short > abs(z) else z
-
-
-@kernel
-def _young_limit(count: float, knobs: Knobs) -> float:
-    """Spreads at which what is learned of a young series is clipped."""
-    if count <= knobs.young:
-        return 1e9
-    return knobs.loose if count <= knobs.warm else max(2.0, math.sqrt(knobs.pull * count))
-
-
-@kernel
-def _spread_learns(rows: Float64, at: int, field: int, size: float, rate: float) -> None:
-    rows[at, field] += rate * (size * size - rows[at, field])
-
-
-@kernel
-def _point(rows: Float64, at: int, value: float, pace: float, knobs: Knobs) -> tuple[float, float]:
-    """Score one value of series `at`, then learn it at `pace` (1: fully; 0: not; below 0: not when it is far off).
-
-    Returns z and the spread of the level.
-    """
-    count, mean = rows[at, COUNT], rows[at, MEAN]
-    floor = knobs.floor * rows[at, PEAK] + knobs.least_spread
-    floor *= floor
-    error, step = value - mean, value - rows[at, LEVEL] - rows[at, SLOPE]
-    short = rows[at, SHORT] + knobs.short * (value - rows[at, SHORT])
-    variance, step_variance = rows[at, VARIANCE] + floor, rows[at, STEP_VARIANCE] + floor
-    spread, step_spread = math.sqrt(variance), math.sqrt(step_variance)
-    short_spread = math.sqrt(rows[at, SHORT_VARIANCE] + floor)
-    each = 1.0 / (count + 1.0)
-    known = mature = max(0.0, 1.0 - knobs.young * each)
-    if step_variance < variance:  # a counter or a young daily curve has no level yet: few of its samples are news
-        known = count * step_variance / (count * step_variance + knobs.young * variance)
-    both = spread * step_spread
-    scale = 1.0 / (both * short_spread)  # one division for three: it is what a point costs most
-    level, average = error * step_spread * short_spread * scale, (short - mean) * both * scale
-    z = mature * _strongest(known * level, step * spread * short_spread * scale, known * average, knobs.ordinary)
-    if pace > 0.0 or (pace < 0.0 and abs(level) < knobs.far):
-        limit = knobs.winsor if count >= knobs.settled else _young_limit(count, knobs)
-        rate = abs(pace) * max(knobs.memory, each)
-        learned = min(max(error, -limit * spread), limit * spread)
-        rows[at, PEAK] = max(rows[at, PEAK], abs(mean + learned))
-        rows[at, MEAN] = mean + rate * learned
-        rows[at, VARIANCE] = (1.0 - rate) * (rows[at, VARIANCE] + rate * learned * learned)
-        _spread_learns(rows, at, STEP_VARIANCE, min(abs(step), limit * step_spread), rate)
-        _spread_learns(rows, at, SHORT_VARIANCE, min(abs(short - mean), limit * short_spread), rate)
-        rows[at, COUNT] = count + abs(pace)
-    rows[at, SHORT] = short
-    rows[at, LEVEL] += rows[at, SLOPE] + knobs.near * step
-    rows[at, SLOPE] += knobs.near * knobs.near * step
-    if pace <= 0.0 and abs(known * level if pace == 0.0 else level) < 1.0 and (abs(average) > 3.0 or abs(z) > 3.0):
-        rows[at, SHORT] = rows[at, LEVEL] = value  # it is back: what it did during the fault foretells nothing
-        rows[at, SLOPE] = 0.0
-    return z, spread
-
-
-@kernel
-def _seen(rows: Float64, at: int, value: float, ts: float, knobs: Knobs) -> Seen:
-    """A value in the views of its series, before it is learned."""
-    floor = knobs.floor * rows[at, PEAK] + knobs.least_spread
-    error, step = value - rows[at, MEAN], value - rows[at, LEVEL] - rows[at, SLOPE]
-    average = rows[at, SHORT] + knobs.short * (value - rows[at, SHORT]) - rows[at, MEAN]
-    mature = max(0.0, 1.0 - knobs.young / (rows[at, COUNT] + 1.0))
-    return Seen(
-        ts, value, mature * error / math.sqrt(rows[at, VARIANCE] + floor * floor),
-        mature * average / math.sqrt(rows[at, SHORT_VARIANCE] + floor * floor),
-        mature * step / math.sqrt(rows[at, STEP_VARIANCE] + floor * floor), error, floor,
-    )  # fmt: skip
-
-
-@kernel
-def _own_tail(rows: Float64, at: int, z: float, pace: float, knobs: Knobs) -> float:
-    """|z| in tails of the series itself, which are learned, by the trust that one series has."""
-    size, tail = abs(z), rows[at, TAIL]
-    gain = max(pace, 0.0) * max(5.0 * knobs.memory, 1.0 / (0.1 * rows[at, COUNT] + 100.0))
-    tail *= 1.0 + gain * knobs.tail if size > tail else 1.0 - gain * (1.0 - knobs.tail)
-    rows[at, TAIL] = min(max(tail, 3.0), knobs.cap)
-    return float(rows[at, TRUST] * min(size, knobs.cap) / rows[at, TAIL])
 
 
 @kernel
 def _broad_or_strong(z: Float64, first: int, end: int, top: Float64, knobs: Knobs) -> float:
     """The score of z[first:end]: over the largest |z|, half of the series but `MOST` at most; `top` is scratch."""
     most = min(MOST, (end - first + 1) // 2)
-    top[:] = 0.0
-    for point in range(first, end):
+    t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = 0.0
+    for point in range(first, end):  # each sinks to its place without a branch, and the places are in registers
         size = min(abs(z[point]), knobs.cap)
-        for place in range(MOST):  # sinks to its place without a branch, which would cost more than the steps it saves
-            above = top[place]
-            top[place] = max(above, size)
-            size = min(above, size)
+        t7 = max(t7, min(t6, size))
+        t6 = max(t6, min(t5, size))
+        t5 = max(t5, min(t4, size))
+        t4 = max(t4, min(t3, size))
+        t3 = max(t3, min(t2, size))
+        t2 = max(t2, min(t1, size))
+        t1 = max(t1, min(t0, size))
+        t0 = max(t0, size)
+    top[0], top[1], top[2], top[3], top[4], top[5], top[6], top[7] = t0, t1, t2, t3, t4, t5, t6, t7
     total, product = 0.0, 1.0
     for place in range(most):
         total += top[place]
@@ -286,50 +172,80 @@ def _lone_row(rows: Rows, at: int, ts: float, knobs: Knobs, lone: Lone) -> int:
 
 
 @kernel
+def _run(rows: Rows, given: Samples, first: int, desk: Desk, knobs: Knobs, lone: Lone) -> int:
+    """Where the run from sample `first` ends: its entities are different ones, so their order is of no matter.
+
+    A lone entity is a run of its own.
+    """
+    end, low = first, given.start[first]
+    while end < len(given.entity) and (given.start[end + 1] - low <= LANES or end == first):
+        entity = given.entity[end]
+        mark = entity % MARKS
+        if desk.marks[mark] == first:  # seen in this run, or one that shares its place: a shorter run does no harm
+            break
+        alone = _lone_row(rows, entity, float(given.ts[end]), knobs, lone) > 0
+        if alone and end > first:
+            break
+        desk.marks[mark] = first
+        end += 1
+        if alone:
+            break
+    return end
+
+
+@kernel
+def _many(rows: Rows, given: Samples, looks: Looks, run: Part, desk: Desk, knobs: Knobs) -> None:
+    """Take a run of entities with many series each."""
+    take_values(rows, given, looks, run, desk, knobs)
+    for sample in range(run.first, run.end):
+        slot, entity = sample - run.first, given.entity[sample]
+        if desk.fresh[slot] > 0:
+            broad = _broad_or_strong(looks.z, given.start[sample], given.start[sample + 1], desk.top, knobs)
+            raw, ts = max(broad, desk.single[slot]), float(given.ts[sample])
+            looks.event[sample], looks.boundary[sample] = _judge(rows.entities, entity, raw, ts, knobs)
+            looks.score[sample] = rows.entities[entity, SCORE]
+
+
+@kernel
+def _alone(rows: Rows, given: Samples, looks: Looks, sample: int, desk: Desk, narrow: Knobs, lone: Lone) -> None:
+    """Take a sample of an entity with one series."""
+    entity, ts, single = given.entity[sample], float(given.ts[sample]), 0.0
+    row = int(rows.entities[entity, LONE])
+    if desk.pace[0] != 0.0:
+        desk.pace[0] = 1.0  # nothing else bears witness to a fault, and its tails take care of what is learned
+    for point in range(given.start[sample], given.start[sample + 1]):
+        at, value = given.series[point], given.value[point]
+        if rows.series[at, COUNT] > 0.0 and ts > rows.series[at, SEEN]:
+            single = surprise(rows.lone, row, seen(rows.series, at, value, ts, narrow), desk.pace[0], lone)
+        take_values(rows, given, looks, Part(sample, sample + 1, point, point + 1, True), desk, narrow)
+    if desk.fresh[0] > 0:
+        look = rows.entities[entity, LOOKS]
+        looks.event[sample], looks.boundary[sample] = _judge(rows.entities, entity, single, ts, narrow)
+        looks.score[sample] = rested(rows.lone, row, single, looks.boundary[sample], look, lone)
+
+
+@kernel
 def take(rows: Rows, given: Samples, looks: Looks, knobs: Knobs, narrow: Knobs, lone: Lone) -> None:
     """Score, then learn, each sample in the order given; `rows` and `looks` are changed in place.
 
     `narrow` are the knobs of an entity with one series. A value that is not newer than the last of its series is a
     repeat or late: it is neither scored nor learned.
     """
-    series, entities = rows.series, rows.entities
-    top = np.zeros(MOST)
-    for sample in range(len(given.entity)):
-        entity, ts = given.entity[sample], float(given.ts[sample])
-        first, end = given.start[sample], given.start[sample + 1]
-        row, pace = _lone_row(rows, entity, ts, knobs, lone), _pace(entities, entity, ts, knobs)
-        if row > 0 and pace != 0.0:
-            pace = 1.0  # nothing else bears witness to a fault, and its tails take care of what is learned
-        fresh, single = 0, 0.0
-        looks.event[sample], looks.score[sample], looks.boundary[sample] = QUIET, entities[entity, SCORE], math.inf
-        for point in range(first, end):
-            at, value = given.series[point], given.value[point]
-            looks.z[point], looks.expected[point], looks.spread[point] = 0.0, value, 0.0
-            if series[at, COUNT] == 0.0:
-                _open(series, at, value)
-                entities[entity, SERIES] += 1.0
-            elif ts > series[at, SEEN]:
-                looks.expected[point] = series[at, MEAN]
-                if row > 0:
-                    single = surprise(rows.lone, row, _seen(series, at, value, ts, narrow), pace, lone)
-                    looks.z[point], looks.spread[point] = _point(series, at, value, pace, narrow)
-                else:
-                    looks.z[point], looks.spread[point] = _point(series, at, value, pace, knobs)
-                    if series[at, TRUST] > 0.0:
-                        single = max(single, _own_tail(series, at, looks.z[point], pace, knobs))
-            else:
-                continue
-            series[at, SEEN] = ts
-            fresh += 1
-        if fresh > 0 and row > 0:
-            look = entities[entity, LOOKS]
-            looks.event[sample], looks.boundary[sample] = _judge(entities, entity, single, ts, narrow)
-            looks.score[sample] = rested(rows.lone, row, single, looks.boundary[sample], look, lone)
-        elif fresh > 0:
-            raw = max(_broad_or_strong(looks.z, first, end, top, knobs), single)
-            looks.event[sample], looks.boundary[sample] = _judge(entities, entity, raw, ts, knobs)
-            looks.score[sample] = entities[entity, SCORE]
-        looks.onset[sample] = entities[entity, ONSET]
+    desk, first, entities = desk_of(), 0, rows.entities
+    while first < len(given.entity):
+        end = _run(rows, given, first, desk, knobs, lone)
+        for sample in range(first, end):
+            slot, entity = sample - first, given.entity[sample]
+            desk.pace[slot] = _pace(entities, entity, float(given.ts[sample]), knobs)
+            desk.fresh[slot], desk.single[slot] = 0, 0.0
+            looks.event[sample], looks.score[sample], looks.boundary[sample] = QUIET, entities[entity, SCORE], math.inf
+        if entities[given.entity[first], LONE] > 0.0:
+            _alone(rows, given, looks, first, desk, narrow, lone)
+        else:
+            _many(rows, given, looks, Part(first, end, given.start[first], given.start[end], False), desk, knobs)
+        for sample in range(first, end):
+            looks.onset[sample] = entities[given.entity[sample], ONSET]
+        first = end
 
 
 class Bank:

@@ -12,9 +12,10 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from models.detection import bank as columns
-from models.detection.bank import Bank, Looks, Rows, Samples, take
+from models.detection import columns
+from models.detection.bank import Bank, take
 from models.detection.batch import Float64, Steer
+from models.detection.columns import Looks, Rows, Samples
 from models.detection.knobs import narrowed
 from topics.learning import Feedback
 

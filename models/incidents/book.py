@@ -199,9 +199,7 @@ class IncidentBook(msgspec.Struct):
             self.tracker.is_well(entity, incident.ts) for entity in incident.affected
         )
 
-    def _close(
-        self, incident: Incident, step: Step, now: Instant, closed_as: str, **said: str
-    ) -> Iterator[Incident]:
+    def _close(self, incident: Incident, step: Step, now: Instant, closed_as: str, **said: str) -> Iterator[Incident]:
         """Close it, and open what had to wait for that."""
         self.quiet_since.pop(incident.id, None)
         yield from self._move(incident, step, now, closed_as=closed_as, **said)
@@ -216,8 +214,8 @@ class IncidentBook(msgspec.Struct):
         except Refused:
             return
         moved = msgspec.structs.replace(
-            incident, **{"state": state, "step": step.value, "ts": now, "seq": incident.seq + 1, "by": "", "note": ""}
-            | changes,
+            incident,
+            **{"state": state, "step": step.value, "ts": now, "seq": incident.seq + 1, "by": "", "note": ""} | changes,
         )
         self.incidents[moved.id] = moved
         yield moved

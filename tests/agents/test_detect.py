@@ -11,7 +11,7 @@ import pytest
 
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
-from models.detection.bank import ENTITY_FIELDS, SERIES
+from models.detection.columns import ENTITY_FIELDS, SERIES
 from topics.signals import Anomaly
 from topics.spec import Raw
 

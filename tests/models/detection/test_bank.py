@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.detection import bank as columns
-from models.detection.bank import CLEAR, RAISE, Bank, Samples
+from models.detection import columns
+from models.detection.bank import Bank
 from models.detection.batch import Float64, Names
+from models.detection.columns import CLEAR, RAISE, Samples
 
 START = 1_700_000_000_000
 

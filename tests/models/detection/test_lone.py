@@ -8,9 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.detection import bank as columns
-from models.detection.bank import RAISE, Bank, Samples
+from models.detection import columns
+from models.detection.bank import Bank
 from models.detection.batch import Float64, Names, Steer
+from models.detection.columns import RAISE, Samples
 from models.detection.forks import Forks
 from models.detection.lone import FIELDS, open_row
 from models.detection.lone import Lone as LoneKnobs

@@ -1,0 +1,69 @@
+"""What the detector bank keeps of a series and of an entity, what it is given, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from models.detection.batch import Float64, Int32, Int64
+
+# columns of a series
+COUNT, MEAN, VARIANCE, SHORT, SHORT_VARIANCE, LEVEL, SLOPE, STEP_VARIANCE, PEAK, TAIL, TRUST, SEEN = range(12)
+SERIES_FIELDS: Final = 12
+
+# columns of an entity
+LOOKS, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_LOOK, ONSET, TOLD, FORKED, WIDE = range(14)
+SERIES, LONE = 14, 15  # how many have opened; the row of the one that there is, 0 for none, -1 for never
+ENTITY_FIELDS: Final = 16
+
+# FORKED: a copy learns in its stead; or its fault was confirmed, and nothing is learned until the alarm is cleared
+OPEN, RECOVERING = 1.0, 2.0
+
+# what a look at an entity came to
+QUIET, RAISE, CONTINUE, CLEAR = range(4)
+
+MOST: Final = 8  # series that an entity's score is made of
+
+
+class Rows(NamedTuple):
+    """All state, changed in place: (n_series, SERIES_FIELDS), (n_entities, ENTITY_FIELDS), (n_lone, lone.FIELDS)."""
+
+    series: Float64
+    entities: Float64
+    lone: Float64
+
+
+class Samples(NamedTuple):
+    """What a bank is given: the arrays of a `Batch`."""
+
+    entity: Int32
+    ts: Int64
+    start: Int32
+    series: Int32
+    value: Float64
+
+
+class Looks(NamedTuple):
+    """What a bank says of it: by sample and by value."""
+
+    event: Int32  # (m,) QUIET, RAISE, CONTINUE or CLEAR
+    score: Float64  # (m,) how far the entity is off, smoothed
+    boundary: Float64  # (m,) the score above which it is an alarm
+    onset: Float64  # (m,) event time of the first look above it, as it was known at this look; 0: none
+    z: Float64  # (n,) of the strongest view, signed by the view
+    expected: Float64  # (n,) the mean before this value was learned
+    spread: Float64  # (n,) of the level around it
+
+    @classmethod
+    def room(cls, samples: int, values: int) -> Looks:
+        """Arrays of these lengths, unset."""
+        of_samples = [np.empty(samples) for _ in range(3)]
+        return cls(np.empty(samples, np.int32), *of_samples, *(np.empty(values) for _ in range(3)))
+
+    def first(self, samples: int, values: int) -> Looks:
+        """The first of each, without a copy."""
+        m, n = slice(samples), slice(values)
+        return Looks(
+            self.event[m], self.score[m], self.boundary[m], self.onset[m], self.z[n], self.expected[n], self.spread[n]
+        )  # fmt: skip
