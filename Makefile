@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types unit flow drills quick-drills bench-detection bench-loop clean java
+.PHONY: demo test lint types unit flow drills quick-drills bench-detection bench-loop clean java real-parts
 
 $(STAMP): pyproject.toml constraints.txt
 	@deploy/environment $(PYTHON) $(VENV)
@@ -38,6 +38,9 @@ quick-drills: $(STAMP) java
 
 java:  ## Java and Maven for a real Kafka: installed on a Debian machine as root, else the line to type
 	@deploy/java
+
+real-parts:  ## real agents for the flows that use them: collectd, rsyslog, Telegraf, OPA
+	@deploy/real-parts
 
 bench-loop: $(STAMP)
 	$(BIN)/opsloop bench loop $(ARGS)

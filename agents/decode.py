@@ -16,14 +16,12 @@ from agents._agent import Agent, Chunk
 from models.detection.batch import Batch, Names, Steer, TooManySeries
 from topics.codec import Cause, DeadLetter, DecodeError
 from topics.formats import native
-from topics.formats.native import MAX_NAME, MAX_SIZE
+from topics.formats.native import AHEAD_MS, EARLIEST, MAX_NAME, MAX_SIZE
 from topics.frames import MAGIC, Frame, unpack, unpack_names
 from topics.learning import Learning
 from topics.spec import Instant, Raw
 from topics.telemetry import METRICS
 
-EARLIEST: Final = 100_000_000_000  # 1973 in milliseconds: smaller stamps are seconds, or nonsense
-AHEAD_MS: Final = 600_000  # how far a stamp may be ahead of the message's arrival at the broker
 MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
 MAX_LAYOUTS: Final = 1_000  # remembered shapes of frames
 
@@ -234,7 +232,7 @@ def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray
     offset = np.array([m.offset() for m in chunk.messages], np.int64)[message]
     if not bad.any():
         return Batch(chunk.topic, chunk.partition, names, entity, ts, start, series, value, offset), ~bad, []
-    worst = {int(message[i]): _fault(bool(late[i]), int(ts[i])) for i in np.flatnonzero(bad)}
+    worst = {int(message[i]): _fault(bool(late[i]), int(ts[i]), int(arrived[i])) for i in np.flatnonzero(bad)}
     keep = ~bad
     kept = np.repeat(keep, count)
     start = np.concatenate(([0], np.cumsum(count[keep]))).astype(np.int32)
@@ -244,12 +242,10 @@ def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray
     return batch, keep, [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()]
 
 
-def _fault(bad_time: bool, ts: Instant) -> tuple[Cause, str]:
-    if not bad_time:
-        return Cause.NOT_FINITE, "a value is not finite, or too large to learn from"
-    if ts < EARLIEST:
-        return Cause.TIMESTAMP, f"{ts} is before 1973: stamps are milliseconds since 1970"
-    return Cause.TIMESTAMP, f"{ts} is more than {AHEAD_MS // 60_000} minutes ahead of the message's arrival"
+def _fault(bad_time: bool, ts: Instant, arrived: Instant) -> tuple[Cause, str]:
+    if bad_time:
+        return Cause.TIMESTAMP, native.fault_of(ts, arrived)
+    return Cause.NOT_FINITE, "a value is not finite, or too large to learn from"
 
 
 def chunk_of(raws: Iterable[Raw]) -> Chunk:

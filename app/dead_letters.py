@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,8 +15,10 @@ from app.errors import UserError
 from topics.catalog import ALL
 from topics.spec import Instant, Raw, Topic, derive
 from topics.state import LANE_STATE, LOOP_STATE
+from topics.telemetry import METRICS
 
 MARK: Final = "replayed_from"  # the header of a message that was sent again: the id of its dead letter
+TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _OURS: Final = frozenset({"dlq_cause", "dlq_detail", "dlq_origin", MARK})
 
 
@@ -37,8 +40,8 @@ class Letter:
         said = {name: value.decode(errors="replace") for name, value in raw.headers if name in _OURS}
         origin = said.get("dlq_origin") or str(raw.origin)
         return cls(
-            derive("dead-letter", origin), raw.topic.removesuffix(".dlq"), said.get("dlq_cause", "unknown"),
-            said.get("dlq_detail", ""), origin, said.get(MARK, ""), raw,
+            derive("dead-letter", origin), _read_from(raw.topic.removesuffix(".dlq"), origin),
+            said.get("dlq_cause", "unknown"), said.get("dlq_detail", ""), origin, said.get(MARK, ""), raw,
         )  # fmt: skip
 
 
@@ -104,6 +107,16 @@ def purge(broker: Broker, topics: Iterable[Topic] = ()) -> int:
     except KafkaException as error:
         raise UserError(f"the broker deletes nothing ({error.args[0].str()})", "Ask for the right to DELETE") from None
     return count
+
+
+def _read_from(shelf: str, origin: str) -> str:
+    """Where a letter was read from: beside its shelf, or a topic of another agent that has no shelf of its own.
+
+    A header may be anybody's: it never names one of our own topics, which commands and votes stand on.
+    """
+    named = origin.rsplit("-", 2)[0]
+    foreign = shelf == METRICS.name and TOPIC.fullmatch(named) and not named.startswith(("opsloop.", "__"))
+    return named if foreign else shelf
 
 
 def _buried() -> Iterator[Topic]:

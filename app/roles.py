@@ -17,7 +17,9 @@ import uvloop
 from confluent_kafka import KafkaException
 
 from agents._lane import Lane, LaneSettings
-from app import pipeline
+from agents._relay import Relay, RelaySettings
+from agents.rekey import Rekey
+from app import ingest, pipeline
 from app.broker import Broker, consumer_config, producer_config, require
 from app.clock import now_ms
 from app.errors import UserError
@@ -55,6 +57,16 @@ def make_lane(worker: Worker, stages: pipeline.Stages, group: str) -> Lane:
         ),
         stages, now_ms, Meter(),
     )  # fmt: skip
+
+
+def make_relay(worker: Worker) -> Relay:
+    """A relay from other agents' topics to ours; every worker of the group has its share of their partitions."""
+    classic = replace(worker.broker, group_protocol="classic")  # whose client looks for new topics by itself
+    settings = RelaySettings(
+        ingest.patterns(worker.settings.ingest), consumer_config(classic, "opsloop-rekey"),
+        producer_config(worker.broker),
+    )  # fmt: skip
+    return Relay(settings, Rekey(ingest.choose(worker.settings.ingest)), now_ms, Meter())
 
 
 def _reading(broker: Broker) -> dict[str, object]:
@@ -102,6 +114,8 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
     """
     require(worker.broker)
     worker = replace(worker, broker=settled(worker.broker))
+    if "lane" in roles and worker.settings.ingest.topics:
+        roles = [*roles, "rekey"]
     if "lane" in roles:
         pipeline.rehearse()
     stopping = threading.Event()
@@ -114,7 +128,8 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
         if not waiting:
             ready()
 
-    lanes = {
+    lanes: dict[str, Callable[[], Lane | Relay]] = {
+        "rekey": lambda: make_relay(worker),
         "lane": lambda: make_lane(worker, pipeline.lane(), "opsloop-lane"),
         "act": lambda: make_lane(worker, actuator_stages(worker), "opsloop-act"),
     }
@@ -145,7 +160,11 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
 
 
 def _guarded(
-    lane: Lane, role: str, ready: Callable[[str], None], failures: list[BaseException], stopping: threading.Event
+    lane: Lane | Relay,
+    role: str,
+    ready: Callable[[str], None],
+    failures: list[BaseException],
+    stopping: threading.Event,
 ) -> None:
     try:
         lane.run(lambda: ready(role))

@@ -1,6 +1,6 @@
 """Settings: one frozen struct per subject, from defaults, then `opsloop.toml`, then the environment.
 
-`OPSLOOP_SAFETY__MODE=autonomous` sets `mode` of `[safety]`; the file is
+`OPSLOOP_SAFETY__MODE=autonomous` sets `mode` of `[safety]`, a table or list is written as JSON; the file is
 `opsloop.toml` here, or what OPSLOOP_CONFIG names.
 """
 
@@ -16,6 +16,7 @@ import msgspec
 
 from app.api.settings import ApiSettings
 from app.errors import UserError
+from app.ingest import IngestSettings
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
 from models.decision.base import DecisionSettings
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicySettings = PolicySettings()
     decision: DecisionSettings = DecisionSettings()
     api: ApiSettings = ApiSettings()
+    ingest: IngestSettings = IngestSettings()
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:
@@ -68,7 +70,17 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
 def _set(tree: dict[str, Any], subject: str, key: str, value: str) -> None:
     if not isinstance(tree.setdefault(subject, {}), dict):
         raise UserError(f"settings: {subject} is no table", f"Write [{subject}] and its keys below it")
-    tree[subject][key] = value
+    tree[subject][key] = _parsed(value)
+
+
+def _parsed(value: str) -> Any:
+    """A variable that holds a table or a list holds it as JSON."""
+    if value[:1] not in ("{", "["):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value  # the field's own type says what is wrong with it
 
 
 def home() -> Path:

@@ -55,10 +55,11 @@ class DeadLetter:
     raw: Raw
     cause: Cause
     detail: str
+    shelf: str = ""  # the topic that it is put on, when it was read from one that has none of its own
 
     @property
     def topic(self) -> str:
-        return f"{self.raw.topic}.dlq"
+        return self.shelf or f"{self.raw.topic}.dlq"
 
     @property
     def headers(self) -> Headers:
@@ -94,7 +95,9 @@ def encode(record: Record, topic: Topic | None = None) -> Message:
     topic = topic or topic_of(record)
     key = topic.key(record)
     value = _encoder.encode(record)
-    headers = _cloudevent(message_id(record, value), topic, key, record) if topic.cloudevents else []
+    headers: Headers = [("content-type", topic.content_type)] if topic.content_type else []
+    if topic.cloudevents:
+        headers = _cloudevent(message_id(record, value), topic, key, record)
     return Message(topic, key.encode(), value, headers)
 
 

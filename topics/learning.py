@@ -35,8 +35,9 @@ class Label(Record, frozen=True):
 
 
 LEARNING = Topic(
-    METRICS.name, Learning, key=lambda control: control.entity, what="in band: what may be learned", cloudevents=False
-)
+    METRICS.name, Learning, key=lambda control: control.entity, what="in band: what may be learned", cloudevents=False,
+    content_type=b"application/vnd.opsloop.learning+json",
+)  # fmt: skip
 LABELS = Topic(
     "opsloop.labels", Label, key=lambda label: system_of(label.entity), what="what people say incidents were"
 )

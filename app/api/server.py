@@ -84,6 +84,7 @@ def _name(method: str, path: str) -> str:
 
 def _who(tokens: Tokens, operation: str) -> Callable[..., None]:
     """The dependency of a route: who asks has a good token, and a role that its row names."""
+
     def check(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
         if given is None:
             raise Problem(401, "no_token", "who asks is not known", "Send Authorization: Bearer TOKEN")

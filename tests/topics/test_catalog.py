@@ -11,6 +11,7 @@ import pytest
 from tests.builders import SAMPLES
 from topics.catalog import ALL, BY_NAME, named, topic_of
 from topics.codec import decode, encode
+from topics.learning import Learning
 from topics.spec import DAY_MS, PARTITIONS, Raw, Read, Topic
 from topics.state import LANE_STATE, LOOP_STATE
 
@@ -92,6 +93,11 @@ def test_cloudevents_attributes_are_exactly_on_the_topics_that_carry_them(topic:
     assert headers["ce_source"] == b"/opsloop/" + topic.key(SAMPLES[topic.name]).encode()
     assert headers["ce_time"] == b"2023-11-14T22:13:20.000+00:00"
     assert headers["content-type"] == b"application/json"
+
+
+def test_a_control_says_what_it_is_between_the_samples_that_say_nothing() -> None:
+    control = Learning(entity="web-1", ts=1, learning="open", incident="i")
+    assert encode(control).headers == [("content-type", b"application/vnd.opsloop.learning+json")]
 
 
 def test_a_hot_path_carries_no_attributes() -> None:

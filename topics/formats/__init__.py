@@ -1,57 +1,83 @@
-"""Formats that agents already put on Kafka, each as samples: what `Decode` takes beside its own."""
+"""Formats that agents already put on Kafka: each message as samples or log lines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import orjson
 
 from topics.codec import Cause, DecodeError
 from topics.formats import influx, otlp, records
-from topics.formats.names import Sampled
+from topics.formats.names import Logged, Sampled
+
+Found = Sampled | Logged
+Content = Any  # a parsed JSON object or array, else the bytes
 
 # JSON objects are told apart by what only they have: first match wins
-_OBJECTS: Final[tuple[tuple[Callable[[dict[str, Any]], bool], Callable[[dict[str, Any]], Iterable[Sampled]]], ...]] = (
-    (lambda d: "resourceMetrics" in d, otlp.read_json),
-    (lambda d: "fields" in d and "tags" in d and "timestamp" in d, records.telegraf),
-    (lambda d: "labels" in d and "value" in d and "name" in d, records.prometheus),
-    (lambda d: "kind" in d and "name" in d and "timestamp" in d, records.vector),
-    (lambda d: "metricset" in d and "@timestamp" in d, records.metricbeat),
-    (lambda d: "@timestamp" in d and "message" not in d, records.fluent_bit),
+_SIGNS: Final[tuple[tuple[str, Callable[[Mapping[str, Any]], bool]], ...]] = (
+    ("otlp", lambda d: "resourceMetrics" in d),
+    ("telegraf", lambda d: "fields" in d and "tags" in d and "timestamp" in d),
+    ("prometheus", lambda d: "labels" in d and "value" in d and "name" in d),
+    ("vector", lambda d: "kind" in d and "name" in d and "timestamp" in d),
+    ("metricbeat", lambda d: "metricset" in d and "@timestamp" in d),
+    ("rsyslog", lambda d: "message" in d and "severity" in d and "@timestamp" in d),
+    ("fluent_bit", lambda d: "@timestamp" in d and "message" not in d),
 )
 
+READERS: Final[Mapping[str, Callable[[Content], Iterable[Found]]]] = {
+    "collectd": records.collectd, "fluent_bit": records.fluent_bit, "influx": influx.read,
+    "metricbeat": records.metricbeat, "otlp": otlp.read, "prometheus": records.prometheus, "rsyslog": records.rsyslog,
+    "telegraf": records.telegraf, "vector": records.vector,
+}  # fmt: skip
 
-def read(value: bytes, key: bytes | None) -> list[Sampled]:
-    """The samples of a message in a known format: Telegraf JSON and influx lines, OTLP JSON and protobuf, collectd,
-    Vector, Fluent Bit, prometheus-kafka-adapter, Metricbeat.
+_NOT_AS_IT_SAYS: Final = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError, ZeroDivisionError,
+)  # fmt: skip
 
-    `key` names the entity where the format does not. Logs are no samples.
+
+def content_of(value: bytes) -> Content:
+    """A JSON object or array parsed, anything else as it is. Raises DecodeError when it begins as JSON and is none."""
+    if value[:1] not in (b"{", b"["):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        if any(word in value for word in (b"NaN", b"Infinity")):
+            raise DecodeError(Cause.NOT_FINITE, f"JSON has no such number: {error}") from None
+        raise DecodeError(Cause.MALFORMED, str(error)) from None
+
+
+def recognise(content: Content) -> str:
+    """The name of the format that `content` is in. Raises DecodeError when it is in none of `READERS`."""
+    if isinstance(content, dict):
+        for name, is_one in _SIGNS:
+            if is_one(content):
+                return name
+        raise DecodeError(Cause.WRONG_TYPE, "an object of no known format: a sample has entity, ts and metrics")
+    if isinstance(content, list):
+        return "collectd"
+    return "otlp" if content[:1] == b"\x0a" else "influx"
+
+
+def read(content: Content, key: bytes | None, format: str = "") -> list[Found]:
+    """What a message in `format` (empty: the one that it looks like) says.
+
+    `key` names the entity where the format does not. Nothing, when it is right and has no number in it: a text alone,
+    or a rate that its sender does not know yet.
 
     Raises:
-        DecodeError: it is in none of them, or a part of it is not what its format says.
+        DecodeError: it is in no known format, or a part of it is not what its format says.
     """
+    name = format or recognise(content)
     try:
-        found = list(_read(value, (key or b"").decode(errors="replace")))
+        found = list(READERS[name](content))
     except DecodeError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-        raise DecodeError(Cause.MALFORMED, f"in no known format, or not as it says: {error!r}") from None
+    except _NOT_AS_IT_SAYS as error:
+        raise DecodeError(Cause.MALFORMED, f"not as {name} says it: {error!r}"[:300]) from None
     if not found:
         raise DecodeError(Cause.WRONG_TYPE, "there is no measurement in it")
-    return found
-
-
-def _read(value: bytes, key: str) -> Iterable[Sampled]:
-    first = value[:1]
-    if first == b"[":
-        return records.collectd(orjson.loads(value))
-    if first == b"{":
-        sample = orjson.loads(value)
-        for is_one, reader in _OBJECTS:
-            if is_one(sample):
-                return (Sampled(s.entity or key or "unknown", s.ts, s.metrics) for s in reader(sample))
-        raise DecodeError(Cause.WRONG_TYPE, "an object of no known format: a sample has entity, ts and metrics")
-    if first == b"\x0a":
-        return otlp.read_protobuf(value)
-    return influx.read(value)
+    whose = (key or b"").decode(errors="replace") or "unknown"
+    said = [each for each in found if not isinstance(each, Sampled) or each.metrics]
+    return [each if each.entity else each._replace(entity=whose) for each in said]

@@ -27,9 +27,7 @@ def _line(line: str) -> Sampled:
         if (number := _number(text)) is not None:
             known, converted = metric(f"{name}.{key}", number, others(tags))
             metrics[known] = converted
-    if not metrics:
-        raise ValueError("no field of the line is a number")
-    return Sampled(host_of(tags) or "unknown", instant(int(parts[2])), metrics)
+    return Sampled(host_of(tags), instant(int(parts[2])), metrics)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -6,24 +6,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from topics.formats.aliases import ALIASES
 from topics.spec import Instant
 
-# (what the agent calls it, its OpenTelemetry name, factor to the unit of that name)
-_ALIASES: Final[Mapping[str, tuple[str, float]]] = {
-    "cpu.usage_active": ("system.cpu.utilization", 0.01),
-    "cpu_p": ("system.cpu.utilization", 0.01),
-    "mem.used": ("system.memory.usage", 1.0), "mem.used_percent": ("system.memory.utilization", 0.01),
-    "swap.used_percent": ("system.paging.utilization", 0.01),
-    "system.load1": ("system.cpu.load_average.1m", 1.0), "load.shortterm": ("system.cpu.load_average.1m", 1.0),
-    "system.load5": ("system.cpu.load_average.5m", 1.0), "load.midterm": ("system.cpu.load_average.5m", 1.0),
-    "system.load15": ("system.cpu.load_average.15m", 1.0), "load.longterm": ("system.cpu.load_average.15m", 1.0),
-    "disk.used_percent": ("system.filesystem.utilization", 0.01),
-    "system.cpu.total.norm.pct": ("system.cpu.utilization", 1.0),
-    "system.memory.actual.used.pct": ("system.memory.utilization", 1.0),
-    "node_load1": ("system.cpu.load_average.1m", 1.0), "node_load5": ("system.cpu.load_average.5m", 1.0),
-}  # fmt: skip
-
 HOSTS: Final = ("host", "hostname", "host.name", "instance", "service.instance.id", "service.name", "node", "pod")
+
+WHOLE: Final = ("", "cpu-total", "_Total")  # labels of what is the host's as a whole
 
 # epoch in nano-, micro-, milliseconds or seconds: told apart by size
 _UNITS: Final = ((1e17, 1e-6), (1e14, 1e-3), (1e11, 1.0), (0.0, 1e3))
@@ -37,10 +25,19 @@ class Sampled(NamedTuple):
     metrics: dict[str, float]
 
 
+class Logged(NamedTuple):
+    """A line of a log."""
+
+    entity: str
+    ts: Instant
+    severity: str  # as syslog names it: emerg, alert, crit, err, warning, notice, info, debug
+    text: str
+
+
 def metric(name: str, value: float, labels: Mapping[str, Any] | None = None) -> tuple[str, float]:
     """The canonical name of a metric and its value in that name's unit; the values of `labels` end the name."""
-    known, factor = _ALIASES.get(name, (name, 1.0))
-    tail = "".join(f".{labels[label]}" for label in sorted(labels)) if labels else ""
+    known, factor = ALIASES.get(name, (name, 1.0))
+    tail = "".join(f".{labels[label]}" for label in sorted(labels) if labels[label] not in WHOLE) if labels else ""
     return (known + tail)[:256], value * factor
 
 

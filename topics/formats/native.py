@@ -5,33 +5,73 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-import orjson
 
+from topics import formats
 from topics.codec import SUPPORTED_VERSION, Cause, DecodeError
-from topics.formats import read as foreign
-from topics.formats.names import Sampled
+from topics.formats.names import Logged, Sampled
 from topics.learning import Learning
+from topics.spec import Instant
 
 MAX_BYTES: Final = 1_000_000  # of one message
 MAX_SIZE: Final = 1e100  # of one value: its square must stay finite
 MAX_NAME: Final = 256
+MAX_TEXT: Final = 1_000  # characters that are kept of a log line
 OURS: Final = frozenset({"entity", "metrics", "learning"})  # any of these: it is meant as one of ours
+EARLIEST: Final = 100_000_000_000  # 1973 in milliseconds: smaller stamps are seconds, or nonsense
+AHEAD_MS: Final = 600_000  # how far a stamp may be ahead of the message's arrival at the broker
 
 
-def read(value: bytes | None, key: bytes | None) -> list[Sampled] | Learning:
-    """The samples of a message, each part of its right type; or a control. Raises DecodeError."""
+def content_of(value: bytes | None) -> formats.Content:
+    """What is in a message, bounded. Raises DecodeError."""
     if not value:
         raise DecodeError(Cause.EMPTY, "the message has no value")
     if len(value) > MAX_BYTES:
         raise DecodeError(Cause.OVERSIZED, f"{len(value)} bytes are more than {MAX_BYTES}")
-    try:
-        sample = orjson.loads(value) if value[:1] == b"{" else None
-    except orjson.JSONDecodeError as error:
-        if any(word in value for word in (b"NaN", b"Infinity")):
-            raise DecodeError(Cause.NOT_FINITE, f"JSON has no such number: {error}") from None
-        raise DecodeError(Cause.MALFORMED, str(error)) from None
-    if sample is None or not OURS & sample.keys():
-        return [_checked(*sampled) for sampled in foreign(value, key)]
+    return formats.content_of(value)
+
+
+def is_ours(content: formats.Content) -> bool:
+    """Whether it is meant as a sample or control of our own."""
+    return isinstance(content, dict) and bool(OURS & content.keys())
+
+
+def read(value: bytes | None, key: bytes | None) -> list[Sampled] | Learning:
+    """The samples of a message, each part of its right type; or a control. Raises DecodeError."""
+    content = content_of(value)
+    if is_ours(content):
+        return _ours(content, value or b"")
+    found = foreign(content, key)
+    if any(isinstance(each, Logged) for each in found):
+        raise DecodeError(Cause.WRONG_TYPE, "a log line is no sample: give logs a topic of their own, under [ingest]")
+    return [each for each in found if isinstance(each, Sampled)]
+
+
+def foreign(content: formats.Content, key: bytes | None, format: str = "") -> list[Sampled | Logged]:
+    """What a message of another agent says, each part bounded. Raises DecodeError."""
+    return [_checked(*e) if isinstance(e, Sampled) else _line(e) for e in formats.read(content, key, format)]
+
+
+def ours(content: formats.Content) -> list[Sampled]:
+    """A sample of our own. Raises DecodeError: also for a control, which only our own topic may carry."""
+    if not isinstance(content, dict):
+        raise DecodeError(Cause.WRONG_TYPE, "it is no object: a sample has entity, ts and metrics")
+    if "learning" in content:
+        raise DecodeError(Cause.WRONG_TYPE, "learning is controlled on our own topic alone")
+    found = _ours(content, b"")
+    assert isinstance(found, list)
+    return found
+
+
+def fault_of(ts: Instant, arrived: Instant) -> str:
+    """What is wrong with a stamp, held against the message's arrival at the broker (0: unknown); empty: nothing."""
+    if ts < EARLIEST:
+        return f"{ts} is before 1973: stamps are milliseconds since 1970"
+    if arrived > 0 and ts > arrived + AHEAD_MS:
+        return f"{ts} is more than {AHEAD_MS // 60_000} minutes ahead of the message's arrival"
+    return ""
+
+
+def _ours(sample: dict[str, Any], value: bytes) -> list[Sampled] | Learning:
     version = sample.get("v", 1)
     if not isinstance(version, int) or version > SUPPORTED_VERSION:
         raise DecodeError(Cause.VERSION, f"version {version!r} is newer than {SUPPORTED_VERSION}")
@@ -40,9 +80,19 @@ def read(value: bytes | None, key: bytes | None) -> list[Sampled] | Learning:
     return [_checked(*(sample.get(name) for name in ("entity", "ts", "metrics")))]
 
 
-def _checked(entity: Any, ts: Any, metrics: Any) -> Sampled:
+def _line(line: Logged) -> Logged:
+    _whose(line.entity)
+    return line._replace(text=line.text[:MAX_TEXT])
+
+
+def _whose(entity: Any) -> str:
     if not isinstance(entity, str) or not 0 < len(entity) <= MAX_NAME:
         raise DecodeError(Cause.WRONG_TYPE, f"`entity` must be a text of 1 to {MAX_NAME} characters")
+    return entity
+
+
+def _checked(entity: Any, ts: Any, metrics: Any) -> Sampled:
+    _whose(entity)
     if type(ts) is not int:
         raise DecodeError(Cause.WRONG_TYPE, "`ts` must be a whole number of milliseconds")
     if not 0 <= ts < 2**62:

@@ -14,9 +14,14 @@ from typing import Any, Final
 from topics.formats.names import Sampled, host_of, instant, metric
 
 Fields = dict[int, list[Any]]
-Point = tuple[str, dict[str, Any], int, float]  # name, labels, ns, value
+Point = tuple[str, dict[str, Any], int, float | None]  # name, labels, ns, value: none when nothing was recorded
 
 _KINDS: Final = {5: "gauge", 7: "sum", 9: "histogram", 10: "exponentialHistogram", 11: "summary"}
+
+
+def read(request: Mapping[str, Any] | bytes) -> Iterator[Sampled]:
+    """The samples of a request in either encoding."""
+    return read_protobuf(request) if isinstance(request, bytes) else read_json(request)
 
 
 def read_json(request: Mapping[str, Any]) -> Iterator[Sampled]:
@@ -32,10 +37,11 @@ def read_json(request: Mapping[str, Any]) -> Iterator[Sampled]:
 
 
 def _json_point(name: str, point: Mapping[str, Any]) -> Point:
+    value: float | None = None
     if "asDouble" in point or "asInt" in point:
         value = float(point.get("asDouble", point.get("asInt", 0)))
-    else:
-        value = float(point["sum"]) / max(int(point["count"]), 1)
+    elif "sum" in point:
+        value = float(point["sum"]) / max(int(point.get("count", 0)), 1)
     return name, _labels(point.get("attributes", ())), int(point["timeUnixNano"]), value
 
 
@@ -66,11 +72,14 @@ def _points(held: Fields) -> Iterator[Point]:
 
 
 def _point(name: str, kind: str, point: Fields) -> Point:
+    value: float | None = None
     if kind in ("gauge", "sum"):
-        value = _double(point[4][0]) if 4 in point else float(_signed(point[6][0]))
+        if 4 in point or 6 in point:
+            value = _double(point[4][0]) if 4 in point else float(_signed(point[6][0]))
         labels = _pairs(point.get(7, ()))
     else:
-        value = _double(point[5][0]) / max(_fixed(point[4][0]), 1)
+        if 5 in point:
+            value = _double(point[5][0]) / max(_fixed(point[4][0]) if 4 in point else 0, 1)
         labels = _pairs(point.get(1 if kind == "exponentialHistogram" else 9 if kind == "histogram" else 7, ()))
     return name, labels, _fixed(point[3][0]), value
 
@@ -86,13 +95,14 @@ def _pairs(attributes: Iterable[bytes]) -> dict[str, Any]:
 
 def _samples(labels: Mapping[str, Any], points: Iterable[Point]) -> Iterator[Sampled]:
     """Points of one resource, together where they are of one time."""
-    entity = host_of(labels) or "unknown"
     by_time: dict[int, dict[str, float]] = defaultdict(dict)
     for name, own, ns, value in points:
-        known, converted = metric(name, value, own)
-        by_time[instant(ns)][known] = converted
+        metrics = by_time[instant(ns)]
+        if value is not None:
+            known, converted = metric(name, value, own)
+            metrics[known] = converted
     for ts, metrics in by_time.items():
-        yield Sampled(entity, ts, metrics)
+        yield Sampled(host_of(labels), ts, metrics)
 
 
 def _fields(data: bytes) -> Fields:

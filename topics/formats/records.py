@@ -1,19 +1,18 @@
-"""JSON records of Telegraf, prometheus-kafka-adapter, Vector, Metricbeat, Fluent Bit and collectd."""
+"""JSON records of Telegraf, prometheus-kafka-adapter, Vector, Metricbeat, Fluent Bit, collectd and rsyslog."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from topics.formats.names import Sampled, host_of, instant, metric, numbers, others
+from topics.formats.names import Logged, Sampled, host_of, instant, metric, numbers, others
 
 
 def telegraf(record: Mapping[str, Any]) -> Iterator[Sampled]:
     """`{"fields":{"usage_idle":91.5},"name":"cpu","tags":{"host":"web-1"},"timestamp":1458229140}`"""
     tags = record["tags"]
     found = (metric(f"{record['name']}.{name}", value, others(tags)) for name, value in numbers(record["fields"]))
-    if metrics := dict(found):
-        yield Sampled(host_of(tags), instant(record["timestamp"]), metrics)
+    yield Sampled(host_of(tags), instant(record["timestamp"]), dict(found))
 
 
 def prometheus(record: Mapping[str, Any]) -> Iterator[Sampled]:
@@ -44,28 +43,36 @@ def vector(record: Mapping[str, Any]) -> Iterator[Sampled]:
 def metricbeat(record: Mapping[str, Any]) -> Iterator[Sampled]:
     """`{"@timestamp":"…","metricset":{"name":"cpu"},"host":{"name":"…"},"system":{"cpu":{…}},…}`"""
     inside = {name: part for name, part in record.items() if name in ("system", "docker", "kubernetes", "linux")}
-    metrics = dict(metric(name, value) for name, value in _flat(inside, "", 8))
-    if metrics:
-        yield Sampled(str(record["host"]["name"]), instant(record["@timestamp"]), metrics)
+    held = inside.get("system", {}).get(record["metricset"]["name"], {})
+    device = {"": held.get("mount_point") or held.get("name") or ""}  # of a disk or a network card
+    metrics = dict(metric(name, value, device) for name, value in _flat(inside, "", 8))
+    yield Sampled(str(record["host"]["name"]), instant(record["@timestamp"]), metrics)
 
 
 def fluent_bit(record: Mapping[str, Any]) -> Iterator[Sampled]:
     """`{"@timestamp": 1452185189.0, "cpu_p": 7.0, "user_p": 5.0}`"""
     metrics = dict(metric(name, value) for name, value in numbers(record) if name != "@timestamp")
-    if metrics:
+    if metrics:  # without a number it may be anybody's
         yield Sampled(host_of(record), instant(record["@timestamp"]), metrics)
 
 
 def collectd(records: Sequence[Mapping[str, Any]]) -> Iterator[Sampled]:
     """`[{"values":[4.94],"dsnames":["shortterm"],"time":1795238437.267,"host":"web-1","plugin":"load",…}]`"""
     for record in records:
-        parts = (record["plugin"], record["plugin_instance"], record["type"], record["type_instance"])
+        parts = (record["plugin"], record["type"], record["type_instance"])
         name = ".".join(dict.fromkeys(part for part in parts if part))
+        of = {"": record["plugin_instance"]}
         named = zip(record["dsnames"], record["values"], strict=True)
         pairs = [(name if ds == "value" else f"{name}.{ds}", value) for ds, value in named if value is not None]
-        metrics = dict(metric(known, float(value)) for known, value in pairs)
-        if metrics:
-            yield Sampled(str(record["host"]), instant(record["time"]), metrics)
+        metrics = dict(metric(known, float(value), of) for known, value in pairs)
+        yield Sampled(str(record["host"]), instant(record["time"]), metrics)
+
+
+def rsyslog(record: Mapping[str, Any]) -> Iterator[Logged]:
+    """`{"@timestamp":"…Z","host":"web-1","severity":"err","facility":"user","program":"nginx","message":"…"}`"""
+    message, program = str(record["message"]).strip(), str(record.get("program") or "")
+    text = f"{program}: {message}" if program else message
+    yield Logged(str(record.get("host") or ""), instant(record["@timestamp"]), str(record["severity"]), text)
 
 
 def _flat(part: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, float]]:

@@ -1,0 +1,51 @@
+"""Topics that other agents publish to: which they are, and what they hold."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable
+from typing import Final, Literal
+
+import msgspec
+
+from app.errors import UserError
+
+Format = Literal[
+    "auto", "mixed", "opsloop", "collectd", "fluent_bit", "influx", "metricbeat", "otlp", "prometheus", "rsyslog",
+    "telegraf", "vector",
+]  # fmt: skip
+
+_PATTERN: Final = re.compile(r"[A-Za-z0-9._*?-]{1,249}")
+_TO_REGEX: Final = {"*": ".*", "?": ".", ".": "[.]"}
+
+
+class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is taken beside `opsloop.telemetry.metrics`."""
+
+    topics: dict[str, Format] = {}
+    """Topic or pattern (`*` any text, `?` one character) → format. The first pattern that fits counts. `auto`: the
+    first message that can be read says what its topic and content type hold. `mixed`: each message for itself."""
+
+
+def choose(settings: IngestSettings) -> Callable[[str], str]:
+    """The format of a topic."""
+
+    def chosen(topic: str) -> str:
+        return next((f for pattern, f in settings.topics.items() if fnmatch.fnmatchcase(topic, pattern)), "auto")
+
+    return chosen
+
+
+def patterns(settings: IngestSettings) -> list[str]:
+    """Regular expressions of the topics, in the words of the client.
+
+    Raises:
+        UserError: a pattern could never be a topic's, or is one of our own topics.
+    """
+    for pattern in settings.topics:
+        if not _PATTERN.fullmatch(pattern):
+            raise UserError(f"[ingest] {pattern!r} is no topic or pattern", "Write letters, digits, . _ - and * or ?")
+        if pattern.startswith(("opsloop.", "__")):
+            raise UserError(f"[ingest] {pattern} is a topic of Opsloop or Kafka", "Publish there directly instead")
+    return ["^" + "".join(_TO_REGEX.get(c, c) for c in pattern) + "$" for pattern in settings.topics]

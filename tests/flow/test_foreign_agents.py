@@ -1,0 +1,218 @@
+"""Agents that are not ours, as real processes with the configuration of docs/ingest.md, through a real lane worker."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions
+from processes import until, worker
+
+from app.broker import Broker, admin, read_all
+from app.client import Publisher
+from app.clock import now_ms
+from app.dead_letters import letters, replay
+from topics.codec import decode
+from topics.signals import ANOMALIES, Anomaly
+from topics.spec import Raw
+from topics.telemetry import EVENTS, METRICS, Event, Sample
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+PAGE = (Path(__file__).parents[2] / "docs" / "ingest.md").read_text()
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opsloop" / "bin"
+_numbers = itertools.count()
+
+
+def binary(name: str) -> str:
+    """The real thing; skips the test where there is none."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:{CACHE}")
+    if not found:
+        pytest.skip(f"no {name}: make real-parts")
+    return found
+
+
+def configuration(name: str, broker: Broker, topic: str) -> str:
+    """A block of the page, for this broker and a topic of its own."""
+    (block,) = re.findall(rf"<!-- tested: {name} -->\n```\w*\n(.*?)```", PAGE, re.S)
+    assert f'"{name}"' in block
+    assert "127.0.0.1:9092" in block
+    return str(block).replace(f'"{name}"', f'"{topic}"', 1).replace("127.0.0.1:9092", broker.bootstrap)
+
+
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(folder: Path, *command: str) -> Iterator[Path]:
+    """The process and its words."""
+    said = folder / "said"
+    with said.open("wb") as words:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd=folder)
+    try:
+        yield said
+        assert process.poll() is None, said.read_text()
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def taking(broker: Broker, topics: dict[str, str]) -> Iterator[None]:
+    """A lane worker that takes these topics too."""
+    with worker("lane", broker, env={"OPSLOOP_INGEST__TOPICS": json.dumps(topics)}):
+        yield
+
+
+def samples(broker: Broker, host: str) -> list[tuple[Raw, Sample]]:
+    found = ((raw, decode(raw).record) for raw in read_all(broker, [METRICS.name], key=host.encode()))
+    return [(raw, record) for raw, record in found if isinstance(record, Sample)]
+
+
+def metrics(broker: Broker, host: str) -> dict[str, float]:
+    """Every metric of a host with its last value."""
+    return {name: value for _, sample in samples(broker, host) for name, value in sample.metrics.items()}
+
+
+def learned(broker: Broker, raw: Raw) -> Callable[[], bool]:
+    """Whether the lane has kept what it learned from a message."""
+    client = admin(broker)
+
+    def is_kept() -> bool:
+        (asked,) = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions("opsloop-lane")]).values()
+        kept = {(p.topic, p.partition): p.offset for p in asked.result(10).topic_partitions}
+        return kept.get((raw.topic, raw.partition), -1) > raw.offset
+
+    return is_kept
+
+
+@pytest.fixture
+def host() -> str:
+    return f"foreign{next(_numbers)}-{now_ms() % 1_000_000}"
+
+
+NewTopic = Callable[..., str]
+
+
+def test_collectd_is_read_as_it_comes_under_the_key_of_its_host(
+    broker: Broker, new_topic: NewTopic, tmp_path: Path, host: str
+) -> None:
+    program, topic = binary("collectd"), new_topic(3)
+    (tmp_path / "c.conf").write_text(
+        f'FQDNLookup false\nHostname "{host}"\nBaseDir "{tmp_path}"\nPIDFile "{tmp_path}/pid"\nInterval 1\n'
+        'PluginDir "/usr/lib/collectd"\nTypesDB "/usr/share/collectd/types.db"\n'
+        "LoadPlugin load\nLoadPlugin memory\nLoadPlugin cpu\nLoadPlugin interface\n"
+        + configuration("collectd", broker, topic)
+    )  # fmt: skip
+    wanted = {"system.cpu.load_average.1m", "system.memory.usage"}
+    with taking(broker, {topic: "collectd"}), running(tmp_path, program, "-f", "-C", str(tmp_path / "c.conf")) as said:
+        until(lambda: wanted <= metrics(broker, host).keys(), 60, said.read_text)
+        last = samples(broker, host)[-1][0]
+        until(learned(broker, last), 40)
+        sent = list(read_all(broker, [topic]))
+    assert len({raw.key for raw in sent}) > 1, "its keys are drawn"
+    assert metrics(broker, host)["system.memory.usage"] > 2**20
+    assert not [x for x in letters(broker, [METRICS]) if x.topic == topic]
+
+
+def test_rsyslog_becomes_events_where_it_is_loud(
+    broker: Broker, new_topic: NewTopic, tmp_path: Path, host: str
+) -> None:
+    program, topic, udp = binary("rsyslogd"), new_topic(1), port()
+    (tmp_path / "r.conf").write_text(
+        f'global(workDirectory="{tmp_path}")\nmodule(load="imudp")\n'
+        f'input(type="imudp" address="127.0.0.1" port="{udp}")\n' + configuration("rsyslog", broker, topic)
+    )
+    command = (program, "-n", "-f", str(tmp_path / "r.conf"), "-i", str(tmp_path / "pid"))
+    with (
+        taking(broker, {topic: "auto"}),
+        running(tmp_path, *command) as said,
+        socket.socket(type=socket.SOCK_DGRAM) as s,
+    ):
+
+        def told() -> list[Event]:
+            for severity, text in ((3, 'disk "sda" \u2014 full'), (6, "all is well")):  # err, info
+                s.sendto(f"<{8 + severity}>Jan  1 00:00:00 {host} kernel: {text}".encode(), ("127.0.0.1", udp))
+            time.sleep(0.2)
+            found = [decode(raw).record for raw in read_all(broker, [EVENTS.name], key=host.encode())]
+            return [event for event in found if isinstance(event, Event)]
+
+        events = until(told, 60, said.read_text)
+    assert {(e.entity, e.kind, e.text) for e in events} == {(host, "log", 'err: kernel: disk "sda" — full')}
+
+
+def test_telegraf_is_read_as_it_comes(broker: Broker, new_topic: NewTopic, tmp_path: Path, host: str) -> None:
+    program, topic = binary("telegraf"), new_topic(1)
+    (tmp_path / "t.conf").write_text(
+        f'[agent]\n  interval = "1s"\n  flush_interval = "1s"\n  hostname = "{host}"\n'
+        "  skip_processors_after_aggregators = true\n[[inputs.mem]]\n[[inputs.cpu]]\n  percpu = false\n"
+        "  report_active = true\n" + configuration("telegraf", broker, topic)
+    )
+    wanted = {"system.cpu.utilization", "system.memory.usage", "system.memory.utilization"}
+    with taking(broker, {topic: "auto"}), running(tmp_path, program, "--config", str(tmp_path / "t.conf")) as said:
+        until(lambda: wanted <= metrics(broker, host).keys(), 60, said.read_text)
+    assert 0 <= metrics(broker, host)["system.cpu.utilization"] <= 1
+
+
+def test_two_workers_share_foreign_topics_and_one_of_them_owns_an_entity(
+    broker: Broker, new_topic: NewTopic, host: str
+) -> None:
+    topic = new_topic(4)
+    hosts = [f"{host}-{n}" for n in range(6)]
+    began = now_ms() - 900_000
+
+    def publish(looks: range, level: float) -> None:
+        with Publisher(broker) as publisher:
+            for look, name in itertools.product(looks, hosts):
+                value = {"name": "app", "tags": {"host": name}, "timestamp": began + 1_000 * look, "fields": {
+                    f"m{m}": (100 + (look * 7 + m) % 5) * level for m in range(4)
+                }}  # fmt: skip
+                publisher.send_raw(topic, os.urandom(8), orjson.dumps(value))
+
+    def arrived() -> int:
+        return sum(len(samples(broker, name)) for name in hosts)
+
+    pattern = {topic.replace("test.", "test?"): "auto"}
+    with taking(broker, pattern), taking(broker, pattern):
+        until(lambda: shared(broker, topic) == [2, 2], 60, lambda: str(shared(broker, topic)))
+        publish(range(400), 1)
+        with Publisher(broker) as publisher:
+            publisher.send_raw(topic, b"k", b'{"name":"app","tags":{},"timestamp":"x","fields":{"m0":1}}')
+        until(lambda: arrived() >= 400 * len(hosts), 60, lambda: str(arrived()))
+        publish(range(400, 460), 50)
+        until(lambda: anomalies(broker) >= set(hosts), 60, lambda: str(anomalies(broker)))
+    assert arrived() == 460 * len(hosts), "a rebalance before the first message says nothing again"
+    for name in hosts:
+        assert {sample.entity for _, sample in samples(broker, name)} >= {name}
+    (letter,) = [x for x in letters(broker, [METRICS]) if x.topic == topic]
+    assert letter.cause == "malformed"
+    assert [x.topic for x in replay(broker, [letter]).sent] == [topic]
+
+
+def shared(broker: Broker, topic: str) -> list[int]:
+    """How many partitions of a topic each worker has."""
+    client = admin(broker)
+    (asked,) = client.describe_consumer_groups(["opsloop-rekey"]).values()
+    owned = [[p for p in m.assignment.topic_partitions if p.topic == topic] for m in asked.result(10).members]
+    return sorted(len(places) for places in owned)
+
+
+def anomalies(broker: Broker) -> set[str]:
+    found = (decode(raw).record for raw in read_all(broker, [ANOMALIES.name]))
+    return {record.entity for record in found if isinstance(record, Anomaly)}
