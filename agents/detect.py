@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Final, Literal
 
 import msgspec
@@ -25,6 +26,9 @@ from models.detection.columns import (
 )
 from models.detection.forks import Fork, Forks
 from models.detection.lone import FIELDS as LONE_FIELDS
+from models.detection.panel import Panel
+from models.detection.settings import DetectionSettings
+from models.detection.watch import Kept, Sight, Watch
 from topics.learning import Feedback
 from topics.signals import ANOMALIES, Anomaly, Contribution
 from topics.spec import Instant, Origin, derive
@@ -56,6 +60,7 @@ class _State(msgspec.Struct):
     entities: bytes
     forks: list[_Fork]
     lone: bytes = b""
+    panel: list[Kept] = []
 
 
 class Detect(Agent[Batch | Steer]):
@@ -64,6 +69,7 @@ class Detect(Agent[Batch | Steer]):
     An `Anomaly` follows when an alarm is raised, for each further look while it is on (at most one in `repeat_ms` of
     event time), and when it is cleared. Its attribution has up to ten series with |z| >= 3, strongest first; the
     evidence is the record that the sample came in; `onset` is the event time of the first look above the boundary.
+    Detectors that settings chose beside the bank have alarms of their own, with their own name and `view="second"`.
     """
 
     name = "detect"
@@ -71,19 +77,22 @@ class Detect(Agent[Batch | Steer]):
     writes = (ANOMALIES,)
     version = 2
 
-    def __init__(self, bank: Bank | None = None) -> None:
-        self.bank = bank or Bank()
+    def __init__(self, settings: DetectionSettings | None = None) -> None:
+        self.bank = Bank()
         self.forks = Forks(self.bank)
+        self.panel = Panel(settings or DetectionSettings())
 
     def step(self, records: Sequence[Batch | Steer], now: Instant) -> Iterator[Anomaly]:  # noqa: ARG002
         for batch in records:
             if isinstance(batch, Steer):
-                self.forks.steer(batch)
+                if (anew := self.forks.steer(batch)) is not None:
+                    self.panel.restart(anew)
                 continue
             self.bank.admit(batch.names)
             looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
-            for sample in np.flatnonzero(looks.event).tolist():
-                yield self._anomaly(batch, looks, sample)
+            said = [(sample, self._anomaly(batch, looks, sample)) for sample in np.flatnonzero(looks.event).tolist()]
+            said += [(at, _second(batch, at, who, told)) for at, who, told in self.panel.take(batch, self.forks.open)]
+            yield from (anomaly for _, anomaly in sorted(said, key=itemgetter(0)))  # for any cut into batches alike
 
     def _anomaly(self, batch: Batch, looks: Looks, sample: int) -> Anomaly:
         number, ts = int(batch.entity[sample]), int(batch.ts[sample])
@@ -119,8 +128,10 @@ class Detect(Agent[Batch | Steer]):
             for number, fork in sorted(self.forks.open.items())
         ]
         return msgspec.msgpack.encode(
-            _State(self.version, _bytes(rows), _bytes(entities), forks, _bytes(self.bank.lone_rows))
-        )
+            _State(
+                self.version, _bytes(rows), _bytes(entities), forks, _bytes(self.bank.lone_rows), self.panel.dump()
+            )
+        )  # fmt: skip
 
     def restore(self, state: bytes) -> None:
         kept = msgspec.msgpack.decode(state, type=_State)
@@ -137,6 +148,7 @@ class Detect(Agent[Batch | Steer]):
             )
             for f in kept.forks
         }  # fmt: skip
+        self.panel.load(kept.panel)
 
 
 def _entities(data: bytes, version: int) -> Float64:
@@ -150,6 +162,29 @@ def _entities(data: bytes, version: int) -> Float64:
 
 def _lone(data: bytes) -> Float64:
     return _rows(data, LONE_FIELDS) if data else np.zeros((2, LONE_FIELDS))
+
+
+def _second(batch: Batch, sample: int, watch: Watch, sight: Sight) -> Anomaly:
+    """What a detector beside the bank says of an entity."""
+    entity, ts, state = batch.names.entities[int(batch.entity[sample])], int(batch.ts[sample]), STATES[sight.event]
+    x = np.nan_to_num(sight.x)
+    values = x * sight.spread + sight.mean
+    names = watch.detector.features
+    found = [
+        Contribution(metric=names[at], z=float(x[at]), value=float(values[at]), expected=float(sight.mean[at]))
+        for at in dict.fromkeys((sight.place, *np.argsort(-np.abs(x), kind="stable").tolist()))
+    ]
+    first, width = found[0], NOTABLE_Z * float(sight.spread[sight.place])
+    detector = watch.detector
+    return Anomaly(
+        id=derive("anomaly", entity, detector.name, sight.onset), entity=entity, ts=ts, state=state,
+        kind=detector.kind, score=sight.ratio, grade=_grade(sight.ratio, state),
+        confidence=1.0 - math.exp(-sight.ratio), metric=first.metric, direction="up" if first.z >= 0 else "down",
+        value=first.value, expected=first.expected, low=first.expected - width, high=first.expected + width,
+        onset=sight.onset, attribution=tuple(c for c in found if abs(c.z) >= NOTABLE_Z)[:MOST_CONTRIBUTIONS],
+        detector=detector.name, detector_version=detector.version,
+        evidence=str(Origin(batch.topic, batch.partition, int(batch.offset[sample]))), view="second",
+    )  # fmt: skip
 
 
 def _strongest(looks: Looks, first: int, end: int) -> list[int]:

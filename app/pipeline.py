@@ -25,6 +25,8 @@ from app.policy.shipped import policies
 from app.settings import Settings
 from models.decision.advisor import Bounds
 from models.detection.batch import Batch
+from models.detection.settings import DetectionSettings
+from models.detection.watch import Watch
 from models.safety.signing import Keyring, Signer
 from topics.codec import encode
 from topics.spec import Raw
@@ -33,15 +35,17 @@ from topics.telemetry import METRICS, Sample
 Stages = list[Callable[[], Agent[Any]]]
 
 
-def lane() -> Stages:
+def lane(settings: DetectionSettings | None = None) -> Stages:
     """Samples to anomalies: on the lane, one stage handing to the next."""
-    return [Decode, Detect]
+    return [Decode, lambda: Detect(settings)]
 
 
-def rehearse() -> None:
+def rehearse(settings: DetectionSettings | None = None) -> None:
     """Take one sample through the lane's stages, so that their kernels are compiled before the first real one."""
     now = 10**12
     message = encode(Sample(entity="rehearsal", ts=now, metrics={"a": 1.0, "b": 2.0}))
+    for name in {name for pattern in (settings or DetectionSettings()).patterns for name in pattern.learners or ()}:
+        Watch(name, ("a", "b")).look(now, {"a": 1.0, "b": 2.0}, forked=False)
     detect = Detect()
     for batch in Decode().step(chunk_of([Raw(METRICS.name, 0, 0, message.key, message.value)]), now):
         assert isinstance(batch, Batch)

@@ -73,6 +73,7 @@ class Memory:
 
     def __init__(self, settings: Settings, signer: Signer, keyring: Keyring) -> None:
         self.lanes: dict[int, list[Agent[Any]]] = {}
+        self.detection = settings.detection
         made = [make() for make in pipeline.loop(settings, signer, keyring)]
         self.loop = [
             agent for agent in made if CHECKPOINTS not in agent.writes
@@ -96,7 +97,7 @@ class Memory:
 
     def _detect(self, samples: Sequence[Raw], now: Instant) -> None:
         for partition in sorted({raw.partition for raw in samples}):
-            stages = self.lanes.setdefault(partition, [make() for make in pipeline.lane()])
+            stages = self.lanes.setdefault(partition, [make() for make in pipeline.lane(self.detection)])
             own = chunk_of(raw for raw in samples if raw.partition == partition)
             self._publish(self._through(stages, own, now), now)
 

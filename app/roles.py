@@ -117,7 +117,7 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
     if "lane" in roles and worker.settings.ingest.topics:
         roles = [*roles, "rekey"]
     if "lane" in roles:
-        pipeline.rehearse()
+        pipeline.rehearse(worker.settings.detection)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -130,7 +130,7 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
 
     lanes: dict[str, Callable[[], Lane | Relay]] = {
         "rekey": lambda: make_relay(worker),
-        "lane": lambda: make_lane(worker, pipeline.lane(), "opsloop-lane"),
+        "lane": lambda: make_lane(worker, pipeline.lane(worker.settings.detection), "opsloop-lane"),
         "act": lambda: make_lane(worker, actuator_stages(worker), "opsloop-act"),
     }
     failures: list[BaseException] = []

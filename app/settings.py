@@ -20,6 +20,7 @@ from app.ingest import IngestSettings
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
 from models.decision.base import DecisionSettings
+from models.detection.settings import DetectionSettings
 from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
 
@@ -28,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set, by subject."""
 
     safety: SafetySettings = SafetySettings()
+    detection: DetectionSettings = DetectionSettings()
     verification: VerificationSettings = VerificationSettings()
     security: SecuritySettings = SecuritySettings()
     policy: PolicySettings = PolicySettings()

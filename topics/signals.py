@@ -47,6 +47,7 @@ class Anomaly(Record, frozen=True):
     detector: str
     detector_version: Count
     evidence: str = ""  # topic-partition-offset of the sample
+    view: Literal["first", "second"] = "first"  # second: of another detector than the one that incidents rest on
 
 
 ANOMALIES = Topic(

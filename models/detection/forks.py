@@ -44,14 +44,17 @@ class Forks:
         # a copy takes everything it sees for the new normal
         self.knobs = bank.knobs._replace(doubt=float("inf"), hold_looks=-1.0, hold_ms=-1.0)
 
-    def steer(self, steer: Steer) -> None:
-        """Open a fork for an incident, or close it. What is not known, or open or closed already, changes nothing."""
+    def steer(self, steer: Steer) -> int | None:
+        """Open a fork for an incident, or close it. What is not known, or open or closed already, changes nothing.
+
+        Returns the number of an entity whose copy became its baseline.
+        """
         control = steer.control
         self.bank.admit(steer.names)
         try:
             number, series = steer.names.of(control.entity)
         except KeyError:
-            return
+            return None
         fork = self.open.get(number)
         if control.learning == "open":
             if fork is None:
@@ -63,6 +66,8 @@ class Forks:
             fork.label = control.label if fork.label == "confirmed" else fork.label
             if not fork.incidents or control.label != "confirmed":
                 self._close(number, fork)
+                return None if fork.label == "confirmed" else number
+        return None
 
     def take(self, given: Samples) -> Looks:
         """Score a batch by the baselines, and let the copies learn it."""

@@ -79,6 +79,8 @@ class Tracker(msgspec.Struct):
     def look(self, anomaly: Anomaly) -> list[Sighting]:
         """Take one look at an entity; the sightings that were confirmed by it."""
         entity = anomaly.entity
+        if anomaly.view == "second":
+            return []  # its alarm begins and ends by itself, and says nothing of what the first view sees
         if anomaly.ts <= self.newest.get(entity, 0):
             return []  # a repeat, or late: what was seen since then is the better evidence
         keep(self.newest, entity, anomaly.ts, ENTITIES_KEPT + 1)
