@@ -210,7 +210,7 @@ def _many(rows: Rows, given: Samples, looks: Looks, run: Part, desk: Desk, knobs
 def _alone(rows: Rows, given: Samples, looks: Looks, sample: int, desk: Desk, narrow: Knobs, lone: Lone) -> None:
     """Take a sample of an entity with one series."""
     entity, ts, single = given.entity[sample], float(given.ts[sample]), 0.0
-    row = int(rows.entities[entity, LONE])
+    row, looks.score[sample] = int(rows.entities[entity, LONE]), 0.0
     if desk.pace[0] != 0.0:
         desk.pace[0] = 1.0  # nothing else bears witness to a fault, and its tails take care of what is learned
     for point in range(given.start[sample], given.start[sample + 1]):

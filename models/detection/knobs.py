@@ -42,5 +42,5 @@ class Knobs(NamedTuple):
 
 
 def narrowed(knobs: Knobs) -> Knobs:
-    """The knobs of an entity with one series: no smoothing, a boundary that its own tails have set already."""
-    return knobs._replace(winsor=20.0, smooth=1.0, surprise=-math.inf)
+    """The knobs of an entity with one series: quick to follow, unsmoothed, with a boundary that its tails have set."""
+    return knobs._replace(winsor=40.0, short=1 / 8, near=0.8, smooth=1.0, surprise=-math.inf)
