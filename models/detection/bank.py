@@ -92,7 +92,7 @@ def _broad_or_strong(z: Float64, first: int, end: int, top: Float64, knobs: Knob
 
 
 @kernel
-def _judge(entities: Float64, at: int, raw: float, ts: float, knobs: Knobs) -> tuple[int, float]:
+def judge(entities: Float64, at: int, raw: float, ts: float, knobs: Knobs) -> tuple[int, float]:
     """What a look with score `raw` comes to, and the boundary it was held against."""
     if entities[at, LOOKS] == 0.0:
         entities[at, SCORE] = raw
@@ -202,7 +202,7 @@ def _many(rows: Rows, given: Samples, looks: Looks, run: Part, desk: Desk, knobs
         if desk.fresh[slot] > 0:
             broad = _broad_or_strong(looks.z, given.start[sample], given.start[sample + 1], desk.top, knobs)
             raw, ts = max(broad, desk.single[slot]), float(given.ts[sample])
-            looks.event[sample], looks.boundary[sample] = _judge(rows.entities, entity, raw, ts, knobs)
+            looks.event[sample], looks.boundary[sample] = judge(rows.entities, entity, raw, ts, knobs)
             looks.score[sample] = rows.entities[entity, SCORE]
 
 
@@ -220,7 +220,7 @@ def _alone(rows: Rows, given: Samples, looks: Looks, sample: int, desk: Desk, na
         take_values(rows, given, looks, Part(sample, sample + 1, point, point + 1, True), desk, narrow)
     if desk.fresh[0] > 0:
         look = rows.entities[entity, LOOKS]
-        looks.event[sample], looks.boundary[sample] = _judge(rows.entities, entity, single, ts, narrow)
+        looks.event[sample], looks.boundary[sample] = judge(rows.entities, entity, single, ts, narrow)
         looks.score[sample] = rested(rows.lone, row, single, looks.boundary[sample], look, lone)
 
 

@@ -9,10 +9,11 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from models.detection import bank as columns
-from models.detection.bank import CLEAR, CONTINUE, ENTITY_FIELDS, QUIET, RAISE, _judge
+from models.detection import columns
+from models.detection.bank import judge
 from models.detection.base import WHOLE, Detector, StateError
 from models.detection.batch import Float64
+from models.detection.columns import CLEAR, CONTINUE, ENTITY_FIELDS, QUIET, RAISE
 from models.detection.kernel import kernel
 from models.detection.knobs import Knobs
 from models.detection.members import MEMBERS, Member, member
@@ -113,8 +114,8 @@ class Watch:
             if (at := place.get(metric)) is not None:
                 values[at] = value
         mean, x, spread = self.scale[:, MEAN].copy(), np.empty(len(place)), np.empty(len(place))
-        judge = self._told if self.detector.tells else self._scored
-        event, ratio, found = judge(ts, values, x, spread, not forked)
+        ask = self._told if self.detector.tells else self._scored
+        event, ratio, found = ask(ts, values, x, spread, not forked)
         if event == QUIET:
             return None
         if found == WHOLE:
@@ -152,7 +153,7 @@ class Watch:
         if own <= SETTLED:
             return QUIET, 0.0, WHOLE
         self.row[0, columns.FORKED] = 0.0 if learn else columns.OPEN
-        event, boundary = _judge(self.row, 0, min(max(error / deviation, 0.0), KNOBS.cap), float(ts), KNOBS)
+        event, boundary = judge(self.row, 0, min(max(error / deviation, 0.0), KNOBS.cap), float(ts), KNOBS)
         return event, float(self.row[0, columns.SCORE] / boundary), found
 
     def _told(self, ts: int, values: Float64, x: Float64, spread: Float64, learn: bool) -> tuple[int, float, int]:
