@@ -24,6 +24,7 @@ from topics.telemetry import METRICS
 
 MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
 MAX_LAYOUTS: Final = 1_000  # remembered shapes of frames
+LARGE: Final = 2_000  # values from which a frame is a batch of its own, whose values are not copied
 
 Shape = tuple[int, bytes, int]  # entity, its series as int32, how many
 
@@ -31,7 +32,7 @@ Shape = tuple[int, bytes, int]  # entity, its series as int32, how many
 class _Columns:
     """What has been decoded of a chunk."""
 
-    __slots__ = ("controls", "count", "entity", "message", "series", "ts", "value")
+    __slots__ = ("between", "count", "entity", "message", "series", "ts", "value")
 
     def __init__(self) -> None:
         self.entity = array("i")
@@ -40,7 +41,7 @@ class _Columns:
         self.series = array("i")
         self.value = array("d")
         self.message = array("i")  # which message of the chunk
-        self.controls: list[tuple[int, Learning]] = []  # (samples before it, control)
+        self.between: list[tuple[int, Learning | Batch]] = []  # (samples before it, control or large frame)
 
 
 class _Layout(NamedTuple):
@@ -49,9 +50,9 @@ class _Layout(NamedTuple):
     entity_sent: bytes
     start_sent: bytes
     series_sent: bytes
-    entity: bytes  # int32, numbers of the partition
-    counts: bytes  # int32
-    series: bytes  # int32
+    entity: NDArray[np.int32]  # numbers of the partition
+    start: NDArray[np.int32]
+    series: NDArray[np.int32]
 
 
 class Decode(Agent[Raw]):
@@ -76,15 +77,16 @@ class Decode(Agent[Raw]):
             return
         assert isinstance(records, Chunk)
         columns = _Columns()
-        yield from [DeadLetter(records[at], cause, detail) for at, cause, detail in self._take(records, columns)]
+        for at, cause, detail in self._take(records, columns):
+            yield DeadLetter(records[at], cause, detail)
         batch, kept, absurd = _gate(columns, records, self.names)
         yield from absurd
         first = 0
-        for before, control in columns.controls:
+        for before, other in columns.between:
             end = int(np.count_nonzero(kept[:before]))
             if end > first:
                 yield batch.part(first, end)
-            yield Steer(self.names, control)
+            yield Steer(self.names, other) if isinstance(other, Learning) else other
             first = end
         if len(batch) > first:
             yield batch.part(first, len(batch)) if first else batch
@@ -93,10 +95,11 @@ class Decode(Agent[Raw]):
         """Decode runs of samples of known shapes together, and whatever is between them one by one."""
         at, messages = 0, chunk.messages
         while at < len(messages):
-            run, sound = self._quickly(messages, at, columns)
+            framed = (messages[at].value() or b"").startswith(MAGIC)  # as JSON it would cost more than to read it
+            run, sound = (1, False) if framed else self._quickly(messages, at, columns)
             for number in range(at, at + max(run, 1) if not sound else at):
                 try:
-                    self._slowly(messages[number].value(), messages[number].key(), number, columns)
+                    yield from self._slowly(chunk, number, columns)
                 except DecodeError as error:
                     yield number, error.cause, error.detail
             at += max(run, 1)
@@ -140,14 +143,16 @@ class Decode(Agent[Raw]):
         columns.message.extend(range(first, first + run))
         return run, run > 0
 
-    def _slowly(self, value: bytes | None, key: bytes | None, at: int, columns: _Columns) -> None:
+    def _slowly(self, chunk: Chunk, at: int, columns: _Columns) -> Iterator[tuple[int, Cause, str]]:
         """Decode a message of a new shape or of another kind, or say what is wrong with it."""
+        message = chunk.messages[at]
+        value, key = message.value(), message.key()
         if value and value.startswith(MAGIC):
-            self._frame(value, at, columns)
+            yield from self._frame(value, chunk, at, columns)
             return
         read = native.read(value, key)
         if isinstance(read, Learning):
-            columns.controls.append((len(columns.ts), read))
+            columns.between.append((len(columns.ts), read))
             return
         shapes = [self._shape(sampled.entity, tuple(sampled.metrics)) for sampled in read]
         for sampled, (number, series, count) in zip(read, shapes, strict=True):
@@ -173,7 +178,7 @@ class Decode(Agent[Raw]):
         except TooManySeries as error:
             raise DecodeError(Cause.TOO_MANY_SERIES, str(error)) from None
 
-    def _frame(self, value: bytes, at: int, columns: _Columns) -> None:
+    def _frame(self, value: bytes, chunk: Chunk, at: int, columns: _Columns) -> Iterator[tuple[int, Cause, str]]:
         frame = unpack(value)
         layout = self._layouts.get(frame.names)
         sent = frame.entity.tobytes(), frame.start.tobytes(), frame.series.tobytes()
@@ -182,9 +187,18 @@ class Decode(Agent[Raw]):
             if len(self._layouts) >= MAX_LAYOUTS:
                 self._layouts.clear()
             self._layouts[frame.names] = layout
-        columns.entity.frombytes(layout.entity)
-        columns.count.frombytes(layout.counts)
-        columns.series.frombytes(layout.series)
+        if len(frame.value) >= LARGE:
+            offset = np.full(len(frame.ts), chunk.messages[at].offset(), np.int64)
+            whole = Batch(chunk.topic, chunk.partition, self.names, layout.entity, frame.ts, layout.start,
+                          layout.series, frame.value, offset)  # fmt: skip
+            arrived = chunk.messages[at].timestamp()[1]
+            late, bad = _unsound(whole, np.int64(arrived))
+            columns.between.append((len(columns.ts), whole.only(~bad) if bad.any() else whole))
+            yield from ((at, *_fault(bool(late[i]), int(frame.ts[i]), arrived)) for i in np.flatnonzero(bad)[-1:])
+            return
+        columns.entity.frombytes(layout.entity.data.cast("B"))
+        columns.count.frombytes(np.diff(layout.start).data.cast("B"))
+        columns.series.frombytes(layout.series.data.cast("B"))
         columns.ts.frombytes(frame.ts.data.cast("B"))
         columns.value.frombytes(frame.value.data.cast("B"))
         columns.message.extend(array("i", [at]) * len(frame.ts))
@@ -206,7 +220,7 @@ class Decode(Agent[Raw]):
         for number, entity in enumerate(entities):
             own = np.flatnonzero(owner == number)
             numbers[number], here[own] = self._intern(entity, [series[at][1] for at in own])
-        return _Layout(*sent, numbers[frame.entity].tobytes(), count.tobytes(), here[frame.series].tobytes())
+        return _Layout(*sent, numbers[frame.entity], frame.start.astype(np.int32), here[frame.series])
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(self.names.dump())
@@ -224,22 +238,23 @@ def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray
     start = np.zeros(len(count) + 1, np.int32)
     np.cumsum(count, out=start[1:])
     arrived = np.array([m.timestamp()[1] for m in chunk.messages], np.int64)[message]
-    late = (ts < EARLIEST) | ((arrived > 0) & (ts > arrived + AHEAD_MS))
-    bad = late
-    if len(value) and not (value.max() <= MAX_SIZE and value.min() >= -MAX_SIZE):  # NaN is neither
-        bad = late | np.logical_or.reduceat(~(np.abs(value) <= MAX_SIZE), start[:-1])
     entity, series = np.frombuffer(columns.entity, np.int32), np.frombuffer(columns.series, np.int32)
     offset = np.array([m.offset() for m in chunk.messages], np.int64)[message]
+    batch = Batch(chunk.topic, chunk.partition, names, entity, ts, start, series, value, offset)
+    late, bad = _unsound(batch, arrived)
     if not bad.any():
-        return Batch(chunk.topic, chunk.partition, names, entity, ts, start, series, value, offset), ~bad, []
+        return batch, ~bad, []
     worst = {int(message[i]): _fault(bool(late[i]), int(ts[i]), int(arrived[i])) for i in np.flatnonzero(bad)}
-    keep = ~bad
-    kept = np.repeat(keep, count)
-    start = np.concatenate(([0], np.cumsum(count[keep]))).astype(np.int32)
-    batch = Batch(
-        chunk.topic, chunk.partition, names, entity[keep], ts[keep], start, series[kept], value[kept], offset[keep]
-    )  # fmt: skip
-    return batch, keep, [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()]
+    return batch.only(~bad), ~bad, [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()]
+
+
+def _unsound(batch: Batch, arrived: NDArray[np.int64] | np.int64) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which samples have an absurd stamp, and which have that or a value that is not to be learned."""
+    ts, value = batch.ts, batch.value
+    late = (ts < EARLIEST) | ((arrived > 0) & (ts > arrived + AHEAD_MS))
+    if not len(value) or (value.max() <= MAX_SIZE and value.min() >= -MAX_SIZE):  # NaN is neither
+        return late, late
+    return late, late | np.logical_or.reduceat(~(np.abs(value) <= MAX_SIZE), batch.start[:-1])
 
 
 def _fault(bad_time: bool, ts: Instant, arrived: Instant) -> tuple[Cause, str]:

@@ -104,3 +104,13 @@ class Batch:
             self.start[first : end + 1] - np.int32(low), self.series[low:high], self.value[low:high],
             self.offset[first:end],
         )  # fmt: skip
+
+    def only(self, keep: NDArray[np.bool_]) -> Batch:
+        """The samples where `keep` (m,) says so."""
+        count = np.diff(self.start)
+        values = np.repeat(keep, count)
+        start = np.concatenate(([0], np.cumsum(count[keep]))).astype(np.int32)
+        return Batch(
+            self.topic, self.partition, self.names, self.entity[keep], self.ts[keep], start, self.series[values],
+            self.value[values], self.offset[keep],
+        )  # fmt: skip

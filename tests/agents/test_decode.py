@@ -104,8 +104,9 @@ def test_poison_is_refused_with_its_cause_and_the_rest_goes_on(what: str) -> Non
     assert batch.offset.tolist() == [0, 2]
 
 
-def test_frames_and_json_of_the_same_samples_are_the_same_batch() -> None:
-    sent = frame()
+@pytest.mark.parametrize("looks", [4, 400], ids=["small", "large"])
+def test_frames_and_json_of_the_same_samples_are_the_same_batch(looks: int) -> None:
+    sent = frame(looks=looks)
     texts = [
         sample(f"e{sent.entity[i]}", int(sent.ts[i]), **{f"m{m}": float(sent.value[3 * i + m]) for m in range(3)})
         for i in range(len(sent.ts))
@@ -116,8 +117,20 @@ def test_frames_and_json_of_the_same_samples_are_the_same_batch() -> None:
     assert one.names.series == two.names.series
 
 
-def test_a_frame_with_one_wild_value_loses_that_sample_alone_and_is_kept_for_a_person() -> None:
-    sent = frame()
+def test_a_large_frame_stands_between_what_came_before_it_and_what_came_after_and_its_values_are_not_copied() -> None:
+    message = pack(frame(looks=400))
+    before, large, after = decoded(sample(cpu=1), message, sample(cpu=2))
+    assert isinstance(before, Batch)
+    assert isinstance(large, Batch)
+    assert isinstance(after, Batch)
+    assert (before.value.tolist(), after.value.tolist()) == ([1], [2])
+    assert [before.offset[0], large.offset[0], after.offset[0]] == [0, 1, 2]
+    assert np.shares_memory(large.value, np.frombuffer(message, np.uint8))
+
+
+@pytest.mark.parametrize("looks", [4, 400], ids=["small", "large"])
+def test_a_frame_with_one_wild_value_loses_that_sample_alone_and_is_kept_for_a_person(looks: int) -> None:
+    sent = frame(looks=looks)
     sent.value[4] = np.nan
     letter, batch = decoded(pack(sent))
     assert isinstance(letter, DeadLetter)
