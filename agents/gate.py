@@ -36,6 +36,7 @@ class Gate(Stateful[Limits]):
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Decision | Refusal]:
         for read in records:
             self.state.around.see(read.record)
+            self.state.trust.see(read.record, self.settings, now)
             match read.record:
                 case Proposal() as proposal:
                     yield from self.state.judge(proposal, self.settings, self.policies, now)

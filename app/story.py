@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from app.broker import Broker, read_all
 from app.errors import UserError
+from app.security.keys import Keys
+from app.settings import home
+from models.safety.settings import SafetySettings
+from models.safety.signing import Refused
+from models.safety.trust import Trust
 from topics.actions import COMMANDS, RESULTS, Order, Result
 from topics.approvals import APPROVALS, Approval
 from topics.audit import AUDIT, Entry
@@ -15,6 +21,7 @@ from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.proposals import PROPOSALS, Proposal
 from topics.refusals import REFUSALS, Refusal
+from topics.settings import SETTINGS, Setting
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record, Topic
 from topics.verdicts import VERDICTS, Judgement
@@ -59,6 +66,18 @@ def is_older(record: Incident | Decision, known: Incident | Decision | None) -> 
         case Decision(), Decision():
             return len(record.reasons) < len(known.reasons)  # each state adds one; a repeat takes none
     return False
+
+
+def trust(broker: Broker, settings: SafetySettings) -> Trust:
+    """What tiers and classes of action have shown, from the decisions, verdicts and settings that are still kept."""
+    found, keys = Trust(), Keys(home())
+    told = sorted(records(broker, [DECISIONS, VERDICTS, SETTINGS]), key=lambda read: read.arrived)
+    for read in told:
+        found.see(read.record, settings, read.arrived)
+        if isinstance(read.record, Setting):
+            with contextlib.suppress(Refused):
+                found.set(read.record, keys)
+    return found
 
 
 @dataclass(slots=True)

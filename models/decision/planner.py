@@ -11,6 +11,7 @@ from models.bounded import keep
 from models.decision.advisor import Advisor, Bounds
 from models.decision.base import Case, DecisionSettings, Kind
 from models.decision.budget import ErrorBudget
+from models.decision.outcomes import Outcomes
 from models.decision.rules import OF_INCIDENTS
 from models.incidents.following import Following
 from models.incidents.lifecycle import Step, is_open
@@ -18,15 +19,13 @@ from topics.decisions import PASSING, Decision, Verdict
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
 from topics.spec import Instant, derive, service_of
-from topics.verdicts import Effect, Judgement
+from topics.verdicts import Judgement
 
 REFUSED: Final = (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED)
 RETRY_MS: Final = 5_000
 UNSURE: Final = 0.70  # a proposal below this is not made at once: a better cause may show
 PONDER_MS: Final = 4_000  # for so long after the incident was detected
 EARLY_KEPT: Final = 100  # refusals remembered that no open proposal waits for
-JUDGED_KEPT: Final = 1_000
-HELPED: Final = {Effect.REMEDIATED: True, Effect.INEFFECTIVE: False, Effect.REGRESSED: False}  # others teach nothing
 
 
 class Plan(msgspec.Struct):
@@ -47,8 +46,7 @@ class Planner(msgspec.Struct):
     early: dict[str, Decision] = msgspec.field(default_factory=dict)  # by proposal: read before it was made again
     advisor: Advisor = msgspec.field(default_factory=Advisor)
     budget: ErrorBudget = msgspec.field(default_factory=ErrorBudget)
-    acted: dict[str, Proposal] = msgspec.field(default_factory=dict)  # dispatched, by decision, until its verdict
-    judged: dict[str, bool | None] = msgspec.field(default_factory=dict)  # by decision: it helped; None: learned
+    outcomes: Outcomes[Proposal] = msgspec.field(default_factory=Outcomes)
 
     def incident(self, incident: Incident, bounds: Bounds, now: Instant) -> Iterator[Proposal]:
         """Follow an incident; propose when it has just been triggered, revised, or found still wrong."""
@@ -67,9 +65,8 @@ class Planner(msgspec.Struct):
 
     def decided(self, decision: Decision, now: Instant) -> None:
         """A refusal that passes is tried again later; one that does not, or a person's, ends it."""
-        if decision.state is Verdict.DISPATCHED and self.judged.get(decision.id, False) is not None:
-            keep(self.acted, decision.id, decision.proposal, JUDGED_KEPT)
-            self._learn(decision.id)
+        if decision.state is Verdict.DISPATCHED:
+            self._learn(self.outcomes.dispatched(decision.id, decision.proposal))
         if decision.state not in REFUSED:
             return
         plan = self.plans.get(decision.proposal.incident)
@@ -83,16 +80,11 @@ class Planner(msgspec.Struct):
 
     def verdict(self, verdict: Judgement) -> None:
         """Learn from what became of an action, once."""
-        if verdict.effect in HELPED and verdict.decision and verdict.decision not in self.judged:
-            keep(self.judged, verdict.decision, HELPED[verdict.effect], JUDGED_KEPT)
-            self._learn(verdict.decision)
+        self._learn(self.outcomes.verdict(verdict))
 
-    def _learn(self, decision: str) -> None:
-        """When both the action and its verdict are known; they come on two topics, in either order."""
-        helped = self.judged.get(decision)
-        if helped is not None and decision in self.acted:
-            self.advisor.learn(self.acted.pop(decision), helped)
-            self.judged[decision] = None
+    def _learn(self, pair: tuple[Proposal, bool] | None) -> None:
+        if pair is not None:
+            self.advisor.learn(*pair)
 
     def expire(self, bounds: Bounds, now: Instant) -> Iterator[Proposal]:
         """Proposals whose time to be made again has come."""

@@ -21,6 +21,7 @@ from models.safety.settings import SafetySettings as SafetySettings
 from models.safety.signing import Keyring
 from models.safety.surroundings import AROUND, LEAST_URGENT, Objection, Surroundings
 from models.safety.switch import KillSwitch
+from models.safety.trust import Trust
 from topics.decisions import Decision, Verdict
 from topics.policies import SystemFacts
 from topics.proposals import Proposal
@@ -49,11 +50,13 @@ class Gate(msgspec.Struct):
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
     around: Surroundings = msgspec.field(default_factory=Surroundings)
     policies: Book = msgspec.field(default_factory=Book)
+    trust: Trust = msgspec.field(default_factory=Trust)
 
     def set(self, setting: Setting, keyring: Keyring, now: Instant) -> None:
         """Take a live setting. Raises Refused when it allows more than its author may."""
         self.switch.take(setting, keyring, now)
         self.around.maintain(setting, keyring)
+        self.trust.set(setting, keyring)
 
     def judge(
         self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant
@@ -112,6 +115,8 @@ class Gate(msgspec.Struct):
         sure = proposal.confidence
         if not acts(mode, sure):
             return f"mode {mode}: a person approves {tier(sure)} tier", True
+        if doubt := self.trust.objection(proposal, settings):
+            return doubt, True
         if stale := self.around.stale(proposal, settings, now):
             return f"nothing acts alone: {stale}", True
         if ruling.role:

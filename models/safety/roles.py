@@ -78,6 +78,7 @@ OPERATIONS: Final[Mapping[str, frozenset[Role]]] = {
     "policies": frozenset({Role.ADMIN}),
     "maintain": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN}),
     "respond": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD}),
+    "ratify": frozenset({Role.LEAD, Role.ADMIN}),
     "label": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD}),
     "command": _OURS,
     "checkpoint": _OURS,

@@ -41,6 +41,7 @@ class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environments: dict[str, str] = {}  # what policies see: `{"shop" = "staging"}`; production where none is named
     quorum: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1  # votes that are needed where votes are needed
     allowed: tuple[str, ...] = ("restart_service", "scale_out", "scale_in", "rollback_config")
+    earn: bool = False  # nothing acts alone but what has earned it, and was granted it by a lead
     dry_run: bool = False  # actuators do everything but act
     cooldown_ms: Count = 10_000  # between two actions on one target
     per_target: Count = 3  # actions on one target in a window

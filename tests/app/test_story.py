@@ -6,20 +6,26 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from app import story
 from app.broker import Broker
 from app.errors import UserError
 from models.safety.modes import Mode
-from tests.builders import CATALOG, approval, decision, look
+from models.safety.settings import SafetySettings
+from models.safety.signing import sign_setting
+from tests.builders import CATALOG, NOW, approval, decision, look
+from tests.keys import RING, key_of
 from tests.looped import MemoryLoop, World
 from topics.codec import encode
 from topics.decisions import Decision, Verdict
 from topics.incidents import Incident, State, Symptom
+from topics.settings import SETTINGS, Setting
 from topics.signals import Anomaly
-from topics.spec import Raw, Read, Record
+from topics.spec import Origin, Raw, Read, Record
 
+CLASS = "shop/restart_service/instance/production"
 BROKER = Broker("nowhere:1")
 
 
@@ -111,3 +117,18 @@ def test_an_id_that_is_nobodys_or_everybodys_is_answered_in_words(identity: str,
 
 def test_a_decision_without_an_incident_is_no_story_of_another() -> None:
     assert decision().id not in {d.id for d in story.decisions(BROKER)}
+
+
+def test_what_was_shown_is_folded_from_decisions_verdicts_and_settings(
+    log: dict[str, list[Read[Record]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant = sign_setting(Setting(name=f"autonomy/{CLASS}", value="granted", ts=NOW, by="ana"), key_of("ana"))
+    forged = msgspec.structs.replace(grant, name="autonomy/shop/scale_out/service/production")
+    log[SETTINGS.name] = [Read(r, Origin(SETTINGS.name, 0, n), NOW) for n, r in enumerate((grant, forged))]
+    monkeypatch.setattr(story, "Keys", lambda _: RING)
+    trust = story.trust(BROKER, SafetySettings())
+    assert {name: (s.count, s.helped) for name, s in trust.standing.items()} == {
+        "shop/autonomous": (1, 1),
+        CLASS: (1, 1),
+    }
+    assert list(trust.grants) == [CLASS]

@@ -39,6 +39,8 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
         ("demo --approve maybe", "--approve takes ask, auto or off; --until takes resolved"),
         ("demo --until later", "--approve takes ask, auto or off; --until takes resolved"),
         ("demo --until resolved", "--until resolved needs something to resolve. Add --break kill:catalog"),
+        ("autonomy grant everything", "'everything' is neither a class of action nor a tier"),
+        ("autonomy grant shop/automatic --as olga", "olga may not say what acts alone. Ask a lead"),
         ("kill-switch sideways", "the kill switch has no position 'sideways'. Say on or off"),
     ],
 )

@@ -24,6 +24,7 @@ ALLOWED = {
     "policies": {Role.ADMIN},
     "maintain": {Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN},
     "respond": {Role.OPERATOR, Role.APPROVER, Role.LEAD},
+    "ratify": {Role.LEAD, Role.ADMIN},
     "label": {Role.OPERATOR, Role.APPROVER, Role.LEAD},
     "command": {Role.WORKER},
     "checkpoint": {Role.WORKER},

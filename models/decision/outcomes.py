@@ -1,0 +1,43 @@
+"""Actions and what became of them: brought together once, whichever of the two topics is read first."""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from models.bounded import keep
+from topics.verdicts import Effect, Judgement
+
+KEPT: Final = 1_000
+HELPED: Final = {Effect.REMEDIATED: True, Effect.INEFFECTIVE: False, Effect.REGRESSED: False}  # others teach nothing
+
+T = TypeVar("T")
+
+
+class Outcomes(msgspec.Struct, Generic[T]):
+    """What was dispatched and what was judged, by decision. The struct is a part of a snapshot."""
+
+    acted: dict[str, T] = msgspec.field(default_factory=dict)
+    judged: dict[str, bool | None] = msgspec.field(default_factory=dict)  # whether it helped; None: that was counted
+
+    def dispatched(self, decision: str, what: T) -> tuple[T, bool] | None:
+        """Take a dispatched action; the pair, when its verdict is known and not counted yet."""
+        if self.judged.get(decision, False) is None:
+            return None
+        keep(self.acted, decision, what, KEPT)
+        return self._pair(decision)
+
+    def verdict(self, verdict: Judgement) -> tuple[T, bool] | None:
+        """Take a verdict; the pair, when its action is known and it was not counted yet."""
+        if verdict.effect not in HELPED or not verdict.decision or verdict.decision in self.judged:
+            return None
+        keep(self.judged, verdict.decision, HELPED[verdict.effect], KEPT)
+        return self._pair(verdict.decision)
+
+    def _pair(self, decision: str) -> tuple[T, bool] | None:
+        helped = self.judged.get(decision)
+        if helped is None or decision not in self.acted:
+            return None
+        self.judged[decision] = None
+        return self.acted.pop(decision), helped

@@ -1,0 +1,158 @@
+"""Trust: what confidence was worth, and what has earned to act alone.
+
+Each tier promises a share of actions that help, and bets are made against the promise: wealth that no honest tier could
+have won says that it is broken (testing by betting, Shafer 2021). A bet is begun anew at every outcome with a weight of
+1 / t(t+1), so that a long good past does not hide a bad present; the weights sum to 1, so that a tier that keeps its
+promise is ever called broken with a probability of at most ALPHA, however long it is watched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from models.bounded import keep
+from models.decision.outcomes import Outcomes
+from models.policy.facts import target_facts
+from models.safety.modes import tier
+from models.safety.roles import may
+from models.safety.settings import SafetySettings
+from models.safety.signing import Keyring, Refused, setter
+from topics.decisions import Decision, Verdict
+from topics.proposals import Proposal
+from topics.settings import Setting
+from topics.spec import Count, Instant, Record, system_of
+from topics.verdicts import Judgement
+
+PROMISES: Final = {"lead": 0.70, "automatic": 0.85, "autonomous": 0.95}  # shares that help; a person is promised none
+EARNED: Final = 0.85  # the share that a class must have shown to be better than
+ALPHA: Final = 0.01
+KEPT: Final = 5_000
+AUTONOMY: Final = "autonomy/"  # a setting `autonomy/SYSTEM/ACTION/KIND/ENVIRONMENT` or `autonomy/SYSTEM/TIER`
+GRANTED: Final = "granted"
+
+
+class Standing(msgspec.Struct):
+    """Outcomes of one tier or class, and the wealth of the bets on them."""
+
+    count: Count = 0
+    helped: Count = 0
+    against: list[float] = msgspec.field(default_factory=list)  # wealth won against its promise, a bet each
+    for_: list[float] = msgspec.field(default_factory=list)  # won against the doubt that it is better than EARNED
+    broken: Instant = 0  # when its promise was found broken; 0: it holds
+
+    @property
+    def told(self) -> str:
+        return f"{self.helped} of {self.count} helped"
+
+    @property
+    def earned(self) -> bool:
+        """Whether it was shown to be better than EARNED."""
+        return not self.broken and bool(self.for_) and sum(self.for_) / len(self.for_) >= 1.0 / ALPHA
+
+    def take(self, helped: bool, promised: float, now: Instant) -> None:
+        """Count an outcome."""
+        self.count, self.helped = self.count + 1, self.helped + helped
+        fresh = 1.0 / (self.count * (self.count + 1))
+        worse = [promised * share for share in (0.2, 0.5, 0.8, 0.92)]
+        self.against = _bet(self.against or [0.0] * len(worse), worse, promised, helped, fresh)
+        better = [EARNED + (1.0 - EARNED) * share for share in (0.4, 0.7, 0.9)]
+        self.for_ = _bet(self.for_ or [1.0] * len(better), better, EARNED, helped, 0.0)
+        if not self.broken and sum(self.against) / len(self.against) >= 1.0 / ALPHA:
+            self.broken = now
+
+
+def _bet(wealth: Sequence[float], rates: Sequence[float], promised: float, helped: bool, fresh: float) -> list[float]:
+    """The wealth of bets on rates that are not the promised one, after an outcome; `fresh` is put in before it."""
+    return [
+        min((w + fresh) * (rate / promised if helped else (1.0 - rate) / (1.0 - promised)), 1e12)
+        for w, rate in zip(wealth, rates, strict=True)
+    ]
+
+
+class Aim(msgspec.Struct, frozen=True):
+    """What an outcome will count for."""
+
+    tier: str  # SYSTEM/TIER
+    group: str  # SYSTEM/ACTION/KIND/ENVIRONMENT
+
+
+class Trust(msgspec.Struct):
+    """The standing of tiers and classes of action, by system. The struct is a part of the gate's snapshot."""
+
+    outcomes: Outcomes[Aim] = msgspec.field(default_factory=Outcomes)
+    standing: dict[str, Standing] = msgspec.field(default_factory=dict)
+    grants: dict[str, tuple[Instant, bool]] = msgspec.field(default_factory=dict)  # the newest word about each
+
+    def see(self, record: Record, settings: SafetySettings, now: Instant) -> None:
+        """Take in what was done and what became of it."""
+        pair = None
+        match record:
+            case Decision(state=Verdict.DISPATCHED):
+                pair = self.outcomes.dispatched(record.id, aim(record.proposal, settings))
+            case Judgement():
+                pair = self.outcomes.verdict(record)
+        if pair is None:
+            return
+        (aimed, helped) = pair
+        promised = PROMISES.get(aimed.tier.rpartition("/")[2], 0.0)
+        if promised:
+            self._take(aimed.tier, helped, promised, now)
+        if promised >= EARNED:  # what was unsure from the beginning says nothing of the rest
+            self._take(aimed.group, helped, EARNED, now)
+
+    def set(self, setting: Setting, keyring: Keyring) -> None:
+        """Take a person's word that a class may act alone, or not any more, or that a tier is trusted again.
+
+        Raises:
+            Refused: not signed by a lead or an admin.
+        """
+        if not setting.name.startswith(AUTONOMY):
+            return
+        name, good = setting.name.removeprefix(AUTONOMY), setting.value == GRANTED
+        if setting.ts <= self.grants.get(name, (0, False))[0]:
+            return
+        if not may((who := setter(setting, keyring)).roles, "ratify"):
+            raise Refused("wrong_role", f"{who.name} may not say what acts alone")
+        keep(self.grants, name, (setting.ts, good), KEPT)
+        known = self.standing.get(name)
+        if known is not None and good and setting.ts > known.broken > 0:
+            keep(self.standing, name, Standing(), KEPT)
+
+    def objection(self, proposal: Proposal, settings: SafetySettings) -> str:
+        """Why a person is asked although the mode would not ask; empty: no reason."""
+        aimed = aim(proposal, settings)
+        level = self.standing.get(aimed.tier)
+        if level is not None and level.broken:
+            name = aimed.tier.rpartition("/")[2]
+            return f"tier {name} has broken its promise of {PROMISES[name]} ({level.told}): demoted to person"
+        group = self.standing.get(aimed.group, Standing())
+        if group.broken:
+            return f"{aimed.group} helps less than {EARNED} of the time ({group.told}): it has lost its autonomy"
+        if not settings.earn or (group.earned and self.granted(aimed.group)):
+            return ""
+        if group.earned:
+            return f"{aimed.group} has earned to act alone ({group.told}), and no lead has granted it yet"
+        return f"{aimed.group} has not earned to act alone ({group.told})"
+
+    def granted(self, group: str) -> bool:
+        """Whether the newest word about a class is that it may act alone."""
+        return self.grants.get(group, (0, False))[1]
+
+    def _take(self, name: str, helped: bool, promised: float, now: Instant) -> None:
+        known = self.standing.get(name, Standing())
+        known.take(helped, promised, now)
+        if known.broken == now:  # what was granted before it broke does not count any more
+            keep(self.grants, name, (now, False), KEPT)
+        keep(self.standing, name, known, KEPT)
+
+
+def aim(proposal: Proposal, settings: SafetySettings) -> Aim:
+    """The tier and the class of a proposal."""
+    system = system_of(proposal.target)
+    target = target_facts(proposal.target, settings.environments)
+    return Aim(
+        f"{system}/{tier(proposal.confidence)}", f"{system}/{proposal.action}/{target.kind}/{target.environment}"
+    )

@@ -1,0 +1,163 @@
+"""Trust: a tier that breaks its promise is demoted by itself, and autonomy is earned, granted and lost again."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from models.policy.engine import Policies
+from models.policy.rego import Rego
+from models.safety.limits import Gate, SafetySettings
+from models.safety.modes import Mode
+from models.safety.signing import Refused, sign_setting
+from models.safety.trust import ALPHA, PROMISES, Standing, Trust
+from tests.builders import NOW, decision, judgement, proposal
+from tests.keys import RING, key_of
+from tests.rules import GRANT, rule
+from topics.decisions import Decision, Verdict
+from topics.settings import Setting
+from topics.verdicts import Effect
+
+ALONE = SafetySettings(mode=Mode.AUTONOMOUS)
+EARNING = SafetySettings(mode=Mode.AUTONOMOUS, earn=True)
+CLASS = "shop/restart_service/instance/production"
+
+
+@functools.cache
+def grant_all() -> Policies:
+    return Policies(Rego(), [rule(GRANT, "grant", "access")])
+
+
+def tell(trust: Trust, helped: bool, number: int, **changes: Any) -> None:
+    """One action and its verdict."""
+    made = decision(Verdict.DISPATCHED, proposal(id=f"p{number}", **changes))
+    effect = Effect.REMEDIATED if helped else Effect.INEFFECTIVE
+    for record in (made, judgement(effect, decision=made.id), made, judgement(effect, decision=made.id)):
+        trust.see(record, ALONE, NOW + number)
+
+
+def ask(trust: Trust, settings: SafetySettings = ALONE, **changes: Any) -> Decision:
+    """What the gate says to one more proposal."""
+    (answer,) = Gate(trust=trust).judge(proposal(id="next", ts=NOW, **changes), settings, grant_all(), NOW)
+    return answer
+
+
+def say(trust: Trust, name: str, value: str, by: str = "ana", ts: int = NOW + 10_000) -> None:
+    setting = Setting(name=f"autonomy/{name}", value=value, ts=ts, by=by)
+    trust.set(sign_setting(setting, key_of(by)), RING)
+
+
+def broken_after(rng: np.random.Generator, promised: float, rate: float, most: int, good: int = 0) -> int:
+    """Outcomes until a tier was demoted, after so many at its promised rate and a little; 0: it never was."""
+    standing = Standing()
+    for number in range(1, good + most + 1):
+        right = min(1.0, promised + 0.04) if number <= good else rate
+        standing.take(bool(rng.random() < right), promised, NOW + number)
+        if standing.broken:
+            return number - good
+    return 0
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_a_tier_that_keeps_its_promise_is_demoted_in_no_more_than_alpha_of_1000_runs(name: str) -> None:
+    rng = np.random.default_rng(1)
+    false = sum(broken_after(rng, PROMISES[name], PROMISES[name], 200) > 0 for _ in range(1_000))
+    assert false <= ALPHA * 1_000
+
+
+@pytest.mark.parametrize(("name", "rate", "most"), [("autonomous", 0.5, 20), ("automatic", 0.5, 50), ("lead", 0.3, 45)])
+def test_a_broken_tier_is_demoted_within_a_stated_number_of_outcomes(name: str, rate: float, most: int) -> None:
+    rng = np.random.default_rng(2)
+    found = [broken_after(rng, PROMISES[name], rate, 1_000) for _ in range(200)]
+    assert all(found)
+    assert statistics.quantiles(found, n=20)[-1] <= most
+
+
+def test_a_long_good_past_does_not_hide_a_bad_present() -> None:
+    rng = np.random.default_rng(3)
+    found = [broken_after(rng, 0.95, 0.5, 500, good=200) for _ in range(200)]
+    assert statistics.quantiles(found, n=20)[-1] <= 40
+
+
+def test_a_demoted_tier_asks_a_person_says_so_and_is_restored_by_a_lead() -> None:
+    trust = Trust()
+    assert ask(trust).state is Verdict.APPROVED
+    for number in range(6):
+        tell(trust, False, number)
+    answer = ask(trust)
+    assert (answer.state, answer.required_role, answer.quorum) == (Verdict.PENDING, "approver", 1)
+    assert answer.reasons[-1] == ("tier autonomous has broken its promise of 0.95 (0 of 6 helped): demoted to person")
+    again = msgspec.msgpack.decode(msgspec.msgpack.encode(trust), type=Trust)
+    assert ask(again).reasons == answer.reasons, "it survives a restart"
+    say(trust, "shop/autonomous", "granted")
+    assert ask(trust).state is Verdict.PENDING, "the class of action has lost its autonomy as well"
+    say(trust, CLASS, "granted")
+    assert ask(trust).state is Verdict.APPROVED
+
+
+def test_another_tier_class_and_system_are_not_touched() -> None:
+    trust = Trust()
+    for number in range(6):
+        tell(trust, False, number)
+    assert ask(trust, target="bank/teller/0").state is Verdict.APPROVED
+    assert ask(trust, confidence=0.9, action="scale_out", target="shop/catalog").state is Verdict.APPROVED
+
+
+def test_what_was_unsure_from_the_beginning_costs_the_class_nothing() -> None:
+    trust = Trust()
+    for number in range(40):
+        tell(trust, False, number, confidence=0.4)
+    assert trust.standing == {}
+
+
+def test_an_outcome_counts_once_however_often_it_is_told() -> None:
+    trust = Trust()
+    tell(trust, True, 1)
+    assert {name: (s.count, s.helped) for name, s in trust.standing.items()} == {
+        "shop/autonomous": (1, 1), CLASS: (1, 1),
+    }  # fmt: skip
+
+
+def test_autonomy_is_earned_then_granted_and_only_then_used() -> None:
+    trust = Trust()
+    assert ask(trust, EARNING).reasons[-1] == f"{CLASS} has not earned to act alone (0 of 0 helped)"
+    say(trust, CLASS, "granted", ts=NOW)
+    assert ask(trust, EARNING).state is Verdict.PENDING, "what was not earned cannot be granted"
+    say(trust, CLASS, "revoked", ts=NOW + 1)
+    for number in range(60):
+        tell(trust, True, number)
+    told = ask(trust, EARNING)
+    assert told.state is Verdict.PENDING
+    assert told.reasons[-1] == f"{CLASS} has earned to act alone (60 of 60 helped), and no lead has granted it yet"
+    say(trust, CLASS, "granted", ts=NOW + 60)
+    assert ask(trust, EARNING).state is Verdict.APPROVED
+    assert ask(trust, EARNING, target="shop/catalog").state is Verdict.PENDING, "a service is another class"
+    assert ask(trust, msgspec.structs.replace(EARNING, environments={"shop": "staging"})).state is Verdict.PENDING
+    for number in range(100, 130):
+        tell(trust, False, number)
+    assert ask(trust, EARNING).state is Verdict.PENDING
+    assert not trust.granted(CLASS), "the grant went with it"
+    say(trust, CLASS, "granted", ts=NOW + 20)
+    assert not trust.granted(CLASS), "a word from before does not bring it back"
+
+
+def test_only_a_lead_or_an_admin_says_what_acts_alone() -> None:
+    trust = Trust()
+    with pytest.raises(Refused, match="may not say what acts alone"):
+        say(trust, CLASS, "granted", by="ben")
+    with pytest.raises(Refused, match="unsigned"):
+        trust.set(Setting(name=f"autonomy/{CLASS}", value="granted", ts=NOW, by="ana"), RING)
+    say(trust, CLASS, "granted", by="ada")
+    assert trust.granted(CLASS)
+
+
+def test_an_older_word_does_not_undo_a_newer_one() -> None:
+    trust = Trust()
+    say(trust, CLASS, "revoked", ts=NOW + 2)
+    say(trust, CLASS, "granted", ts=NOW + 1)
+    assert not trust.granted(CLASS)
