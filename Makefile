@@ -28,6 +28,7 @@ unit: $(STAMP)
 	$(BIN)/pytest tests -m "not kafka and not flow and not drill and not bench and not slow" -q $(ARGS)
 
 flow: $(STAMP) java
+	@deploy/real-parts --cheap
 	$(BIN)/pytest tests -m "(kafka or flow or drill) and not bench and not slow" -q --timeout 600 $(ARGS)
 
 drills: $(STAMP) java  ## break real workers and brokers, see what holds; ARGS=--quick for minutes, ARGS="lane-kill --json" for one

@@ -20,6 +20,8 @@ from topics.telemetry import METRICS
 Header = tuple[str, bytes]
 OnDelivery = Callable[[KafkaError | None, Message], None]
 
+MOST_BYTES = 700_000  # of a frame: brokers take a megabyte
+ANSWER_S = 10.0
 FULL_S = 30.0  # how long a full queue may hold up a caller
 
 
@@ -77,6 +79,14 @@ class Publisher:
             DeliveryError: an earlier message failed, or the queue stayed full.
         """
         self._raise()
+        if not self.queue(topic, key, value, headers, partition, timestamp):
+            self._raise()
+
+    def queue(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[Header] = (),
+        partition: int | None = None, timestamp: Instant = 0,
+    ) -> bool:  # fmt: skip
+        """Like `send_raw`, but a failure, of this message too, waits for the next call that raises. Whether it fit."""
         end = time.monotonic() + FULL_S
         while True:
             try:
@@ -88,8 +98,10 @@ class Publisher:
             except BufferError:
                 self.producer.poll(0.05)
                 if time.monotonic() > end:
-                    raise DeliveryError(collections.Counter({(topic, "the queue stays full"): 1})) from None
+                    self._failed(topic, "the queue stays full")
+                    return False
         self.producer.poll(0)
+        return True
 
     def partitions(self, topic: str) -> int:
         """How many partitions the broker has for `topic`; asked once.
@@ -99,7 +111,7 @@ class Publisher:
         """
         if topic not in self._partitions:
             try:
-                found = self.producer.list_topics(topic, timeout=10).topics[topic]
+                found = self.producer.list_topics(topic, timeout=ANSWER_S).topics[topic]
             except KafkaException as error:
                 raise UserError(f"no answer from the broker ({error.args[0].str()})", SEE_DOCTOR) from None
             if found.error is not None:
@@ -110,6 +122,10 @@ class Publisher:
     def poll(self) -> None:
         """Let delivery reports through without sending anything."""
         self.producer.poll(0)
+
+    def check(self) -> None:
+        """Raises DeliveryError when something failed since it was last raised."""
+        self._raise()
 
     def flush(self, limit_s: float = 30.0) -> None:
         """Wait until everything queued is on the broker.
@@ -131,8 +147,11 @@ class Publisher:
 
     def _keep(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            with self._lock:
-                self._failures[(message.topic(), error.str())] += 1
+            self._failed(message.topic(), error.str())
+
+    def _failed(self, topic: str, cause: str) -> None:
+        with self._lock:
+            self._failures[(topic, cause)] += 1
 
     def _raise(self) -> None:
         with self._lock:
@@ -145,50 +164,79 @@ class Publisher:
 class Telemetry:
     """Publishes measurements of any number of entities, many in one columnar frame.
 
-    `record` keeps what it is given until `linger_s` has passed or `most` values are waiting; leaving the `with` sends
-    the rest. One frame holds entities of one partition, so that a worker owns each entity wherever it is sent from.
-    May be used by several threads.
+    `record` keeps what it is given for at most `linger_s`, or until `most` values are waiting. One frame holds entities
+    of one partition, so that a worker owns each entity wherever it is sent from. May be used by several threads.
 
-        with Telemetry(Broker("127.0.0.1:9092")) as telemetry:
+        with Telemetry("127.0.0.1:9092") as telemetry:
             telemetry.record("web-1", {"system.cpu.utilization": 0.42})
+
+    Leaving the `with` (or `close`) sends the rest and returns when the broker has all of it.
     """
 
-    def __init__(self, broker: Broker, *, linger_s: float = 0.25, most: int = 20_000) -> None:
-        self._publisher = Publisher(broker)
+    def __init__(self, broker: Broker | str, *, linger_s: float = 0.25, most: int = 20_000) -> None:
+        """`broker`: bootstrap servers, with the OPSLOOP_KAFKA_* settings; or how to connect, in full."""
+        self._publisher = Publisher(Broker.from_environment(broker) if isinstance(broker, str) else broker)
         self._linger, self._most = linger_s, most
         self._frames: dict[int, FrameBuilder] = collections.defaultdict(FrameBuilder)
-        self._since: dict[int, float] = {}
+        self._waiting: set[int] = set()
         self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._sender = threading.Thread(target=self._send_in_time, name="telemetry", daemon=True)
+        self._sender.start()
 
     def record(self, entity: str, metrics: Mapping[str, float], ts: Instant | None = None) -> None:
         """Measurements of `entity` at `ts` (ms; now when not given).
 
         Raises:
-            DeliveryError: an earlier frame was not taken.
-            ValueError: there is no entity or no metric.
+            DeliveryError: an earlier frame was not taken. These measurements are queued all the same.
+            ValueError: a name is empty, too long or one too many, or there is no metric; or it is closed.
+            TypeError: a value is no number.
+            UserError: there is no broker, or it has no such topic.
         """
         partition = partition_of(entity.encode(), self._publisher.partitions(METRICS.name))
         with self._lock:
+            if self._closed.is_set():
+                raise ValueError("this telemetry is closed")
             frame = self._frames[partition]
             frame.add(entity, now_ms() if ts is None else ts, metrics)
-            began = self._since.setdefault(partition, time.monotonic())
-            if frame.values >= self._most or time.monotonic() - began >= self._linger:
+            self._waiting.add(partition)
+            if frame.values >= self._most or frame.size >= MOST_BYTES:
                 self._send(partition)
+        self._publisher.check()
 
-    def flush(self) -> None:
-        """Send what is waiting, and wait until the broker has it. Raises DeliveryError."""
+    def flush(self, limit_s: float = 30.0) -> None:
+        """Send what is waiting, and wait until the broker has it. Raises DeliveryError: after `limit_s` too."""
+        self._send_all()
+        self._publisher.flush(limit_s)
+
+    def close(self) -> None:
+        """Flush, and take no more. Raises DeliveryError."""
         with self._lock:
-            for partition in list(self._since):
-                self._send(partition)
-        self._publisher.flush()
+            self._closed.set()
+        self._sender.join()
+        self.flush()
 
     def __enter__(self) -> Telemetry:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.flush()
+        self.close()
+
+    def _send_in_time(self) -> None:
+        while not self._closed.wait(self._linger):
+            self._send_all()
+            self._publisher.poll()
+
+    def _send_all(self) -> None:
+        with self._lock:
+            for partition in list(self._waiting):
+                self._send(partition)
 
     def _send(self, partition: int) -> None:
-        self._since.pop(partition)
-        value = self._frames[partition].take()
-        self._publisher.send_raw(METRICS.name, b"frame", value, [("content-type", CONTENT_TYPE)], partition)
+        """Queue a frame, whatever became of those before it. One whose names alone are long begins them anew."""
+        self._waiting.discard(partition)
+        frame = self._frames[partition]
+        value = frame.take()
+        if frame.size >= MOST_BYTES / 2:
+            del self._frames[partition]
+        self._publisher.queue(METRICS.name, b"frame", value, [("content-type", CONTENT_TYPE)], partition)

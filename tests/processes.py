@@ -77,7 +77,7 @@ def opsloop(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Opsl
 def worker(role: str, broker: Broker, *arguments: str, env: dict[str, str] | None = None) -> Iterator[Opsloop]:
     """A worker that is ready."""
     with opsloop("worker", role, "--broker", broker.bootstrap, *arguments, env=env) as running:
-        running.wait_for("is ready")
+        running.wait_for("is ready", 180)  # kernels are compiled at the first start
         yield running
 
 

@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topics.codec import Cause, DecodeError
+from topics.formats.native import MAX_NAME
 from topics.spec import Instant
 
 CONTENT_TYPE: Final = b"application/vnd.opsloop.frame"
 MAGIC: Final = b"OPF1"
 MAX_FRAME_BYTES: Final = 4_000_000
+MAX_METRICS: Final = 2_000  # of one entity: what a reader takes by default
 _HEAD: Final = struct.Struct("<4sI")
 _COUNTS: Final = struct.Struct("<II")
 
@@ -109,6 +111,8 @@ class FrameBuilder:
     def __init__(self) -> None:
         self._entities: dict[str, int] = {}
         self._series: dict[tuple[int, str], int] = {}
+        self._metrics: dict[int, int] = {}  # how many each entity has
+        self._names = 0  # bytes, about
         self._ts, self._entity, self._start = array("q"), array("I"), array("I", [0])
         self._number, self._value = array("I"), array("d")
 
@@ -117,17 +121,44 @@ class FrameBuilder:
         """How many values are waiting."""
         return len(self._value)
 
+    @property
+    def size(self) -> int:
+        """About how many bytes the frame will have."""
+        return self._names + 12 * len(self._value) + 16 * len(self._ts)
+
     def add(self, entity: str, ts: Instant, metrics: Mapping[str, float]) -> None:
-        """One sample. Raises ValueError when it has no entity or no metric, TypeError when a value is no number."""
+        """One sample.
+
+        Raises:
+            ValueError: it has no metric, a name that no reader takes, or more metrics than an entity may have.
+            TypeError: a value is no number.
+        """
         if not entity or not metrics:
             raise ValueError("a sample has an entity and at least one metric")
-        values = array("d", list(metrics.values()))
-        at = self._entities.setdefault(entity, len(self._entities))
+        values, stamp = array("d", list(metrics.values())), array("q", [ts])
+        at = self._entities.get(entity)
+        if at is None or any((at, metric) not in self._series for metric in metrics):
+            at = self._learn(entity, metrics)
         self._number.extend(self._series.setdefault((at, metric), len(self._series)) for metric in metrics)
         self._value += values
-        self._ts.append(ts)
+        self._ts += stamp
         self._entity.append(at)
         self._start.append(len(self._value))
+
+    def _learn(self, entity: str, metrics: Mapping[str, float]) -> int:
+        """The number of an entity, which has metrics that were not seen before: names stay, so they are checked."""
+        known = self._entities.get(entity, -1)
+        fresh = [metric for metric in metrics if (known, metric) not in self._series]
+        for name in (entity, *fresh):
+            if not 0 < len(name) <= MAX_NAME:
+                raise ValueError(f"a name has 1 to {MAX_NAME} characters: {name[:80]!r}")
+        count = self._metrics.get(known, 0) + len(fresh)
+        if count > MAX_METRICS:
+            raise ValueError(f"{entity} would have more than {MAX_METRICS} metrics")
+        self._names += sum(len(name.encode()) + 8 for name in (entity, *fresh))
+        at = self._entities.setdefault(entity, len(self._entities))
+        self._metrics[at] = count
+        return at
 
     def take(self) -> bytes:
         """The message of what is waiting, and begin anew."""

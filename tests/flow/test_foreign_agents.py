@@ -28,7 +28,7 @@ from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Raw
 from topics.telemetry import EVENTS, METRICS, Event, Sample
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 PAGE = (Path(__file__).parents[2] / "docs" / "ingest.md").read_text()
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opsloop" / "bin"
 _numbers = itertools.count()
