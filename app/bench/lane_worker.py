@@ -1,7 +1,8 @@
-"""A worker of the lane that times itself: `python -m app.bench.lane_worker BROKER END BEGIN`."""
+"""A worker of the lane that times itself: `python -m app.bench.lane_worker BROKER END BEGIN`, or `BROKER timed`."""
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -14,8 +15,11 @@ from agents.decode import Decode
 from agents.detect import Detect
 from app.broker import Broker, consumer_config, producer_config
 from app.clock import now_ms
+from app.groups import settled
+from app.pipeline import rehearse
 from app.printing import print_json
 from models.detection.batch import Batch
+from topics.signals import Anomaly
 from topics.spec import Instant
 
 IDLE_S = 10.0
@@ -80,6 +84,39 @@ def main(address: str, end: int, begin: int) -> None:
     })  # fmt: skip
 
 
+class Timed(Agent[Any]):
+    """A stage that notes of each alarm when its batch was taken up (ms), and how long decoding and detecting took."""
+
+    def __init__(self, inner: Agent[Any], lines: list[tuple[str, float, float, float]], mark: list[float]) -> None:
+        self.inner, self.lines, self.mark = inner, lines, mark
+        self.name, self.reads, self.writes, self.raw = inner.name, inner.reads, inner.writes, inner.raw  # type: ignore[misc]
+        self.snapshot, self.restore = inner.snapshot, inner.restore  # type: ignore[method-assign]
+
+    def step(self, records: Sequence[Any], now: Instant) -> Iterator[Any]:
+        began, at = time.perf_counter(), float(now_ms())
+        found = list(self.inner.step(records, now))
+        took = time.perf_counter() - began
+        if self.name == "decode":
+            self.mark[:] = [at, took]
+        raised = [a.id for a in found if isinstance(a, Anomaly) and a.state == "raised"]
+        self.lines += [(alarm, self.mark[0], self.mark[1], took) for alarm in raised]
+        yield from found
+
+
+def timed(address: str) -> None:
+    """Work until SIGTERM, then print a line for each alarm that was raised."""
+    rehearse()
+    broker, book = settled(Broker.from_environment(address)), Book(0, sys.maxsize)
+    reading = {"bootstrap.servers": broker.bootstrap}
+    lines: list[tuple[str, float, float, float]] = []
+    mark = [0.0, 0.0]
+    settings = LaneSettings(consumer_config(broker, f"bench-{now_ms()}"), producer_config(broker), reading)
+    lane = Lane(settings, [lambda: Timed(Decode(), lines, mark), lambda: Timed(Detect(), lines, mark)], now_ms, book)
+    signal.signal(signal.SIGTERM, lambda *_: lane.stop())
+    lane.run()
+    print_json(lines)
+
+
 def _watch(lane: Lane, book: Book) -> None:
     while not book.full.wait(0.5) and time.perf_counter() - book.last < IDLE_S:
         pass
@@ -87,4 +124,7 @@ def _watch(lane: Lane, book: Book) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    if sys.argv[2] == "timed":
+        timed(sys.argv[1])
+    else:
+        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

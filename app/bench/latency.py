@@ -8,15 +8,17 @@ import threading
 import time
 from typing import Final
 
+import msgspec
 import numpy as np
 import orjson
 
 from app.bench.lane import broker_for_bench
 from app.broker import Broker, tail
-from app.client import Publisher, Telemetry
+from app.client import Publisher
 from app.clock import now_ms
 from app.printing import err, print_json, print_table
 from topics.codec import decode
+from topics.frames import Frame, pack, pack_names
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant
 from topics.telemetry import METRICS
@@ -25,25 +27,36 @@ PROBES: Final = 12  # entities that break in turn
 HISTORY: Final = 60  # ordinary looks of a probe before it may break
 PERIOD_S: Final = 0.1
 METRICS_EACH: Final = 10
+LOAD_ENTITIES: Final = 1_000
 
 
 def run(address: str, seconds: float, rates: list[int], json: bool) -> None:
-    """For each rate of background load (points a second), break probes for `seconds` and time what is said of them."""
-    found: dict[str, dict[str, float]] = {}
+    """For each rate of background load (points a second), break probes for `seconds` and time what is said of them.
+
+    queue: from a sample's produce until the worker takes it up, so network, broker, fetch and what waits before it;
+    decode and detect: of the batch that it is in; send: until a reader of the anomalies has it.
+    """
+    told: dict[int, dict[str, tuple[Instant, Instant]]] = {}
+    sent: dict[int, tuple[int, float]] = {}
     with broker_for_bench(address) as broker:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "app", "worker", "lane", "--broker", broker.bootstrap],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [sys.executable, "-m", "app.bench.lane_worker", broker.bootstrap, "timed"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         try:
-            while not _at(broker, 10_000, 2.0)["alarms"]:
+            for _ in range(10):
+                if _at(broker, 10_000, 2.0)[0]:
+                    break
                 err.print("· the worker is starting")
             for rate in rates:
-                found[f"{rate}"] = _at(broker, rate, seconds)
-                err.print(f"· {rate:,} points/s: p99 {found[f'{rate}']['p99_ms']:.0f} ms")
+                told[rate], *sent[rate] = _at(broker, rate, seconds)  # type: ignore[assignment]
+                err.print(f"· {rate:,} points/s: {len(told[rate])} anomalies")
         finally:
             worker.terminate()
-            worker.wait(15)
+            said, _ = worker.communicate(timeout=30)
+    lines = msgspec.json.decode(said, type=list[tuple[str, float, float, float]])
+    book: dict[str, tuple[float, ...]] = {line[0]: line[1:] for line in lines}
+    found = {f"{rate}": _stages(told[rate], book) | _load_of(*sent[rate]) for rate in rates}
     if json:
         print_json(found)
     else:
@@ -51,30 +64,49 @@ def run(address: str, seconds: float, rates: list[int], json: bool) -> None:
         print_table("Produce → anomaly", columns, ([r, *(f"{v:.1f}" for v in f.values())] for r, f in found.items()))
 
 
-def _at(broker: Broker, rate: int, seconds: float) -> dict[str, float]:
+def _load_of(broken: int, load: float) -> dict[str, float]:
+    return {"broken": float(broken), "load_points_per_s": load}
+
+
+def _stages(told: dict[str, tuple[Instant, Instant]], book: dict[str, tuple[float, ...]]) -> dict[str, float]:
+    """Percentiles in milliseconds over the alarms, in all and by stage."""
+    rows = [
+        (came - made, book[alarm][0] - made, *(1000 * s for s in book[alarm][1:]), came - book[alarm][0])
+        for alarm, (made, came) in told.items()
+        if alarm in book
+    ]
+    if not rows:
+        return {"alarms": 0.0}
+    times = np.array(rows)
+    times[:, 4] -= times[:, 2] + times[:, 3]
+    found = {"alarms": float(len(rows))}
+    for column, stage in enumerate(("", "queue_", "decode_", "detect_", "send_")):
+        for name, q in (("p50", 50.0), ("p99", 99.0), ("p999", 99.9)):
+            found[f"{stage}{name}_ms"] = float(np.percentile(times[:, column], q))
+    return found
+
+
+def _at(broker: Broker, rate: int, seconds: float) -> tuple[dict[str, tuple[Instant, Instant]], int, float]:
+    """When each alarm's sample was made and its anomaly read; how many probes were broken; points a second sent."""
     over = threading.Event()
-    seen: dict[str, tuple[Instant, Instant]] = {}  # alarm → (arrival of the sample that raised it, of the anomaly)
+    seen: dict[str, tuple[Instant, Instant]] = {}
     run_id = f"probe{now_ms() % 1_000_000}"
-    watcher = threading.Thread(target=_watch, args=(broker, run_id, seen, over), daemon=True)
-    watcher.start()
     sent = [0]
-    load = threading.Thread(target=_load, args=(broker, rate, over, sent), daemon=True)
-    load.start()
+    threads = [
+        threading.Thread(target=_watch, args=(broker, run_id, seen, over), daemon=True),
+        threading.Thread(target=_load, args=(broker, rate, over, sent), daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
     began = time.monotonic()
     broken = _probe(broker, run_id, seconds)
     taken = time.monotonic() - began
+    load = sent[0] / taken
     time.sleep(1.0)
     over.set()
-    load.join(10)
-    watcher.join(10)
-    times = sorted(told - made for made, told in seen.values())
-    if not times:
-        return {"p50_ms": float("nan"), "p99_ms": float("nan"), "p999_ms": float("nan"), "alarms": 0.0}
-    p50, p99, p999 = (float(np.percentile(times, q)) for q in (50, 99, 99.9))
-    return {
-        "p50_ms": p50, "p99_ms": p99, "p999_ms": p999, "alarms": float(len(times)), "broken": float(broken),
-        "load_points_per_s": sent[0] / taken,
-    }  # fmt: skip
+    for thread in threads:
+        thread.join(10)
+    return seen, broken, load
 
 
 def _probe(broker: Broker, run_id: str, seconds: float) -> int:
@@ -100,18 +132,27 @@ def _probe(broker: Broker, run_id: str, seconds: float) -> int:
 
 
 def _load(broker: Broker, rate: int, over: threading.Event, sent: list[int]) -> None:
-    """Background frames of 1,000 entities with ten metrics each, `rate` points a second."""
-    telemetry, values = Telemetry(broker, linger_s=0.05), {f"m{m}": 50.0 + m for m in range(METRICS_EACH)}
-    began, number = time.monotonic(), 0
-    while not over.is_set():
-        ahead = sent[0] / rate - (time.monotonic() - began)
-        if ahead > 0.005:
-            time.sleep(ahead)
-        for _ in range(100):
-            telemetry.record(f"load/service/{number % 1000}", values, now_ms())
-            number += 1
-        sent[0] = number * METRICS_EACH
-    telemetry.flush()
+    """Background frames of 1,000 entities with ten metrics each, `rate` points a second, a frame a partition."""
+    rng, began, look = np.random.default_rng(6), time.monotonic(), 0
+    parts = [range(partition, LOAD_ENTITIES, METRICS.partitions) for partition in range(METRICS.partitions)]
+    names = [
+        pack_names([f"load/service/{e}" for e in own], [(e, f"m{m}") for e in range(len(own)) for m in range(10)])
+        for own in parts
+    ]
+    with Publisher(broker) as publisher:
+        while not over.is_set():
+            for partition, own in enumerate(parts):
+                n = len(own)
+                frame = Frame(
+                    names[partition], np.full(n, now_ms(), np.int64), np.arange(n, dtype=np.uint32),
+                    np.arange(0, 10 * n + 1, 10, dtype=np.uint32), np.arange(10 * n, dtype=np.uint32),
+                    rng.normal(50, 2, 10 * n),
+                )  # fmt: skip
+                publisher.send_raw(METRICS.name, b"load", pack(frame), partition=partition)
+            publisher.poll()
+            look += 1
+            sent[0] = look * LOAD_ENTITIES * METRICS_EACH
+            over.wait(max(0.0, sent[0] / rate - (time.monotonic() - began)))
 
 
 def _watch(
@@ -121,4 +162,4 @@ def _watch(
         anomaly = decode(raw).record
         assert isinstance(anomaly, Anomaly)
         if anomaly.state == "raised" and anomaly.entity.startswith(run_id):
-            seen[anomaly.id] = (anomaly.ts, raw.arrived)
+            seen[anomaly.id] = (anomaly.ts, now_ms())
