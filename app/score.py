@@ -19,11 +19,14 @@ from app.publish import Bad, read_csv
 from models.detection.bank import Bank
 from models.detection.batch import Batch, Float64, Int64, Names
 from models.detection.columns import CLEAR, RAISE, Looks, Samples
+from topics.formats.native import MAX_SIZE
 from topics.telemetry import METRICS
 
 EPOCH: Final = 1_577_836_800_000  # 2020-01-01: where a recording without times is taken to begin ...
 PERIOD_MS: Final = 60_000  # ... with a sample a minute
 LABELS: Final = frozenset({"label", "labels", "anomaly", "is_anomaly"})  # columns that are answers, not measurements
+
+ENDINGS: Final = (".npz", ".csv", ".csv.gz", ".parquet")
 
 Int8 = NDArray[np.int8]
 
@@ -63,8 +66,9 @@ def load(path: Path) -> Recording:
             return _npz(path)
         if endings.endswith(".parquet"):
             return _parquet(path)
-        with gzip.open(path, "rb") if endings.endswith(".gz") else path.open("rb") as stream:
-            return _csv(path, io.TextIOWrapper(stream, encoding="utf-8-sig"))
+        text = gzip.open if endings.endswith(".gz") else open
+        with text(path, "rt", encoding="utf-8-sig", newline="") as stream:
+            return _csv(path, stream)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path.name} cannot be read ({error})", "See `opsloop score --help` for what is read"
@@ -77,7 +81,9 @@ def _npz(path: Path) -> Recording:
         if part is None:
             raise ValueError(f"it has no array `test`, only {', '.join(held.files)}")
         values = _table(held[part])
-        train = _table(held["train"]) if "train" in held else values[:0]
+        train = _table(held["train"]) if "train" in held and held["train"].size else values[:0]
+        if train.shape[1] != values.shape[1]:
+            raise ValueError(f"`train` has {train.shape[1]} metrics where `{part}` has {values.shape[1]}")
         label = held["label"].astype(np.int8).ravel() if "label" in held else None
     ts = EPOCH + PERIOD_MS * np.arange(len(values), dtype=np.int64)
     width = len(str(values.shape[1] - 1))
@@ -87,22 +93,24 @@ def _npz(path: Path) -> Recording:
 
 def _table(values: NDArray[np.generic]) -> Float64:
     table = np.asarray(values, np.float64)
-    return table.reshape(-1, 1) if table.ndim == 1 else table
+    table = table.reshape(-1, 1) if table.ndim == 1 else table
+    if table.ndim != 2 or not table.size:
+        raise ValueError(f"an array of the shape {values.shape} is no measurements; (n, metrics) is")
+    return table
 
 
 def _csv(path: Path, stream: TextIO) -> Recording:
-    name = path.name.partition(".")[0]
-    samples = [row for row in read_csv(stream, name) if not isinstance(row, Bad)]
-    metrics = tuple(
-        m for m in dict.fromkeys(m for sample in samples for m in sample.metrics) if m.lower() not in LABELS
-    )
+    name, samples, ts = path.name.partition(".")[0], [], [0]
+    for row in read_csv(stream, name):  # one that says nothing stays as a gap: what is scored has a place for each row
+        samples.append({} if isinstance(row, Bad) else row.metrics)
+        ts.append(ts[-1] if isinstance(row, Bad) else row.ts)
+    metrics = tuple(m for m in dict.fromkeys(m for sample in samples for m in sample) if m.lower() not in LABELS)
     if not metrics:
         raise ValueError("it has no row with a number")
-    values = np.array([[sample.metrics.get(metric, math.nan) for metric in metrics] for sample in samples])
-    ts = np.array([sample.ts for sample in samples], np.int64)
-    found = [sample.metrics[m] for sample in samples for m in sample.metrics if m.lower() in LABELS]
+    values = np.array([[sample.get(metric, math.nan) for metric in metrics] for sample in samples])
+    found = [sample[m] for sample in samples for m in sample if m.lower() in LABELS]
     label = np.array(found, np.int8) if len(found) == len(samples) else None
-    return Recording(name, metrics, ts, values, values[:0], label)
+    return Recording(name, metrics, np.array(ts[1:], np.int64), values, values[:0], label)
 
 
 def _parquet(path: Path) -> Recording:
@@ -111,22 +119,38 @@ def _parquet(path: Path) -> Recording:
         import pyarrow.parquet
     except ImportError:
         raise UserError(
-            "reading parquet needs pyarrow", "Type `pip install pyarrow`, or convert the file to CSV"
+            "reading parquet needs pyarrow", "Type `pip install 'opsloop[parquet]'`, or convert the file to CSV"
         ) from None
     text = io.BytesIO()
     pyarrow.csv.write_csv(pyarrow.parquet.read_table(path), text)
     return _csv(path, io.StringIO(text.getvalue().decode()))
 
 
+def recordings(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files, and those in folders, at any depth, in order."""
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(inside for inside in path.rglob("*") if inside.name.lower().endswith(ENDINGS))
+        else:
+            yield path
+
+
 def batch_of(names: Names, entity: str, metrics: Iterable[str], ts: Int64, values: Float64) -> Batch:
-    """The samples of one entity as a batch of the live path; NaN is no measurement."""
+    """The samples of one entity as a batch of the live path."""
     number, series = names.intern(entity, metrics)
-    there = ~np.isnan(values)
+    there = _there(values)
     start = np.concatenate(([0], np.cumsum(there.sum(axis=1)))).astype(np.int32)
     numbers = np.broadcast_to(np.array(series, np.int32), values.shape)[there]
     samples = len(ts)
     entities, offsets = np.full(samples, number, np.int32), np.arange(samples, dtype=np.int64)
     return Batch(METRICS.name, 0, names, entities, ts, start, numbers, values[there], offsets)
+
+
+def _there(values: Float64) -> NDArray[np.bool_]:
+    """Where a measurement is: NaN is none, and a sample with a value that the live path would refuse is left out."""
+    there: NDArray[np.bool_] = ~np.isnan(values)
+    there[(np.abs(values) > MAX_SIZE).any(axis=1)] = False
+    return there
 
 
 def score(recording: Recording, *, warm: bool = False, bank: Bank | None = None) -> Scored:
@@ -138,7 +162,7 @@ def score(recording: Recording, *, warm: bool = False, bank: Bank | None = None)
     batch = batch_of(names, recording.name, recording.metrics, recording.ts, recording.values)
     looks = _look(bank, batch)
     attribution = np.zeros(recording.values.shape)
-    attribution[~np.isnan(recording.values)] = np.abs(looks.z)
+    attribution[_there(recording.values)] = np.abs(looks.z)
     return Scored(looks.score.copy(), np.fromiter(_decisions(looks), np.int8, len(batch)), attribution)
 
 

@@ -176,7 +176,7 @@ def nab(files: Sequence[NabFile]) -> tuple[float, float]:
         if level != after and running > best:
             best, threshold = running, level
     windows = sum(len(file.windows) for file in files)
-    return 100.0 * best / (2.0 * windows), threshold
+    return 100.0 * best / (2.0 * max(windows, 1)), threshold
 
 
 def _nab_steps(file: NabFile) -> Iterator[tuple[float, float]]:

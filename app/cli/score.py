@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    files: Annotated[list[Path], typer.Argument(help=".npz (test, train, label), .csv, .csv.gz or .parquet")],
+    files: Annotated[
+        list[Path], typer.Argument(help=".npz (test, train, label), .csv, .csv.gz or .parquet, or folders of them")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Write score (n), alarm (n) and attribution (n, metrics) here")
     ] = None,
@@ -26,20 +28,26 @@ def score(
     """Score recordings as the live detector would: one sample after another, from nothing, without labels.
 
     Examples: `opsloop score machine-1-6.npz --out scores.npz` · `opsloop score cpu.csv memory.csv --json`.
-    A CSV file has a column of time and numeric columns. With several files the arrays of each are named
-    `FILE.score`, `FILE.alarm` and `FILE.attribution`.
+    A CSV file has a column of time and numeric columns; of a folder as that of the Numenta benchmark every recording
+    is scored. With several files the arrays of each are named `FILE.score`, `FILE.alarm` and `FILE.attribution`.
     """
     import numpy as np
 
-    from app.score import load
+    from app.errors import UserError
+    from app.score import load, recordings
     from app.score import score as scored
 
     arrays: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
-    for path in files:
+    paths = list(recordings(files))
+    if not paths:
+        raise UserError(f"there is no recording in {files[0]}", "Give .npz, .csv, .csv.gz or .parquet files")
+    for path in paths:
         recording = load(path)
         result = scored(recording, warm=warm)
-        prefix = "" if len(files) == 1 else f"{recording.name}."
+        prefix = "" if len(paths) == 1 else f"{recording.name}."
+        if f"{prefix}score" in arrays:  # of another folder
+            prefix = f"{path.parent.name}-{prefix}"
         arrays |= {
             f"{prefix}score": result.score,
             f"{prefix}alarm": result.alarm,
