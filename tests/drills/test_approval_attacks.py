@@ -15,12 +15,12 @@ import pytest
 from app.broker import Broker, read_all
 from app.client import Publisher
 from app.clock import now_ms
-from app.embedded import Embedded
 from app.security.keys import WORKER, Keys, enrol
 from models.safety.roles import Role
 from models.safety.settings import SafetySettings
 from models.safety.signing import seal, sign_vote
 from tests.builders import proposal
+from tests.clusters import Cluster
 from tests.hands import Hands, actuator
 from tests.processes import run, until, worker
 from tests.served import served
@@ -98,7 +98,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(embedded: Embedded, home: Path, tmp_path: Path) -> Iterator[Stage]:
+def stage(cluster: Cluster, home: Path, tmp_path: Path) -> Iterator[Stage]:
     keys = enrol(home)
     for name, roles in (
         ("ana", (Role.APPROVER, Role.LEAD)), ("ben", (Role.APPROVER,)), ("vera", (Role.VIEWER,)),
@@ -109,8 +109,8 @@ def stage(embedded: Embedded, home: Path, tmp_path: Path) -> Iterator[Stage]:
     env = {f"OPSLOOP_SAFETY__{name.upper()}": str(value) for name, value in LOOSE.items()}
     hands = Hands(tmp_path / "effects")
     safety = SafetySettings(**LOOSE)  # type: ignore[arg-type]
-    with worker("loop", embedded.broker, env={**os.environ, **env}), actuator(embedded.broker, home, hands, safety):
-        yield Stage(embedded.broker, home, hands)
+    with worker("loop", cluster.broker, env={**os.environ, **env}), actuator(cluster.broker, home, hands, safety):
+        yield Stage(cluster.broker, home, hands)
 
 
 def test_i7_no_attack_on_votes_or_commands_has_an_effect(stage: Stage, home: Path) -> None:

@@ -15,12 +15,12 @@ import pytest
 from app.broker import read_all
 from app.client import Publisher
 from app.clock import now_ms
-from app.embedded import Embedded
 from app.security.keys import WORKER, keys_of
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from models.safety.signing import seal
 from tests.builders import proposal
+from tests.clusters import Cluster
 from tests.hands import Effect, Hands, actuator
 from tests.processes import until, worker
 from topics.actions import RESULTS, Command
@@ -60,9 +60,9 @@ def check(effects: list[Effect]) -> str:
 
 
 def test_i11_a_storm_passes_no_limit_over_a_restart_and_beside_a_second_gate(
-    embedded: Embedded, home: Path, tmp_path: Path
+    cluster: Cluster, home: Path, tmp_path: Path
 ) -> None:
-    broker, hands = embedded.broker, Hands(tmp_path / "effects", takes_s=0.05)
+    broker, hands = cluster.broker, Hands(tmp_path / "effects", takes_s=0.05)
     keys_of(home)
     with actuator(broker, home, hands, SafetySettings(**LIMITS)):
         with worker("loop", broker, env={**os.environ, **ENV}) as first:
@@ -91,10 +91,10 @@ def _decided(broker: Any) -> int:
 
 
 def test_i11_an_actuator_passes_no_limit_when_gates_are_of_two_minds(
-    embedded: Embedded, home: Path, tmp_path: Path
+    cluster: Cluster, home: Path, tmp_path: Path
 ) -> None:
     """Two gates that know nothing of each other let the whole storm through, each under a good signature."""
-    broker, hands = embedded.broker, Hands(tmp_path / "effects")
+    broker, hands = cluster.broker, Hands(tmp_path / "effects")
     signer = keys_of(home).own(WORKER)
     orders = []
     for gate in range(2):
