@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types unit flow drills quick-drills bench-detection bench-loop clean java real-parts
+.PHONY: demo test lint types unit flow drills quick-drills bench-detection bench-decide bench-loop clean java real-parts
 
 $(STAMP): pyproject.toml constraints.txt
 	@deploy/environment $(PYTHON) $(VENV)
@@ -45,6 +45,9 @@ real-parts:  ## real agents for the flows that use them: collectd, rsyslog, Tele
 
 bench-loop: $(STAMP)
 	$(BIN)/opsloop bench loop $(ARGS)
+
+bench-decide: $(STAMP)
+	$(BIN)/opsloop bench decide $(ARGS)
 
 bench-detection: $(STAMP)
 	$(BIN)/opsloop bench detection $(ARGS)

@@ -23,7 +23,7 @@ from topics.proposals import PROPOSALS, Proposal
 from topics.refusals import REFUSALS, Refusal
 from topics.settings import SETTINGS, Setting
 from topics.signals import ANOMALIES, Anomaly
-from topics.spec import Instant, Read, Record, Topic
+from topics.spec import Instant, Read, Record, Topic, derive
 from topics.verdicts import VERDICTS, Judgement
 
 STORY = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, REFUSALS)
@@ -84,7 +84,7 @@ def trust(broker: Broker, settings: SafetySettings) -> Trust:
 class Story:
     """One incident from its first sample to its verdict, each step with the place where it stands."""
 
-    incident: str
+    incident: str  # or the decision, when somebody has asked for it without an incident
     steps: list[Read[Record]] = field(default_factory=list)
     evidence: list[Read[Record]] = field(default_factory=list)  # the anomalies it rests on
     audit: list[Read[Record]] = field(default_factory=list)
@@ -162,15 +162,18 @@ def _ids(record: Record) -> tuple[str, ...]:
 
 
 def _incident_of(record: Record) -> str:
+    """The incident that a record belongs to; what somebody has asked for without one is told by its decision."""
     match record:
         case Incident():
             return record.id
         case Decision():
-            return record.proposal.incident
+            return record.proposal.incident or record.id
         case Order():
-            return record.claim.incident if record.claim else ""
-        case Proposal() | Result() | Judgement():
-            return record.incident
+            return (record.claim.incident or record.claim.decision) if record.claim else ""
+        case Proposal():
+            return record.incident or derive("decision", record.id)
+        case Result() | Judgement():
+            return record.incident or record.decision
     return ""
 
 

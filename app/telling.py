@@ -11,7 +11,8 @@ from topics.actions import Order, Result
 from topics.approvals import Approval
 from topics.decisions import Decision
 from topics.incidents import Hypothesis, Incident
-from topics.proposals import Proposal
+from topics.policies import PolicyResult
+from topics.proposals import Option, Proposal
 from topics.refusals import Refusal
 from topics.signals import Anomaly
 from topics.spec import Instant, Record
@@ -62,6 +63,46 @@ def sentence(record: Record) -> str:
             rest = f"{record.code}: {record.detail} (of {record.who}, {record.origin})"
             return _said("red", "refused", rest)
     return escape(repr(record))
+
+
+def details(record: Record) -> list[str]:
+    """What stands behind a record, line by line, in markup: options and scores, policies, votes, what was signed."""
+    match record:
+        case Proposal():
+            circumstances = ", ".join(f"{name} {value:g}" for name, value in record.context.items())
+            lines = [_option(option) for option in record.options]
+            return lines + ([escape(f"{record.kind}, decided under {circumstances}")] if circumstances else [])
+        case Decision() if not record.voters and not record.command and record.state != "completed":
+            held = f"tier {record.tier}, mode {record.mode}"
+            asked = f", wants {record.quorum} × {record.required_role}" if record.required_role else ""
+            return [escape(held + asked), *map(_policy, record.policy)]
+        case Approval():
+            until = f"counts until {clock(record.expires)}, signed by key {record.key[:8]}"
+            return [escape(f"for {record.subject[:16]}…, {until}")]
+        case Order() if record.claim is not None:
+            kept = f"decision {record.claim.decided[:16]}… kept as audit {record.claim.audit}"
+            return [escape(f"for {record.claim.audience}; {kept}; signature {record.signature.hex()[:16]}…")]
+        case Judgement() if record.evidence:
+            return [escape(f"seen in {', '.join(record.evidence)}")]
+    return []
+
+
+def _option(option: Option) -> str:
+    values = "".join(f" {name}={value}" for name, value in sorted(option.parameters.items()))
+    parts = ", ".join(f"{name} {value:+.2f}" for name, value in option.parts.items() if value)
+    said = (
+        f"{option.action}{values} on {option.target}: sure {option.confidence:.2f}, score {option.score:.2f} ({parts})"
+    )
+    mark = "[green]chosen[/green]" if not option.why_not else escape(option.why_not)
+    return f"option {escape(said)}, chance {option.propensity:.2f}: {mark}"
+
+
+def _policy(result: PolicyResult) -> str:
+    version = f" v{result.version}" if result.version else ""
+    said = f"policy {result.policy}{version} ({result.kind}): {result.effect}" + (
+        "" if result.enforced else ", not enforced"
+    )
+    return escape(said + (f": {', '.join(result.reasons)}" if result.reasons else ""))
 
 
 def _said(style: str, kind: str, rest: str, state: str = "") -> str:

@@ -46,6 +46,19 @@ def security(
 
 
 @benches.command()
+def decide(
+    count: Annotated[int, typer.Option(min=10, help="How often each is done")] = 2_000, json: JsonOption = False
+) -> None:
+    """From an incident with five options to the gate's answer with 100 policies, and what each part costs.
+
+    Example: `opsloop bench decide --json`
+    """
+    from app.bench import decision as bench
+
+    bench.run(count, json)
+
+
+@benches.command()
 def detection(
     data: Annotated[Path, typer.Option(help="Folder with smd, asd and nab")] = Path("../shared/data"),
     json: JsonOption = False,

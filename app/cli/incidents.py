@@ -11,7 +11,7 @@ from rich.markup import escape
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.printing import out, print_json, print_table
-from app.telling import clock, sentence, styled
+from app.telling import clock, details, sentence, styled
 from topics.audit import Entry
 from topics.decisions import Verdict
 from topics.refusals import Refusal
@@ -91,6 +91,8 @@ def explain(
 ) -> None:
     """Tell the whole story of an id: from the sample that showed it to the verdict, each step with its place.
 
+    Options with their scores by part, what each policy said, votes, the command with its signature, result, verdict.
+
     Example: `opsloop explain 4be1`: the beginning of an id is enough.
     """
     from app.broker import require
@@ -108,11 +110,13 @@ def explain(
         })  # fmt: skip
         return
     entries = {r.record.origin: r.record for r in story.audit if isinstance(r.record, Entry)}
-    out.print(f"[bold]Incident {story.incident}[/bold]")
+    out.print(f"[bold]{'Incident' if story.states else 'Decision'} {story.incident}[/bold]")
     for read in told:
         entry = entries.get(str(read.origin))
         kept = f"  audit {entry.chain}/{entry.seq}" if entry else ""
         out.print(f"{clock(read.arrived)}  {sentence(read.record)}", style=None)
+        for line in details(read.record):
+            out.print(f"              {line}")
         out.print(f"              [dim]{read.origin}{kept}[/dim]")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -62,9 +62,7 @@ class Advisor(msgspec.Struct):
         found = self.options(case, bounds)[:OPTIONS_KEPT]
         used = {i: choice.TRIED for i, o in enumerate(found) if f"{o.action}@{o.target}" in tried}
         vain = {i: f"would harm more than help ({o.score:.2f})" for i, o in enumerate(found) if o.score <= 0}
-        objected = {
-            i: why for i, o in enumerate(found) if i not in used and (why := self._objection(o, case, bounds, now))
-        }
+        objected = self._objected(found, used.keys() | vain.keys(), case, bounds, now)
         seed = derive("explore", case.id, case.context.attempt)
         explore = bounds.decision.explore
         options, propensity = choice.choose(found, objected | vain | used, explore, seed)
@@ -90,6 +88,20 @@ class Advisor(msgspec.Struct):
             raw=round(raw, 6), score=round(scoring.score(values, context, settings), 4), rule=match.rule,
             parts={name: round(value, 4) + 0.0 for name, value in parts.items()}, cause=match.hypothesis.cause,
         )  # fmt: skip
+
+    def _objected(
+        self, found: Sequence[Option], out: Collection[int], case: Case, bounds: Bounds, now: Instant
+    ) -> dict[int, str]:
+        """What the gate would not let through, by index. Without exploring nobody asks about what is not the best."""
+        objected = {}
+        for i, option in enumerate(found):
+            if i in out:
+                continue
+            if why := self._objection(option, case, bounds, now):
+                objected[i] = why
+            elif not bounds.decision.explore:
+                break
+        return objected
 
     def _objection(self, option: Option, case: Case, bounds: Bounds, now: Instant) -> str:
         """Why the gate would not let an option through, as far as it can be known here; empty: it would."""

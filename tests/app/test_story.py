@@ -15,12 +15,14 @@ from app.errors import UserError
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from models.safety.signing import sign_setting
-from tests.builders import CATALOG, NOW, approval, decision, look
+from tests.builders import CATALOG, NOW, approval, decision, look, proposal
 from tests.keys import RING, key_of
 from tests.looped import MemoryLoop, World
+from topics.approvals import Approval
 from topics.codec import encode
 from topics.decisions import Decision, Verdict
 from topics.incidents import Incident, State, Symptom
+from topics.proposals import Proposal
 from topics.settings import SETTINGS, Setting
 from topics.signals import Anomaly
 from topics.spec import Origin, Raw, Read, Record
@@ -132,3 +134,14 @@ def test_what_was_shown_is_folded_from_decisions_verdicts_and_settings(
         CLASS: (1, 1),
     }
     assert list(trust.grants) == [CLASS]
+
+
+def test_what_a_person_asked_for_has_a_story_without_an_incident(log: dict[str, list[Read[Record]]]) -> None:
+    wish = proposal(id="p9", incident="", requester="olga")
+    made = decision(Verdict.PENDING, wish)
+    for record in (wish, made, approval(made)):
+        add(log, record)
+    for identity in ("p9", made.id):
+        told = story.explain(BROKER, identity)
+        assert {type(r.record) for r in told.steps} == {Proposal, Decision, Approval}
+        assert (told.incident, told.states, told.evidence) == (made.id, [], [])

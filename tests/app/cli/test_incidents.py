@@ -11,8 +11,11 @@ from rich.console import Console
 
 from app import broker, story
 from app.cli import incidents
-from app.telling import sentence
-from tests.builders import SAMPLES, approval, decision, hypothesis, incident, proposal
+from app.telling import details, sentence
+from models.decision.advisor import Advisor, Bounds
+from models.decision.base import Case, Kind
+from tests.builders import NOW, SAMPLES, approval, decision, hypothesis, incident, proposal
+from topics.policies import PolicyResult
 from topics.spec import Record
 
 NASTY = "[/bold] [red]x[/nope] \\"
@@ -53,6 +56,31 @@ def test_a_record_is_told_in_one_sentence(topic: str) -> None:
 )
 def test_brackets_in_what_somebody_wrote_are_shown_and_not_obeyed(record: Record) -> None:
     assert NASTY in printed(sentence(record))
+
+
+def test_behind_a_proposal_stand_its_options_with_scores_chances_and_why_not() -> None:
+    case = Case(id="i1", kind=Kind.INCIDENT_RESPONSE, hypotheses=(hypothesis("bad_configuration"),), incident="i1")
+    made = Advisor().propose(case, (), Bounds(), NOW)
+    assert made is not None
+    best, other, circumstances = map(printed, details(made))
+    assert re.match(r"option rollback_config on shop/catalog: sure 0\.95, score .*reliability \+.*1\.00: chosen", best)
+    assert re.match(r"option restart_service on .*: sure 0\.29, .*, chance 0\.00: less sure", other)
+    assert "incident_response, decided under busy 0, load 1, cost 1" in circumstances
+
+
+def test_behind_a_decision_stand_its_tier_its_votes_and_each_policy() -> None:
+    said = PolicyResult("night", 2, "operational", "require_approval", True, (f"it is {NASTY}",))
+    made = decision(policy=(said,), required_role="lead", quorum=2)
+    held, policy = map(printed, details(made))
+    assert "tier autonomous, mode approve, wants 2 × lead" in held
+    assert f"policy night v2 (operational): require_approval: it is {NASTY}" in policy
+
+
+def test_behind_a_vote_and_a_command_stands_what_was_signed() -> None:
+    (vote,), (signed,) = details(SAMPLES["opsloop.approvals"]), details(SAMPLES["opsloop.actions.commands"])
+    assert "signed by key" in vote
+    assert "for supervisor/shop; decision" in signed
+    assert "signature" in signed
 
 
 def test_tables_show_brackets_too(monkeypatch: pytest.MonkeyPatch) -> None:
