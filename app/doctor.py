@@ -19,6 +19,7 @@ from app.broker import Broker, probe
 from app.client import Publisher
 from app.clock import now_ms
 from app.errors import UserError
+from app.ingest import IngestSettings, found
 from app.kafka import INSTALL
 
 CLOCK_MS: Final = 500  # more than this, and evidence from two hosts cannot be put in order
@@ -35,13 +36,13 @@ class Finding(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
-def examine(broker: Broker) -> Iterator[Finding]:
+def examine(broker: Broker, settings: IngestSettings | None = None) -> Iterator[Finding]:
     """Look at this installation, then at the broker, then at what is optional."""
     yield Finding("python", "ok", platform.python_version())
     yield Finding("kafka client", "ok", f"confluent-kafka {confluent_kafka.__version__}, librdkafka {_librdkafka()}")
     cause = probe(broker)
     if cause is None:
-        yield from _broker(broker)
+        yield from _broker(broker, settings or IngestSettings())
     else:
         remedy = "Start one with `opsloop kafka up`, or point --broker at yours"
         yield Finding("broker", "failed", f"{broker.bootstrap}: {cause}", remedy)
@@ -53,13 +54,14 @@ def _librdkafka() -> str:
     return str(confluent_kafka.libversion()[0])
 
 
-def _broker(broker: Broker) -> Iterator[Finding]:
+def _broker(broker: Broker, settings: IngestSettings) -> Iterator[Finding]:
     with contextlib.ExitStack() as stack:
         try:
             client = stack.enter_context(connected(broker))
             yield _version(broker, client)
             yield _topics(client)
             yield _clock(broker, client)
+            yield from _ingest(client, settings)
         except (UserError, KafkaException) as error:
             yield Finding("broker", "failed", str(error), "Give this user the rights of the catalogue's topics")
 
@@ -87,6 +89,18 @@ def _topics(client: AdminClient) -> Finding:
     missing = sum(step.kind == "create" for step in steps)
     detail = f"{missing} missing, {len(steps) - missing} different, of {len(want)}"
     return Finding("topics", "failed", detail, "See them with `opsloop topics plan`, then `opsloop topics apply`")
+
+
+def _ingest(client: AdminClient, settings: IngestSettings) -> Iterator[Finding]:
+    """What other agents publish to: a topic that is not there is never told by the client, which waits for it."""
+    topics = client.list_topics(timeout=10).topics
+    for pattern, names in found(settings, topics).items():
+        if names:
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            yield Finding(f"ingest {pattern}", "ok", f"{shown} as {settings.topics[pattern]}")
+        else:
+            remedy = "Create it, or mend [ingest.topics]"
+            yield Finding(f"ingest {pattern}", "note", "the broker has no such topic", remedy)
 
 
 def _clock(broker: Broker, client: AdminClient) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -16,6 +16,7 @@ Format = Literal[
     "telegraf", "vector",
 ]  # fmt: skip
 
+OURS: Final = ("opsloop.", "__")  # what a pattern never finds: see agents/_relay.py
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._*?-]{1,249}")
 _TO_REGEX: Final = {"*": ".*", "?": ".", ".": "[.]"}
 
@@ -46,6 +47,12 @@ def patterns(settings: IngestSettings) -> list[str]:
     for pattern in settings.topics:
         if not _PATTERN.fullmatch(pattern):
             raise UserError(f"[ingest] {pattern!r} is no topic or pattern", "Write letters, digits, . _ - and * or ?")
-        if pattern.startswith(("opsloop.", "__")):
+        if pattern.startswith(OURS):
             raise UserError(f"[ingest] {pattern} is a topic of Opsloop or Kafka", "Publish there directly instead")
     return ["^" + "".join(_TO_REGEX.get(c, c) for c in pattern) + "$" for pattern in settings.topics]
+
+
+def found(settings: IngestSettings, topics: Iterable[str]) -> dict[str, list[str]]:
+    """By pattern, which of the broker's topics are taken because of it."""
+    theirs = [topic for topic in topics if not topic.startswith(OURS)]
+    return {pattern: sorted(fnmatch.filter(theirs, pattern)) for pattern in settings.topics}

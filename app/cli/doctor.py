@@ -20,9 +20,10 @@ def doctor(broker: BrokerOption = "", json: JsonOption = False) -> None:
     Example: `opsloop doctor --broker kafka-1:9092`
     """
     from app.doctor import examine
+    from app.settings import load
 
     findings = []
-    for finding in examine(broker_of(broker)):
+    for finding in examine(broker_of(broker), load().ingest):
         findings.append(finding)
         if not json:
             out.print(f"{MARKS[finding.state]} {finding.what}: ", end="")

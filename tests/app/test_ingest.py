@@ -9,7 +9,7 @@ import pytest
 
 from app.dead_letters import Letter
 from app.errors import UserError
-from app.ingest import Format, IngestSettings, choose, patterns
+from app.ingest import Format, IngestSettings, choose, found, patterns
 from app.settings import load
 from topics.formats import READERS
 from topics.spec import Raw
@@ -43,6 +43,14 @@ def test_the_first_pattern_that_fits_a_topic_says_what_it_holds() -> None:
     assert not re.match(exact, "metrics.web.old")
     assert re.match(many, "metrics.db.eu")
     assert not re.match(one, "log12")
+
+
+def test_what_a_pattern_finds_is_never_ours_or_kafkas() -> None:
+    topics = ["metrics.b", "metrics.a", "opsloop.incidents", "__consumer_offsets", "logs"]
+    settings = IngestSettings({"metrics.*": "auto", "*": "auto", "none": "auto"})
+    assert found(settings, topics) == {
+        "metrics.*": ["metrics.a", "metrics.b"], "*": ["logs", "metrics.a", "metrics.b"], "none": [],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("pattern", ["opsloop.telemetry.metrics", "__consumer_offsets", "a(b|c)", ""])

@@ -205,6 +205,30 @@ def test_two_workers_share_foreign_topics_and_one_of_them_owns_an_entity(
     assert [x.topic for x in replay(broker, [letter]).sent] == [topic]
 
 
+def test_i1_what_stood_on_a_foreign_topic_arrives_though_a_worker_is_killed_over_it(
+    broker: Broker, new_topic: NewTopic, host: str
+) -> None:
+    topic, count, began = new_topic(2), 20_000, now_ms() - 100_000
+    with Publisher(broker) as publisher:
+        for look in range(count):
+            value = f"app,host={host} x={look} {(began + look) * 1_000_000}".encode()
+            publisher.send_raw(topic, os.urandom(8), value)
+
+    def arrived() -> set[int]:
+        return {sample.ts - began for _, sample in samples(broker, host)}
+
+    env = {"OPSLOOP_INGEST__TOPICS": json.dumps({topic: "influx"})}
+    with worker("lane", broker, env=env) as first:
+        until(arrived, 60)
+        first.process.kill()
+    before = len(arrived())
+    with worker("lane", broker, env=env):
+        until(lambda: len(arrived()) == count, 120, lambda: f"{len(arrived())} of {count}")
+    assert before > 0
+    assert arrived() == set(range(count))
+    assert not [x for x in letters(broker, [METRICS]) if x.topic == topic]
+
+
 def shared(broker: Broker, topic: str) -> list[int]:
     """How many partitions of a topic each worker has."""
     client = admin(broker)
