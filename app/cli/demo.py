@@ -23,6 +23,7 @@ BANNER = """
   opsloop watch signals.anomalies incidents decisions     what the loop says
   opsloop break kill:catalog                              kill a service; others: hang leak slow surge errors
   opsloop decisions --waiting ; opsloop approve ID        you are asked before anything acts
+  opsloop propose restart_service shop/cart --as olga     and then --as paula to approve it
   opsloop explain ID                                      from the sample to the verdict
 """
 

@@ -18,10 +18,11 @@ import psutil
 from app.broker import Broker
 from app.clock import now_ms
 from app.demo.board import Board, Follower, Injected, judge
+from app.demo.people import introduced, invite
 from app.parent import FOLLOW
-from app.security.keys import enrol
 from app.security.switch import LocalSwitch
 from app.settings import home
+from models.safety.modes import Mode
 from topics.incidents import Symptom
 from topics.spec import Instant
 
@@ -143,7 +144,10 @@ class Demo:
         """Start everything; the site last, since the rest can use the time."""
         from app.demo.site import Site
 
-        enrol(home())
+        people = invite(home())
+        if self.plan.mode == Mode.APPROVE:
+            for line in introduced(people):
+                self.say(line)
         if said := LocalSwitch(home()).said():
             self.say(f"nothing will act: the kill switch is on ({said}); opsloop kill-switch off")
         self.follower.start()

@@ -13,6 +13,7 @@ from processes import Opsloop, opsloop, run, until
 from app.demo.board import Injected
 from app.demo.faults import FAULTS
 from app.kafka import LocalKafka
+from topics.spec import derive
 
 AUTO = ("--approve", "auto", "--json", "--limit", "90")
 
@@ -92,6 +93,32 @@ def test_nothing_acts_until_a_person_approves(kafka: str, tmp_path: Path) -> Non
     for word in ("anomaly", "incident", "proposal", "decision", "ann: approve", "command", "result", "verdict"):
         assert word in "".join(told.out), word
     assert "opsloop.telemetry.metrics-" in "".join(told.out), "the sample has its place"
+
+
+def test_people_of_the_demo_do_what_their_roles_allow_and_nobody_approves_their_own() -> None:
+    with opsloop("demo", "--approve", "ask", "--json") as demo:
+        demo.wait_for("Everything runs", 60)
+        demo.wait_for("visitors come", 60)
+        told = demo.told()
+        assert "paula (approver) says yes or no at a confidence below 0.70" in told
+        assert "leo (lead) says yes or no to everything" in told
+        address = ("--broker", next(line for line in demo.err if "in-memory Kafka at" in line).split()[-1])
+        asked = {}
+        for name, service in (("olga", "shop/cart"), ("leo", "shop/orders")):
+            wish = run("propose", "restart_service", service, "--as", name, "--json", *address)
+            asked[name] = derive("decision", wish.report()["id"])
+        until(lambda: all(i in run("decisions", "--waiting", "--json", *address).out[-1] for i in asked.values()))
+        for name, identity, refusal in (
+            ("olga", asked["leo"], "wrong_role"), ("leo", asked["leo"], "self_approval"),
+        ):  # fmt: skip
+            vote = ("approve", identity, "--as", name, *address)
+            until(lambda vote=vote, refusal=refusal: refusal in run(*vote).told(), 60)  # type: ignore[misc]
+        voted = run("approve", asked["olga"], "--as", "paula", *address)
+        assert voted.process.returncode == 0, voted.told()
+        demo.wait_for("succeeded", 60)
+        demo.process.terminate()
+        assert demo.finish(60) == 0, demo.told()
+    assert demo.report()["effects"] == 1
 
 
 def _waiting(kafka: str) -> str:
