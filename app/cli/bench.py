@@ -59,6 +59,20 @@ def decide(
 
 
 @benches.command()
+def calibration(
+    runs: Annotated[int, typer.Option(min=10, help="Runs of each tier that keeps its promise")] = 1_000,
+    json: JsonOption = False,
+) -> None:
+    """Simulated outcomes: calibration error under drift, false demotions, and outcomes until a broken tier is demoted.
+
+    Example: `opsloop bench calibration --json`
+    """
+    from app.bench import calibration as bench
+
+    bench.run(runs, json)
+
+
+@benches.command()
 def detection(
     data: Annotated[Path, typer.Option(help="Folder with smd, asd and nab")] = Path("../shared/data"),
     json: JsonOption = False,

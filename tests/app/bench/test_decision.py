@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.bench import decision
+from app.bench import calibration, decision
 from models.policy.book import Book
 
 
@@ -32,3 +32,10 @@ def test_all_of_its_policies_hold_and_can_be_asked() -> None:
     active = decision.policies().active(Book())
     assert len(active) == 100
     assert all(not isinstance(policy.loaded, Exception) for policy in active)
+
+
+def test_calibration_prints_every_figure_in_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    calibration.run(10, True)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["ece"] < 0.03 < 0.15 < found["ece_raw"]
+    assert {"lead_false_demotions", "autonomous_demoted_p95", "automatic_after_good_demoted_p50"} <= set(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from app import asking
 from app.__main__ import main
+from models.decision.base import Kind
 from models.policy.engine import Policies
 from models.policy.rego import Rego
 from models.safety.limits import Gate
@@ -21,6 +23,7 @@ from tests.rules import GRANT, rule
 from topics.decisions import Verdict
 from topics.proposals import Proposal
 
+ROOT = Path(__file__).parents[3]
 QUESTION = {"kind": "compliance", "target": "shop/catalog", "facts": {"revision_approved": 0}}
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -58,6 +61,21 @@ def test_a_question_is_answered_with_options_policies_and_what_the_mode_says(typ
         assert word in said
     assert "pending_approval" in said
     assert sent == []
+
+
+DOCUMENTED = re.findall(r"^opsloop (decide .*?)  # (.*)$", (ROOT / "docs" / "decisions.md").read_text(), re.M)
+
+
+def test_the_docs_have_an_example_of_each_kind() -> None:
+    assert [line.split()[2] for line, _ in DOCUMENTED] == list(Kind)
+
+
+@pytest.mark.parametrize(("line", "answer"), DOCUMENTED, ids=[line.split()[2] for line, _ in DOCUMENTED])
+def test_an_example_of_the_docs_is_answered_as_it_says(typed: Typed, line: str, answer: str) -> None:
+    code, said, _ = typed(*line.split(), "--json")
+    wish = json.loads(said)["decision"]["proposal"]
+    values = "".join(f" {name}={value}" for name, value in wish["parameters"].items())
+    assert (code, f"{wish['action']}{values} on {wish['target']}") == (0, answer)
 
 
 @pytest.mark.parametrize("suffix", ["json", "toml"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import msgspec
-import numpy as np
 import pytest
 
+from app.bench.calibration import drifting
 from models.decision.advisor import Bounds
 from models.decision.base import Context, DecisionSettings
 from models.decision.budget import ErrorBudget
@@ -60,28 +59,12 @@ def test_the_book_of_rules_has_a_bound_and_goes_through_a_snapshot() -> None:
     assert again.expect("9→b", 0.5, DAY) == learned.expect("9→b", 0.5, DAY) != 0.5
 
 
-def ece(confidences: list[float], outcomes: list[bool]) -> float:
-    """Expected calibration error over ten bins of equal width."""
-    p, y = np.array(confidences), np.array(outcomes)
-    bins = np.minimum((p * 10).astype(int), 9)
-    return float(sum(abs(p[bins == b].mean() - y[bins == b].mean()) * (bins == b).mean() for b in set(bins.tolist())))
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_confidence_stays_calibrated_while_the_world_drifts(seed: int) -> None:
     """Both how much better than chance a confidence is, and how far it is off, change all the time."""
-    rng, platt, count = np.random.default_rng(seed), Platt(), 10_000
-    raw, calibrated, outcomes = [], [], []
-    for t in range(count):
-        r = float(np.clip(rng.beta(6, 1.5), 0.01, 0.99))
-        shift = -0.6 - 1.2 * math.sin(2 * math.pi * t / count) ** 2
-        truth = 1 / (1 + math.exp(-((1 - 0.5 * t / count) * math.log(r / (1 - r)) + shift)))
-        raw.append(r)
-        calibrated.append(platt(r))
-        outcomes.append(bool(rng.random() < truth))
-        platt.learn(r, outcomes[-1])
-    assert ece(raw, outcomes) > 0.15
-    assert ece(calibrated, outcomes) < 0.03
+    raw, calibrated = drifting(seed)
+    assert raw > 0.15
+    assert calibrated < 0.03
 
 
 def test_calibration_begins_as_the_identity_keeps_the_order_and_never_runs_away() -> None:

@@ -73,7 +73,7 @@ def test_a_cause_of_an_incident_is_met_with_its_best_action(
     assert (made.options[0].why_not, made.propensity) == ("", 1.0)
 
 
-# what is asked, and what is answered: the same table stands in docs/decisions.md
+# what is asked, and what is answered; docs/decisions.md has them as commands
 EXAMPLES: tuple[tuple[Kind, dict[str, float], str], ...] = (
     (Kind.SCALING, {"utilization": 0.91}, "scale_out replicas=1 on shop/catalog"),
     (Kind.PROVISIONING, {"forecast_utilization": 0.93, "hours_ahead": 12}, "scale_out replicas=2 on shop/catalog"),

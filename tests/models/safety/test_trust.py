@@ -10,12 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from app.bench.calibration import broken_after
 from models.policy.engine import Policies
 from models.policy.rego import Rego
 from models.safety.limits import Gate, SafetySettings
 from models.safety.modes import Mode
 from models.safety.signing import Refused, sign_setting
-from models.safety.trust import ALPHA, PROMISES, Standing, Trust
+from models.safety.trust import ALPHA, PROMISES, Trust
 from tests.builders import NOW, decision, judgement, proposal
 from tests.keys import RING, key_of
 from tests.rules import GRANT, rule
@@ -50,17 +51,6 @@ def ask(trust: Trust, settings: SafetySettings = ALONE, **changes: Any) -> Decis
 def say(trust: Trust, name: str, value: str, by: str = "ana", ts: int = NOW + 10_000) -> None:
     setting = Setting(name=f"autonomy/{name}", value=value, ts=ts, by=by)
     trust.set(sign_setting(setting, key_of(by)), RING)
-
-
-def broken_after(rng: np.random.Generator, promised: float, rate: float, most: int, good: int = 0) -> int:
-    """Outcomes until a tier was demoted, after so many at its promised rate and a little; 0: it never was."""
-    standing = Standing()
-    for number in range(1, good + most + 1):
-        right = min(1.0, promised + 0.04) if number <= good else rate
-        standing.take(bool(rng.random() < right), promised, NOW + number)
-        if standing.broken:
-            return number - good
-    return 0
 
 
 @pytest.mark.parametrize("name", PROMISES)
