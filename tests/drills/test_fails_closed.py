@@ -109,8 +109,9 @@ def _allow(broker: Broker, size: int) -> None:
 def alone(embedded: Embedded, home: Path, tmp_path: Path) -> Iterator[Stage]:
     enrol(home)
     stage = Stage(embedded.broker, Hands(tmp_path / "effects"))
-    with actuator(embedded.broker, home, stage.hands, SafetySettings(**ALONE)), worker(
-        "loop", embedded.broker, env=ENV
+    with (
+        actuator(embedded.broker, home, stage.hands, SafetySettings(**ALONE)),
+        worker("loop", embedded.broker, env=ENV),
     ):
         yield stage
 

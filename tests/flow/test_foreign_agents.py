@@ -229,6 +229,41 @@ def test_i1_what_stood_on_a_foreign_topic_arrives_though_a_worker_is_killed_over
     assert not [x for x in letters(broker, [METRICS]) if x.topic == topic]
 
 
+POISON = {
+    "empty": (b"", "empty"), "random bytes": (b"\x8f\x00\x13\xff" * 9, "malformed"),
+    "truncated": (b'{"entity":', "malformed"),
+    "deep": (b"[" * 1_500, "malformed"), "10 MB": (b"x" * 10_000_000, "oversized"),
+    "NaN": (b'{"entity":"e","ts":1,"metrics":{"x":NaN}}', "not_finite"),
+    "Infinity": (b'{"entity":"e","ts":1,"metrics":{"x":Infinity}}', "not_finite"),
+    "1e308": (b"m,host=e x=1e308 %d", "not_finite"), "not a number": (b"m,host=e x=nan %d", "not_finite"),
+    "over 64 bits": (b"m,host=e x=1 " + b"9" * 40, "timestamp"),
+    "text for a number": (b'{"entity":"e","ts":1,"metrics":{"x":"7"}}', "wrong_type"),
+    "a newer version": (b'{"v":9,"entity":"e","ts":1,"metrics":{"x":7}}', "version"),
+    "the future": (b"m,host=e x=1 1999999999999999999", "timestamp"),
+    "a long name": (b"m,host=" + b"e" * 999 + b" x=1 %d", "wrong_type"),
+    "a control": (b'{"entity":"e","ts":1,"learning":"open","incident":"i"}', "wrong_type"),
+}  # fmt: skip
+
+
+def test_i14_poison_of_every_class_on_a_foreign_topic_is_a_letter_and_the_rest_goes_on(
+    broker: Broker, new_topic: NewTopic, host: str
+) -> None:
+    topic, at = new_topic(1, {"max.message.bytes": "11000000"}), now_ms() * 1_000_000
+    with Publisher(broker) as publisher:
+        for number, (value, _) in enumerate(POISON.values()):
+            publisher.send_raw(topic, None, b"m,host=%s good=%d %d" % (host.encode(), number, at))
+            publisher.send_raw(topic, None, value.replace(b"%d", b"%d" % at))
+        publisher.send_raw(topic, None, b'{"a":1,"a":2,"@timestamp":%d}' % (at // 10**9))  # no key, a name twice
+        publisher.send_raw(topic, None, b"m,host=%s spike=1e12 %d" % (host.encode(), at))  # large, and no poison
+    with taking(broker, {topic: "mixed"}):
+        until(lambda: "m.spike" in metrics(broker, host), 60)
+        until(learned(broker, samples(broker, host)[-1][0]), 60)
+    found = {letter.origin: letter.cause for letter in letters(broker, [METRICS]) if letter.topic == topic}
+    causes = [cause for _, cause in POISON.values()]
+    assert found == {f"{topic}-0-{2 * number + 1}": cause for number, cause in enumerate(causes)}
+    assert len(samples(broker, host)) == len(POISON) + 1
+
+
 def shared(broker: Broker, topic: str) -> list[int]:
     """How many partitions of a topic each worker has."""
     client = admin(broker)
