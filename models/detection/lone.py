@@ -5,8 +5,9 @@ average and next step (from the bank), how lively it is, and how far it is from 
 Their sum says what no single |z| can, since a spiky series has large z every day. What has just been told is not told
 again: a look that is less strange than one of the last few hundred is damped below the boundary, in the order it had.
 
-The profile of the day counts only where its residuals are clearly smaller than those of the mean. One row a lone
-entity, for the first `MOST` of a partition; the others are scored as those of many series.
+A profile of the day, of all days or with weekends apart, counts only where its residuals are clearly smaller than those
+of the mean, or of the simpler profile. One row of 1.4 kB a lone entity, for the first `MOST` of a partition (27 MB at
+most); the others are scored as those of many series.
 
 Sources: exponential tail over a threshold (Pickands 1975), sum of surprises (Fisher 1932), one detection an anomaly
 (Lavin and Ahmad 2015).
@@ -25,17 +26,21 @@ LIVELY, DAILY = 3, 4
 RESTS: Final = 4
 HOURS: Final = 24
 HOUR_MS: Final = 3_600_000
+WEEK_DAYS: Final = 7
+EPOCH_DAY, SATURDAY = 3, 5  # from Monday: the epoch began on a Thursday; in UTC
 
 # columns of a row: where the tail of each view begins, and how long it is ...
 TAIL, STRETCH = 0, VIEWS
 # ... size of the last steps, of all steps, and its variance; samples; the strangest looks of the last stretches ...
 LAST_STEPS, STEPS, STEPS_VARIANCE, SAMPLES = range(2 * VIEWS, 2 * VIEWS + 4)
 REST: Final = SAMPLES + 1
-# ... and the day: samples against it, their spread, squared residuals of it and of the mean, and each hour
-DAY_SAMPLES, DAY_VARIANCE, DAY_RESIDUE, MEAN_RESIDUE, FIRST_TS = range(REST + RESTS, REST + RESTS + 5)
-HOUR: Final = FIRST_TS + 1
-HOUR_SAMPLES: Final = HOUR + HOURS
-FIELDS: Final = HOUR_SAMPLES + HOURS
+FIRST_TS: Final = REST + RESTS
+# ... and two profiles, of the day, and of the day with weekends apart: samples held against it, squared residuals of it
+# and of the mean, then the mean of each hour, then its samples
+AGAINST, RESIDUE, MEAN_RESIDUE, BINS = range(4)
+DAY: Final = FIRST_TS + 1
+WEEK: Final = DAY + BINS + 2 * HOURS
+FIELDS: Final = WEEK + BINS + 4 * HOURS
 
 MOST: Final = 20_000  # rows of a partition; row 0 holds how many are in use
 
@@ -56,6 +61,7 @@ class Lone(NamedTuple):
     stretch: float = 75.0  # looks; a look is damped by the strangest of four such stretches
     damped: float = 0.4  # what a damped score stays below, as a share of the boundary
     day_gain: float = 0.5  # the day counts when its squared residuals are less than so much of the mean's
+    week_gain: float = 0.5  # the profile with weekends apart, when its residuals are so much smaller than the day's
     day_rate: float = 0.02  # slowest rate at which an hour is learned
     lively: float = 1.0  # weight of the view
     daily: float = 1.0
@@ -71,6 +77,15 @@ class Seen(NamedTuple):
     step: float
     error: float
     floor: float
+
+
+class Bins(NamedTuple):
+    """Where a profile is kept, how many hours it has, which one it is now, and whether all have been seen."""
+
+    first: int
+    hours: int
+    place: int
+    known: bool
 
 
 @kernel
@@ -132,27 +147,39 @@ def _lively(rows: Float64, at: int, step: float, pace: float, knobs: Lone) -> fl
 
 @kernel
 def _daily(rows: Float64, at: int, seen: Seen, pace: float, knobs: Lone) -> float:
-    """How far a value is from what is usual at this hour, in its own spread; 0 where the day says nothing."""
-    hour = int(seen.ts // HOUR_MS) % HOURS
-    off, samples = seen.value - rows[at, HOUR + hour], rows[at, HOUR_SAMPLES + hour]
-    spread, settled = math.sqrt(rows[at, DAY_VARIANCE] + seen.floor * seen.floor), rows[at, DAY_SAMPLES] > knobs.settled
-    z = 0.0
-    if settled and rows[at, DAY_RESIDUE] < knobs.day_gain * rows[at, MEAN_RESIDUE]:
-        z = abs(off) / spread
-    if pace == 0.0:
-        return z
-    limit = knobs.clip * spread if settled else math.inf
-    learned = min(max(off, -limit), limit)
-    if seen.ts - rows[at, FIRST_TS] >= HOURS * HOUR_MS and samples > 0.0:
-        rows[at, DAY_SAMPLES] += 1.0
-        rate = max(knobs.memory, 1.0 / rows[at, DAY_SAMPLES])
-        plain = min(seen.error * seen.error, knobs.clip**2 * rows[at, MEAN_RESIDUE] if settled else math.inf)
-        rows[at, DAY_VARIANCE] += rate * (learned * learned - rows[at, DAY_VARIANCE])
-        rows[at, DAY_RESIDUE] += rate * (learned * learned - rows[at, DAY_RESIDUE])
-        rows[at, MEAN_RESIDUE] += rate * (plain - rows[at, MEAN_RESIDUE])
-    rows[at, HOUR + hour] += max(knobs.day_rate, 1.0 / (samples + 1.0)) * learned
-    rows[at, HOUR_SAMPLES + hour] += 1.0
-    return z
+    """How far a value is from what is usual at this hour, in its own spread, by the better profile; 0 where none is."""
+    hour, age = int(seen.ts // HOUR_MS), seen.ts - rows[at, FIRST_TS]
+    weekend = (hour // HOURS + EPOCH_DAY) % WEEK_DAYS >= SATURDAY
+    by_day = _profile(rows, at, Bins(DAY, HOURS, hour % HOURS, age >= HOURS * HOUR_MS), seen, pace, knobs)
+    place = hour % HOURS + (HOURS if weekend else 0)
+    by_week = _profile(rows, at, Bins(WEEK, 2 * HOURS, place, age >= WEEK_DAYS * HOURS * HOUR_MS), seen, pace, knobs)
+    if by_week >= 0.0 and (by_day < 0.0 or rows[at, WEEK + RESIDUE] < knobs.week_gain * rows[at, DAY + RESIDUE]):
+        return by_week
+    return max(by_day, 0.0)
+
+
+@kernel
+def _profile(rows: Float64, at: int, bins: Bins, seen: Seen, pace: float, knobs: Lone) -> float:
+    """How far a value is from its hour in a profile, in its own spread; below 0 where the profile is of no use."""
+    field = bins.first + BINS + bins.place
+    off, samples = seen.value - rows[at, field], rows[at, field + bins.hours]
+    held, residue = rows[at, bins.first + AGAINST], rows[at, bins.first + RESIDUE]
+    spread, settled = math.sqrt(residue + seen.floor * seen.floor), held > knobs.settled
+    useful = settled and residue < knobs.day_gain * rows[at, bins.first + MEAN_RESIDUE]
+    if pace != 0.0:
+        limit = knobs.clip * spread if settled else math.inf
+        learned = min(max(off, -limit), limit)
+        if bins.known and samples > 0.0:
+            plain = seen.error * seen.error
+            if settled:
+                plain = min(plain, knobs.clip * knobs.clip * rows[at, bins.first + MEAN_RESIDUE])
+            rate = max(knobs.memory, 1.0 / (held + 1.0))
+            rows[at, bins.first + AGAINST] = held + 1.0
+            rows[at, bins.first + RESIDUE] += rate * (learned * learned - residue)
+            rows[at, bins.first + MEAN_RESIDUE] += rate * (plain - rows[at, bins.first + MEAN_RESIDUE])
+        rows[at, field] += max(knobs.day_rate, 1.0 / (samples + 1.0)) * learned
+        rows[at, field + bins.hours] = samples + 1.0
+    return float(abs(off) / spread if useful else -1.0)
 
 
 @kernel

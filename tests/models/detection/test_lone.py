@@ -85,6 +85,18 @@ def test_a_day_without_its_busy_hours_is_told_by_what_is_usual_at_that_hour() ->
     assert quiet <= found[0] < quiet + 6, found
 
 
+def test_a_weekend_soon_is_no_alarm_and_a_workday_like_a_weekend_is_one() -> None:
+    bank, _ = alone()
+    n = 35 * DAY
+    weekend = (np.arange(n) // DAY + 1) % 7 >= 5  # START is a Tuesday
+    values = np.where(weekend, 20.0 + np.random.default_rng(3).normal(0, 1, n), days(n))
+    holiday = 29 * DAY + 9 * 12
+    values[holiday : holiday + 9 * 12] = 20.0 + np.random.default_rng(2).normal(0, 1, 9 * 12)
+    found = [at for at in raised(bank, values) if at >= 18 * DAY]
+    assert not [at for at in found if weekend[at]], found
+    assert [at for at in found if holiday <= at < holiday + 6], found
+
+
 def test_a_fault_is_told_loudly_once_and_stays_in_order_below_the_boundary() -> None:
     bank, _ = alone()
     values = np.random.default_rng(4).normal(10, 1, 1200)
