@@ -32,6 +32,7 @@ log = structlog.get_logger()
 TICK_S = 0.1
 HAND_OVER_S = 2.0  # how long a rebalance waits for what is being done
 AWAKE_SHARE = 0.8  # of the group's session: who slept longer may have lost its partitions
+SPARE_S = 3.0  # who is given no partition for so long is a spare worker
 REFRESH_S = 60.0  # state is written again at least so often while records come: a log without compaction keeps it
 
 
@@ -296,22 +297,31 @@ class Loop:
         return sorted(topics)
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Work until `stop`. Raises what made it stop, when it was not asked to."""
+        """Work until `stop`. Raises what made it stop, when it was not asked to; TimeoutError: it joined no group."""
         self._pulse = Pulse(self.settings.session_timeout_s * AWAKE_SHARE)
-        async with asyncio.timeout(self.settings.start_deadline_s):
-            await self.app.start()
-            while not await self._restored():
-                await asyncio.sleep(0.02)
-        ready()
-        ticking = asyncio.create_task(self._tick())
-        watching = asyncio.create_task(self._watch())
-        await self.stopped.wait()
-        watching.cancel()
-        await asyncio.gather(ticking, watching, return_exceptions=True)
-        await self.app.stop()
-        self._pulse.stop()
+        try:
+            async with asyncio.timeout(self.settings.start_deadline_s):
+                await self.app.start()
+                while not (await self._restored() or await self._spare()):
+                    await asyncio.sleep(0.02)
+            ready()
+            ticking = asyncio.create_task(self._tick())
+            watching = asyncio.create_task(self._watch())
+            await self.stopped.wait()
+            watching.cancel()
+            await asyncio.gather(ticking, watching, return_exceptions=True)
+        finally:
+            await self.app.stop()
+            self._pulse.stop()
         if self.failure is not None:
             raise self.failure
+
+    async def _spare(self) -> bool:
+        """Whether there are more workers than partitions: this one has none, until another ends."""
+        end = asyncio.get_running_loop().time() + SPARE_S
+        while self.app.unassigned and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.02)
+        return bool(self.app.unassigned)
 
     async def _restored(self) -> bool:
         """Whether there are partitions, and all of them are where they were left."""
