@@ -19,7 +19,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from agents import _snapshots
-from agents._agent import Agent, Chunk, Meter
+from agents._agent import Agent, Chunk, Meter, rehearse
 from agents._output import Output
 from agents._pulse import Pulse, Slept
 from agents._snapshots import HOPELESS, Shelf
@@ -89,6 +89,7 @@ class Lane:
         self.now = now
         self.meter = meter
         made = [make() for make in stages]
+        rehearse(made)
         self._first = made[0].name
         self.name = "lane/" + "+".join(stage.name for stage in made)  # names its snapshots
         self.topics: list[Topic] = list(dict.fromkeys(topic for stage in made for topic in stage.reads))

@@ -19,7 +19,7 @@ import structlog
 from faust.types import TP
 
 from agents import _snapshots
-from agents._agent import Agent, Meter
+from agents._agent import Agent, Meter, rehearse
 from agents._pulse import Pulse
 from agents._snapshots import Shelf
 from agents._transport import Batch, batches, install
@@ -78,6 +78,7 @@ class Loop:
     ) -> None:
         self.settings = settings
         self.verbs = {made.name: (make, made) for make in verbs for made in (make(),)}
+        rehearse(make() for make in verbs)
         self.now = now
         self.meter = meter
         self.units: dict[tuple[str, int], _Unit] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from topics.catalog import BY_NAME, topic_of
+from topics.catalog import ALL, BY_NAME, topic_of
 from topics.decisions import Decision
 from topics.incidents import Incident
 from topics.signals import Anomaly
@@ -88,6 +88,10 @@ _encoder = msgspec.json.Encoder()
 @functools.cache
 def _decoder(record: type[Record]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(record)
+
+
+for _record in (Record, *(topic.record for topic in ALL)):
+    _decoder(_record)  # before there are threads: msgspec 0.22 crashes when two of them meet a type for the first time
 
 
 def encode(record: Record, topic: Topic | None = None) -> Message:

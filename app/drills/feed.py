@@ -48,11 +48,11 @@ def poison(folder: Path, report: Report, trials: int) -> None:
     """Send messages of every class that cannot be learned from between sound ones."""
     with opened(folder, report) as field:
         for number in range(trials):
-            moment = time.monotonic()
             field.calm()
+            moment = time.monotonic()
             wanted = _send(field.broker, METRICS, list(classes(number)), report)
             _await(field.broker, METRICS, wanted, report)
-            report.recoveries.append(field.recovered(time.monotonic()))
+            field.recovered()
             report.stall_s = max(report.stall_s, field.stall(moment))
             report.trials += 1
         report.check(all(worker.alive for worker in field.workers), "a worker did not outlive poison")

@@ -45,7 +45,8 @@ def zombie(folder: Path, report: Report, trials: int) -> None:
             for worker in asleep:
                 worker.pause()
             time.sleep(SESSION_S + 1.0)
-            _longest(report, "taken_over_s", field.recovered(moment))
+            field.recovered()
+            _longest(report, "taken_over_s", field.stall(moment))
             for worker in asleep:
                 worker.resume()
             return time.monotonic()
@@ -61,11 +62,11 @@ def join_leave(folder: Path, report: Report, trials: int) -> None:
         def fault(_: int) -> float:
             moment = time.monotonic()
             (third,) = field.started(1)
-            field.recovered(time.monotonic())
+            field.recovered()
             third.stop()
-            field.recovered(time.monotonic())
+            field.recovered()
             report.stall_s = max(report.stall_s, field.stall(moment))
-            return time.monotonic()
+            return moment
 
         in_turn(field, report, trials, fault)
 
@@ -94,11 +95,10 @@ def one_of_three(folder: Path, report: Report, trials: int) -> None:
             field.kafka.kill(node)
             moment = time.monotonic()
             time.sleep(1.0)
-            _longest(report, "taken_over_s", field.recovered(moment))
-            report.stall_s = max(report.stall_s, field.stall(moment))
+            field.recovered()
             field.kafka.start_node(node)
             field.await_in_sync()
-            return time.monotonic()
+            return moment
 
         in_turn(field, report, trials, fault)
         report.check(all(worker.alive for worker in field.workers), "a worker did not outlive one broker of three")

@@ -56,7 +56,8 @@ def _run(field: Field, loops: list[Worker], report: Report, trials: int) -> Seri
         else:
             field.workers[1].kill()
             (field.workers[1],) = field.started(1)
-            report.recoveries.append(field.recovered(moment))
+            field.recovered()
+            report.recoveries.append(field.stall(moment))
         report.trials += 1
     return seen
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agents import _loop
 from agents._loop import Loop, LoopSettings, _Gone, _Unit
 from agents._pulse import Pulse, Slept
 from agents._snapshots import Shelf
@@ -91,3 +92,28 @@ async def test_a_loop_that_slept_says_nothing_more(loop: Loop) -> None:
     loop._pulse._slept = 61.0
     with pytest.raises(Slept):
         loop._require(unit())
+
+
+def test_every_state_is_read_once_before_threads_read_it(tmp_path: Path) -> None:
+    """Two threads that meet a type of msgspec 0.22 for the first time crash the process."""
+    restored: list[bytes] = []
+
+    class Told(Decide):
+        def restore(self, state: bytes) -> None:
+            restored.append(state)
+            super().restore(state)
+
+    Loop(LoopSettings("127.0.0.1:1", {}, tmp_path), [lambda: Told(Bounds(), RING)], lambda: 0, Quiet())
+    assert restored == [decide().snapshot()]
+    assert restored[0]
+
+
+async def test_who_is_given_no_partition_for_a_while_is_a_spare_worker(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_loop, "SPARE_S", 0.05)
+    assert not await loop._spare(), "it has not joined yet"
+    loop.app.unassigned = True
+    assert await loop._spare()
+    asyncio.get_running_loop().call_later(0.01, setattr, loop.app, "unassigned", False)
+    assert not await loop._spare(), "what it has is on its way"
