@@ -105,3 +105,4 @@ class PolicyResult(msgspec.Struct, frozen=True):
     effect: str  # allow, deny, require_approval, degrade, fault
     enforced: bool  # False: written down only
     reasons: tuple[str, ...] = ()  # of the rules that matched
+    enforcement: str = ""  # strict, gradual, advisory, monitor; empty: its text cannot be read

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from models.actions.catalogue import ACTIONS
 from models.bounded import keep
 from models.policy.base import Answer, Ask, Compiled, Effect, Enforcement, Evaluator, Header, Kind, Less, PolicyFault
-from models.policy.book import Book
+from models.policy.book import Book, Held
 from models.policy.checks import Path, check, project
 from models.policy.header import package_of, read
+from models.policy.question import question
 from models.safety.modes import Mode, at_most
 from models.safety.roles import Role
 from models.safety.settings import within
@@ -40,34 +41,20 @@ class Loaded:
     header: Header
     paths: frozenset[Path]
     compiled: Compiled
-    answers: dict[bytes, Answer | PolicyFault] = field(default_factory=dict)
+    question: Callable[[Facts], Hashable]  # all of the input that the answer hangs on
+    answers: dict[Hashable, tuple[PolicyResult, Answer]] = field(default_factory=dict)
 
-    def ask(self, facts: dict[str, Any]) -> Answer:
+    def ask(self, facts: Facts) -> Answer:
         """Raises PolicyFault."""
-        looked_at = project(facts, self.paths)
-        question = msgspec.json.encode(looked_at)
-        answer = self.answers.get(question)
-        if answer is None:
-            answer = self._evaluate(looked_at)
-            if isinstance(answer, Answer):
-                keep(self.answers, question, answer, REMEMBERED)
-        if isinstance(answer, PolicyFault):
-            raise answer
-        return answer
-
-    def _evaluate(self, facts: dict[str, Any]) -> Answer | PolicyFault:
-        try:
-            said = self.compiled.evaluate(facts)
-        except PolicyFault as fault:
-            return fault
+        said = self.compiled.evaluate(project(msgspec.to_builtins(facts), self.paths))
         if not isinstance(said, dict) or "allow" not in said:
-            return PolicyFault("undefined", "it says nothing of `allow`")
+            raise PolicyFault("undefined", "it says nothing of `allow`")
         if not isinstance(said["allow"], bool):
-            return PolicyFault("not_boolean", f"`allow` is {said['allow']!r}"[:200])
+            raise PolicyFault("not_boolean", f"`allow` is {said['allow']!r}"[:200])
         try:
             return msgspec.convert(said, Answer)
         except msgspec.ValidationError as error:
-            return PolicyFault("error", str(error))
+            raise PolicyFault("error", str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +131,9 @@ class Policies:
     """
 
     def __init__(self, evaluator: Evaluator, shipped: Iterable[str] = ()) -> None:
-        self._evaluator = evaluator
+        self.evaluator = evaluator
         self._loaded: dict[str, Loaded | PolicyFault] = {}
+        self._now: tuple[dict[str, Held], list[Active]] | None = None  # what held at the last question
         self.shipped = {read(source).id: source for source in shipped}
 
     def load(self, source: str) -> Loaded:
@@ -154,8 +142,11 @@ class Policies:
         if found is None:
             try:
                 header = read(source)
-                found = Loaded(header, check(source), self._evaluator.compile(source, package_of(header.id)))
+                paths, compiled = check(source), self.evaluator.compile(source, package_of(header.id))
+                found = Loaded(header, paths, compiled, question(source, paths))
             except PolicyFault as fault:
+                if fault.code != "invalid":  # a server that is away may be back for the next question
+                    raise
                 found = fault
             keep(self._loaded, source, found, LOADED)
         if isinstance(found, PolicyFault):
@@ -173,6 +164,14 @@ class Policies:
 
     def active(self, book: Book) -> list[Active]:
         """Every policy that holds, by name."""
+        if self._now is None or self._now[0] != book.held:
+            found = self._find(book)
+            sure = all(isinstance(p.loaded, Loaded) or p.loaded.code == "invalid" for p in found)
+            self._now = (dict(book.held), found) if sure else None
+            return found
+        return self._now[1]
+
+    def _find(self, book: Book) -> list[Active]:
         texts = {name: (0, source) for name, source in self.shipped.items()}
         texts |= {name: (held.version, held.source) for name, held in book.held.items()}
         return [self._active(name, *texts[name]) for name in sorted(texts) if texts[name][1]]
@@ -190,12 +189,11 @@ class Policies:
 
 def ruling(policies: Sequence[Active], facts: Facts) -> Ruling:
     """What these policies together say to one proposal."""
-    document: dict[str, Any] = msgspec.to_builtins(facts)
     results: list[PolicyResult] = []
     asks: list[Ask] = []
     less: list[Less] = []
     for policy in _covering(policies, facts):
-        result, answer = _result(policy, document, facts)
+        result, answer = _result(policy, facts)
         results.append(result)
         if answer is not None and result.enforced:
             asks += answer.require_approval
@@ -242,23 +240,27 @@ def share(name: str, target: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{name}\x1f{target}".encode(), digest_size=8).digest()) % 100
 
 
-def _result(policy: Active, document: dict[str, Any], facts: Facts) -> tuple[PolicyResult, Answer | None]:
-    if isinstance(policy.loaded, PolicyFault):
-        reasons = (str(policy.loaded),)
-        return PolicyResult(policy.name, policy.version, "", Effect.FAULT, True, reasons), None
-    header = policy.loaded.header
-    counts = enforced(header, facts)
-
-    def said(effect: Effect, reasons: Iterable[str]) -> PolicyResult:
-        return PolicyResult(policy.name, policy.version, header.type, effect, counts, tuple(reasons))
-
+def _result(policy: Active, facts: Facts) -> tuple[PolicyResult, Answer | None]:
+    loaded, version = policy.loaded, policy.version
+    if isinstance(loaded, PolicyFault):
+        return PolicyResult(policy.name, version, "", Effect.FAULT, True, (str(loaded),)), None
+    header, counts = loaded.header, enforced(loaded.header, facts)
+    asked = version, counts, loaded.question(facts)
     try:
         if header.valid_until and facts.time.ms >= header.valid_until:
             raise PolicyFault("old", "nobody has renewed it")
-        answer = policy.loaded.ask(document)
+        known = loaded.answers.get(asked)
+        if known is None:
+            answer = loaded.ask(facts)
+            known = PolicyResult(
+                policy.name, version, header.type, answer.effect, counts, tuple(_why(answer)), header.enforcement
+            ), answer
+            keep(loaded.answers, asked, known, REMEMBERED)
+        return known
     except PolicyFault as fault:
-        return said(Effect.FAULT, [str(fault)]), None
-    return said(answer.effect, _why(answer)), answer
+        return PolicyResult(
+            policy.name, version, header.type, Effect.FAULT, counts, (str(fault),), header.enforcement
+        ), None
 
 
 def _why(answer: Answer) -> Iterator[str]:

@@ -14,6 +14,7 @@ from models.actions.catalogue import ACTIONS
 from models.policy.base import Compiled, Effect, Evaluator, PolicyFault
 from models.policy.book import Book
 from models.policy.engine import Policies, Ruling, share
+from models.policy.examples import examples
 from models.policy.facts import facts_of
 from models.policy.rego import Rego
 from models.safety.limits import Gate
@@ -212,9 +213,13 @@ class Broken:
 class Wrapped:
     def __init__(self, owner: Broken, inner: Compiled) -> None:
         self.owner, self.inner = owner, inner
+        self.said: dict[bytes, Any] = {}
 
     def evaluate(self, facts: dict[str, Any]) -> Any:
-        said = self.inner.evaluate(facts)
+        asked = msgspec.json.encode(facts)
+        if asked not in self.said:
+            self.said[asked] = self.inner.evaluate(facts)
+        said = self.said[asked]
         match self.owner.fault:
             case "error" | "timeout" as code:
                 raise PolicyFault(code, "injected")
@@ -231,6 +236,7 @@ class Wrapped:
         return said
 
 
+GENERATED = list(examples(10_000))
 FAULTS = ("error", "timeout", "undefined", "empty", "not a document", "not boolean", "garbage", "missing", "old",
           "does not compile")  # fmt: skip
 
@@ -277,6 +283,21 @@ def test_i8_ten_thousand_proposals_under_injected_faults_are_never_allowed() -> 
 
 
 GATES: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_i8_ten_thousand_inputs_under_each_fault_are_never_allowed(fault: str) -> None:
+    broken = Broken(random.Random(8))
+    gate, made = gate_under(fault, broken)
+    broken.fault = fault
+    allowed = [f for f in GENERATED if made.rule(gate.policies, f).effect is not Effect.DENY]
+    assert (len(GENERATED), allowed) == (10_000, [])
+
+
+def test_without_a_fault_most_of_those_inputs_are_allowed() -> None:
+    broken = Broken(random.Random(8))
+    gate, made = gate_under("", broken)
+    assert sum(made.rule(gate.policies, f).effect is not Effect.DENY for f in GENERATED) > 5_000
 
 
 def test_without_a_fault_the_same_gate_allows() -> None:
