@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types unit flow drills quick-drills bench-detection bench-decide bench-loop clean java real-parts
+.PHONY: demo test lint types unit flow drills quick-drills bench-detection bench-decide bench-loop bench-policies clean java real-parts
 
 $(STAMP): pyproject.toml constraints.txt
 	@deploy/environment $(PYTHON) $(VENV)
@@ -48,6 +48,9 @@ bench-loop: $(STAMP)
 
 bench-decide: $(STAMP)
 	$(BIN)/opsloop bench decide $(ARGS)
+
+bench-policies: $(STAMP)
+	$(BIN)/opsloop bench policies $(ARGS)
 
 bench-detection: $(STAMP)
 	$(BIN)/opsloop bench detection $(ARGS)

@@ -73,6 +73,20 @@ def calibration(
 
 
 @benches.command()
+def policies(
+    count: Annotated[int, typer.Option(min=10, help="Rulings")] = 20_000,
+    decisions: Annotated[int, typer.Option(min=10, help="Decisions to simulate")] = 100_000, json: JsonOption = False,
+) -> None:  # fmt: skip
+    """What a ruling costs with a hundred policies loaded, and a day of decisions against a changed policy.
+
+    Example: `opsloop bench policies --json`
+    """
+    from app.bench import policies as bench
+
+    bench.run(count, decisions, json)
+
+
+@benches.command()
 def detection(
     data: Annotated[Path, typer.Option(help="Folder with smd, asd and nab")] = Path("../shared/data"),
     json: JsonOption = False,

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from app.broker import Broker
+from app.errors import UserError
+from topics.spec import Instant
 
 BrokerOption = Annotated[
     str, typer.Option("--broker", envvar="OPSLOOP_BROKER", help="Address of a Kafka broker, host:port[,host:port]")
@@ -17,3 +19,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 def broker_of(address: str) -> Broker:
     """The broker that an option names, with the security settings of the environment."""
     return Broker.from_environment(address)
+
+
+def window(start: str, end: str) -> tuple[Instant, Instant]:
+    """The times that --from and --to name: the epoch and now when they are left out. Raises UserError."""
+    from app.clock import now_ms
+    from app.publish import instant
+
+    try:
+        return (instant(start) if start else 0), (instant(end) if end else now_ms())
+    except ValueError as error:
+        raise UserError(f"--from or --to is no time ({error})", "Write 2026-11-21T09:00, or an epoch") from None

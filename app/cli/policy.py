@@ -11,7 +11,8 @@ import typer
 from rich.text import Text
 
 from app.broker import Broker
-from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.cli import policy_study
+from app.cli.options import BrokerOption, JsonOption
 from app.errors import UserError
 from app.printing import out, print_json, print_table
 
@@ -31,6 +32,8 @@ policy_app = typer.Typer(no_args_is_help=True, help="Policies: try, register, li
 
 def register(app: typer.Typer) -> None:
     app.add_typer(policy_app, name="policy")
+    for study in (policy_study.simulate, policy_study.conflicts, policy_study.recommend, policy_study.sync):
+        policy_app.command()(study)
 
 
 @policy_app.command("test")
@@ -79,7 +82,7 @@ def register_(
     trial = tried(source, cases_of(file))
     if not trial.good:
         raise UserError(f"{file} is not registered: {trial.failed[0]}", f"opsloop policy test {file}", exit_code=1)
-    where, store = _store(broker)
+    where, store = open_store(broker)
     word = store.next(source, comment)
     if word is None:
         out.print(f"{trial.policy} holds already, with this text")
@@ -95,7 +98,7 @@ def list_(broker: BrokerOption = "", json: JsonOption = False) -> None:
     """
     from app.policy.store import rows
 
-    _, store = _store(broker)
+    _, store = open_store(broker)
     found = rows(store)
     if json:
         print_json(found)
@@ -117,7 +120,7 @@ def show(
 
     Example: `opsloop policy show storm`
     """
-    _, store = _store(broker)
+    _, store = open_store(broker)
     chosen, source = (version, store.source(name, version)) if version is not None else store.held(name)
     words = [word for _, word in sorted(store.versions.get(name, {}).items())]
     if json:
@@ -150,7 +153,7 @@ def diff(
     from models.policy.base import PolicyFault
     from models.policy.header import read
 
-    _, store = _store(broker)
+    _, store = open_store(broker)
     if what.endswith(".rego"):
         new = text_of(Path(what))
         try:
@@ -183,7 +186,7 @@ def activate(
 
     Example: `opsloop policy activate storm 2`
     """
-    where, store = _store(broker)
+    where, store = open_store(broker)
     _say(where, [store.again(name, version, comment)], by, json, f"{name} version {version} holds from now on")
 
 
@@ -195,7 +198,7 @@ def rollback(
 
     Example: `opsloop policy rollback no_friday`
     """
-    where, store = _store(broker)
+    where, store = open_store(broker)
     version = store.before(name)
     if version is None:
         _say(where, store.none(name, comment), by, json, f"no version of {name} holds from now on")
@@ -212,19 +215,14 @@ def withdraw(
 
     Example: `opsloop policy withdraw no_friday`
     """
-    where, store = _store(broker)
+    where, store = open_store(broker)
     _say(where, store.none(name, comment), by, json, f"no version of {name} holds from now on")
 
 
-def _store(address: str) -> tuple[Broker, Store]:
-    from app.broker import require
-    from app.policy.store import load
-    from app.security.keys import Keys
-    from app.settings import home
+def open_store(address: str) -> tuple[Broker, Store]:
+    from app.policy.store import opened
 
-    where = broker_of(address)
-    require(where)
-    return where, load(where, Keys(home()))
+    return opened(address)
 
 
 def _say(where: Broker, words: list[Policy], by: str, as_json: bool, told: str) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.cli.options import BrokerOption, JsonOption, broker_of, window
 from app.errors import UserError
 from app.printing import err, out, print_json, print_table
 
 if TYPE_CHECKING:
     from app.replay import Change
     from topics.decisions import Decision
-    from topics.spec import Instant, Raw
+    from topics.spec import Raw
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +42,7 @@ def replay(
     from app.settings import home
     from app.settings import load as settings_of
 
-    first, last = _window(start, end)
+    first, last = window(start, end)
     chosen = broker_of(broker)
     taken: list[Raw] = play.load(history) if history else play.recorded(chosen, first, last)
     if not taken:
@@ -62,16 +62,6 @@ def replay(
     _show(len(taken), after, changes, as_json)
     if changes:
         raise typer.Exit(1)
-
-
-def _window(start: str, end: str) -> tuple[Instant, Instant]:
-    from app.clock import now_ms
-    from app.publish import instant
-
-    try:
-        return (instant(start) if start else 0), (instant(end) if end else now_ms())
-    except ValueError as error:
-        raise UserError(f"--from or --to is no time ({error})", "Write 2026-11-21T09:00, or an epoch") from None
 
 
 def _show(taken: int, decisions: list[Decision], changes: list[Change], as_json: bool) -> None:

@@ -8,12 +8,13 @@ from typing import Final
 
 import msgspec
 
-from app.broker import Broker
+from app.broker import Broker, require
 from app.client import Publisher
 from app.clock import now_ms
 from app.errors import UserError
 from app.policy.shipped import policies
 from app.security.keys import Keys
+from app.settings import home
 from app.story import records
 from models.policy.book import Book, author, sign_policy
 from models.policy.engine import Active, Policies
@@ -134,6 +135,13 @@ def load(broker: Broker, keyring: Keyring) -> Store:
         if isinstance(read.record, Policy):
             store.add(read.record, keyring)
     return store
+
+
+def opened(address: str) -> tuple[Broker, Store]:
+    """The broker at an address, with what its topic of policies says now. Raises UserError: there is none."""
+    broker = Broker.from_environment(address)
+    require(broker)
+    return broker, load(broker, Keys(home()))
 
 
 def publish(broker: Broker, words: Iterable[Policy], by: str, keys: Keys) -> list[Policy]:

@@ -192,13 +192,17 @@ def ruling(policies: Sequence[Active], facts: Facts) -> Ruling:
     results: list[PolicyResult] = []
     asks: list[Ask] = []
     less: list[Less] = []
-    for policy in _covering(policies, facts):
-        result, answer = _result(policy, facts)
+    for result, answer in answers(policies, facts):
         results.append(result)
         if answer is not None and result.enforced:
             asks += answer.require_approval
             less += answer.degrade
     return Ruling(tuple(results), tuple(asks), tuple(less))
+
+
+def answers(policies: Sequence[Active], facts: Facts) -> Iterator[tuple[PolicyResult, Answer | None]]:
+    """What each policy that covers a proposal says to it; no answer where it is at fault."""
+    return (_result(policy, facts) for policy in _covering(policies, facts))
 
 
 def _covering(policies: Sequence[Active], facts: Facts) -> list[Active]:
@@ -252,9 +256,12 @@ def _result(policy: Active, facts: Facts) -> tuple[PolicyResult, Answer | None]:
         known = loaded.answers.get(asked)
         if known is None:
             answer = loaded.ask(facts)
-            known = PolicyResult(
-                policy.name, version, header.type, answer.effect, counts, tuple(_why(answer)), header.enforcement
-            ), answer
+            known = (
+                PolicyResult(
+                    policy.name, version, header.type, answer.effect, counts, tuple(_why(answer)), header.enforcement
+                ),
+                answer,
+            )
             keep(loaded.answers, asked, known, REMEMBERED)
         return known
     except PolicyFault as fault:

@@ -1,0 +1,121 @@
+"""Policies that contradict each other, each with an input on which they do.
+
+That one policy grants and another of a different type restricts is how policies work together, and no contradiction.
+What is one:
+
+allow_deny    two policies of the same type cover an input; to one of them it is allowed, to the other it is not
+ask_deny      one wants votes or less of the action, another that is not about access denies it: votes are of no use
+parameters    two policies set the same parameter to different values
+override      one says that it takes the place of another, which does not let it or is not there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+from typing import Final, Literal
+
+import msgspec
+
+from models.policy.base import Answer, Effect, Header, PolicyFault
+from models.policy.base import Kind as Type
+from models.policy.engine import Active, Loaded, answers
+from models.policy.examples import examples, taste_of
+from models.safety.settings import within
+from topics.policies import Facts, PolicyResult
+
+GENERATED: Final = 2_000  # inputs
+_SOFT: Final = (Effect.REQUIRE_APPROVAL, Effect.DEGRADE)
+
+Kind = Literal["allow_deny", "ask_deny", "parameters", "override"]
+Said = tuple[PolicyResult, Answer]
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """Two policies that contradict each other."""
+
+    kind: Kind
+    policies: tuple[str, str]
+    says: tuple[str, str]
+    witness: Facts | None = None  # an input; None: their metadata alone contradict
+    recorded: str = ""  # the decision whose input it is; empty: it was generated
+    inputs: int = 0  # on how many of those that both cover
+    shared: int = 0  # that both cover
+
+
+def conflicts(
+    policies: Sequence[Active], texts: Iterable[str], recorded: Iterable[tuple[str, Facts]] = (), count: int = GENERATED
+) -> list[Conflict]:
+    """Every pair that contradicts on some input, with the first input on which it does: a recorded one if there is one.
+
+    texts: those of the policies, from which inputs are made that they speak of.
+    """
+    heads = [policy.loaded.header for policy in policies if isinstance(policy.loaded, Loaded)]
+    taste = taste_of(texts, (h.scope for h in heads), {a for h in heads for a in h.actions})
+    found: dict[tuple[Kind, str, str], Conflict] = {}
+    shared: dict[tuple[str, str], int] = {}
+    made = (("", facts) for facts in examples(count, taste))
+    for source in (recorded, made):
+        for identity, facts in source:
+            said = [(r, a) for r, a in answers(policies, facts) if a is not None and r.enforced]
+            for one, other in combinations(said, 2):
+                pair = one[0].policy, other[0].policy
+                shared[pair] = shared.get(pair, 0) + 1
+                for kind in _kinds(one, other):
+                    before = found.get((kind, *pair))
+                    found[kind, *pair] = _once_more(before) if before else Conflict(
+                        kind, pair, (_told(one), _told(other)), facts, identity, 1
+                    )  # fmt: skip
+    counted = [msgspec.structs.replace(c, shared=shared[c.policies]) for c in found.values()]
+    return sorted([*counted, *_overrides(heads)], key=lambda c: (c.policies, c.kind))
+
+
+def _once_more(conflict: Conflict) -> Conflict:
+    return msgspec.structs.replace(conflict, inputs=conflict.inputs + 1)
+
+
+def _kinds(one: Said, other: Said) -> Iterator[Kind]:
+    effects = one[0].effect, other[0].effect
+    if Effect.DENY in effects and effects[0] != effects[1]:
+        if one[0].kind == other[0].kind:
+            yield "allow_deny"
+        elif (effects[0] in _SOFT or effects[1] in _SOFT) and Type.ACCESS not in (one[0].kind, other[0].kind):
+            yield "ask_deny"
+    elif one[1].degrade and other[1].degrade:
+        here, there = _parameters(one[1]), _parameters(other[1])
+        if any(here[name] != there[name] for name in here.keys() & there.keys()):
+            yield "parameters"
+
+
+def _parameters(answer: Answer) -> dict[str, str]:
+    return {name: value for less in answer.degrade for name, value in less.parameters.items()}
+
+
+def _told(said: Said) -> str:
+    result, answer = said
+    set_ = "".join(f", {name} = {value}" for name, value in sorted(_parameters(answer).items()))
+    return f"{result.effect}{set_}" + (f" ({'; '.join(result.reasons)})" if result.reasons else "")
+
+
+def _overrides(heads: Sequence[Header]) -> Iterator[Conflict]:
+    known = {head.id: head for head in heads}
+    for head in heads:
+        if not head.overrides:
+            continue
+        wide = known.get(head.overrides)
+        if wide is None:
+            why = "there is no such policy"
+        elif not wide.overridable:
+            why = "it is not overridable"
+        elif wide.type is not head.type:
+            why = f"it is of another type ({wide.type})"
+        elif wide.scope == head.scope or not within(head.scope, wide.scope):
+            why = f"its scope ({wide.scope or 'everything'}) is not the wider one"
+        else:
+            continue
+        yield Conflict("override", (head.id, head.overrides), (f"overrides {head.overrides}", why))
+
+
+def unasked(policies: Sequence[Active]) -> list[str]:
+    """The policies that could not be looked at, because their text cannot be read."""
+    return [policy.name for policy in policies if isinstance(policy.loaded, PolicyFault)]
