@@ -20,6 +20,7 @@ from agents.gate import Gate
 from agents.learn import Learn
 from agents.record import Keep
 from agents.respond import Respond
+from agents.uphold import Uphold
 from agents.verify import Verify
 from app.policy.shipped import policies
 from app.settings import Settings
@@ -65,6 +66,7 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
     return [
         lambda: Respond(keyring),
         lambda: Decide(bounds(settings), keyring),
+        lambda: Uphold(keyring, policies(settings.policy)),
         lambda: Gate(settings.safety, keyring, policies(settings.policy)),
         lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),

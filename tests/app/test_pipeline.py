@@ -26,12 +26,12 @@ def writers() -> dict[Topic, set[str]]:
 
 
 def test_a_topic_of_the_loop_is_written_by_one_verb_alone() -> None:
-    """One writer a topic: above all, only `approve` gives commands and only `record` writes the audit."""
+    """One writer a topic, proposals aside: only `approve` gives commands, and only `record` writes the audit."""
     found = writers()
     assert found[COMMANDS] == {"approve"}
     assert found[AUDIT] == {"record"}
     assert found[INCIDENTS] == {"respond"}
-    assert found[PROPOSALS] == {"decide"}
+    assert found[PROPOSALS] == {"decide", "uphold"}
     assert found[VERDICTS] == {"verify"}
     assert found[ANOMALIES] == {"detect"}
     assert found[DECISIONS] == {"gate", "approve"}

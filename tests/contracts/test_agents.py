@@ -16,6 +16,7 @@ from agents._agent import Agent
 from models.safety.modes import Mode
 from tests.builders import FROZEN, NOW, SAMPLES, approval, deploy, look, policy, switch, topology
 from tests.looped import Ledger, MemoryLoop, World, stages
+from tests.rules import rule
 from topics.actions import Result
 from topics.catalog import ALL, topic_of
 from topics.codec import encode, message_id
@@ -27,7 +28,11 @@ from topics.refusals import Refusal
 from topics.spec import Instant, Origin, Read, Record
 from topics.state import LOOP_STATE
 
-NAMES = ["respond", "decide", "gate", "approve", "attest", "verify", "learn", "record", "act"]
+NAMES = ["respond", "decide", "uphold", "gate", "approve", "attest", "verify", "learn", "record", "act"]
+NOTHING_STANDS = rule(
+    'default allow := true\nallow := false if input.action.name != "restart_service"', name="nothing_stands",
+    standing=True,
+)  # fmt: skip
 History = Sequence[tuple[Instant, Sequence[Read[Record]]]]
 every_agent = pytest.mark.parametrize("name", NAMES)
 SEEDS = range(8)
@@ -106,6 +111,8 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
             said = rng.choice(open_ones)
             was = rng.choice(["confirmed", "expected", "false_alarm", "new_trend"])
             loop.publish(Label(incident=said.id, entity=said.entity, label=was, ts=loop.now, by="ana"))
+        if loop.now == NOW + 20_000:
+            loop.publish(policy(NOTHING_STANDS, ts=loop.now))
         loop.repeat_something(rng)
 
     loop.run(30, happen)

@@ -1,0 +1,139 @@
+"""What was done and still stands, held against the policies of now.
+
+A policy with `standing: true` in its metadata denies not only what is to be done but also what stands: a change that
+can be undone is asked about again, with the time of now and everything else as it was decided upon. Where it would be
+denied now, its inverse is proposed, through the same gate as everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from models.actions.catalogue import ACTIONS
+from models.bounded import keep
+from models.policy.base import Effect
+from models.policy.book import Book
+from models.policy.engine import Active, Loaded, Policies, answers
+from models.policy.facts import time_facts
+from topics.actions import Result
+from topics.decisions import Decision, Verdict
+from topics.policies import Facts, PolicyResult
+from topics.proposals import Proposal
+from topics.spec import Instant, derive
+
+UPHOLD: Final = "uphold"
+KEPT: Final = 1_000
+LOOK_MS: Final = 10_000  # so often what stands is looked at, and at once when a policy changes
+AGAIN_MS: Final = 300_000  # longer than votes are waited for; then it is proposed again, and so on
+TRIES: Final = 5
+SURE: Final = 0.9  # the inverse of what was done ends the violation, unless the world has changed meanwhile
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A change that stands."""
+
+    decision: str
+    facts: Facts
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """What was proposed against one."""
+
+    tries: int
+    next: Instant
+
+
+class Upholder(msgspec.Struct):
+    """What stands on one partition. The struct is the snapshot."""
+
+    policies: Book = msgspec.field(default_factory=Book)
+    sent: dict[str, Facts] = msgspec.field(default_factory=dict)  # by decision: dispatched, without a result yet
+    early: dict[str, Result] = msgspec.field(default_factory=dict)  # by decision: read before what was dispatched
+    over: dict[str, Instant] = msgspec.field(default_factory=dict)  # decisions whose result was counted
+    stands: dict[str, Change] = msgspec.field(default_factory=dict)  # by target and action
+    asked: dict[str, Violation] = msgspec.field(default_factory=dict)  # by decision and policy
+    looked: Instant = 0
+    under: dict[str, Instant] = msgspec.field(default_factory=dict)  # policies at the last look, with their newest word
+
+    def decided(self, decision: Decision) -> None:
+        """Remember what was sent out."""
+        if decision.state is not Verdict.DISPATCHED or decision.facts is None or decision.id in self.over:
+            return
+        if _can_be_undone(decision.proposal.action):
+            keep(self.sent, decision.id, decision.facts, KEPT)
+            if (result := self.early.pop(decision.id, None)) is not None:
+                self.done(result)
+
+    def done(self, result: Result) -> None:
+        """What has succeeded stands, and its inverse does not any more; what upholds a policy does not stand itself."""
+        if not _can_be_undone(result.action) or result.decision in self.over:
+            return
+        facts = self.sent.pop(result.decision, None)
+        if facts is None:
+            keep(self.early, result.decision, result, KEPT)
+            return
+        keep(self.over, result.decision, result.ts, KEPT)
+        if result.outcome == "succeeded":
+            self.stands.pop(_place(facts.target.id, ACTIONS[facts.action.name].inverse), None)
+            if facts.wish.requester != UPHOLD:
+                keep(self.stands, _place(facts.target.id, facts.action.name), Change(result.decision, facts), KEPT)
+
+    def look(self, ready: Policies, now: Instant) -> Iterator[Proposal]:
+        """A proposal for each standing violation that has none yet, or whose last one has led to nothing."""
+        under = {name: held.ts for name, held in self.policies.held.items()}
+        if not self.stands or (now - self.looked < LOOK_MS and self.under == under):
+            return
+        self.looked, self.under = now, under
+        wanted = [p for p in ready.active(self.policies) if isinstance(p.loaded, Loaded) and p.loaded.header.standing]
+        if not wanted:
+            return
+        for change in list(self.stands.values()):
+            for result in violated(wanted, change.facts, now):
+                yield from self._propose(change, result, now)
+
+    def _propose(self, change: Change, result: PolicyResult, now: Instant) -> Iterator[Proposal]:
+        case = f"{change.decision}/{result.policy}/{result.version}"
+        before = self.asked.get(case, Violation(0, 0))
+        if before.tries >= TRIES or now < before.next:
+            return
+        proposal = _undoing(change, result, before.tries, now)
+        if proposal is not None:
+            keep(self.asked, case, Violation(before.tries + 1, now + AGAIN_MS * 2**before.tries), KEPT)
+            yield proposal
+
+
+def violated(policies: list[Active], facts: Facts, now: Instant) -> Iterator[PolicyResult]:
+    """What of these policies denies something that stands, as of now. A policy at fault denies nothing that stands."""
+    asked = msgspec.structs.replace(facts, time=time_facts(now))
+    return (result for result, _ in answers(policies, asked) if result.enforced and result.effect == Effect.DENY)
+
+
+def _undoing(change: Change, result: PolicyResult, tries: int, now: Instant) -> Proposal | None:
+    """The inverse of a change; None: the catalogue does not take it with what is known."""
+    facts = change.facts
+    inverse = ACTIONS.get(ACTIONS[facts.action.name].inverse)
+    if inverse is None:
+        return None
+    named = {parameter.name for parameter in inverse.parameters} - {"revision"}  # it was the other one's
+    parameters = {name: value for name, value in facts.parameters.items() if name in named}
+    if inverse.objection(parameters):
+        return None
+    why = ", ".join(result.reasons) or "not allowed"
+    return Proposal(
+        id=derive("proposal", UPHOLD, change.decision, result.policy, result.version, tries), ts=now,
+        action=inverse.name, target=facts.target.id, parameters=parameters, requester=UPHOLD, confidence=SURE,
+        cause="policy_violation", rule=f"{result.policy}→{inverse.name}", rule_revision=result.version, attempt=tries,
+        reasons=(f"policy {result.policy} denies the {facts.action.name} that stands there: {why}",),
+        kind="compliance",
+    )  # fmt: skip
+
+
+def _can_be_undone(action: str) -> bool:
+    return action in ACTIONS and bool(ACTIONS[action].inverse)
+
+
+def _place(target: str, action: str) -> str:
+    return f"{target} {action}"
