@@ -27,7 +27,7 @@ from app.broker import Broker, admin
 from app.errors import UserError
 
 VERSION: Final = "4.1.1"
-READY_S: Final = 60.0
+READY_S: Final = 120.0
 INSTALL: Final = "On Debian as root: apt-get install -y openjdk-17-jre-headless maven"
 Progress = Callable[[str], None]
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from app.errors import UserError
+from app.drills.report import LeftOut
 
 _SOURCE = Path(__file__).with_name("clock.c")
 
@@ -15,10 +15,10 @@ class Clock:
     """The wall clock of processes with `environment`; their monotonic clock goes on as it is."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UserError when there is no C compiler."""
+        """Raises LeftOut when there is no C compiler."""
         compiler = shutil.which("cc")
         if compiler is None:
-            raise UserError("this drill needs a C compiler", "apt-get install -y gcc libc6-dev")
+            raise LeftOut("it needs a C compiler", "apt-get install -y gcc libc6-dev")
         folder.mkdir(parents=True, exist_ok=True)
         self._offset, library = folder / "clock", folder / "clock.so"
         self.set(0.0)

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from app.admin import ensure
 from app.broker import consumer_config
-from app.errors import UserError
+from app.drills.report import LeftOut
 from app.kafka import LocalKafka, Node, Progress
 from topics.catalog import ALL
 from topics.spec import Topic
@@ -27,7 +27,7 @@ class SmallDisk:
     """A tmpfs of `size` bytes at `folder`, while it is open."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        """Raises UserError when this user may not mount."""
+        """Raises LeftOut when this user may not mount."""
         self.folder = folder
         folder.mkdir(parents=True)
         done = subprocess.run(
@@ -35,7 +35,7 @@ class SmallDisk:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            raise UserError("this drill mounts a small disk, and may not", "Run it as root, or leave it out")
+            raise LeftOut("it mounts a small disk, and may not", "Run it as root")
         self._ballast = folder / "ballast"
 
     def fill(self, left: int) -> None:

@@ -6,6 +6,12 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
+from app.errors import UserError
+
+
+class LeftOut(UserError):
+    """This drill needs what is not there, as the right to mount: it is left out, and says so."""
+
 
 @dataclass(slots=True)
 class Report:

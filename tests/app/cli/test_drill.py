@@ -1,0 +1,59 @@
+"""`opsloop drill`: what is tried again, what is not, and what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.cli import drill as command
+from app.drills.catalogue import DRILLS, Drill
+from app.drills.report import LeftOut, Report
+from app.errors import UserError
+
+
+def made(*ends: Exception | str | None) -> tuple[Drill, list[Path]]:
+    """A drill whose runs end so, one after the other: an error, a violation in words, or well."""
+    folders: list[Path] = []
+
+    def run(folder: Path, report: Report, trials: int) -> None:
+        end = ends[len(folders)]
+        folders.append(folder)
+        if isinstance(end, Exception):
+            raise end
+        if end:
+            report.violated(end)
+        report.trials = trials
+
+    return Drill("fake", "I0", run, 1, 1), folders
+
+
+def test_a_wait_that_ran_out_is_tried_again_once_and_told() -> None:
+    drill, folders = made(UserError("nothing moves"), None)
+    report = command._run(drill, 7, 3)
+    assert (report.violations, report.trials, report.seed) == (0, 3, 7)
+    assert report.figures["tried_again"] == 1
+    assert not any(folder.exists() for folder in folders)
+    report = command._run(made(UserError("nothing moves"), UserError("nothing moves"))[0], 7, 3)
+    assert report.findings == ["nothing moves"]
+
+
+def test_a_broken_promise_is_never_tried_again() -> None:
+    drill, folders = made("two effects", None)
+    assert command._run(drill, 7, 3).findings == ["two effects"]
+    assert [folder.exists() for folder in folders] == [True], "what it left behind is kept"
+
+
+def test_what_this_machine_cannot_do_is_left_out() -> None:
+    report = command._run(made(LeftOut("it mounts a small disk, and may not", "Run it as root"))[0], 7, 3)
+    assert (report.violations, report.trials) == (0, 0)
+    assert report.figures["left_out"] == 1
+
+
+def test_quick_and_full_leave_out_what_is_only_asked_for_by_name() -> None:
+    quick, full = command._chosen([], True), command._chosen([], False)
+    assert {drill.name for drill in quick} == {name for name, drill in DRILLS.items() if drill.quick}
+    assert "soak" not in {drill.name for drill in [*quick, *full]}
+    assert command._chosen(["soak"], True) == [DRILLS["soak"]]
+    with pytest.raises(UserError, match="no drill"):
+        command._chosen(["lane-kil"], False)
