@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from agents._agent import Agent
 from models.safety.chain import Chain
-from models.safety.masking import mask_json
+from models.safety.masking import RULES, Rules, mask_json
 from topics.actions import COMMANDS, RESULTS
 from topics.approvals import APPROVALS
 from topics.audit import AUDIT, Entry
@@ -30,8 +30,9 @@ class Keep(Agent[Read[Record]]):
     writes = (AUDIT,)
     chain = AUDIT
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules = RULES) -> None:
         self.links: Chain | None = None
+        self.rules = rules  # what is masked
 
     def resume(self, last: Record) -> dict[str, int]:
         assert isinstance(last, Entry)
@@ -46,4 +47,4 @@ class Keep(Agent[Read[Record]]):
             if read.origin.offset < self.links.applied.get(read.origin.topic, 0):
                 continue  # it is in the chain already
             message = encode(read.record)
-            yield self.links.link(message.key.decode(), read.origin, mask_json(message.value), now)
+            yield self.links.link(message.key.decode(), read.origin, mask_json(message.value, self.rules), now)

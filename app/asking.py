@@ -12,13 +12,12 @@ import msgspec
 from app.broker import Broker
 from app.clock import now_ms
 from app.errors import UserError
-from app.settings import Settings
+from app.settings import Settings, masked
 from models.actions.catalogue import ACTIONS
 from models.decision.advisor import Advisor
 from models.decision.base import Case, Context, Kind
 from models.decision.rules import facts_of, findings
 from models.safety.limits import Gate
-from models.safety.masking import mask
 from topics.decisions import Decision
 from topics.proposals import Proposal
 from topics.spec import derive
@@ -117,7 +116,7 @@ def wish(action: str, target: str, parameters: dict[str, str], who: str, reason:
     return Proposal(
         id=derive("proposal", who, now, action, target, msgspec.json.encode(parameters, order="sorted")), ts=now,
         action=action, target=target, parameters=parameters, requester=who, confidence=0.0, cause="request",
-        reasons=(mask(reason) or f"{who} asks for it",),
+        reasons=(masked(reason) or f"{who} asks for it",),
     )  # fmt: skip
 
 

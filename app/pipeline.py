@@ -28,6 +28,7 @@ from models.decision.advisor import Bounds
 from models.detection.batch import Batch
 from models.detection.settings import DetectionSettings
 from models.detection.watch import Watch
+from models.safety.masking import rules_with
 from models.safety.signing import Keyring, Signer
 from topics.codec import encode
 from topics.spec import Raw
@@ -71,6 +72,6 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
         lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),
         Learn,
-        Keep,
+        lambda: Keep(rules_with(settings.safety.masks)),
         lambda: Attest(signer),
     ]

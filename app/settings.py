@@ -23,6 +23,7 @@ from models.decision.base import DecisionSettings
 from models.detection.settings import DetectionSettings
 from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
+from models.safety.masking import mask, rules_with
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +84,11 @@ def _parsed(value: str) -> Any:
         return msgspec.json.decode(value)
     except msgspec.DecodeError:
         return value  # the field's own type says what is wrong with it
+
+
+def masked(text: str) -> str:
+    """What somebody wrote, without what the rules and the settings' own say is nobody's business."""
+    return mask(text, rules_with(load().safety.masks))
 
 
 def home() -> Path:

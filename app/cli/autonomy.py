@@ -71,8 +71,7 @@ def _say(name: str, value: str, address: str, who: str, reason: str, json: bool)
     from app.client import Publisher
     from app.clock import now_ms
     from app.security.keys import Keys
-    from app.settings import home
-    from models.safety.masking import mask
+    from app.settings import home, masked
     from models.safety.roles import may
     from models.safety.signing import sign_setting
     from models.safety.trust import AUTONOMY, PROMISES
@@ -86,7 +85,7 @@ def _say(name: str, value: str, address: str, who: str, reason: str, json: bool)
     if entry is None or not may(entry.roles, "ratify"):
         raise UserError(f"{by} may not say what acts alone", "Ask a lead: opsloop user list")
     require(where)
-    bare = Setting(name=f"{AUTONOMY}{name}", value=value, ts=now_ms(), by=by, reason=mask(reason))
+    bare = Setting(name=f"{AUTONOMY}{name}", value=value, ts=now_ms(), by=by, reason=masked(reason))
     setting = sign_setting(bare, keys.own(by))
     with Publisher(where) as publisher:
         publisher.send(setting)

@@ -10,8 +10,7 @@ from app.broker import Broker, tail
 from app.client import Publisher
 from app.clock import now_ms
 from app.security.keys import Keys
-from app.settings import home
-from models.safety.masking import mask
+from app.settings import home, masked
 from models.safety.signing import sign_vote
 from topics.approvals import APPROVALS, Approval, subject
 from topics.codec import DecodeError, decode
@@ -32,7 +31,7 @@ def cast(broker: Broker, decision: Decision, vote: Literal["approve", "reject"],
     wanted = decision.proposal
     approval = Approval(
         id=derive("approval", decision.id, voter), decision=decision.id, system=system_of(wanted.target),
-        ts=now_ms(), voter=voter, vote=vote, reason=mask(reason), expires=decision.expires + GRACE_MS,
+        ts=now_ms(), voter=voter, vote=vote, reason=masked(reason), expires=decision.expires + GRACE_MS,
         subject=subject(decision.id, wanted.action, wanted.target, wanted.parameters, wanted.requester),
     )  # fmt: skip
     approval = sign_vote(approval, Keys(home()).own(voter))

@@ -12,7 +12,7 @@ from app.errors import UserError
 from app.security.keys import Keys
 from app.security.switch import LocalSwitch, Said
 from app.security.votes import ANSWER_S
-from app.settings import home
+from app.settings import home, masked
 from models.incidents.lifecycle import is_open
 from models.safety.masking import mask
 from models.safety.roles import may
@@ -28,7 +28,8 @@ from topics.spec import Raw
 
 def stopped(by: str, reason: str, switch: LocalSwitch) -> Setting:
     """Stop everything on this host at once; the setting that tells the others. It needs no rights."""
-    setting = Setting(name=KILL_SWITCH, value=ON, ts=now_ms(), by=by, reason=mask(reason))
+    said = mask(reason)  # by the rules that need no settings: a damaged file of them must not be in the way
+    setting = Setting(name=KILL_SWITCH, value=ON, ts=now_ms(), by=by, reason=said)
     switch.turn_on(Said(by, setting.reason, setting.ts))
     return setting
 
@@ -43,7 +44,7 @@ def resumed(by: str, reason: str) -> Setting:
     entry = keys.entry(by)
     if entry is None or not may(entry.roles, "resume"):
         raise UserError(f"{by} may not allow acting again", "Ask an admin: opsloop user list")
-    setting = Setting(name=KILL_SWITCH, value="off", ts=now_ms(), by=by, reason=mask(reason))
+    setting = Setting(name=KILL_SWITCH, value="off", ts=now_ms(), by=by, reason=masked(reason))
     return sign_setting(setting, keys.own(by))
 
 
@@ -51,7 +52,7 @@ def maintained(scope: str, minutes: int, by: str, reason: str) -> Setting:
     """The setting that nothing is changed within a scope for so long; 0 ends it, which takes a signature to count."""
     now, keys = now_ms(), Keys(home())
     until = now + minutes * 60_000 if minutes else 0
-    setting = Setting(name=f"{MAINTENANCE}{scope}", value=str(until), ts=now, by=by, reason=mask(reason))
+    setting = Setting(name=f"{MAINTENANCE}{scope}", value=str(until), ts=now, by=by, reason=masked(reason))
     return sign_setting(setting, keys.own(by)) if keys.entry(by) else setting
 
 
@@ -67,7 +68,7 @@ def answered(incident: Incident, word: str, by: str, note: str) -> Setting:
         raise UserError(f"{by} may not answer for incidents", "Ask an operator or approver: opsloop user list")
     if not is_open(incident.state) or (word == ACKNOWLEDGED and incident.state is not State.TRIGGERED):
         raise UserError(f"incident {incident.id} is {incident.state}: it cannot be {word}", exit_code=1)
-    setting = Setting(name=f"{INCIDENT}{incident.id}", value=word, ts=now_ms(), by=by, reason=mask(note))
+    setting = Setting(name=f"{INCIDENT}{incident.id}", value=word, ts=now_ms(), by=by, reason=masked(note))
     return sign_setting(setting, keys.own(by))
 
 

@@ -7,13 +7,16 @@ action catalogue, which has a pattern for each.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 FREE_TEXT: Final = frozenset({"reason", "reasons", "detail", "text", "note", "alternatives"})
 
-RULES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
+Rules = tuple[tuple[str, re.Pattern[str]], ...]
+
+RULES: Final[Rules] = (
     ("private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.S)),
     ("token", re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")),
     ("token", re.compile(r"(?i)\b(?:bearer|basic)\s+[\w.~+/=-]{8,}")),
@@ -25,29 +28,47 @@ RULES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
 )
 
 
-def mask(text: str) -> str:
+def rules_with(own: Mapping[str, str]) -> Rules:
+    """The rules, with some of one's own after them: regular expressions by the name that takes their place.
+
+    Raises:
+        ValueError: one is no regular expression, or matches the empty text.
+    """
+    made = []
+    for name, pattern in own.items():
+        try:
+            rule = re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"the mask {name!r} is no regular expression ({error})") from None
+        if rule.match(""):
+            raise ValueError(f"the mask {name!r} matches the empty text")
+        made.append((name, rule))
+    return (*RULES, *made)
+
+
+def mask(text: str, rules: Rules = RULES) -> str:
     """The text with what a rule matches replaced by the rule's name in brackets."""
-    for name, rule in RULES:
+    for name, rule in rules:
         text = rule.sub(f"[{name}]", text)
     return text
 
 
-def mask_json(body: bytes) -> bytes:
+def mask_json(body: bytes, rules: Rules = RULES) -> bytes:
     """A record's JSON with its free text masked; the very same bytes when there is nothing to mask."""
     text = body.decode()
-    if mask(text) == text:
+    if mask(text, rules) == text:
         return body
     before = msgspec.json.decode(body)
-    after = _masked(before, free=False)
+    after = _masked(before, rules, free=False)
     return body if after == before else msgspec.json.encode(after)
 
 
-def _masked(value: Any, *, free: bool) -> Any:
+def _masked(value: Any, rules: Rules, *, free: bool) -> Any:
     if isinstance(value, str):
-        return mask(value) if free else value
+        return mask(value, rules) if free else value
     if isinstance(value, list):
-        return [_masked(item, free=free) for item in value]
+        return [_masked(item, rules, free=free) for item in value]
     if isinstance(value, dict):
         signed = "signature" in value and value["signature"]  # to mask it would make its signature look forged
-        return value if signed else {k: _masked(item, free=k in FREE_TEXT) for k, item in value.items()}
+        return value if signed else {k: _masked(item, rules, free=k in FREE_TEXT) for k, item in value.items()}
     return value

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from croniter import croniter
 
+from models.safety.masking import rules_with
 from models.safety.modes import Mode
 from topics.spec import Count, Instant
 
@@ -56,9 +57,13 @@ class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     storm_share: Share = 0.5  # of a system's services with open incidents: above it, one action at a time, cause first
     stale_ms: Count = 15_000  # nothing acts alone on telemetry older than this
     freezes: tuple[Freeze, ...] = ()
+    masks: dict[str, str] = {}  # besides those of models.safety.masking: a name → what it takes the place of
     approval_ms: Count = 120_000  # a pending decision turns into a refusal after this
     command_ms: Count = 30_000  # a command that has not begun by then never runs
     open_for_ms: Count = 180_000  # a decision whose end was never seen blocks its target no longer than this
+
+    def __post_init__(self) -> None:
+        rules_with(self.masks)
 
 
 def within(target: str, scope: str) -> bool:

@@ -127,6 +127,15 @@ def test_a_repeated_command_brings_its_result_again_and_does_not_run(act: Act, h
     assert hands.ran == ["c1"]
 
 
+def test_a_dry_run_checks_and_writes_down_everything_and_does_nothing(hands: Hands, book: Book) -> None:
+    act = guarded(hands, book, dry_run=True, per_target=1)
+    (result,) = act.step(read(command()), NOW)
+    assert (result.outcome, hands.ran) == ("canceled", [])
+    assert "dry run" in result.detail
+    (again,) = act.step(read(command("c2")), NOW)
+    assert "budget_exhausted" in again.detail, "its limits count as if it had acted"
+
+
 def test_an_expired_command_is_refused_for_good(act: Act, hands: Hands, book: Book) -> None:
     (result,) = act.step(read(command(expires=NOW - 1)), NOW)
     assert result.outcome == "refused"

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from agents.record import Keep
-from models.safety.masking import mask, mask_json
+from models.safety.masking import mask, mask_json, rules_with
+from models.safety.settings import SafetySettings
 from tests.builders import NOW, decision, proposal, reads
 from topics.decisions import Verdict
 
@@ -62,3 +63,18 @@ def test_the_audit_keeps_no_secret_that_a_reason_told() -> None:
     (entry,) = Keep().step(reads([wish]), NOW)
     assert b"hunter2" not in bytes(entry.body)
     assert b"jane" not in bytes(entry.body)
+
+
+def test_the_settings_may_have_rules_of_their_own() -> None:
+    settings = SafetySettings(masks={"customer": r"\bK-\d{6}\b"})
+    rules = rules_with(settings.masks)
+    assert mask("order of K-123456, password=hunter2", rules) == "order of [customer], [secret]"
+    wish = decision(Verdict.DENIED, proposal(reasons=("K-123456 waits",)))
+    (entry,) = Keep(rules).step(reads([wish]), NOW)
+    assert b"[customer] waits" in bytes(entry.body)
+
+
+@pytest.mark.parametrize("pattern", ["(", "x*", ""])
+def test_a_rule_that_is_none_is_an_error_at_the_start(pattern: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match="the mask 'mine'"):
+        msgspec.convert({"masks": {"mine": pattern}}, SafetySettings)
