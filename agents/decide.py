@@ -13,6 +13,7 @@ from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.policies import POLICIES, Policy
 from topics.proposals import PROPOSALS, Proposal
+from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record
 from topics.verdicts import VERDICTS, Judgement
 
@@ -21,7 +22,7 @@ class Decide(Stateful[Planner]):
     """Makes one proposal at a time for each open incident, and learns from what became of it."""
 
     name = "decide"
-    reads = (INCIDENTS, DECISIONS, VERDICTS, POLICIES)
+    reads = (ANOMALIES, INCIDENTS, DECISIONS, VERDICTS, POLICIES)
     writes = (PROPOSALS,)
     shape = Planner
 
@@ -36,6 +37,8 @@ class Decide(Stateful[Planner]):
                     yield from self.state.incident(incident, self.bounds, now)
                 case Decision() as decision:
                     self.state.decided(decision, now)
+                case Anomaly() as anomaly:
+                    self.state.look(anomaly)
                 case Judgement() as verdict:
                     self.state.verdict(verdict)
                 case Policy() as policy:

@@ -18,6 +18,7 @@ from models.incidents.lifecycle import Step, is_open
 from topics.decisions import PASSING, Decision, Verdict
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
+from topics.signals import Anomaly
 from topics.spec import Instant, derive, service_of
 from topics.verdicts import Judgement
 
@@ -25,7 +26,18 @@ REFUSED: Final = (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED)
 RETRY_MS: Final = 5_000
 UNSURE: Final = 0.70  # a proposal below this is not made at once: a better cause may show
 PONDER_MS: Final = 4_000  # for so long after the incident was detected
+RATE: Final = "http.server.request_rate"
+LOAD_MS: Final = 30_000  # a load that was seen longer ago says nothing any more
+LOAD_MOST: Final = 100.0
+LOADS_KEPT: Final = 1_000
 EARLY_KEPT: Final = 100  # refusals remembered that no open proposal waits for
+
+
+class Load(msgspec.Struct, frozen=True):
+    """The requests that a service got when it was last looked at."""
+
+    ts: Instant
+    ratio: float  # of what is ordinary
 
 
 class Plan(msgspec.Struct):
@@ -45,6 +57,7 @@ class Planner(msgspec.Struct):
     plans: dict[str, Plan] = msgspec.field(default_factory=dict)  # of the open incidents
     early: dict[str, Decision] = msgspec.field(default_factory=dict)  # by proposal: read before it was made again
     advisor: Advisor = msgspec.field(default_factory=Advisor)
+    loads: dict[str, Load] = msgspec.field(default_factory=dict)  # by service
     budget: ErrorBudget = msgspec.field(default_factory=ErrorBudget)
     outcomes: Outcomes[Proposal] = msgspec.field(default_factory=Outcomes)
 
@@ -77,6 +90,13 @@ class Planner(msgspec.Struct):
             plan.retries += 1
         else:
             plan.given_up = True
+
+    def look(self, anomaly: Anomaly) -> None:
+        """Take from a look at an entity how much it had to do."""
+        for shown in anomaly.attribution:
+            if shown.metric == RATE and shown.expected > 0:
+                ratio = round(min(max(shown.value / shown.expected, 0.0), LOAD_MOST), 2)
+                keep(self.loads, service_of(anomaly.entity), Load(anomaly.ts, ratio), LOADS_KEPT)
 
     def verdict(self, verdict: Judgement) -> None:
         """Learn from what became of an action, once."""
@@ -114,7 +134,11 @@ class Planner(msgspec.Struct):
     def _case(self, incident: Incident, attempt: int, settings: DecisionSettings, now: Instant) -> Case:
         cause = incident.hypotheses[0].cause if incident.hypotheses else ""
         left = self.budget.left(service_of(incident.entity), now, settings)
-        context = settings.context(now, budget=left, urgency=1.0 - incident.priority / 4, attempt=attempt)
+        load = self.loads.get(service_of(incident.entity), Load(0, 1.0))
+        context = settings.context(
+            now, budget=left, urgency=1.0 - incident.priority / 4, attempt=attempt,
+            load=load.ratio if now - load.ts < LOAD_MS else 1.0,
+        )  # fmt: skip
         return Case(
             id=incident.id, kind=OF_INCIDENTS.get(cause, Kind.INCIDENT_RESPONSE), hypotheses=incident.hypotheses,
             context=context, incident=incident.id, evidence=incident.evidence,

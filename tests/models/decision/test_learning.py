@@ -13,10 +13,10 @@ from models.decision.base import Context, DecisionSettings
 from models.decision.budget import ErrorBudget
 from models.decision.calibration import Platt
 from models.decision.learned import ARMS_KEPT, Learned
-from models.decision.planner import Planner
-from tests.builders import NOW, decision, hypothesis, incident, judgement
+from models.decision.planner import LOAD_MS, Planner
+from tests.builders import BUSY, NOW, decision, hypothesis, incident, judgement, look
 from topics.decisions import Decision, Verdict
-from topics.incidents import State
+from topics.incidents import State, Symptom
 from topics.proposals import Proposal
 from topics.spec import DAY_MS, Record
 from topics.verdicts import Effect
@@ -120,3 +120,13 @@ def test_the_error_budget_is_eaten_by_the_time_a_service_was_unwell_and_comes_ba
     assert budget.left("shop/catalog", NOW + 31 * DAY_MS, settings) == 1.0
     budget.see(incident(id="i9", onset=NOW, state=State.TRIGGERED, priority=4))
     assert budget.left("shop/catalog", NOW + 31 * DAY_MS, settings) == 1.0, "nobody felt it"
+
+
+def test_the_load_of_a_service_is_taken_from_looks_at_it_and_goes_stale() -> None:
+    book = Planner()
+    book.look(look("shop/catalog/0", NOW, Symptom.LATENCY, BUSY))
+    assert proposed(book).context["load"] == 3.0
+    assert proposed(book, id="i2", entity="shop/cart/0").context["load"] == 1.0
+    old = Planner()
+    old.look(look("shop/catalog/0", NOW - LOAD_MS, BUSY))
+    assert proposed(old).context["load"] == 1.0
