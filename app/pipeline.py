@@ -3,6 +3,8 @@
 telemetry ─► decode ─► detect ─► respond ─► decide ─► gate ─► approve ─► act ─► verify
                           ▲          ▲                                      │      │
                           └─ learn ──┴──────────────────────────────────────┴──────┘  record keeps all, attest signs it
+
+Topics of other agents come in through `rekey`, which writes telemetry (app/ingest.py).
 """
 
 from __future__ import annotations

@@ -136,10 +136,13 @@ class FrameBuilder:
         if not entity or not metrics:
             raise ValueError("a sample has an entity and at least one metric")
         values, stamp = array("d", list(metrics.values())), array("q", [ts])
-        at = self._entities.get(entity)
-        if at is None or any((at, metric) not in self._series for metric in metrics):
+        at = self._entities.get(entity, -1)
+        try:
+            numbers = [self._series[at, metric] for metric in metrics]
+        except KeyError:
             at = self._learn(entity, metrics)
-        self._number.extend(self._series.setdefault((at, metric), len(self._series)) for metric in metrics)
+            numbers = [self._series[at, metric] for metric in metrics]
+        self._number.extend(numbers)
         self._value += values
         self._ts += stamp
         self._entity.append(at)
@@ -158,6 +161,8 @@ class FrameBuilder:
         self._names += sum(len(name.encode()) + 8 for name in (entity, *fresh))
         at = self._entities.setdefault(entity, len(self._entities))
         self._metrics[at] = count
+        for metric in fresh:
+            self._series[at, metric] = len(self._series)
         return at
 
     def take(self) -> bytes:

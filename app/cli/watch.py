@@ -20,8 +20,9 @@ from topics.audit import Checkpoint, Entry
 from topics.catalog import named
 from topics.codec import DecodeError, decode
 from topics.decisions import Decision
+from topics.frames import CONTENT_TYPE, unpack, unpack_names
 from topics.incidents import Incident
-from topics.learning import Label
+from topics.learning import LEARNING, Label
 from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import Refusal
@@ -99,10 +100,24 @@ def line(raw: Raw) -> str:
     try:
         record = decode(raw).record
     except DecodeError as error:
-        content = dict(raw.headers).get("content-type", b"").decode(errors="replace")
-        said = f"{len(raw.value or b'')} bytes {content}" if content else f"not readable: {error}"
-        return f"{_clock(raw.arrived)} {topic} {key} {said}"
+        return f"{_clock(raw.arrived)} {topic} {key} {_another(raw, str(error))}"
     return f"{_clock(getattr(record, 'ts', raw.arrived))} {topic} {say(record)}"
+
+
+def _another(raw: Raw, why: str) -> str:
+    """What is said by a message that is no record of its topic: a frame or a control among samples; else `why` not."""
+    value, content = raw.value or b"", dict(raw.headers).get("content-type", b"")
+    if content == CONTENT_TYPE:
+        try:
+            frame = unpack(value)
+            entities, _ = unpack_names(frame.names)
+        except DecodeError as error:
+            return f"not readable: {error}"
+        more = f" and {len(entities) - SHOWN} more" if len(entities) > SHOWN else ""
+        return f"samples: {len(frame.ts)}, values: {len(frame.value)}, of {', '.join(entities[:SHOWN])}{more}"
+    if content == LEARNING.content_type:
+        return value.decode(errors="replace")
+    return f"{len(value)} bytes {content.decode(errors='replace')}" if content else f"not readable: {why}"
 
 
 def _clock(ts: Instant) -> str:

@@ -6,6 +6,8 @@ import pytest
 from app.cli.watch import line, say
 from topics.catalog import ALL
 from topics.codec import encode
+from topics.frames import CONTENT_TYPE, FrameBuilder
+from topics.learning import Learning
 from topics.spec import Raw
 from topics.telemetry import METRICS, Sample
 
@@ -30,3 +32,19 @@ def test_what_cannot_be_read_is_a_line_too(value: bytes | None) -> None:
 def test_a_refused_message_says_why_and_where_it_came_from() -> None:
     headers = (("dlq_cause", b"malformed"), ("dlq_detail", b"no JSON"), ("dlq_origin", b"t-1-2"))
     assert "malformed: no JSON  from t-1-2" in line(Raw(METRICS.dlq, 0, 0, b"k", b"x", headers))
+
+
+def test_a_frame_says_whose_it_is_and_how_much_is_in_it() -> None:
+    builder, headers = FrameBuilder(), (("content-type", CONTENT_TYPE),)
+    for host in range(8):
+        builder.add(f"web-{host}", 10**12, {"a": 1.0, "b": 2.0})
+    value = builder.take()
+    said = "samples: 8, values: 16, of web-0, web-1, web-2, web-3, web-4, web-5 and 2 more"
+    assert line(Raw(METRICS.name, 0, 0, b"frame", value, headers)).endswith(said)
+    assert "not readable" in line(Raw(METRICS.name, 0, 0, b"frame", value[:-1], headers))
+
+
+def test_a_control_between_the_samples_is_shown_as_it_stands() -> None:
+    message = encode(Learning(entity="web-1", ts=0, learning="open", incident="i"))
+    text = line(Raw(METRICS.name, 0, 0, message.key, message.value, tuple(message.headers)))
+    assert '"learning":"open"' in text
