@@ -23,6 +23,7 @@ from agents._agent import Agent, Chunk, Meter, rehearse
 from agents._output import Output
 from agents._pulse import Pulse, Slept
 from agents._snapshots import HOPELESS, Shelf
+from agents._watchdog import Watchdog
 from topics.codec import Cause, DeadLetter, DecodeError, decode
 from topics.spec import Instant, Raw, Read, Record, Topic
 from topics.state import LANE_STATE
@@ -34,6 +35,7 @@ Said = Iterator[Record | DeadLetter]
 AWAKE_SHARE: Final = 0.8  # of the group's session: who slept longer may have lost its partitions
 PAUSE_FACTOR: Final = 20  # a snapshot that took a second is followed by none for twenty,
 LONGEST_PAUSE_S: Final = 30.0  # but never for longer than this: an outage is no cost of snapshots
+STEP_MS: Final = 180_000  # a step that takes longer has lost its partitions; longer than an outage that is waited for
 UNKNOWN_S: Final = 10.0  # how long a topic that was just made may be unknown to a worker that just started
 
 # what a record can make a learner raise; anything else (a full disk, a damaged ledger) is no fault of the record
@@ -55,6 +57,7 @@ class LaneSettings:
     tick_s: float = 0.1
     snapshot_s: float = 2.0  # how much is done again after a crash
     session_s: float = 6.0  # how long the group waits for a silent member
+    stuck_s: float = 30.0  # how long it may be given nothing while there is something to read
 
 
 @dataclass(slots=True)
@@ -106,6 +109,7 @@ class Lane:
 
         Raises:
             KafkaException: the broker refuses, or will not take what follows from what was read.
+            Stuck: there is something to read, but the client gives nothing: the partitions go to others.
             StateTooLarge, ValueError: the state cannot be written, or what was written cannot be read by this version.
         """
         self._pulse = Pulse(self.settings.session_s * AWAKE_SHARE)
@@ -131,7 +135,7 @@ class Lane:
         self._stop.set()
 
     def _consumer(self) -> Any:
-        config = dict(self.settings.consumer)
+        config = {"max.poll.interval.ms": STEP_MS} | dict(self.settings.consumer)
         if self._eager:
             session_ms = round(self.settings.session_s * 1000)
             config |= {
@@ -148,13 +152,16 @@ class Lane:
     def _work(self, ready: Callable[[], None]) -> None:
         started = ticked = time.monotonic()
         save_at = started + self.settings.snapshot_s
-        told = False
+        told, watchdog = False, Watchdog(self.settings.stuck_s, started)
         while not self._stop.is_set():
             first = self.consumer.poll(self.settings.poll_s)
             if first is not None:
                 self._take([first, *self.consumer.consume(self.settings.batch - 1, 0)], started)
             self.output.poll()
             clock = time.monotonic()
+            if first is not None or not self.parts:
+                watchdog.fed(clock)
+            watchdog.require(clock, self._behind)
             if clock - ticked >= self.settings.tick_s:
                 ticked = clock
                 self._tick()
@@ -166,6 +173,17 @@ class Lane:
             if self.parts and not told:
                 told = True
                 ready()
+
+    def _behind(self) -> int:
+        """Records that wait on topics without gaps at their end; a broker that does not answer has none to give."""
+        owned = [TopicPartition(t.name, p) for t in self.topics if not t.compact for p in self.parts]
+        try:
+            ends = [self.consumer.get_watermark_offsets(tp, timeout=2.0) for tp in owned]
+            asked = self.consumer.position(owned), self.consumer.committed(owned, timeout=2.0)
+        except KafkaException:
+            return 0
+        places = [max(read.offset, kept.offset) for read, kept in zip(*asked, strict=True)]  # below 0: unknown
+        return sum(max(0, high - max(place, low)) for place, (low, high) in zip(places, ends, strict=True))
 
     # --- records ------------------------------------------------------------------------------------------------------
 

@@ -115,9 +115,9 @@ def fill_frames(publisher: Publisher, points: int, after: int) -> None:
     publisher.flush()
 
 
-def worked(broker: Broker, end: int, begin: int = 0) -> dict[str, float]:
+def worked(broker: Broker, end: int, begin: int = 0, snapshot_s: float = 2.0) -> dict[str, float]:
     """What a worker process, pinned to one core, says of the points from `begin` to `end` of the topic."""
-    return _child("app.bench.lane_worker", broker, str(end), str(begin))
+    return _child("app.bench.lane_worker", broker, str(end), str(begin), str(snapshot_s))
 
 
 def faust(broker: Broker, points: int) -> float:

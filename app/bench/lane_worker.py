@@ -1,4 +1,4 @@
-"""A worker of the lane that times itself: `python -m app.bench.lane_worker BROKER END BEGIN`, or `BROKER timed`."""
+"""A lane that times itself: `python -m app.bench.lane_worker BROKER END BEGIN SNAPSHOT_S`, or `BROKER timed`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.detection.batch import Batch
 from topics.signals import Anomaly
 from topics.spec import Instant
 
-IDLE_S = 10.0
+IDLE_S = 30.0
 
 
 class Clocked(Agent[Any]):
@@ -66,11 +66,13 @@ class Book:
     def refused(self, agent: str, cause: str) -> None: ...
 
 
-def main(address: str, end: int, begin: int) -> None:
+def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
     """Take the topic from its start, and print how quickly the points from `begin` to `end` were taken."""
     broker, book = Broker.from_environment(address), Book(begin, end)
     reading = {"bootstrap.servers": broker.bootstrap}
-    settings = LaneSettings(consumer_config(broker, f"bench-{now_ms()}"), producer_config(broker), reading)
+    settings = LaneSettings(
+        consumer_config(broker, f"bench-{now_ms()}"), producer_config(broker), reading, snapshot_s=snapshot_s
+    )
     stages: list[Callable[[], Agent[Any]]] = [lambda: Clocked(Decode(), book), lambda: Clocked(Detect(), book)]
     lane = Lane(settings, stages, now_ms, book)
     threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
@@ -127,4 +129,4 @@ if __name__ == "__main__":
     if sys.argv[2] == "timed":
         timed(sys.argv[1])
     else:
-        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

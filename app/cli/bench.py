@@ -129,3 +129,19 @@ def latency(
     from app.bench import latency as bench
 
     bench.run(broker, seconds, [int(rate) for rate in rates.split(",")], json)
+
+
+@benches.command()
+def snapshots(
+    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    points: Annotated[int, typer.Option(help="Points in frames, taken four times")] = 60_000_000,
+    entities: Annotated[int, typer.Option(help="Entities of the state that is moved, ten series each")] = 100_000,
+    json: JsonOption = False,
+) -> None:
+    """What snapshots cost the lane, and how long a large state takes there and back.
+
+    Example: `opsloop bench snapshots --json`
+    """
+    from app.bench import snapshots as bench
+
+    bench.run(broker, points, entities, json)

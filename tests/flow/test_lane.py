@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import pytest
+from confluent_kafka import TopicPartition
 from processes import until
 
 from agents import _snapshots
@@ -64,9 +66,9 @@ class Book(Agent[Raw]):
 class Running:
     """A lane in a thread of its own."""
 
-    def __init__(self, broker: Broker, name: str) -> None:
+    def __init__(self, broker: Broker, name: str, stuck_s: float = 30.0) -> None:
         config = consumer_config(broker, f"lane-{name}")
-        settings = LaneSettings(config, producer_config(broker), config, snapshot_s=0.2)
+        settings = LaneSettings(config, producer_config(broker), config, snapshot_s=0.2, stuck_s=stuck_s)
         self.failure: BaseException | None = None
         self.lane = Lane(settings, [lambda: Book(name)], now_ms, Quiet())
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -79,8 +81,8 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(broker: Broker, name: str) -> Iterator[Running]:
-    started = Running(broker, name)
+def running(broker: Broker, name: str, stuck_s: float = 30.0) -> Iterator[Running]:
+    started = Running(broker, name, stuck_s)
     started.thread.start()
     try:
         yield started
@@ -173,3 +175,26 @@ def test_a_state_that_this_version_cannot_read_stops_the_worker_and_is_not_overw
             until(lambda: worker.failure, 20)
     assert "version 9" in str(worker.failure)
     assert kept(broker, name) == [1]
+
+
+def test_a_worker_that_is_given_nothing_leaves_its_partitions_to_another_and_says_so(broker: Broker, name: str) -> None:
+    publish(broker, name, 1)
+    with running(broker, name, stuck_s=5.0) as stuck:
+        until(learns(broker, name, [1]), 20)
+        stuck.lane.consumer.pause([TopicPartition(HEARTBEATS.name, PARTITION)])
+        publish(broker, name, *range(2, 12))
+        until(lambda: stuck.failure, 20)
+        assert "10 records wait" in str(stuck.failure)
+        with running(broker, name):
+            until(learns(broker, name, list(range(1, 12))), 20)
+
+
+def test_a_worker_with_nothing_to_read_stays(broker: Broker, name: str) -> None:
+    publish(broker, name, 1)
+    with running(broker, name, stuck_s=8.0) as idle:
+        until(lambda: idle.failure or learns(broker, name, [1])(), 60)
+        assert idle.failure is None
+        time.sleep(18.0)
+        publish(broker, name, 2)
+        until(learns(broker, name, [1, 2]), 20)
+    assert idle.failure is None
