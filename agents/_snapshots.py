@@ -31,6 +31,7 @@ NO_LEADER_YET: Final = frozenset(  # the client calls none of them retriable her
     {
         KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._PARTITION_EOF,
+        KafkaError._UNKNOWN_PARTITION,
     }
 )  # fmt: skip
 HOPELESS: Final = frozenset(  # an error of a consumer is news, and the client goes on by itself, but for these

@@ -145,3 +145,18 @@ def snapshots(
     from app.bench import snapshots as bench
 
     bench.run(broker, points, entities, json)
+
+
+@benches.command()
+def transport(
+    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    messages: Annotated[int, typer.Option(help="Messages that are read in each way")] = 60_000,
+    json: JsonOption = False,
+) -> None:
+    """Our Faust transport beside stock Faust.
+
+    Example: `opsloop bench transport --json`
+    """
+    from app.bench import transport as bench
+
+    bench.run(broker, messages, json)

@@ -24,5 +24,5 @@ def test_a_worker_with_records_to_read_that_gets_none_is_stuck() -> None:
     dog = Watchdog(30.0, 100.0)
     dog.fed(110.0)
     dog.require(139.0, lambda: 7)
-    with pytest.raises(Stuck, match="7 records wait, and none came for 30 s"):
+    with pytest.raises(Stuck, match="7 records wait and none came for 30 s"):
         dog.require(140.0, lambda: 7)
