@@ -172,25 +172,23 @@ def _lone_row(rows: Rows, at: int, ts: float, knobs: Knobs, lone: Lone) -> int:
 
 
 @kernel
-def _run(rows: Rows, given: Samples, first: int, desk: Desk, knobs: Knobs, lone: Lone) -> int:
-    """Where the run from sample `first` ends: its entities are different ones, so their order is of no matter.
+def _run(rows: Rows, given: Samples, first: int, desk: Desk, knobs: Knobs, lone: Lone) -> tuple[int, bool]:
+    """Where the run from sample `first` ends, and whether it is one of lone entities, as all of a run are or none.
 
-    A lone entity is a run of its own.
+    Its entities are different ones, so their order is of no matter.
     """
-    end, low = first, given.start[first]
+    end, low, lonely = first, given.start[first], False
     while end < len(given.entity) and (given.start[end + 1] - low <= LANES or end == first):
         entity = given.entity[end]
         mark = entity % MARKS
         if desk.marks[mark] == first:  # seen in this run, or one that shares its place: a shorter run does no harm
             break
         alone = _lone_row(rows, entity, float(given.ts[end]), knobs, lone) > 0
-        if alone and end > first:
+        if alone != lonely and end > first:
             break
-        desk.marks[mark] = first
+        desk.marks[mark], lonely = first, alone
         end += 1
-        if alone:
-            break
-    return end
+    return end, lonely
 
 
 @kernel
@@ -207,21 +205,27 @@ def _many(rows: Rows, given: Samples, looks: Looks, run: Part, desk: Desk, knobs
 
 
 @kernel
-def _alone(rows: Rows, given: Samples, looks: Looks, sample: int, desk: Desk, narrow: Knobs, lone: Lone) -> None:
-    """Take a sample of an entity with one series."""
-    entity, ts, single = given.entity[sample], float(given.ts[sample]), 0.0
-    row, looks.score[sample] = int(rows.entities[entity, LONE]), 0.0
-    if desk.pace[0] != 0.0:
-        desk.pace[0] = 1.0  # nothing else bears witness to a fault, and its tails take care of what is learned
-    for point in range(given.start[sample], given.start[sample + 1]):
-        at, value = given.series[point], given.value[point]
-        if rows.series[at, COUNT] > 0.0 and ts > rows.series[at, SEEN]:
-            single = surprise(rows.lone, row, seen(rows.series, at, value, ts, narrow), desk.pace[0], lone)
-        take_values(rows, given, looks, Part(sample, sample + 1, point, point + 1, True), desk, narrow)
-    if desk.fresh[0] > 0:
-        look = rows.entities[entity, LOOKS]
-        looks.event[sample], looks.boundary[sample] = judge(rows.entities, entity, single, ts, narrow)
-        looks.score[sample] = rested(rows.lone, row, single, looks.boundary[sample], look, lone)
+def _alone(rows: Rows, given: Samples, looks: Looks, run: Part, desk: Desk, kinds: tuple[Knobs, Lone]) -> None:
+    """Take a run of entities with one series each."""
+    narrow, lone = kinds
+    for sample in range(run.first, run.end):
+        slot, entity, ts = sample - run.first, given.entity[sample], float(given.ts[sample])
+        row, looks.score[sample] = int(rows.entities[entity, LONE]), 0.0
+        if desk.pace[slot] != 0.0:
+            desk.pace[slot] = 1.0  # nothing else bears witness to a fault, and its tails mind what is learned
+        for point in range(given.start[sample], given.start[sample + 1]):
+            at, value = given.series[point], given.value[point]
+            if rows.series[at, COUNT] > 0.0 and ts > rows.series[at, SEEN]:
+                look = seen(rows.series, at, value, ts, narrow)
+                desk.single[slot] = surprise(rows.lone, row, look, desk.pace[slot], lone)
+                break  # it has no other
+    take_values(rows, given, looks, run, desk, narrow)
+    for sample in range(run.first, run.end):
+        slot, entity, ts = sample - run.first, given.entity[sample], float(given.ts[sample])
+        if desk.fresh[slot] > 0:
+            row, nth = int(rows.entities[entity, LONE]), rows.entities[entity, LOOKS]
+            looks.event[sample], looks.boundary[sample] = judge(rows.entities, entity, desk.single[slot], ts, narrow)
+            looks.score[sample] = rested(rows.lone, row, desk.single[slot], looks.boundary[sample], nth, lone)
 
 
 @kernel
@@ -233,16 +237,17 @@ def take(rows: Rows, given: Samples, looks: Looks, knobs: Knobs, narrow: Knobs, 
     """
     desk, first, entities = desk_of(), 0, rows.entities
     while first < len(given.entity):
-        end = _run(rows, given, first, desk, knobs, lone)
+        end, lonely = _run(rows, given, first, desk, knobs, lone)
         for sample in range(first, end):
             slot, entity = sample - first, given.entity[sample]
             desk.pace[slot] = _pace(entities, entity, float(given.ts[sample]), knobs)
             desk.fresh[slot], desk.single[slot] = 0, 0.0
             looks.event[sample], looks.score[sample], looks.boundary[sample] = QUIET, entities[entity, SCORE], math.inf
-        if entities[given.entity[first], LONE] > 0.0:
-            _alone(rows, given, looks, first, desk, narrow, lone)
+        run = Part(first, end, given.start[first], given.start[end], lonely)
+        if lonely:
+            _alone(rows, given, looks, run, desk, (narrow, lone))
         else:
-            _many(rows, given, looks, Part(first, end, given.start[first], given.start[end], False), desk, knobs)
+            _many(rows, given, looks, run, desk, knobs)
         for sample in range(first, end):
             looks.onset[sample] = entities[given.entity[sample], ONSET]
         first = end

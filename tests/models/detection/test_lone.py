@@ -65,6 +65,37 @@ def test_scores_are_the_same_bits_however_the_stream_is_cut(seed: int, cuts: lis
     assert one.lone_rows.tobytes() == two.lone_rows.tobytes()
 
 
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 80), min_size=1, max_size=10))
+@settings(max_examples=25, deadline=None)
+def test_entities_of_one_series_among_others_have_the_same_bits_for_any_cut(seed: int, cuts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    looks, width = 60, np.array([1, 1, 1, 3, 1, 2])
+    widths = np.tile(width, looks)
+    widths[30 * 6 + 1 :: 6] = 2  # the second shows another series half way
+    first = np.concatenate(([0], np.cumsum(np.maximum(width, 2))))[:-1]
+    start = np.concatenate(([0], np.cumsum(widths))).astype(np.int32)
+    whose = np.tile(np.arange(6, dtype=np.int32), looks)
+    series = np.concatenate([first[e] + np.arange(w) for e, w in zip(whose, widths, strict=True)]).astype(np.int32)
+    ts = START + FIVE_MINUTES * np.repeat(np.arange(looks, dtype=np.int64), 6)
+    values = rng.normal(10, 1, len(series)) * rng.choice([1, 1, 1, 9], len(series))
+
+    def run(edges: list[int]) -> bytes:
+        names, bank = Names(), Bank()
+        for entity, size in enumerate(np.maximum(width, 2).tolist()):
+            names.intern(str(entity), map(str, range(size)))
+        bank.admit(names)
+        found = []
+        for a, b in itertools.pairwise(edges):
+            low, high = start[a], start[b]
+            batch = Samples(whose[a:b], ts[a:b], start[a : b + 1] - low, series[low:high], values[low:high])
+            found.append(bank.take(batch).score.tobytes())
+        assert bank.entities[:6, columns.LONE].tolist() == [1, -1, 3, -1, 4, -1]  # the second had row 2
+        return b"".join(found) + bank.lone_rows.tobytes() + bank.series.tobytes() + bank.entities.tobytes()
+
+    inside = [e for e in np.cumsum(cuts).tolist() if e < len(whose)]
+    assert run([0, *inside, len(whose)]) == run([0, len(whose)])
+
+
 def test_most_spikes_of_a_spiky_series_are_no_alarm_and_a_new_level_is_one() -> None:
     bank, _ = alone()
     values = spiky(3000, 3)
