@@ -77,6 +77,8 @@ def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
     lane = Lane(settings, stages, now_ms, book)
     threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
     lane.run()
+    if book.points < end:
+        raise SystemExit(f"only {book.points:,} of {end:,} points came in time: this machine is too busy to measure on")
     seconds, taken = book.last - book.from_time, book.points - book.from_point
     cpu = book.last_cpu - book.from_cpu
     print_json({

@@ -13,7 +13,7 @@ from agents._agent import Agent
 from agents._output import Output
 from agents.decode import Decode
 from agents.detect import Detect
-from app.bench.lane import ENTITIES, LOOKS_A_FRAME, METRICS_EACH, START, broker_for_bench, fill_frames, worked
+from app.bench.lane import METRICS_EACH, START, broker_for_bench, fill_frames, worked
 from app.broker import Broker, producer_config
 from app.client import Publisher
 from app.printing import err, print_json, print_table
@@ -29,9 +29,7 @@ def run(address: str, points: int, entities: int, json: bool) -> None:
     """Let a worker take `points` in frames with and without snapshots, in turn; then move a state of `entities`."""
     with broker_for_bench(address) as broker:
         with Publisher(broker) as publisher:
-            fill_frames(publisher, points, after=0)
-        each = ENTITIES * METRICS_EACH * LOOKS_A_FRAME
-        whole = points // each * each
+            whole = fill_frames(publisher, points, after=0)
         rates: dict[float, list[float]] = {NEVER_S: [], 2.0: []}
         for number in range(ROUNDS):
             for period in rates:
