@@ -24,7 +24,10 @@ from app.kafka import INSTALL
 
 CLOCK_MS: Final = 500  # more than this, and evidence from two hosts cannot be put in order
 _PROBE_TOPIC: Final = "opsloop.doctor"
-_EXTRAS: Final = (("demo", "supervisor", "the demo site and the actuator for supervised processes"),)
+_EXTRAS: Final = (
+    ("demo", "supervisor", "the demo site and the actuator for supervised processes"),
+    ("api", "fastapi", "approvals by HTTP"),
+)
 
 
 class Finding(msgspec.Struct, frozen=True):

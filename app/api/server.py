@@ -28,6 +28,7 @@ from app.broker import probe
 from app.client import DeliveryError
 from app.clock import now_ms
 from app.errors import UserError
+from app.security.keys import Keys
 from app.security.switch import LocalSwitch
 from app.security.tokens import Tokens
 from app.security.votes import cast_and_hear
@@ -148,8 +149,11 @@ class Handlers:
         if decision.state is not Verdict.PENDING or now_ms() >= decision.expires:
             state = "expired" if decision.state is Verdict.PENDING else decision.state
             raise Problem(409, "late", f"the decision does not wait any more: it is {state}")
+        who = _asking(request).name
+        if Keys(home()).entry(who) is None:  # a token of another issuer names people whom this host may not know
+            raise Problem(409, "no_key", f"{who} has no key on this host", "Make one: opsloop user add NAME")
         self._reach()
-        approval, said = cast_and_hear(self._desk.broker, decision, vote.vote, _asking(request).name, vote.reason)
+        approval, said = cast_and_hear(self._desk.broker, decision, vote.vote, who, vote.reason)
         return _heard(said, approval)
 
     def post_proposals(self, wish: Wish, request: Request) -> Response:
