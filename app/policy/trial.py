@@ -25,7 +25,7 @@ from models.policy.engine import Active, Policies, ruling
 from models.policy.examples import examples, ordinary, taste_of
 from topics.policies import Facts, PolicyResult
 
-LIMIT_S: Final = 20.0
+LIMIT_S: Final = 60.0
 SLOWEST_MS: Final = 50.0  # of the processor for one evaluation: a gate asks every policy about every proposal
 EXAMPLES: Final = 300
 

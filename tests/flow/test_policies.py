@@ -53,7 +53,7 @@ def answers(broker: Broker) -> dict[str, Decision]:
 def answer(broker: Broker) -> Decision:
     with Publisher(broker) as publisher:
         asked = propose(publisher)
-    found: Decision = until(lambda: answers(broker).get(asked))
+    found: Decision = until(lambda: answers(broker).get(asked), 90)
     return found
 
 
@@ -126,7 +126,7 @@ def test_while_a_policy_is_exchanged_no_proposal_goes_without_it(gate: Broker, t
     finally:
         over.set()
         thread.join()
-    until(lambda: set(asked) <= answers(gate).keys())
+    until(lambda: set(asked) <= answers(gate).keys(), 90)
     found = answers(gate)
     versions = [[r.version for r in found[identity].policy if r.policy == "exchanged"] for identity in asked]
     assert all(len(version) == 1 for version in versions), "every proposal was judged by exactly one version"
