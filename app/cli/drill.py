@@ -79,6 +79,8 @@ def run(
 
 def _run(drill: Drill, seed: int, trials: int) -> Report:
     """Run it; once more when a wait ran out, as on a machine that is busy with much else. A broken promise stays."""
+    from confluent_kafka import KafkaException
+
     from app.drills.report import LeftOut, Report
 
     for attempt in range(2):
@@ -90,12 +92,12 @@ def _run(drill: Drill, seed: int, trials: int) -> Report:
         except LeftOut as error:
             report.figures["left_out"] = 1.0
             err.print(f"  left out: {error.message}. {error.remedy}", markup=False)
-        except UserError as error:
+        except (UserError, KafkaException) as error:
             waited = not report.violations and not attempt
             if waited:
-                err.print(f"  again: {error.message}", markup=False)
+                err.print(f"  again: {error}", markup=False)
             else:
-                report.violated(error.message)
+                report.violated(str(error))
         if report.violations:
             err.print(f"  kept: {folder}", markup=False)
         else:

@@ -6,11 +6,12 @@ import contextlib
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from app.admin import ensure
 from app.broker import consumer_config
@@ -21,6 +22,7 @@ from topics.spec import Topic
 
 HEAP_MB: Final = 384
 KAFKA_BYTES: Final = 256 * 2**20
+OFFSETS_S: Final = 60.0
 
 
 class SmallDisk:
@@ -120,9 +122,20 @@ class SmallKafka(LocalKafka):
 
 
 def _make_offsets_topic(kafka: LocalKafka) -> None:
-    """Ask for the offsets of a group: the broker makes the topic for them."""
+    """Ask for the offsets of a group until there is an answer: the broker makes the topic for them.
+
+    Raises KafkaException when that takes too long.
+    """
     consumer = Consumer(consumer_config(kafka.broker, "opsloop-drill") | {"group.protocol": "classic"})
+    end = time.monotonic() + OFFSETS_S
     try:
-        consumer.committed([TopicPartition(ALL[0].name, 0)], timeout=60)
+        while True:
+            try:
+                consumer.committed([TopicPartition(ALL[0].name, 0)], timeout=20)
+                return
+            except KafkaException:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
     finally:
         consumer.close()
