@@ -16,7 +16,6 @@ from models.policy.book import Book
 from models.policy.engine import Policies, Ruling
 from models.policy.facts import facts_of
 from models.safety.modes import SILENT, Mode, acts, at_most, mode_of, need, tier
-from models.safety.roles import Role
 from models.safety.settings import SafetySettings as SafetySettings
 from models.safety.signing import Keyring
 from models.safety.surroundings import AROUND, LEAST_URGENT, Objection, Surroundings
@@ -101,7 +100,8 @@ class Gate(msgspec.Struct):
             return msgspec.structs.replace(answer, reasons=(*ruling.reasons, reason), blocked=blocked)
         reason, ask = self._asked(allowed, settings, mode, ruling, now)
         unasked = need(Mode(situation.mode), allowed.confidence) is None  # by the mode alone nobody would be asked
-        role = ruling.role or (Role.APPROVER if ask and unasked else "")
+        asked = need(Mode.APPROVE, allowed.confidence) if ask and unasked else None
+        role = ruling.role or (asked.role if asked else "")
         return msgspec.structs.replace(
             answer, state=Verdict.PENDING if ask else Verdict.APPROVED, reasons=(*ruling.reasons, reason),
             required_role=role, quorum=max(ruling.quorum, 1) if role else 0,

@@ -90,6 +90,14 @@ def test_a_demoted_tier_asks_a_person_says_so_and_is_restored_by_a_lead() -> Non
     assert ask(trust).state is Verdict.APPROVED
 
 
+def test_of_a_demoted_tier_of_leads_a_lead_is_asked() -> None:
+    trust = Trust()
+    for number in range(40):
+        tell(trust, False, number, confidence=0.75)
+    answer = ask(trust, confidence=0.75)
+    assert (answer.state, answer.required_role) == (Verdict.PENDING, "lead")
+
+
 def test_another_tier_class_and_system_are_not_touched() -> None:
     trust = Trust()
     for number in range(6):
