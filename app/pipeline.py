@@ -16,7 +16,7 @@ from agents._agent import Agent
 from agents.approve import Approve
 from agents.attest import Attest
 from agents.decide import Decide
-from agents.decode import Decode, chunk_of
+from agents.decode import LARGE, Decode, chunk_of
 from agents.detect import Detect
 from agents.gate import Gate
 from agents.learn import Learn
@@ -33,6 +33,7 @@ from models.detection.watch import Watch
 from models.safety.masking import rules_with
 from models.safety.signing import Keyring, Signer
 from topics.codec import encode
+from topics.frames import FrameBuilder
 from topics.spec import Raw
 from topics.telemetry import METRICS, Sample
 
@@ -45,13 +46,17 @@ def lane(settings: DetectionSettings | None = None) -> Stages:
 
 
 def rehearse(settings: DetectionSettings | None = None) -> None:
-    """Take one sample through the lane's stages, so that their kernels are compiled before the first real one."""
+    """Take samples through the lane's stages, so that their kernels are compiled before the first real one."""
     now = 10**12
     message = encode(Sample(entity="rehearsal", ts=now, metrics={"a": 1.0, "b": 2.0}))
     for name in {name for pattern in (settings or DetectionSettings()).patterns for name in pattern.learners or ()}:
         Watch(name, ("a", "b")).look(now, {"a": 1.0, "b": 2.0}, forked=False)
     detect = Detect()
-    for batch in Decode().step(chunk_of([Raw(METRICS.name, 0, 0, message.key, message.value)]), now):
+    frame = FrameBuilder()  # a large one is read where it lies, which the compiler takes for another type
+    for look in range(LARGE // 2):
+        frame.add("rehearsal", now + look + 1, {"a": 1.0, "b": 2.0})
+    raws = [Raw(METRICS.name, 0, at, b"", value) for at, value in enumerate((message.value, frame.take()))]
+    for batch in Decode().step(chunk_of(raws), now):
         assert isinstance(batch, Batch)
         list(detect.step([batch], now))
 

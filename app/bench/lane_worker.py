@@ -68,6 +68,7 @@ class Book:
 
 def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
     """Take the topic from its start, and print how quickly the points from `begin` to `end` were taken."""
+    rehearse()
     broker, book = Broker.from_environment(address), Book(begin, end)
     reading = {"bootstrap.servers": broker.bootstrap}
     settings = LaneSettings(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app import pipeline
 from app.settings import Settings
+from models.detection.bank import Bank
+from models.detection.columns import Looks, Samples
 from tests.keys import RING, WORKER_KEY
 from topics.actions import COMMANDS, RESULTS
 from topics.approvals import APPROVALS
@@ -54,3 +58,18 @@ def test_each_partition_gets_an_agent_of_its_own() -> None:
         one, other = make(), make()
         assert one is not other
         assert one.name == other.name
+
+
+def test_the_rehearsal_meets_values_that_were_copied_and_values_that_lie_in_their_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    met: set[bool] = set()
+    take = Bank.take
+
+    def noted(bank: Bank, given: Samples) -> Looks:
+        met.add(bool(given.value.flags.writeable))
+        return take(bank, given)
+
+    monkeypatch.setattr(Bank, "take", noted)
+    pipeline.rehearse()
+    assert met == {True, False}, "the compiler takes them for two types"
