@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types unit flow drills quick-drills bench-detection bench-decide bench-loop bench-policies clean java real-parts
+.PHONY: demo test lint types unit flow drills quick-drills bench-detection bench-decide bench-loop bench-policies clean java real-parts bench-contamination
 
 $(STAMP): pyproject.toml constraints.txt
 	@deploy/environment $(PYTHON) $(VENV)
@@ -51,6 +51,9 @@ bench-decide: $(STAMP)
 
 bench-policies: $(STAMP)
 	$(BIN)/opsloop bench policies $(ARGS)
+
+bench-contamination: $(STAMP)
+	$(BIN)/opsloop bench contamination $(ARGS)
 
 bench-detection: $(STAMP)
 	$(BIN)/opsloop bench detection $(ARGS)

@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 
 from agents._agent import Agent
+from models.detection.absence import WHOLE, Absence, Lost
+from models.detection.absence import Kept as KeptAbsence
 from models.detection.bank import Bank
 from models.detection.batch import Batch, Float64, Steer
 from models.detection.columns import (
@@ -61,6 +63,7 @@ class _State(msgspec.Struct):
     forks: list[_Fork]
     lone: bytes = b""
     panel: list[Kept] = []
+    absence: KeptAbsence = msgspec.field(default_factory=KeptAbsence)
 
 
 class Detect(Agent[Batch | Steer]):
@@ -80,7 +83,9 @@ class Detect(Agent[Batch | Steer]):
     def __init__(self, settings: DetectionSettings | None = None) -> None:
         self.bank = Bank()
         self.forks = Forks(self.bank)
-        self.panel = Panel(settings or DetectionSettings())
+        self.settings = settings or DetectionSettings()
+        self.panel = Panel(self.settings)
+        self.absence = Absence(self.settings)
 
     def step(self, records: Sequence[Batch | Steer], now: Instant) -> Iterator[Anomaly]:  # noqa: ARG002
         for batch in records:
@@ -92,6 +97,7 @@ class Detect(Agent[Batch | Steer]):
             looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
             said = [(sample, self._anomaly(batch, looks, sample)) for sample in np.flatnonzero(looks.event).tolist()]
             said += [(at, _second(batch, at, who, told)) for at, who, told in self.panel.take(batch, self.forks.open)]
+            said += [(lost.sample, _absent(batch, lost)) for lost in self.absence.take(batch)]
             yield from (anomaly for _, anomaly in sorted(said, key=itemgetter(0)))  # for any cut into batches alike
 
     def _anomaly(self, batch: Batch, looks: Looks, sample: int) -> Anomaly:
@@ -129,7 +135,8 @@ class Detect(Agent[Batch | Steer]):
         ]
         return msgspec.msgpack.encode(
             _State(
-                self.version, _bytes(rows), _bytes(entities), forks, _bytes(self.bank.lone_rows), self.panel.dump()
+                self.version, _bytes(rows), _bytes(entities), forks, _bytes(self.bank.lone_rows), self.panel.dump(),
+                self.absence.dump(),
             )
         )  # fmt: skip
 
@@ -149,6 +156,7 @@ class Detect(Agent[Batch | Steer]):
             for f in kept.forks
         }  # fmt: skip
         self.panel.load(kept.panel)
+        self.absence.load(kept.absence)
 
 
 def _entities(data: bytes, version: int) -> Float64:
@@ -184,6 +192,24 @@ def _second(batch: Batch, sample: int, watch: Watch, sight: Sight) -> Anomaly:
         onset=sight.onset, attribution=tuple(c for c in found if abs(c.z) >= NOTABLE_Z)[:MOST_CONTRIBUTIONS],
         detector=detector.name, detector_version=detector.version,
         evidence=str(Origin(batch.topic, batch.partition, int(batch.offset[sample]))), view="second",
+    )  # fmt: skip
+
+
+def _absent(batch: Batch, lost: Lost) -> Anomaly:
+    """What has stopped coming: the values are silences in seconds, the metric of a whole entity is `*`."""
+    entity, names = batch.names.entities[lost.entity], batch.names.series
+    state: State = "cleared" if not lost.absent else "raised" if lost.began else "continuing"
+    ratio = lost.silent_ms / lost.limit_ms if lost.absent else 0.0
+    silent, gap = lost.silent_ms / 1000, lost.gap_ms / 1000
+    metrics = ["*" if at == WHOLE else names[at][1] for at in lost.absent[:MOST_CONTRIBUTIONS]]
+    return Anomaly(
+        id=derive("anomaly", entity, "absence", lost.onset), entity=entity, ts=int(batch.ts[lost.sample]), state=state,
+        kind="absence", score=ratio, grade=_grade(ratio, state), confidence=1.0 - math.exp(-ratio),
+        metric=metrics[0] if metrics else "*", direction="down", value=silent, expected=gap, low=0.0,
+        high=lost.limit_ms / 1000, onset=lost.onset,
+        attribution=tuple(Contribution(metric=m, z=-ratio, value=silent, expected=gap) for m in metrics),
+        detector="absence", detector_version=1,
+        evidence=str(Origin(batch.topic, batch.partition, int(batch.offset[lost.sample]))), view="second",
     )  # fmt: skip
 
 

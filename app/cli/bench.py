@@ -160,3 +160,18 @@ def transport(
     from app.bench import transport as bench
 
     bench.run(broker, messages, json)
+
+
+@benches.command()
+def contamination(
+    entities: Annotated[int, typer.Option(min=1, help="Entities of four series each")] = 60,
+    seeds: Annotated[int, typer.Option(min=1, help="Recordings")] = 5,
+    json: JsonOption = False,
+) -> None:
+    """Whether a fault that comes again is caught again, with forks at incidents and without.
+
+    Example: `opsloop bench contamination --json`
+    """
+    from app.bench import contamination as bench
+
+    bench.run(entities, seeds, json)

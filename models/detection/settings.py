@@ -19,6 +19,8 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Glob over metrics; what is said of an entity as a whole counts only where it is `*`."""
     learners: tuple[Member, ...] | None = None
     """Detectors that look at the entity beside the bank, each with anomalies of its own."""
+    absence: Literal["entity", "series", "off"] | None = None
+    """Whose silence is an anomaly: the entity's (if nothing is said), that of each of its series too, or nobody's."""
 
 
 class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +31,7 @@ class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     most_watched: int = 500
     """Entities of a partition that have learners of their own; those that come later have the bank alone."""
 
-    def of_entity(self, option: Literal["learners"], entity: str) -> Any:
+    def of_entity(self, option: Literal["learners", "absence"], entity: str) -> Any:
         """An option of an entity as a whole; None when no pattern says anything."""
         for pattern in self.patterns:
             said = getattr(pattern, option)
