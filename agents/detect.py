@@ -13,6 +13,7 @@ import numpy as np
 from agents._agent import Agent
 from models.detection.absence import WHOLE, Absence, Lost
 from models.detection.absence import Kept as KeptAbsence
+from models.detection.alarms import Alarms, Beyond, Deviation, Out, Ranges, Told
 from models.detection.bank import Bank
 from models.detection.batch import Batch, Float64, Steer
 from models.detection.columns import (
@@ -20,6 +21,7 @@ from models.detection.columns import (
     CONTINUE,
     ENTITY_FIELDS,
     LOOKS,
+    QUIET,
     RAISE,
     SERIES,
     SERIES_FIELDS,
@@ -32,7 +34,7 @@ from models.detection.panel import Panel
 from models.detection.settings import DetectionSettings
 from models.detection.watch import Kept, Sight, Watch
 from topics.learning import Feedback
-from topics.signals import ANOMALIES, Anomaly, Contribution
+from topics.signals import ANOMALIES, Anomaly, Contribution, Direction
 from topics.spec import Instant, Origin, derive
 
 State = Literal["raised", "continuing", "cleared"]
@@ -64,6 +66,9 @@ class _State(msgspec.Struct):
     lone: bytes = b""
     panel: list[Kept] = []
     absence: KeptAbsence = msgspec.field(default_factory=KeptAbsence)
+    told: dict[str, Told] = {}
+    out: dict[int, Out] = {}
+    ended: dict[int, int] = {}
 
 
 class Detect(Agent[Batch | Steer]):
@@ -86,6 +91,8 @@ class Detect(Agent[Batch | Steer]):
         self.settings = settings or DetectionSettings()
         self.panel = Panel(self.settings)
         self.absence = Absence(self.settings)
+        self.alarms = Alarms(self.settings)
+        self.ranges = Ranges(self.settings)
 
     def step(self, records: Sequence[Batch | Steer], now: Instant) -> Iterator[Anomaly]:  # noqa: ARG002
         for batch in records:
@@ -95,10 +102,26 @@ class Detect(Agent[Batch | Steer]):
                 continue
             self.bank.admit(batch.names)
             looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
-            said = [(sample, self._anomaly(batch, looks, sample)) for sample in np.flatnonzero(looks.event).tolist()]
+            found = ((sample, self._wanted(batch, looks, sample)) for sample in np.flatnonzero(looks.event).tolist())
+            said = [(sample, anomaly) for sample, anomaly in found if anomaly is not None]
             said += [(at, _second(batch, at, who, told)) for at, who, told in self.panel.take(batch, self.forks.open)]
+            said += [(beyond.sample, _beyond(batch, beyond)) for beyond in self.ranges.take(batch)]
             said += [(lost.sample, _absent(batch, lost)) for lost in self.absence.take(batch)]
             yield from (anomaly for _, anomaly in sorted(said, key=itemgetter(0)))  # for any cut into batches alike
+
+    def _wanted(self, batch: Batch, looks: Looks, sample: int) -> Anomaly | None:
+        """What the bank says of a look, if users want to know."""
+        anomaly, event = self._anomaly(batch, looks, sample), int(looks.event[sample])
+        if not self.alarms.chosen:
+            return anomaly
+        deviations = [Deviation(c.metric, c.value, c.expected) for c in anomaly.attribution]
+        first = Deviation(anomaly.metric, anomaly.value, anomaly.expected)
+        heard = self.alarms.heard(
+            anomaly.entity, event, (anomaly.ts, anomaly.onset, anomaly.score), deviations or [first]
+        )  # fmt: skip
+        if heard == event:
+            return anomaly
+        return None if heard == QUIET else msgspec.structs.replace(anomaly, state=STATES[heard])
 
     def _anomaly(self, batch: Batch, looks: Looks, sample: int) -> Anomaly:
         number, ts = int(batch.entity[sample]), int(batch.ts[sample])
@@ -136,7 +159,7 @@ class Detect(Agent[Batch | Steer]):
         return msgspec.msgpack.encode(
             _State(
                 self.version, _bytes(rows), _bytes(entities), forks, _bytes(self.bank.lone_rows), self.panel.dump(),
-                self.absence.dump(),
+                self.absence.dump(), self.alarms.told, self.ranges.out, self.ranges.ended,
             )
         )  # fmt: skip
 
@@ -157,6 +180,7 @@ class Detect(Agent[Batch | Steer]):
         }  # fmt: skip
         self.panel.load(kept.panel)
         self.absence.load(kept.absence)
+        self.alarms.told, self.ranges.out, self.ranges.ended = kept.told, kept.out, kept.ended
 
 
 def _entities(data: bytes, version: int) -> Float64:
@@ -192,6 +216,25 @@ def _second(batch: Batch, sample: int, watch: Watch, sight: Sight) -> Anomaly:
         onset=sight.onset, attribution=tuple(c for c in found if abs(c.z) >= NOTABLE_Z)[:MOST_CONTRIBUTIONS],
         detector=detector.name, detector_version=detector.version,
         evidence=str(Origin(batch.topic, batch.partition, int(batch.offset[sample]))), view="second",
+    )  # fmt: skip
+
+
+def _beyond(batch: Batch, seen: Beyond) -> Anomaly:
+    """What is out of the range that users allow; expected is the nearest value within it."""
+    entity, value = batch.names.entities[int(batch.entity[seen.sample])], float(batch.value[seen.point])
+    metric, state = batch.names.series[int(batch.series[seen.point])][1], STATES[seen.event]
+    low = seen.low if math.isfinite(seen.low) else min(value, seen.high)
+    high = seen.high if math.isfinite(seen.high) else max(value, seen.low)
+    nearest = min(max(value, low), high)
+    ratio = 1.0 + abs(value - nearest) / max(abs(nearest), 1.0) if seen.event != CLEAR else 0.0
+    side: Direction = "up" if value > nearest else "down"
+    return Anomaly(
+        id=derive("anomaly", entity, "range", metric, seen.onset), entity=entity, ts=int(batch.ts[seen.sample]),
+        state=state, kind="point", score=ratio, grade=_grade(ratio, state), confidence=1.0, metric=metric,
+        direction=side, value=value, expected=nearest, low=low, high=high, onset=seen.onset,
+        attribution=(Contribution(metric=metric, z=ratio if side == "up" else -ratio, value=value, expected=nearest),),
+        detector="range", detector_version=1,
+        evidence=str(Origin(batch.topic, batch.partition, int(batch.offset[seen.sample]))), view="second",
     )  # fmt: skip
 
 

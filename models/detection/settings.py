@@ -19,6 +19,22 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Glob over metrics; what is said of an entity as a whole counts only where it is `*`."""
     learners: tuple[Member, ...] | None = None
     """Detectors that look at the entity beside the bank, each with anomalies of its own."""
+    direction: Literal["up", "down", "both"] | None = None
+    """The side on which a metric's deviation is an alarm; both, if nothing is said."""
+    least: float | None = None
+    """The smallest deviation from what was expected that is one, in the metric's unit ..."""
+    least_ratio: float | None = None
+    """... and as a share of what was expected."""
+    low: float | None = None
+    """Allowed range: a value below it is an alarm at once, whatever has been learned ..."""
+    high: float | None = None
+    """... and so is one above it."""
+    alarms_a_day: int | None = None
+    """Alarms that an entity may raise in a day of its own time; beyond it only critical ones are told."""
+    rest_s: float | None = None
+    """After an alarm has ended, none is told for so long."""
+    lasts_s: float | None = None
+    """An alarm is told when it has lasted for so long."""
     absence: Literal["entity", "series", "off"] | None = None
     """Whose silence is an anomaly: the entity's (if nothing is said), that of each of its series too, or nobody's."""
 
@@ -31,10 +47,16 @@ class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     most_watched: int = 500
     """Entities of a partition that have learners of their own; those that come later have the bank alone."""
 
-    def of_entity(self, option: Literal["learners", "absence"], entity: str) -> Any:
+    def of_entity(self, option: str, entity: str) -> Any:
         """An option of an entity as a whole; None when no pattern says anything."""
-        for pattern in self.patterns:
-            said = getattr(pattern, option)
-            if said is not None and pattern.metrics == "*" and fnmatchcase(entity, pattern.entities):
-                return said
-        return None
+        said = (getattr(p, option) for p in self.patterns if p.metrics == "*" and fnmatchcase(entity, p.entities))
+        return next((value for value in said if value is not None), None)
+
+    def of_metric(self, option: str, entity: str, metric: str) -> Any:
+        """An option of one metric of an entity; None when no pattern says anything."""
+        fits = (p for p in self.patterns if fnmatchcase(entity, p.entities) and fnmatchcase(metric, p.metrics))
+        return next((value for p in fits if (value := getattr(p, option)) is not None), None)
+
+    def says(self, *options: str) -> bool:
+        """Whether any pattern says anything of one of these."""
+        return any(getattr(pattern, option) is not None for pattern in self.patterns for option in options)

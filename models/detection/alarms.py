@@ -1,0 +1,161 @@
+"""Which alarms are told: what users said of directions, deviations, budgets and rests; and values out of their range.
+
+All of it is decided where an alarm is, a few times a minute at most, and costs nothing else; what is learned and
+scored does not depend on it. Times are those of the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from models.detection.batch import Batch, Float64, Names
+from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE
+from models.detection.settings import DetectionSettings
+
+DAY_MS: Final = 86_400_000
+CRITICAL: Final = 8.0  # boundaries: such an alarm is told beyond its entity's budget
+CALM: Final = 3  # looks within the range after which a value is taken to be back
+REPEAT_MS: Final = 1_000
+CHOICES: Final = ("direction", "least", "least_ratio", "alarms_a_day", "rest_s", "lasts_s")
+
+
+class Deviation(NamedTuple):
+    """What one metric has to do with an alarm."""
+
+    metric: str
+    value: float
+    expected: float
+
+
+class Told(msgspec.Struct):
+    """What was told of one entity."""
+
+    on: bool = False
+    ended: int = 0  # event time
+    day: int = 0
+    spent: int = 0  # alarms of that day
+
+
+class Out(msgspec.Struct):
+    """A series that is out of its allowed range."""
+
+    onset: int
+    told: int  # event time
+    calm: int = 0
+
+
+class Alarms:
+    """The alarms of a partition's entities, as users want them."""
+
+    def __init__(self, settings: DetectionSettings) -> None:
+        self.settings = settings
+        self.chosen = settings.says(*CHOICES)
+        self.told: dict[str, Told] = {}
+
+    def heard(self, entity: str, event: int, at: tuple[int, int, float], found: Sequence[Deviation]) -> int:
+        """What is told of a look: RAISE, CONTINUE, CLEAR or QUIET.
+
+        event: what the bank says; at: event time, onset, ratio to the boundary; found: strongest first, not empty.
+        """
+        if not self.chosen:
+            return event
+        ts, onset, ratio = at
+        told = self.told.get(entity) or Told()
+        if told.on or event == CLEAR:
+            if event == CLEAR:
+                was_on, told.on, told.ended = told.on, False, ts if told.on else told.ended
+                return CLEAR if was_on else QUIET
+            return CONTINUE
+        if not self._may(entity, told, (ts, onset, ratio)) or not any(self._worth(entity, each) for each in found):
+            return QUIET
+        if told.day != ts // DAY_MS:
+            told.day, told.spent = ts // DAY_MS, 0
+        told.on, told.spent = True, told.spent + 1
+        self.told[entity] = told
+        return RAISE
+
+    def _may(self, entity: str, told: Told, at: tuple[int, int, float]) -> bool:
+        """Whether an alarm of the entity may be told now: it has lasted, rest is over, the budget is not spent."""
+        ts, onset, ratio = at
+        lasts, rest, budget = (self.settings.of_entity(o, entity) for o in ("lasts_s", "rest_s", "alarms_a_day"))
+        if ts - onset < 1000 * (lasts or 0.0) or (told.ended and ts - told.ended < 1000 * (rest or 0.0)):
+            return False
+        spent = told.spent if told.day == ts // DAY_MS else 0
+        return budget is None or spent < budget or ratio >= CRITICAL
+
+    def _worth(self, entity: str, found: Deviation) -> bool:
+        """Whether a metric deviates on the side and as far as its users want to know."""
+        of_metric, by = self.settings.of_metric, found.value - found.expected
+        direction = of_metric("direction", entity, found.metric)
+        if (direction == "up" and by < 0) or (direction == "down" and by > 0):
+            return False
+        least, ratio = (of_metric(option, entity, found.metric) or 0.0 for option in ("least", "least_ratio"))
+        return abs(by) >= max(least, ratio * abs(found.expected))
+
+
+class Beyond(NamedTuple):
+    """A look at a series that is, or was, out of its allowed range."""
+
+    sample: int
+    event: int
+    point: int  # place in the batch
+    low: float
+    high: float
+    onset: int
+
+
+class Ranges:
+    """Values out of their allowed range."""
+
+    def __init__(self, settings: DetectionSettings) -> None:
+        self.settings = settings
+        self.chosen = settings.says("low", "high")
+        self.bounds: Float64 = np.zeros((0, 2))  # by series: low and high
+        self.out: dict[int, Out] = {}
+        self.ended: dict[int, int] = {}  # series → event time: what is not newer is a repeat, or late
+
+    def take(self, batch: Batch) -> Iterator[Beyond]:
+        """What of a batch is out of range, or back in it, in the order of the batch."""
+        if not self.chosen:
+            return
+        self._admit(batch.names)
+        low, high = self.bounds[batch.series, 0], self.bounds[batch.series, 1]
+        beyond = (batch.value < low) | (batch.value > high)
+        known = np.isin(batch.series, [*self.out, *np.unique(batch.series[beyond]).tolist()])
+        for point in np.flatnonzero(known).tolist():
+            sample = int(np.searchsorted(batch.start, point, "right")) - 1
+            series, ts = int(batch.series[point]), int(batch.ts[sample])
+            event, onset = self._look(series, ts, bool(beyond[point]))
+            if event != QUIET:
+                yield Beyond(sample, event, point, float(low[point]), float(high[point]), onset)
+
+    def _look(self, series: int, ts: int, beyond: bool) -> tuple[int, int]:
+        out = self.out.get(series)
+        if out is None:
+            if not beyond or ts <= self.ended.get(series, 0):
+                return QUIET, 0
+            self.out[series] = Out(ts, ts)
+            return RAISE, ts
+        out.calm = 0 if beyond else out.calm + 1
+        if out.calm >= CALM:
+            del self.out[series]
+            self.ended[series] = ts
+            return CLEAR, out.onset
+        if beyond and ts - out.told >= REPEAT_MS:
+            out.told = ts
+            return CONTINUE, out.onset
+        return QUIET, 0
+
+    def _admit(self, names: Names) -> None:
+        known = len(self.bounds)
+        if known == len(names.series):
+            return
+        fresh = np.empty((len(names.series) - known, 2))
+        for at, (entity, metric) in enumerate(names.series[known:]):
+            low, high = (self.settings.of_metric(side, names.entities[entity], metric) for side in ("low", "high"))
+            fresh[at] = -np.inf if low is None else low, np.inf if high is None else high
+        self.bounds = np.concatenate((self.bounds, fresh))
