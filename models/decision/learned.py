@@ -16,7 +16,7 @@ import numpy.typing as npt
 from models.bounded import keep
 from topics.spec import Count
 
-RIDGE: Final = 20.0  # outcomes that the prior is worth
+RIDGE: Final = 50.0  # outcomes that the prior is worth
 FADE: Final = 0.998
 ARMS_KEPT: Final = 500
 LEAST: Final = 0.01

