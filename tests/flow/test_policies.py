@@ -21,7 +21,7 @@ from tests.rules import rule
 from topics.decisions import DECISIONS, Decision, Verdict
 from topics.spec import derive
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 FREE = Verdict.PENDING  # what no policy denies; of a system without telemetry a person is asked
 ME = "flow-policies"  # whose proposals the policies of these tests are about
 _numbers = itertools.count()
