@@ -76,6 +76,7 @@ def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
     )
     stages: list[Callable[[], Agent[Any]]] = [lambda: Clocked(Decode(), book), lambda: Clocked(Detect(), book)]
     lane = Lane(settings, stages, now_ms, book)
+    lane.name = f"{lane.name}-{now_ms()}"  # no snapshot of a run before: every run takes the topic from its start
     threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
     lane.run()
     if book.points < end:
