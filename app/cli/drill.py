@@ -98,7 +98,7 @@ def _run(drill: Drill, seed: int, trials: int) -> Report:
                 err.print(f"  again: {error}", markup=False)
             else:
                 report.violated(str(error))
-        if report.violations:
+        if report.violations or waited:
             err.print(f"  kept: {folder}", markup=False)
         else:
             shutil.rmtree(folder, ignore_errors=True)

@@ -42,7 +42,7 @@ DRILLS: Final = {
         Drill("lane-poison", "I3 I14", feed.poison, 1, 5),
         Drill("lane-swizzle", "I1 I2 I3 I12", lane.swizzle, 0, 20),
         Drill("loop-kill", "I1 I4 I5 I9 I16", loop.kill, 3, 100),
-        Drill("loop-zombie", "I1 I4 I5 I9 I12", loop.zombie, 3, 27),
+        Drill("loop-zombie", "I1 I4 I5 I9 I12", loop.zombie, 0, 27),
         Drill("loop-duplicates", "I4 I5 I19", loop.duplicates, 0, 9),
         Drill("broker-full", "I1 I2 I3 I16", lane.broker_full, 0, 3),
         Drill("state-full", "I1 I2 I3 I15", lane.state_full, 0, 3),

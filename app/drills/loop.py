@@ -90,7 +90,7 @@ class Field:
                 while repeats and repeats[0][0] < time.monotonic():
                     publisher.send(heapq.heappop(repeats)[2])
                     self.report.figures["repeats"] = self.report.figures.get("repeats", 0) + 1
-                publisher.flush()
+                publisher.flush(RECOVER_S)  # across an outage of the broker
                 self.sent.append(system)
 
     def _follow(self) -> None:
