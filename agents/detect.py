@@ -25,6 +25,8 @@ from models.detection.columns import (
     RAISE,
     SERIES,
     SERIES_FIELDS,
+    TAIL_NOW,
+    TAIL_THEN,
     Looks,
     Samples,
 )
@@ -184,11 +186,12 @@ class Detect(Agent[Batch | Steer]):
 
 
 def _entities(data: bytes, version: int) -> Float64:
-    """Version 1 did not count the series of an entity: each goes on as one of many."""
+    """Version 1 did not count the series of an entity: each goes on as one of many, with its boundary as it stands."""
     if version > 1:
         return _rows(data, ENTITY_FIELDS)
     rows = np.pad(_rows(data, SERIES), ((0, 0), (0, ENTITY_FIELDS - SERIES)))
     rows[rows[:, LOOKS] > 0.0, SERIES] = 2.0
+    rows[:, TAIL_THEN] = rows[:, TAIL_NOW]
     return rows
 
 

@@ -34,6 +34,7 @@ from models.detection.columns import (
     ENTITY_FIELDS,
     FORKED,
     HITS,
+    HITS_THEN,
     LONE,
     LOOKS,
     MOST,
@@ -49,10 +50,12 @@ from models.detection.columns import (
     SERIES,
     SERIES_FIELDS,
     STRETCH,
+    STRETCH_THEN,
     TAIL,
     TOLD,
     TRUST,
     USUAL,
+    USUAL_THEN,
     WARY,
     WIDE,
     Looks,
@@ -109,6 +112,8 @@ def judge(entities: Float64, at: int, raw: float, ts: float, knobs: Knobs) -> tu
             entities[at, ONSET] = 0.0
         elif entities[at, ONSET] == 0.0:
             entities[at, ONSET] = ts
+            for now, then in ((USUAL, USUAL_THEN), (STRETCH, STRETCH_THEN), (HITS, HITS_THEN)):
+                entities[at, then] = entities[at, now]
         if (entities[at, SCORE] > boundary or raw > knobs.plain * boundary) and entities[at, LOOKS] > 2.0 * knobs.young:
             event = RAISE
             entities[at, ALARMED], entities[at, RAISED], entities[at, TOLD] = 1.0, ts, ts

@@ -15,7 +15,10 @@ SERIES_FIELDS: Final = 12
 # columns of an entity
 LOOKS, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_LOOK, ONSET, TOLD, FORKED, WIDE = range(14)
 SERIES, LONE = 14, 15  # how many have opened; the row of the one that there is, 0 for none, -1 for never
-ENTITY_FIELDS: Final = 16
+USUAL_THEN, STRETCH_THEN, HITS_THEN = 16, 17, 18  # as they were at the onset, before what followed was learned
+ENTITY_FIELDS: Final = 19
+TAIL_NOW: Final = [USUAL, STRETCH, HITS]
+TAIL_THEN: Final = [USUAL_THEN, STRETCH_THEN, HITS_THEN]
 
 # FORKED: a copy learns in its stead; or its fault was confirmed, and nothing is learned until the alarm is cleared
 OPEN, RECOVERING = 1.0, 2.0

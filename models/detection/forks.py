@@ -86,6 +86,8 @@ class Forks:
         entity[:, columns.LONE] = np.minimum(entity[:, columns.LONE], 1.0)
         self.open[number] = Fork([incident], "confirmed", series, rows, entity, lone)
         self.bank.entities[number, columns.FORKED] = columns.OPEN
+        if self.bank.entities[number, columns.ONSET] > 0.0:  # what it took for usual since may be the fault
+            self.bank.entities[number, columns.TAIL_NOW] = self.bank.entities[number, columns.TAIL_THEN]
 
     def _close(self, number: int, fork: Fork) -> None:
         del self.open[number]
