@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agents._agent import Agent
 from models.safety.modes import Mode
-from tests.builders import FROZEN, NOW, SAMPLES, approval, deploy, look, policy, switch, topology
+from tests.builders import FROZEN, NOW, SAMPLES, approval, deploy, look, policy, proposal, switch, topology
 from tests.looped import Ledger, MemoryLoop, World, stages
 from tests.rules import rule
 from topics.actions import Result
@@ -111,6 +111,8 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
             said = rng.choice(open_ones)
             was = rng.choice(["confirmed", "expected", "false_alarm", "new_trend"])
             loop.publish(Label(incident=said.id, entity=said.entity, label=was, ts=loop.now, by="ana"))
+        if loop.now == NOW + 5_000:
+            loop.publish(proposal(id="d" * 20, action="scale_out", target="shop/cart", parameters={"replicas": "1"}))
         if loop.now == NOW + 20_000:
             loop.publish(policy(NOTHING_STANDS, ts=loop.now))
         loop.repeat_something(rng)
