@@ -25,11 +25,11 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/pytest tests -m "not kafka and not flow and not drill and not bench and not slow" -q $(ARGS)
+	$(BIN)/pytest tests -m "not kafka and not flow and not drill and not bench and not slow" -q -n 2 --dist loadfile $(ARGS)
 
 flow: $(STAMP) java
 	@deploy/real-parts --cheap
-	$(BIN)/pytest tests -m "(kafka or flow or drill) and not bench and not slow" -q --timeout 600 $(ARGS)
+	$(BIN)/pytest tests -m "(kafka or flow or drill) and not bench and not slow" -q -n 2 --dist loadfile --timeout 600 $(ARGS)
 
 drills: $(STAMP) java  ## break real workers and brokers, see what holds; ARGS=--quick for minutes, ARGS="lane-kill --json" for one
 	@$(BIN)/opsloop drill run $(ARGS)
