@@ -107,13 +107,13 @@ def test_a_plan_tells_by_its_exit_code_whether_there_is_something_to_do(broker: 
 def test_kafka_goes_up_is_seen_and_goes_down(tmp_path: Path) -> None:
     folder = ("--folder", str(tmp_path / "kafka"))
     assert run("kafka", "status", *folder).exit_code == 1
-    started = run("kafka", "up", "--port", "39192", *folder)
+    started = run("kafka", "up", "--port", "19392", *folder)
     try:
         assert started.exit_code == 0, started.output
-        assert "127.0.0.1:39192" in started.stdout
+        assert "127.0.0.1:19392" in started.stdout
         assert [row["state"] for row in json.loads(run("kafka", "status", "--json", *folder).stdout)] == ["running"]
-        assert "in use" in failure("kafka", "up", "--port", "39192", "--folder", str(tmp_path / "other"))
-        assert run("topics", "plan", "--broker", "127.0.0.1:39192").exit_code == 1
+        assert "in use" in failure("kafka", "up", "--port", "19392", "--folder", str(tmp_path / "other"))
+        assert run("topics", "plan", "--broker", "127.0.0.1:19392").exit_code == 1
     finally:
         assert run("kafka", "down", "--delete", *folder).exit_code == 0
     assert not (tmp_path / "kafka").exists()

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from app import printing
 from app.broker import Broker
 from app.cli import build
 from app.client import Publisher
@@ -164,7 +166,8 @@ def test_what_somebody_else_wrote_on_the_topic_is_not_counted(typed: Typed, embe
     assert holds(typed) == "unheard of"
 
 
-def test_a_list_is_a_table_for_a_person(typed: Typed) -> None:
+def test_a_list_is_a_table_for_a_person(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(printing, "out", Console(width=200))
     told = typed("list")
     assert "irreversible" in told
     assert "shipped" in told
