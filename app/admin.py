@@ -33,6 +33,8 @@ from topics.state import LANE_STATE, LOOP_STATE
 
 REQUEST_S = 15.0
 DLQ_RETENTION_MS = 14 * DAY_MS  # long enough to come back from a holiday and look
+# Kafka 4 refuses stamps more than an hour ahead: a worker with a wrong clock would end. Nothing here rests on them
+ANY_CLOCK = {"message.timestamp.after.max.ms": str(2**63 - 1)}  # the largest; known since Kafka 3.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def wanted(brokers: int, catalogue: Iterable[Topic] = ALL) -> Iterator[Wanted]:
     dead-letter topic has one partition: it is read by people. State is written by its own reader alone and has none.
     """
     replicas = min(3, brokers)
-    safety = {"min.insync.replicas": str(max(1, replicas - 1))}
+    safety = {"min.insync.replicas": str(max(1, replicas - 1))} | ANY_CLOCK
     for topic in catalogue:
         yield Wanted(topic.name, topic.partitions, replicas, topic.config | safety)
         if topic not in (LANE_STATE, LOOP_STATE):

@@ -4,13 +4,17 @@ import time
 from dataclasses import replace
 
 import pytest
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from conftest import NewTopicFactory
 
-from app.admin import Kind, Wanted, apply, connected, ensure, plan, wanted
-from app.broker import Broker, admin
+from app.admin import ANY_CLOCK, Kind, Wanted, apply, connected, ensure, plan, wanted
+from app.broker import Broker, admin, producer_config
+from app.clock import now_ms
 from app.embedded import Embedded
 from app.errors import UserError
 from topics.catalog import ALL
+from topics.spec import DAY_MS
 from topics.state import LANE_STATE
 
 WANTED = Wanted("admin.a", 2, 1, {"cleanup.policy": "delete", "retention.ms": "1000"})
@@ -26,6 +30,20 @@ def test_every_topic_and_every_dead_letter_topic_is_wanted_once_and_state_has_no
 @pytest.mark.parametrize(("brokers", "replicas", "in_sync"), [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (5, 3, "2")])
 def test_copies_follow_the_size_of_the_cluster(brokers: int, replicas: int, in_sync: str) -> None:
     assert {(each.replicas, each.config["min.insync.replicas"]) for each in wanted(brokers)} == {(replicas, in_sync)}
+
+
+def test_no_topic_minds_how_wrong_a_worker_s_clock_is() -> None:
+    assert {each.config["message.timestamp.after.max.ms"] for each in wanted(1)} == {str(2**63 - 1)}
+
+
+@pytest.mark.kafka
+def test_the_broker_takes_a_record_of_a_clock_far_ahead(broker: Broker, new_topic: NewTopicFactory) -> None:
+    refused = []
+    producer = Producer(producer_config(broker))
+    for topic in (new_topic(), new_topic(1, ANY_CLOCK)):
+        producer.produce(topic, timestamp=now_ms() + 30 * DAY_MS, on_delivery=lambda error, _: refused.append(error))
+        assert producer.flush(20) == 0
+    assert [error and error.code() for error in refused] == [KafkaError.INVALID_TIMESTAMP, None]
 
 
 @pytest.mark.kafka
