@@ -16,8 +16,8 @@ Content = Any  # a parsed JSON object or array, else the bytes
 
 # JSON objects are told apart by what only they have: first match wins
 _SIGNS: Final[tuple[tuple[str, Callable[[Mapping[str, Any]], bool]], ...]] = (
-    ("otlp", lambda d: "resourceMetrics" in d),
-    ("telegraf", lambda d: "fields" in d and "tags" in d and "timestamp" in d),
+    ("otlp", lambda d: not {"resourceMetrics", "resourceLogs", "resourceSpans"}.isdisjoint(d)),
+    ("telegraf", lambda d: isinstance(d.get("metrics"), list) or ("fields" in d and "tags" in d and "timestamp" in d)),
     ("prometheus", lambda d: "labels" in d and "value" in d and "name" in d),
     ("vector", lambda d: "kind" in d and "name" in d and "timestamp" in d),
     ("metricbeat", lambda d: "metricset" in d and "@timestamp" in d),

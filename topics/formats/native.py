@@ -32,7 +32,9 @@ def content_of(value: bytes | None) -> formats.Content:
 
 def is_ours(content: formats.Content) -> bool:
     """Whether it is meant as a sample or control of our own."""
-    return isinstance(content, dict) and bool(OURS & content.keys())
+    if not isinstance(content, dict) or OURS.isdisjoint(content):
+        return False
+    return "entity" in content or "learning" in content or not isinstance(content["metrics"], list)  # Telegraf's batch
 
 
 def read(value: bytes | None, key: bytes | None) -> list[Sampled] | Learning:

@@ -1,7 +1,8 @@
-"""OpenTelemetry metrics: ExportMetricsServiceRequest as protobuf (the collector's default) and as JSON.
+"""OpenTelemetry: requests of metrics and of logs, as protobuf (the collector's default) and as JSON.
 
-Gauges and sums are taken as they are; of a histogram or a summary, the mean. Field numbers are those of
-opentelemetry-proto 1.x, metrics/v1.
+Gauges and sums are taken as they are; of a histogram or a summary, the mean. Of a log record its text is taken. Field
+numbers are those of opentelemetry-proto 1.x, metrics/v1; those of logs are in `otlp_logs`. A request does not say what
+it is of: its records are told apart by their wire types.
 """
 
 from __future__ import annotations
@@ -11,23 +12,30 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from topics.formats.names import Sampled, host_of, instant, metric
+from topics.codec import Cause, DecodeError
+from topics.formats import otlp_logs
+from topics.formats.names import Logged, Sampled, host_of, instant, metric
+from topics.formats.otlp_logs import labels_of
+from topics.formats.protobuf import BYTES, FIXED, Fields, double, fields, fixed, pairs, signed, wires
 
-Fields = dict[int, list[Any]]
 Point = tuple[str, dict[str, Any], int, float | None]  # name, labels, ns, value: none when nothing was recorded
 
 _KINDS: Final = {5: "gauge", 7: "sum", 9: "histogram", 10: "exponentialHistogram", 11: "summary"}
 
 
-def read(request: Mapping[str, Any] | bytes) -> Iterator[Sampled]:
-    """The samples of a request in either encoding."""
-    return read_protobuf(request) if isinstance(request, bytes) else read_json(request)
+def read(request: Mapping[str, Any] | bytes) -> Iterator[Sampled | Logged]:
+    """The samples or log lines of a request in either encoding."""
+    if isinstance(request, bytes):
+        return read_protobuf(request)
+    if "resourceSpans" in request:
+        raise _spans()
+    return otlp_logs.read_json(request) if "resourceLogs" in request else read_json(request)
 
 
 def read_json(request: Mapping[str, Any]) -> Iterator[Sampled]:
     """The samples of a request in OTLP/JSON."""
     for resource in request["resourceMetrics"]:
-        labels = _labels(resource.get("resource", {}).get("attributes", ()))
+        labels = labels_of(resource.get("resource", {}).get("attributes", ()))
         points: list[Point] = []
         for scope in resource.get("scopeMetrics", ()):
             for held in scope.get("metrics", ()):
@@ -42,32 +50,49 @@ def _json_point(name: str, point: Mapping[str, Any]) -> Point:
         value = float(point.get("asDouble", point.get("asInt", 0)))
     elif "sum" in point:
         value = float(point["sum"]) / max(int(point.get("count", 0)), 1)
-    return name, _labels(point.get("attributes", ())), int(point["timeUnixNano"]), value
+    return name, labels_of(point.get("attributes", ())), int(point["timeUnixNano"]), value
 
 
-def _labels(attributes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    return {a["key"]: next(iter(a["value"].values()), "") for a in attributes}
-
-
-def read_protobuf(value: bytes) -> Iterator[Sampled]:
-    """The samples of a request in protobuf. Raises ValueError, IndexError or struct.error when it is none."""
+def read_protobuf(value: bytes) -> Iterator[Sampled | Logged]:
+    """The samples or lines of a request in protobuf. Raises ValueError, IndexError or KeyError when it is none."""
     try:
-        for resource in map(_fields, _fields(value).get(1, ())):
-            labels = _pairs(_fields(resource[1][0]).get(1, ())) if 1 in resource else {}
+        for resource in map(fields, fields(value).get(1, ())):
+            labels = pairs(fields(resource[1][0]).get(1, ())) if 1 in resource else {}
             points: list[Point] = []
-            for scope in map(_fields, resource.get(2, ())):
-                for held in map(_fields, scope.get(2, ())):
-                    points += _points(held)
+            for scope in map(fields, resource.get(2, ())):
+                held = scope.get(2, ())
+                if held and _are_logs(held[0]):
+                    logger = otlp_logs.logger_of(scope)
+                    yield from (otlp_logs.read_record(labels, logger, fields(record)) for record in held)
+                    continue
+                for measured in map(fields, held):
+                    points += _points(measured)
             yield from _samples(labels, points)
     except struct.error as error:
         raise ValueError(str(error)) from None
 
 
+def _are_logs(record: bytes) -> bool:
+    """Whether a record of a scope is a line of a log, no metric: its time is a number where a metric has its name.
+
+    Raises:
+        DecodeError: it is the span of a trace.
+    """
+    found = wires(record)
+    if (1, BYTES) in found and {(7, FIXED), (8, FIXED)} & found:
+        raise _spans()
+    return (1, BYTES) not in found and bool({(1, FIXED), (11, FIXED), (5, BYTES)} & found)
+
+
+def _spans() -> DecodeError:
+    return DecodeError(Cause.WRONG_TYPE, "it holds spans of traces, which are not read: send metrics and logs")
+
+
 def _points(held: Fields) -> Iterator[Point]:
     name = bytes(held[1][0]).decode()
     for number, kind in _KINDS.items():
-        for data in map(_fields, held.get(number, ())):
-            for point in map(_fields, data.get(1, ())):
+        for data in map(fields, held.get(number, ())):
+            for point in map(fields, data.get(1, ())):
                 yield _point(name, kind, point)
 
 
@@ -75,22 +100,13 @@ def _point(name: str, kind: str, point: Fields) -> Point:
     value: float | None = None
     if kind in ("gauge", "sum"):
         if 4 in point or 6 in point:
-            value = _double(point[4][0]) if 4 in point else float(_signed(point[6][0]))
-        labels = _pairs(point.get(7, ()))
+            value = double(point[4][0]) if 4 in point else float(signed(point[6][0]))
+        labels = pairs(point.get(7, ()))
     else:
         if 5 in point:
-            value = _double(point[5][0]) / max(_fixed(point[4][0]) if 4 in point else 0, 1)
-        labels = _pairs(point.get(1 if kind == "exponentialHistogram" else 9 if kind == "histogram" else 7, ()))
-    return name, labels, _fixed(point[3][0]), value
-
-
-def _pairs(attributes: Iterable[bytes]) -> dict[str, Any]:
-    found = {}
-    for attribute in map(_fields, attributes):
-        held = _fields(attribute[2][0]) if 2 in attribute else {}
-        text = next((bytes(v[0]).decode() for number, v in held.items() if number == 1), None)
-        found[bytes(attribute[1][0]).decode()] = text if text is not None else str(next(iter(held.values()), [""])[0])
-    return found
+            value = double(point[5][0]) / max(fixed(point[4][0]) if 4 in point else 0, 1)
+        labels = pairs(point.get(1 if kind == "exponentialHistogram" else 9 if kind == "histogram" else 7, ()))
+    return name, labels, fixed(point[3][0]), value
 
 
 def _samples(labels: Mapping[str, Any], points: Iterable[Point]) -> Iterator[Sampled]:
@@ -103,49 +119,3 @@ def _samples(labels: Mapping[str, Any], points: Iterable[Point]) -> Iterator[Sam
             metrics[known] = converted
     for ts, metrics in by_time.items():
         yield Sampled(host_of(labels), ts, metrics)
-
-
-def _fields(data: bytes) -> Fields:
-    """The fields of a protobuf message by number, undecoded; bounded by its bytes."""
-    found: Fields = defaultdict(list)
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            held, at = _varint(data, at)
-        else:
-            if wire == 2:
-                size, at = _varint(data, at)
-            else:
-                size = {1: 8, 5: 4}[wire]
-            if at + size > len(data):
-                raise ValueError("a protobuf field is cut")
-            held, at = data[at : at + size], at + size  # type: ignore[assignment]
-        found[number].append(held)
-    return found
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a protobuf number is too long")
-
-
-def _fixed(data: bytes) -> int:
-    return int(struct.unpack("<Q", data)[0])
-
-
-def _signed(data: bytes) -> int:
-    return int(struct.unpack("<q", data)[0])
-
-
-def _double(data: bytes) -> float:
-    return float(struct.unpack("<d", data)[0])

@@ -9,7 +9,17 @@ from topics.formats.names import Logged, Sampled, host_of, instant, metric, numb
 
 
 def telegraf(record: Mapping[str, Any]) -> Iterator[Sampled]:
-    """`{"fields":{"usage_idle":91.5},"name":"cpu","tags":{"host":"web-1"},"timestamp":1458229140}`"""
+    """`{"fields":{"usage_idle":91.5},"name":"cpu","tags":{"host":"web-1"},"timestamp":1458229140}`, or many of them
+    as `{"metrics":[…]}`, which is what Telegraf writes with `use_batch_format`.
+    """
+    if isinstance(record.get("metrics"), list):
+        for each in record["metrics"]:
+            yield from _telegraf(each)
+    else:
+        yield from _telegraf(record)
+
+
+def _telegraf(record: Mapping[str, Any]) -> Iterator[Sampled]:
     tags = record["tags"]
     found = (metric(f"{record['name']}.{name}", value, others(tags)) for name, value in numbers(record["fields"]))
     yield Sampled(host_of(tags), instant(record["timestamp"]), dict(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 
 import orjson
@@ -10,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.decode import Decode, chunk_of
+from agents.rekey import Rekey
 from models.detection.batch import Batch
-from topics.codec import DecodeError
+from topics.codec import Cause, DeadLetter, DecodeError
 from topics.formats import content_of
 from topics.formats import read as read_content
 from topics.formats.names import Logged, Sampled
 from topics.spec import Raw
-from topics.telemetry import METRICS
+from topics.telemetry import METRICS, Event
 
 
 def read(value: bytes, key: bytes | None) -> list[Sampled | Logged]:
@@ -46,10 +48,35 @@ METRIC = field(1, b"system.cpu.utilization") + field(5, field(1, POINT))
 RESOURCE = field(1, field(1, attribute("host.name", "web-1")))
 OTLP = field(1, RESOURCE + field(2, field(2, METRIC)))
 
+# requests as the Python library of OpenTelemetry writes them (opentelemetry-proto 1.x)
+LOGS = base64.b64decode(
+    "CuoBCi4KFgoMc2VydmljZS5uYW1lEgYKBHNob3AKFAoJaG9zdC5uYW1lEgcKBXdlYi0xEpUBCgcKBW5naW54EmEJAIBYJ2cC1BcQERoFRVJST1"
+    "IqDgoMbm8gc3VjaCBmaWxlMhMKBGNvZGUSCxj5//////////8BRQEAAABKEHR0dHR0dHR0dHR0dHR0dHRSCHNzc3Nzc3NzWQWAWCdnAtQXEicQ"
+    "CSoaMhgKFgoBbhIRKg8KCSEAAAAAAADgPwoCEAFZAIBYJ2cC1BcSIBIeCQCAWCdnAtQXGgVmYXRhbGIMZGV2aWNlLmNyYXNo"
+)
+MEASURES = base64.b64decode(
+    "CpwBChYKFAoJaG9zdC5uYW1lEgcKBXdlYi0xEoEBEjkKDHF1ZXVlLmxlbmd0aBIBZBoBMTojCh8ZAIBYJ2cC1Bcx/f////////86CwoFcXVldW"
+    "USAhgEEAISRAoEdG9vaxoBc0o5CjcZAIBYJ2cC1BchBAAAAAAAAAApAAAAAAAAGEAyEAEAAAAAAAAAAwAAAAAAAAA6CAAAAAAAAPA/"
+)
+SPANS = base64.b64decode(
+    "ClEKFgoUCglob3N0Lm5hbWUSBwoFd2ViLTESNxI1ChB0dHR0dHR0dHR0dHR0dHR0Eghzc3Nzc3NzcyoFR0VUIC85AIBYJ2cC1BdBAYBYJ2cC1Bc="
+)
+LINES: list[Sampled | Logged] = [
+    Logged("web-1", 1717000000000, "err", "nginx: no such file"),
+    Logged("web-1", 1717000000000, "info", 'nginx: {"n":[0.5,true]}'),
+    Logged("web-1", 1717000000000, "crit", "device.crash"),
+]
+
 EXAMPLES: dict[str, tuple[bytes, list[Sampled | Logged]]] = {
     "telegraf json": (
         b'{"fields":{"usage_idle":91.5},"name":"cpu","tags":{"host":"web-1"},"timestamp":1458229140}',
         [Sampled("web-1", 1458229140000, {"system.cpu.utilization.idle": 0.915})],
+    ),
+    "telegraf json batch": (
+        b'{"metrics":[{"fields":{"used_percent":50},"name":"mem","tags":{"host":"web-1"},"timestamp":1458229140},'
+        b'{"fields":{"load1":2},"name":"system","tags":{"host":"web-2"},"timestamp":1458229140}]}',
+        [Sampled("web-1", 1458229140000, {"system.memory.utilization": 0.5}),
+         Sampled("web-2", 1458229140000, {"system.cpu.load_average.1m": 2.0})],
     ),
     "influx line": (
         b"cpu,host=web01,cpu=cpu0 usage_idle=92.5 1717000000000000000",
@@ -90,6 +117,25 @@ EXAMPLES: dict[str, tuple[bytes, list[Sampled | Logged]]] = {
         [Logged("web-1", 1704067200500, "err", "nginx: no such file")],
     ),
     "otlp protobuf": (OTLP, [Sampled("web-1", 1717000000000, {"system.cpu.utilization.cpu0": 0.25})]),
+    "otlp protobuf of a library": (
+        MEASURES, [Sampled("web-1", 1717000000000, {"queue.length.4": -3.0, "took": 1.5})],
+    ),
+    "otlp logs protobuf": (LOGS, LINES),
+    "otlp logs json": (
+        orjson.dumps({"resourceLogs": [{
+            "resource": {"attributes": [{"key": "host.name", "value": {"stringValue": "web-1"}}]},
+            "scopeLogs": [
+                {"scope": {"name": "nginx"}, "logRecords": [
+                    {"timeUnixNano": str(NS), "severityNumber": 17, "severityText": "ERROR",
+                     "body": {"stringValue": "no such file"}},
+                    {"observedTimeUnixNano": str(NS), "severityNumber": "SEVERITY_NUMBER_INFO2",
+                     "body": {"kvlistValue": {"values": [{"key": "n", "value": {"arrayValue": {"values": [
+                         {"doubleValue": 0.5}, {"boolValue": True}]}}}]}}}]},
+                {"logRecords": [{"timeUnixNano": str(NS), "severityText": "fatal", "eventName": "device.crash"}]},
+            ],
+        }]}),
+        LINES,
+    ),
     "otlp json": (
         orjson.dumps({"resourceMetrics": [{
             "resource": {"attributes": [{"key": "host.name", "value": {"stringValue": "web-1"}}]},
@@ -102,7 +148,7 @@ EXAMPLES: dict[str, tuple[bytes, list[Sampled | Logged]]] = {
     ),
 }  # fmt: skip
 by_format = pytest.mark.parametrize("name", EXAMPLES)
-SAMPLES = [name for name in EXAMPLES if name != "rsyslog"]
+SAMPLES = [name for name, (_, found) in EXAMPLES.items() if not isinstance(found[0], Logged)]
 
 
 @by_format
@@ -131,6 +177,26 @@ def test_what_is_no_measurement_is_refused_with_a_cause(value: bytes) -> None:
         read(value, None)
 
 
+@pytest.mark.parametrize("value", [SPANS, b'{"resourceSpans":[]}'])
+def test_traces_are_refused_in_words(value: bytes) -> None:
+    with pytest.raises(DecodeError, match="spans of traces") as refused:
+        read(value, None)
+    assert refused.value.cause == Cause.WRONG_TYPE
+
+
+@pytest.mark.parametrize("name", ["otlp logs protobuf", "otlp logs json"])
+def test_lines_of_a_log_are_events_of_their_host_and_no_samples(name: str) -> None:
+    sent = Raw("logs", 0, 7, None, EXAMPLES[name][0], (), 1_717_000_000_000)
+    found = list(Rekey(lambda _: "auto").step([sent], 0))
+    assert [(e.entity, e.kind, e.text) for e in found if isinstance(e, Event)] == [
+        ("web-1", "log", "err: nginx: no such file"), ("web-1", "log", "crit: device.crash"),
+    ]  # fmt: skip
+    assert len(found) == 2
+    (letter,) = Decode().step(chunk_of([sent]), 0)
+    assert isinstance(letter, DeadLetter)
+    assert "topic of their own" in letter.detail
+
+
 QUIET = {
     "a rate that is not known yet": b'[{"values":[null],"dsnames":["value"],"time":1795238437,"host":"a",'
     b'"plugin":"cpu","plugin_instance":"0","type":"cpu","type_instance":"user"}]',
@@ -154,4 +220,4 @@ def test_random_bytes_are_refused_or_read_but_never_more(value: bytes) -> None:
         found = read(value, None)
     except DecodeError:
         return
-    assert all(isinstance(sampled, Sampled) for sampled in found)
+    assert all(isinstance(each, Sampled | Logged) for each in found)

@@ -1,0 +1,74 @@
+"""OpenTelemetry logs: each record as a line of a log. Field numbers are those of opentelemetry-proto 1.x, logs/v1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from topics.formats.names import Logged, host_of, instant
+from topics.formats.protobuf import Fields, any_of, fields, fixed, pairs
+
+# severity numbers go by fours, from TRACE to FATAL; 0 is not said
+_SEVERITIES: Final = ("debug", "debug", "info", "warning", "err", "crit")
+_NAMED: Final = "SEVERITY_NUMBER_"
+_TEXTS: Final = {"trace": "debug", "warn": "warning", "error": "err", "fatal": "crit", "": "info"}
+
+
+def read_json(request: Mapping[str, Any]) -> Iterator[Logged]:
+    """The lines of an ExportLogsServiceRequest in OTLP/JSON."""
+    for resource in request["resourceLogs"]:
+        entity = host_of(labels_of(resource.get("resource", {}).get("attributes", ())))
+        for scope in resource.get("scopeLogs", ()):
+            logger = str(scope.get("scope", {}).get("name", ""))
+            for record in scope.get("logRecords", ()):
+                when = int(record.get("timeUnixNano", 0)) or int(record["observedTimeUnixNano"])
+                severity = _severity(record.get("severityNumber", 0), str(record.get("severityText", "")))
+                body = any_json(record.get("body", {})) or record.get("eventName", "")
+                said = body or labels_of(record.get("attributes", ()))
+                yield Logged(entity, instant(when), severity, _line(logger, said))
+
+
+def read_record(labels: Mapping[str, Any], logger: str, record: Fields) -> Logged:
+    """The line of a LogRecord in protobuf. Raises KeyError when it has no time."""
+    when = (fixed(record[1][0]) if 1 in record else 0) or fixed(record[11][0])
+    text = bytes(record[3][0]).decode() if 3 in record else ""
+    severity = _severity(record[2][0] if 2 in record else 0, text)
+    body = any_of(record[5][0]) if 5 in record else ""
+    said = body or (bytes(record[12][0]).decode() if 12 in record else "") or pairs(record.get(6, ()))
+    return Logged(host_of(labels), instant(when), severity, _line(logger, said))
+
+
+def logger_of(scope: Fields) -> str:
+    """The name of a scope."""
+    held = fields(scope[1][0]) if 1 in scope else {}
+    return bytes(held[1][0]).decode() if 1 in held else ""
+
+
+def labels_of(attributes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Attributes in OTLP/JSON as a mapping."""
+    return {a["key"]: any_json(a["value"]) for a in attributes}
+
+
+def any_json(value: Mapping[str, Any]) -> Any:
+    """What an `AnyValue` in OTLP/JSON holds; an empty text where it holds nothing."""
+    if "arrayValue" in value:
+        return [any_json(each) for each in value["arrayValue"].get("values", ())]
+    if "kvlistValue" in value:
+        return labels_of(value["kvlistValue"].get("values", ()))
+    return next(iter(value.values()), "")
+
+
+def _severity(number: int | str, text: str) -> str:
+    """As syslog names it: by its number, or by its text where there is none. Some JSON has the number's name."""
+    if isinstance(number, str) and number.startswith(_NAMED):
+        number, text = 0, number.removeprefix(_NAMED).rstrip("234")
+    if number:
+        return _SEVERITIES[min(max(int(number) - 1, 0) // 4, len(_SEVERITIES) - 1)]
+    return _TEXTS.get(text.lower(), text.lower())
+
+
+def _line(logger: str, said: Any) -> str:
+    text = said if isinstance(said, str) else orjson.dumps(said).decode()
+    return f"{logger}: {text.strip()}" if logger else text.strip()

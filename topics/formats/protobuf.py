@@ -1,0 +1,110 @@
+"""Protobuf as far as OpenTelemetry needs it: fields by number, undecoded, and its `AnyValue` and `KeyValue`."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Final
+
+Fields = dict[int, list[Any]]
+
+VARINT, FIXED, BYTES, SHORT = 0, 1, 2, 5  # wire types
+_SIZES: Final = {FIXED: 8, SHORT: 4}
+
+
+def fields(data: bytes) -> Fields:
+    """The fields of a message by number: numbers decoded, all else as bytes; bounded by its own bytes.
+
+    Raises:
+        ValueError, IndexError, KeyError: it is no message of protobuf.
+    """
+    found: Fields = defaultdict(list)
+    at = 0
+    while at < len(data):
+        number, _, held, at = _field(data, at)
+        found[number].append(held)
+    return found
+
+
+def wires(data: bytes) -> set[tuple[int, int]]:
+    """The numbers and wire types of a message's fields: what it is of, where nothing says so. Raises as `fields`."""
+    found, at = set(), 0
+    while at < len(data):
+        number, wire, _, at = _field(data, at)
+        found.add((number, wire))
+    return found
+
+
+def _field(data: bytes, at: int) -> tuple[int, int, Any, int]:
+    """Number, wire type and content of the field at `at`, and where the next one begins."""
+    tag, at = _varint(data, at)
+    number, wire = tag >> 3, tag & 7
+    if wire == VARINT:
+        held, at = _varint(data, at)
+        return number, wire, held, at
+    if wire == BYTES:
+        size, at = _varint(data, at)
+    else:
+        size = _SIZES[wire]
+    if at + size > len(data):
+        raise ValueError("a protobuf field is cut")
+    return number, wire, data[at : at + size], at + size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a protobuf number is too long")
+
+
+def pairs(attributes: Iterable[bytes]) -> dict[str, Any]:
+    """Repeated `KeyValue`s as a mapping."""
+    found = {}
+    for attribute in map(fields, attributes):
+        found[bytes(attribute[1][0]).decode()] = any_of(attribute[2][0]) if 2 in attribute else ""
+    return found
+
+
+def any_of(data: bytes) -> Any:
+    """What an `AnyValue` holds; an empty text where it holds nothing. Bytes are told as base64, as in OTLP/JSON."""
+    for number, held in fields(data).items():
+        match number:
+            case 1:
+                return bytes(held[0]).decode()
+            case 2:
+                return bool(held[0])
+            case 3:
+                return held[0] - (1 << 64) if held[0] >= 1 << 63 else held[0]
+            case 4:
+                return double(held[0])
+            case 5:
+                return [any_of(each) for each in fields(held[0]).get(1, ())]
+            case 6:
+                return pairs(fields(held[0]).get(1, ()))
+            case 7:
+                return base64.b64encode(held[0]).decode()
+    return ""
+
+
+def fixed(data: bytes) -> int:
+    """A `fixed64`. Raises struct.error."""
+    return int(struct.unpack("<Q", data)[0])
+
+
+def signed(data: bytes) -> int:
+    """An `sfixed64`. Raises struct.error."""
+    return int(struct.unpack("<q", data)[0])
+
+
+def double(data: bytes) -> float:
+    """A `double`. Raises struct.error."""
+    return float(struct.unpack("<d", data)[0])
