@@ -63,7 +63,8 @@ def any_json(value: Mapping[str, Any]) -> Any:
 def _severity(number: int | str, text: str) -> str:
     """As syslog names it: by its number, or by its text where there is none. Some JSON has the number's name."""
     if isinstance(number, str) and number.startswith(_NAMED):
-        number, text = 0, number.removeprefix(_NAMED).rstrip("234")
+        text = number.removeprefix(_NAMED).rstrip("234")
+        number = 0
     if number:
         return _SEVERITIES[min(max(int(number) - 1, 0) // 4, len(_SEVERITIES) - 1)]
     return _TEXTS.get(text.lower(), text.lower())
