@@ -7,18 +7,22 @@ partition, and the conductor runs inline.
 
 from __future__ import annotations
 
+import asyncio
 import types
 from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import faust
+from aiokafka.consumer import group_coordinator
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.tuples import ack_lock
 
 BATCH_RECORDS: Final = 500
 CHANNEL_BATCHES: Final = 64  # batches a channel holds before the fetcher waits
+FOLLOWERS_FIRST_S: Final = 0.05
 FETCH_MAX_WAIT_MS: Final = 25  # Faust's 1,500 would make every hop on the in-memory cluster wait as long
 
 
@@ -146,6 +150,31 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
                 raise
             coroutines = (_rest(callback, future), suspended)
         return await super().wait_first(*coroutines, timeout=timeout)
+
+
+class _Rebalance(group_coordinator.CoordinatorGroupRebalance):  # type: ignore[misc]
+    """Lives with the in-memory cluster, which takes no SyncGroup of a follower once the leader's is there.
+
+    It answers INVALID_REQUEST then, of which aiokafka knows nothing: it would leave the worker without partitions.
+    """
+
+    async def _on_join_leader(self, response: Any) -> tuple[str, bytes] | None:
+        await asyncio.sleep(FOLLOWERS_FIRST_S)
+        synced: tuple[str, bytes] | None = await super()._on_join_leader(response)
+        return synced
+
+    async def perform_group_join(self) -> tuple[str, bytes] | None:
+        try:
+            joined: tuple[str, bytes] | None = await super().perform_group_join()
+        except KafkaError as error:
+            if "InvalidRequestError" not in str(error):
+                raise
+            self._coordinator.request_rejoin()
+            return None
+        return joined
+
+
+group_coordinator.CoordinatorGroupRebalance = _Rebalance
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]

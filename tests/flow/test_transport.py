@@ -15,11 +15,13 @@ from typing import Any
 
 import faust
 import pytest
+from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer, Producer, TopicPartition
 from conftest import NewTopicFactory
 
 from agents._transport import batches, install
 from app.broker import Broker, consumer_config, producer_config
+from app.embedded import Embedded
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 _numbers = itertools.count()
@@ -230,3 +232,19 @@ async def test_l5_a_shutdown_in_the_middle_of_a_message(trial: Trial) -> None:
     async with running(app):
         await until(lambda: 3 in trial.begun)
     assert trial.lost() == (set() if trial.ours else {3})
+
+
+async def test_members_join_one_after_the_other_on_the_in_memory_cluster() -> None:
+    """It refuses a follower that syncs after the leader, which stock aiokafka takes for the end."""
+
+    async def start(member: AIOKafkaConsumer, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await member.start()
+
+    with Embedded.start({"joined": 6}) as cluster:
+        members = [
+            AIOKafkaConsumer("joined", bootstrap_servers=cluster.broker.bootstrap, group_id="joined") for _ in range(3)
+        ]
+        await asyncio.gather(*(start(member, number * 0.05) for number, member in enumerate(members)))
+        await until(lambda: [len(member.assignment()) for member in members] == [2, 2, 2])
+        await asyncio.gather(*(member.stop() for member in members))
