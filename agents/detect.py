@@ -13,7 +13,7 @@ import numpy as np
 from agents._agent import Agent
 from models.detection.absence import WHOLE, Absence, Lost
 from models.detection.absence import Kept as KeptAbsence
-from models.detection.alarms import Alarms, Beyond, Deviation, Out, Ranges, Told
+from models.detection.alarms import Alarms, Beyond, Deviation, Look, Out, Ranges, Told, strongest_levels
 from models.detection.bank import Bank
 from models.detection.batch import Batch, Float64, Steer
 from models.detection.columns import (
@@ -31,6 +31,7 @@ from models.detection.columns import (
     Samples,
 )
 from models.detection.forks import Fork, Forks
+from models.detection.hysteresis import Held, Hysteresis
 from models.detection.lone import FIELDS as LONE_FIELDS
 from models.detection.panel import Panel
 from models.detection.settings import DetectionSettings
@@ -71,6 +72,7 @@ class _State(msgspec.Struct):
     told: dict[str, Told] = {}
     out: dict[int, Out] = {}
     ended: dict[int, int] = {}
+    held: dict[str, Held] = {}
 
 
 class Detect(Agent[Batch | Steer]):
@@ -93,6 +95,7 @@ class Detect(Agent[Batch | Steer]):
         self.settings = settings or DetectionSettings()
         self.panel = Panel(self.settings)
         self.absence = Absence(self.settings)
+        self.hysteresis = Hysteresis(self.settings)
         self.alarms = Alarms(self.settings)
         self.ranges = Ranges(self.settings)
 
@@ -104,7 +107,7 @@ class Detect(Agent[Batch | Steer]):
                 continue
             self.bank.admit(batch.names)
             looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
-            found = ((sample, self._wanted(batch, looks, sample)) for sample in np.flatnonzero(looks.event).tolist())
+            found = ((at, self._wanted(batch, looks, at)) for at in self.hysteresis.samples(batch, looks))
             said = [(sample, anomaly) for sample, anomaly in found if anomaly is not None]
             said += [(at, _second(batch, at, who, told)) for at, who, told in self.panel.take(batch, self.forks.open)]
             said += [(beyond.sample, _beyond(batch, beyond)) for beyond in self.ranges.take(batch)]
@@ -113,23 +116,26 @@ class Detect(Agent[Batch | Steer]):
 
     def _wanted(self, batch: Batch, looks: Looks, sample: int) -> Anomaly | None:
         """What the bank says of a look, if users want to know."""
-        anomaly, event = self._anomaly(batch, looks, sample), int(looks.event[sample])
+        event, onset = self.hysteresis.event(batch, looks, sample)
+        if event == QUIET:
+            return None
+        anomaly = self._anomaly(batch, looks, sample, (STATES[event], onset))
         if not self.alarms.chosen:
             return anomaly
-        deviations = [Deviation(c.metric, c.value, c.expected) for c in anomaly.attribution]
+        deviations = [Deviation(c.metric, c.value, c.expected, c.z) for c in anomaly.attribution]
         first = Deviation(anomaly.metric, anomaly.value, anomaly.expected)
-        heard = self.alarms.heard(
-            anomaly.entity, event, (anomaly.ts, anomaly.onset, anomaly.score), deviations or [first]
-        )  # fmt: skip
+        own = slice(int(batch.start[sample]), int(batch.start[sample + 1]))
+        level = strongest_levels(batch.value[own], looks.expected[own], looks.spread[own])
+        look = Look(anomaly.ts, anomaly.onset, anomaly.score, own.stop - own.start, level)
+        heard = self.alarms.heard(anomaly.entity, event, look, deviations or [first])
         if heard == event:
             return anomaly
         return None if heard == QUIET else msgspec.structs.replace(anomaly, state=STATES[heard])
 
-    def _anomaly(self, batch: Batch, looks: Looks, sample: int) -> Anomaly:
+    def _anomaly(self, batch: Batch, looks: Looks, sample: int, told: tuple[State, int]) -> Anomaly:
         number, ts = int(batch.entity[sample]), int(batch.ts[sample])
         entity = batch.names.entities[number]
-        onset = int(looks.onset[sample])  # not the bank's, which is already past the whole batch
-        state = STATES[int(looks.event[sample])]
+        state, onset = told
         ratio = float(looks.score[sample] / looks.boundary[sample])
         places = _strongest(looks, int(batch.start[sample]), int(batch.start[sample + 1]))
         found = [_contribution(batch, looks, place) for place in places]
@@ -161,7 +167,7 @@ class Detect(Agent[Batch | Steer]):
         return msgspec.msgpack.encode(
             _State(
                 self.version, _bytes(rows), _bytes(entities), forks, _bytes(self.bank.lone_rows), self.panel.dump(),
-                self.absence.dump(), self.alarms.told, self.ranges.out, self.ranges.ended,
+                self.absence.dump(), self.alarms.told, self.ranges.out, self.ranges.ended, self.hysteresis.held,
             )
         )  # fmt: skip
 
@@ -183,6 +189,7 @@ class Detect(Agent[Batch | Steer]):
         self.panel.load(kept.panel)
         self.absence.load(kept.absence)
         self.alarms.told, self.ranges.out, self.ranges.ended = kept.told, kept.out, kept.ended
+        self.hysteresis.held = kept.held
 
 
 def _entities(data: bytes, version: int) -> Float64:

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 from rich.progress import track
 
+from agents.detect import Detect
 from app.bench.scoring import (
     Events,
     Float64,
@@ -37,7 +38,9 @@ from app.bench.scoring import (
 )  # fmt: skip
 from app.errors import UserError
 from app.printing import err, print_json, print_table
-from app.score import Recording, load, score
+from app.score import Recording, batch_of, load, score
+from models.detection.batch import Names
+from models.detection.settings import DetectionSettings, Pattern
 
 CHOSEN_ON: Final = frozenset({"machine-1-6", "machine-3-4", "omi-1", "omi-3", "omi-5"})
 PERIODS_A_DAY: Final = {"smd": 1440, "asd": 288}
@@ -170,6 +173,18 @@ def _bank(recording: Recording) -> tuple[Float64, Float64, Float64]:
     return scored.score, scored.alarm.astype(float), scored.attribution
 
 
+def _confirmed(recording: Recording) -> tuple[Float64, Float64, Float64]:
+    """The same scores, and the alarms that a second view bears out: `confirm = true`, by the agent of the live path."""
+    scored, detect = score(recording), Detect(DetectionSettings((Pattern(confirm=True),)))
+    batch = batch_of(Names(), recording.name, recording.metrics, recording.ts, recording.values)
+    edges = np.zeros(len(recording.ts) + 1)
+    for anomaly in detect.step([batch], 0):
+        if anomaly.detector == "bank" and anomaly.state != "continuing":
+            at = int(np.searchsorted(recording.ts, anomaly.ts))
+            edges[at] += 1.0 if anomaly.state == "raised" else -1.0
+    return scored.score, np.cumsum(edges)[:-1], scored.attribution
+
+
 def _ewma(recording: Recording, rate: float = 0.01) -> tuple[Float64, Float64, Float64]:
     """|z| against an exponentially weighted mean and deviation."""
     z = np.zeros(recording.values.shape)
@@ -236,6 +251,7 @@ def _own_boundary(scores: Float64) -> Float64:
 
 DETECTORS: Final[dict[str, Judge]] = {
     "opsloop": _bank,
+    "opsloop, confirmed": _confirmed,
     "river half-space trees": _half_space_trees,
     "ewma z": _ewma,
     "windowed gaussian": _gaussian,

@@ -20,7 +20,10 @@ DAY_MS: Final = 86_400_000
 CRITICAL: Final = 8.0  # boundaries: such an alarm is told beyond its entity's budget
 CALM: Final = 3  # looks within the range after which a value is taken to be back
 REPEAT_MS: Final = 1_000
-CHOICES: Final = ("direction", "least", "least_ratio", "alarms_a_day", "rest_s", "lasts_s")
+CHOICES: Final = ("direction", "least", "least_ratio", "alarms_a_day", "rest_s", "lasts_s", "confirm")
+OFF: Final = 3.0  # |z| of a series that is off, and of those that still are
+BROAD: Final = 6  # series that bear out an alarm together, where an entity has twice as many
+STILL, STRONGEST = 2, 5  # so many looks after its first one so many series, in their mean, bear it out
 
 
 class Deviation(NamedTuple):
@@ -29,6 +32,24 @@ class Deviation(NamedTuple):
     metric: str
     value: float
     expected: float
+    z: float = 0.0
+
+
+class Look(NamedTuple):
+    """When an entity is off, and how far."""
+
+    ts: int  # event time
+    onset: int
+    ratio: float  # to the boundary
+    series: int = 1  # how many the entity has in this look
+    level: float = 0.0  # mean of the `STRONGEST` distances from their means, in spreads
+
+
+def strongest_levels(value: Float64, expected: Float64, spread: Float64) -> float:
+    """`Look.level` of a look at some series: all (n,), n > 0; a spread of 0 is that of a series not known yet."""
+    known = spread > 0.0
+    off = np.abs(value - expected)[known] / spread[known]
+    return float(np.sort(off)[-STRONGEST:].mean()) if known.any() else 0.0
 
 
 class Told(msgspec.Struct):
@@ -38,6 +59,8 @@ class Told(msgspec.Struct):
     ended: int = 0  # event time
     day: int = 0
     spent: int = 0  # alarms of that day
+    onset: int = 0  # of the alarm that waits to be borne out
+    waited: int = 0  # looks of it
 
 
 class Out(msgspec.Struct):
@@ -56,31 +79,47 @@ class Alarms:
         self.chosen = settings.says(*CHOICES)
         self.told: dict[str, Told] = {}
 
-    def heard(self, entity: str, event: int, at: tuple[int, int, float], found: Sequence[Deviation]) -> int:
+    def heard(self, entity: str, event: int, look: Look, found: Sequence[Deviation]) -> int:
         """What is told of a look: RAISE, CONTINUE, CLEAR or QUIET.
 
-        event: what the bank says; at: event time, onset, ratio to the boundary; found: strongest first, not empty.
+        event: what the bank or `Hysteresis` says; found: what is off, strongest first, not empty.
         """
         if not self.chosen:
             return event
-        ts, onset, ratio = at
         told = self.told.get(entity) or Told()
         if told.on or event == CLEAR:
             if event == CLEAR:
-                was_on, told.on, told.ended = told.on, False, ts if told.on else told.ended
+                was_on, told.on, told.ended = told.on, False, look.ts if told.on else told.ended
                 return CLEAR if was_on else QUIET
             return CONTINUE
-        if not self._may(entity, told, (ts, onset, ratio)) or not any(self._worth(entity, each) for each in found):
+        if not self._confirmed(entity, told, look, found):
             return QUIET
-        if told.day != ts // DAY_MS:
-            told.day, told.spent = ts // DAY_MS, 0
+        if not self._may(entity, told, look) or not any(self._worth(entity, each) for each in found):
+            return QUIET
+        if told.day != look.ts // DAY_MS:
+            told.day, told.spent = look.ts // DAY_MS, 0
         told.on, told.spent = True, told.spent + 1
         self.told[entity] = told
         return RAISE
 
-    def _may(self, entity: str, told: Told, at: tuple[int, int, float]) -> bool:
+    def _confirmed(self, entity: str, told: Told, look: Look, found: Sequence[Deviation]) -> bool:
+        """Whether breadth, at any look, or duration, at the third, bears an alarm out, if users ask for that.
+
+        Later than that size alone does not: what comes back from a spike steps as far as what left for it.
+        """
+        if not self.settings.of_entity("confirm", entity):
+            return True
+        if told.onset != look.onset:
+            told.onset, told.waited = look.onset, 0
+            self.told[entity] = told
+        told.waited += 1
+        if sum(abs(each.z) >= OFF for each in found) >= min(BROAD, (look.series + 1) // 2):
+            return True
+        return told.waited == STILL + 1 and look.level >= OFF
+
+    def _may(self, entity: str, told: Told, look: Look) -> bool:
         """Whether an alarm of the entity may be told now: it has lasted, rest is over, the budget is not spent."""
-        ts, onset, ratio = at
+        ts, onset, ratio = look[:3]
         lasts, rest, budget = (self.settings.of_entity(o, entity) for o in ("lasts_s", "rest_s", "alarms_a_day"))
         if ts - onset < 1000 * (lasts or 0.0) or (told.ended and ts - told.ended < 1000 * (rest or 0.0)):
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -35,8 +35,23 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """After an alarm has ended, none is told for so long."""
     lasts_s: float | None = None
     """An alarm is told when it has lasted for so long."""
+    confirm: bool | None = None
+    """An alarm is told when a second view bears it out: half of the series, or six, are off, or two looks later the
+    strongest still are. More of what is told is right, and some brief faults of few metrics are not told."""
+    opens_at: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """An alarm opens when its score is at so many boundaries, 1 if nothing is said, ..."""
+    opens_looks: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """... in so many looks running; 1 if nothing is said."""
+    closes_at: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """It closes when its score is below so many boundaries, 0.4 if nothing is said, ..."""
+    closes_looks: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """... in so many looks running; 8 if nothing is said."""
     absence: Literal["entity", "series", "off"] | None = None
     """Whose silence is an anomaly: the entity's (if nothing is said), that of each of its series too, or nobody's."""
+
+    def __post_init__(self) -> None:
+        if self.closes_at is not None and self.closes_at > (1.0 if self.opens_at is None else self.opens_at):
+            raise ValueError("an alarm would close above where it opens: `closes_at` is at most `opens_at`, or 1")
 
 
 class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

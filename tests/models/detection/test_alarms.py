@@ -12,9 +12,12 @@ import pytest
 
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
+from app.errors import UserError
 from app.settings import load
-from models.detection.alarms import Alarms, Deviation
-from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE
+from models.detection.alarms import Alarms, Deviation, Look
+from models.detection.batch import Batch, Names
+from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Looks
+from models.detection.hysteresis import Hysteresis
 from models.detection.members import MEMBERS, member
 from models.detection.settings import DetectionSettings, Pattern
 from tests.telemetry import at, raw
@@ -90,7 +93,7 @@ def heard(settings: Pattern, alarms: int, apart_s: int, ratio: float = 2.0) -> l
         for look in range(10):
             ts = 86_400_000 * 19_000 + 1000 * (number * apart_s + look)
             event = RAISE if look == 0 else CLEAR if look == 9 else CONTINUE
-            said = book.heard("db", event, (ts, ts - 1000 * look, ratio), [Deviation("m", 2.0, 1.0)])
+            said = book.heard("db", event, Look(ts, ts - 1000 * look, ratio), [Deviation("m", 2.0, 1.0)])
             assert said == (event if number in found or look == 0 else QUIET) or said == QUIET
             if said == RAISE:
                 found.append(number)
@@ -116,6 +119,72 @@ def test_an_alarm_that_does_not_last_is_not_told_and_one_that_does_is_raised_the
     first = next(a for a in quick if a.state == "raised" and a.ts >= at(300))
     assert first.ts - first.onset >= 10_000
     assert not raised(told(site(once), {"lasts_s": 600.0}))
+
+
+def burst(looks: int, metrics: int) -> list[int]:
+    """When a fault of so many metrics and looks is told, of those that must be borne out."""
+    rng = np.random.default_rng(4)
+    raws = [
+        raw(look, "shop/db", {
+            f"m{n:02}": float(rng.normal(50, 2)) + (300.0 if n < metrics and 300 <= look < 300 + looks else 0.0)
+            for n in range(20)
+        })
+        for look in range(400)
+    ]  # fmt: skip
+    plain, borne_out = ([look for look in raised(told(raws, *p)) if look >= 300] for p in ((), ({"confirm": True},)))
+    assert plain[0] == 300
+    return borne_out
+
+
+def test_what_must_be_borne_out_is_told_at_once_when_it_is_broad_later_when_it_lasts_and_else_not() -> None:
+    assert burst(looks=20, metrics=10) == [300]
+    assert burst(looks=20, metrics=3) == [302]
+    assert burst(looks=1, metrics=3) == []
+
+
+def edges(*ratios: float, **pattern: Any) -> list[tuple[int, int, int]]:
+    """(look, event, onset) of looks whose scores are so many boundaries, a second apart, after forty quiet ones."""
+    names = Names()
+    number, series = names.intern("shop/db", ["m"])
+    hysteresis = Hysteresis(DetectionSettings((Pattern(**pattern),)))
+    found = []
+    for look, ratio in enumerate([*[0.1] * 40, *ratios], -40):
+        batch = Batch(
+            "t", 0, names, np.array([number], np.int32), np.array([1000 * look + 10**9]), np.array([0, 1], np.int32),
+            np.array(series, np.int32), np.ones(1), np.zeros(1, np.int64),
+        )  # fmt: skip
+        looks = Looks.room(1, 1)
+        looks.event[0], looks.score[0], looks.boundary[0], looks.onset[0] = QUIET, 3.0 * ratio, 3.0, 0.0
+        for sample in hysteresis.samples(batch, looks):
+            event, onset = hysteresis.event(batch, looks, sample)
+            found += [(look, event, (onset - 10**9) // 1000)] if event != QUIET else []
+    return found
+
+
+def test_an_alarm_opens_and_closes_at_the_edges_of_its_pattern() -> None:
+    assert edges(2.5, 3.5, 3.5, 2.0, 0.9, 0.9, opens_at=3.0, opens_looks=2, closes_at=1.0, closes_looks=2) == [
+        (2, RAISE, 1), (3, CONTINUE, 1), (4, CONTINUE, 1), (5, CLEAR, 1),
+    ]  # fmt: skip
+    assert edges(3.5, 2.0, 3.5, opens_at=3.0, opens_looks=2) == [], "not running"
+    assert edges(0.6, *[0.1] * 8, opens_at=0.5) == [
+        (0, RAISE, 0), *((look, CONTINUE, 0) for look in range(1, 8)), (8, CLEAR, 0),
+    ]  # fmt: skip
+    assert edges(9.0, 9.0, metrics="m", opens_at=3.0) == [], "what is said of a metric says nothing of its entity"
+
+
+def test_edges_decide_what_is_told_on_the_live_path() -> None:
+    short, long, deaf = (told(site(once), p) for p in ({"closes_looks": 2}, {"closes_looks": 42}, {"opens_at": 500.0}))
+    cleared = [[a.ts for a in found if a.state == "cleared" and a.ts >= at(300)] for found in (short, long)]
+    assert cleared[1][0] - cleared[0][0] == 40_000
+    assert raised(short) == raised(long)
+    assert raised(deaf) == []
+
+
+def test_an_alarm_that_would_close_above_where_it_opens_is_no_setting(tmp_path: Path) -> None:
+    file = tmp_path / "opsloop.toml"
+    file.write_text("[[detection.patterns]]\nopens_at = 2.0\ncloses_at = 3.0\n")
+    with pytest.raises(UserError, match="closes_at"):
+        load(file, {})
 
 
 @pytest.mark.parametrize("cut", [1, 50, 600])

@@ -1,0 +1,98 @@
+"""Where an alarm opens and closes, for entities whose users say so: the bank's own two boundaries are one and 0.4.
+
+What the bank learns does not depend on it. Only entities that a pattern names are followed look by look.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detection.batch import Batch, Names
+from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Looks
+from models.detection.knobs import Knobs
+from models.detection.settings import DetectionSettings
+
+CHOICES: Final = ("opens_at", "opens_looks", "closes_at", "closes_looks")
+KNOBS: Final = Knobs()
+YOUNG: Final = 2.0 * KNOBS.young  # looks before which nothing is told, as in the bank
+
+
+class Edges(msgspec.Struct, frozen=True):
+    """What an alarm needs to open, and to close: times the boundary, and looks running."""
+
+    opens_at: float = 1.0
+    opens_looks: int = 1
+    closes_at: float = KNOBS.settle
+    closes_looks: int = int(KNOBS.calm)
+
+
+class Held(msgspec.Struct):
+    """How far an entity is on the way from one to the other."""
+
+    looks: int = 0
+    running: int = 0  # looks above the first edge, or below the second
+    onset: int = 0  # event time of the first of those above
+    open: bool = False
+    told: int = 0  # event time
+
+
+class Hysteresis:
+    """The entities of a partition that open and close as users say."""
+
+    def __init__(self, settings: DetectionSettings) -> None:
+        self.settings = settings
+        self.chosen = settings.says(*CHOICES)
+        self.edges: list[Edges | None] = []  # by entity
+        self.named: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.held: dict[str, Held] = {}
+
+    def samples(self, batch: Batch, looks: Looks) -> list[int]:
+        """The samples of a batch that may have something to tell, in order."""
+        if not self.chosen:
+            return np.flatnonzero(looks.event).tolist()
+        self._admit(batch.names)
+        return np.flatnonzero((looks.event != QUIET) | self.named[batch.entity]).tolist()
+
+    def event(self, batch: Batch, looks: Looks, sample: int) -> tuple[int, int]:
+        """What a look comes to (RAISE, CONTINUE, CLEAR or QUIET), and its alarm's onset: the bank's word, or users'."""
+        number = int(batch.entity[sample])
+        edges = self.edges[number] if self.chosen else None
+        if edges is None:
+            return int(looks.event[sample]), int(looks.onset[sample])
+        if not np.isfinite(looks.boundary[sample]):  # a repeat, or late
+            return QUIET, 0
+        held = self.held.setdefault(batch.names.entities[number], Held())
+        return _moved(held, edges, int(batch.ts[sample]), float(looks.score[sample] / looks.boundary[sample]))
+
+    def _admit(self, names: Names) -> None:
+        if len(self.edges) == len(names.entities):
+            return
+        for entity in names.entities[len(self.edges) :]:
+            said = {option: self.settings.of_entity(option, entity) for option in CHOICES}
+            said = {option: value for option, value in said.items() if value is not None}
+            self.edges.append(Edges(**said) if said else None)
+        self.named = np.array([edges is not None for edges in self.edges], np.bool_)
+
+
+def _moved(held: Held, edges: Edges, ts: int, ratio: float) -> tuple[int, int]:
+    """Take a look whose score is `ratio` boundaries."""
+    held.looks += 1
+    beyond = ratio < edges.closes_at if held.open else ratio >= edges.opens_at
+    held.running = held.running + 1 if beyond else 0
+    if not held.open:
+        held.onset = ts if held.running == 1 else held.onset
+        if held.running < edges.opens_looks or held.looks <= YOUNG:
+            return QUIET, 0
+        held.open, held.running, held.told = True, 0, ts
+        return RAISE, held.onset
+    if held.running >= edges.closes_looks:
+        held.open, held.running = False, 0
+        return CLEAR, held.onset
+    if ts - held.told < KNOBS.repeat_ms:
+        return QUIET, 0
+    held.told = ts
+    return CONTINUE, held.onset
