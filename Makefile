@@ -32,10 +32,10 @@ flow: $(STAMP) java
 	$(BIN)/pytest tests -m "(kafka or flow or drill) and not bench and not slow" -q -n 2 --dist loadfile --timeout 600 $(ARGS)
 
 drills: $(STAMP) java  ## break real workers and brokers, see what holds; ARGS=--quick for minutes, ARGS="lane-kill --json" for one
-	@$(BIN)/opsloop drill run $(ARGS)
+	@$(BIN)/opsloop drill run --at-once 2 --out drills.jsonl $(ARGS)
 
 quick-drills: $(STAMP) java
-	@$(BIN)/opsloop drill run --quick
+	@$(BIN)/opsloop drill run --quick --at-once 2
 
 java:  ## Java and Maven for a real Kafka: installed on a Debian machine as root, else the line to type
 	@deploy/java

@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from agents import _snapshots
 from agents._agent import Agent, Chunk, Meter, rehearse
+from agents._callback import whole
 from agents._output import Output
 from agents._pulse import Pulse, Slept
 from agents._snapshots import HOPELESS, Shelf
@@ -145,7 +146,7 @@ class Lane:
         consumer = Consumer(config)
         consumer.subscribe(
             [topic.name for topic in self.topics],
-            on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost,
+            on_assign=whole(self._assigned), on_revoke=whole(self._revoked), on_lost=whole(self._lost),
         )  # fmt: skip
         return consumer
 

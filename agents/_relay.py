@@ -17,6 +17,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from agents._agent import Agent, Chunk, Meter
+from agents._callback import whole
 from agents._lane import POISON
 from agents._output import Output
 from agents._snapshots import HOPELESS
@@ -60,7 +61,8 @@ class Relay:
         self._output = Output(self.settings.producer, self._stop.is_set)
         finding = {"topic.blacklist": NOT_OURS, "topic.metadata.refresh.interval.ms": NEW_TOPICS_MS}
         self._consumer = Consumer({**self.settings.consumer, **finding})
-        self._consumer.subscribe(list(self.settings.topics), on_revoke=self._revoked, on_lost=self._lost)
+        going = {"on_revoke": whole(self._revoked), "on_lost": whole(self._lost)}
+        self._consumer.subscribe(list(self.settings.topics), **going)
         ready()
         try:
             commit_at = time.monotonic() + self.settings.commit_s

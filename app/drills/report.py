@@ -25,6 +25,7 @@ class Report:
     findings: list[str] = field(default_factory=list)  # each violation in words
     figures: dict[str, float] = field(default_factory=dict)  # what was counted: sent, repeated, partitions …
     recoveries: list[float] = field(default_factory=list)  # seconds from each fault until all partitions go on
+    took_s: float = 0.0
     stall_s: float = 0.0  # the longest that a partition stood still which the fault did not touch
 
     def violated(self, finding: str) -> None:
@@ -50,5 +51,5 @@ class Report:
             "recovery_p50_s": round(statistics.median(ordered), 3) if ordered else None,
             "recovery_p95_s": round(ordered[math.ceil(0.95 * len(ordered)) - 1], 3) if ordered else None,
             "recovery_max_s": round(ordered[-1], 3) if ordered else None,
-            "seed": self.seed, "figures": self.figures, "findings": self.findings[:20],
+            "took_s": round(self.took_s, 1), "seed": self.seed, "figures": self.figures, "findings": self.findings[:20],
         }  # fmt: skip

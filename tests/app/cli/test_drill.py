@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import build
 from app.cli import drill as command
 from app.drills.catalogue import DRILLS, Drill
 from app.drills.report import LeftOut, Report
@@ -17,6 +20,7 @@ def made(*ends: Exception | str | None) -> tuple[Drill, list[Path]]:
     folders: list[Path] = []
 
     def run(folder: Path, report: Report, trials: int) -> None:
+        """Break nothing."""
         end = ends[len(folders)]
         folders.append(folder)
         if isinstance(end, Exception):
@@ -57,3 +61,25 @@ def test_quick_and_full_leave_out_what_is_only_asked_for_by_name() -> None:
     assert command._chosen(["soak"], True) == [DRILLS["soak"]]
     with pytest.raises(UserError, match="no drill"):
         command._chosen(["lane-kil"], False)
+
+
+def test_several_run_side_by_side_and_one_that_breaks_off_breaks_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_apart", lambda order: command._broken(order, "it broke off with exit code 9"))
+    kept = tmp_path / "drills.jsonl"
+    done = CliRunner().invoke(
+        build(), ["drill", "run", "lane-kill", "ledger-full", "--out", str(kept), "--at-once", "2"]
+    )
+    assert done.exit_code == 1
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert {row["drill"] for row in rows} == {"lane-kill", "ledger-full"}
+    assert all(row["findings"] == ["it broke off with exit code 9"] for row in rows)
+    told = CliRunner().invoke(build(), ["drill", "table", str(kept)]).stdout
+    assert "\nledger-full " in told, "a name is never folded"
+
+
+def test_a_process_that_says_nothing_is_told_as_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.sys, "executable", "false")
+    row = command._apart(command.Order(made(None)[0], 7, 3))
+    assert (row["violations"], row["findings"]) == (1, ["it broke off with exit code 1"])
