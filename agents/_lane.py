@@ -7,10 +7,12 @@ that is taken over starts from the snapshot's own offsets. A worker that slept d
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,7 +39,12 @@ AWAKE_SHARE: Final = 0.8  # of the group's session: who slept longer may have lo
 PAUSE_FACTOR: Final = 20  # a snapshot that took a second is followed by none for twenty,
 LONGEST_PAUSE_S: Final = 30.0  # but never for longer than this: an outage is no cost of snapshots
 STEP_MS: Final = 180_000  # a step that takes longer has lost its partitions; longer than an outage that is waited for
+WAKE_S: Final = 1.0  # how long the client's connections may sleep after a rebalance; no setting of its shortens that
 UNKNOWN_S: Final = 10.0  # how long a topic that was just made may be unknown to a worker that just started
+
+RESTORERS: Final = 4  # partitions that are taken up at a time: most of it is waiting
+
+_STATES: Final = msgspec.msgpack.Decoder(dict[str, bytes])  # by stage
 
 # what a record can make a learner raise; anything else (a full disk, a damaged ledger) is no fault of the record
 POISON: Final = (
@@ -101,6 +108,7 @@ class Lane:
         # agents that read several topics need the same partitions of each, which only the range assignor promises
         self._eager = len(self.topics) > 1
         self._stop = threading.Event()
+        self._moved = 0.0  # when partitions last came or went
         self._pulse: Pulse
         self.output: Output
         self.consumer: Any = None
@@ -162,6 +170,8 @@ class Lane:
             clock = time.monotonic()
             if first is not None or not self.parts:
                 watchdog.fed(clock)
+            elif clock - self._moved < WAKE_S:
+                self._wake()
             watchdog.require(clock, self._behind)
             if clock - ticked >= self.settings.tick_s:
                 ticked = clock
@@ -174,6 +184,12 @@ class Lane:
             if self.parts and not told:
                 told = True
                 ready()
+
+    def _wake(self) -> None:
+        """Ask for what is kept: in a rebalance the client holds all, and wakes no connection when it goes on."""
+        with contextlib.suppress(KafkaException):
+            for place in [TopicPartition(topic.name, partition) for topic in self.topics for partition in self.parts]:
+                self.consumer.get_watermark_offsets(place, timeout=0.2)
 
     def _behind(self) -> int:
         """Records that wait on topics without gaps at their end; a broker that does not answer has none to give."""
@@ -307,8 +323,9 @@ class Lane:
     # --- partitions ---------------------------------------------------------------------------------------------------
 
     def _assigned(self, consumer: Any, assigned: list[TopicPartition]) -> None:
-        for partition in sorted({tp.partition for tp in assigned} - self.parts.keys()):
-            self.parts[partition] = self._restored(partition)
+        fresh = sorted({tp.partition for tp in assigned} - self.parts.keys())
+        with ThreadPoolExecutor(RESTORERS) as pool:
+            self.parts.update(zip(fresh, pool.map(self._restored, fresh), strict=True))
         for tp in assigned:
             known = self.parts[tp.partition].applied.get(tp.topic)
             if known is not None:
@@ -317,6 +334,7 @@ class Lane:
             consumer.assign(assigned)
         else:
             consumer.incremental_assign(assigned)
+        self._moved = time.monotonic()
 
     def _restored(self, partition: int) -> _Part:
         found = _snapshots.shelves(self.settings.client, LANE_STATE, partition)
@@ -327,7 +345,7 @@ class Lane:
     def _made(self, state: bytes) -> list[Agent[Any]]:
         """New stages, as they were when `state` was taken. Raises ValueError when this version cannot read it."""
         stages = [make() for make in self.make]
-        kept = msgspec.msgpack.decode(state, type=dict[str, bytes]) if state else {}
+        kept = _STATES.decode(state) if state else {}
         for stage in stages:
             if own := kept.get(stage.name):
                 stage.restore(own)
@@ -346,6 +364,7 @@ class Lane:
             consumer.unassign()
         else:
             consumer.incremental_unassign(lost)
+        self._moved = time.monotonic()
 
 
 def _decoded(raw: Raw) -> Read[Record] | DeadLetter:

@@ -172,10 +172,11 @@ def replay(config: Mapping[str, Any], topic: str, partition: int, offset: int) -
         KafkaException: the broker refuses, or says nothing for a minute.
     """
     with _reader(config) as consumer:
+        ends(consumer, TopicPartition(topic, partition))  # a client that does not know the leader waits half a second
         consumer.assign([TopicPartition(topic, partition, offset)])
         heard = time.monotonic()
         while True:
-            for message in consumer.consume(500, 0.05):
+            for message in consumer.consume(500, 0.02):
                 heard = time.monotonic()
                 error = message.error()
                 if error is None:
