@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -33,6 +34,12 @@ class Source:
     folder: str = ""  # empty: all of it
     signers: Path | None = None  # OpenSSH's allowed signers; None: commits need no signature
 
+    @property
+    def place(self) -> str:
+        """The address without a password that may stand in it: it is published with each policy."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.password else self.url
+
 
 @dataclass(frozen=True)
 class Commit:
@@ -49,7 +56,7 @@ def words(store: Store, source: Source) -> tuple[Commit, list[Policy]]:
     Raises:
         UserError: the repository cannot be read, or the commit is refused.
     """
-    comes = f"from {source.url}" + (f" {source.folder}" if source.folder else "")
+    comes = f"from {source.place}" + (f" {source.folder}" if source.folder else "")
     mine = {
         name: held for name in store.versions for version in [store.holds(name)]
         if version and (held := store.versions[name][version]).commit and held.comment == comes
@@ -75,6 +82,7 @@ def words(store: Store, source: Source) -> tuple[Commit, list[Policy]]:
 def _fetch(source: Source, place: Path, before: str) -> Commit:
     try:
         from dulwich import porcelain
+        from dulwich.client import HTTPProxyUnauthorized, HTTPUnauthorized
         from dulwich.errors import GitProtocolError, NotGitRepository
         from dulwich.graph import can_fast_forward
     except ImportError as error:
@@ -94,10 +102,13 @@ def _fetch(source: Source, place: Path, before: str) -> Commit:
                 raise _refused(identity, f"it does not build upon {before[:12]}, which was taken before")
             subject = commit.message.decode(errors="replace").split("\n", 1)[0]
             return Commit(identity, subject, _texts(repository, commit, source.folder, identity))
-    except (NotGitRepository, GitProtocolError, KeyError, OSError, ValueError) as error:
-        where = f"{source.url}{f' branch {source.branch}' if source.branch else ''}"
-        raise UserError(f"{where} cannot be read ({type(error).__name__}: {error})", "Check the address and --branch",
+    except (HTTPUnauthorized, HTTPProxyUnauthorized):
+        raise UserError(f"{source.place} lets nobody in with these words", "Write https://NAME:TOKEN@… as the address",
                         exit_code=1) from None  # fmt: skip
+    except (NotGitRepository, GitProtocolError, KeyError, OSError, ValueError) as error:
+        where = f"{source.place}{f' branch {source.branch}' if source.branch else ''}"
+        why = f"{type(error).__name__}: {error}".replace(source.url, source.place)
+        raise UserError(f"{where} cannot be read ({why})", "Check the address and --branch", exit_code=1) from None
 
 
 def _signed(commit: Any, signers: Path, identity: str) -> None:

@@ -17,7 +17,7 @@ from app.client import Publisher
 from app.clock import now_ms
 from app.story import records
 from tests.builders import proposal
-from tests.rules import rule
+from tests.rules import Repository, rule
 from topics.decisions import DECISIONS, Decision, Verdict
 from topics.spec import derive
 
@@ -94,6 +94,19 @@ def test_a_registered_policy_denies_the_next_proposal_and_rolled_back_it_frees_t
     typed(gate, "rollback", "not_now")
     assert answer(gate).state is FREE
     assert [row["holds"] for row in json.loads(done(gate, "list")) if row["name"] == "not_now"] == [None]
+
+
+def test_policies_of_a_git_repository_hold_once_they_are_synced(gate: Broker, tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "policies")
+    first = repository.commit(not_now=rule(DENY, name="not_now"))
+    assert json.loads(typed(gate, "sync", str(repository.folder), "--json")) == {
+        "commit": first, "policies": 1, "registered": ["not_now"], "withdrawn": [],
+    }  # fmt: skip
+    assert answer(gate).state is Verdict.DENIED
+    repository.commit(not_now=None, other=rule("default allow := true", name="other"))
+    assert "registered: other; withdrawn: not_now" in typed(gate, "sync", str(repository.folder))
+    assert answer(gate).state is FREE
+    assert "registered: none; withdrawn: none" in typed(gate, "sync", str(repository.folder))
 
 
 def done(broker: Broker, *words: str) -> str:

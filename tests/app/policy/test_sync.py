@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import gc
 import json
-import os
 import shutil
 import subprocess
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import CGIHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +24,7 @@ from app.policy.store import Store
 from app.policy.sync import Source, words
 from models.policy.book import sign_policy
 from tests.keys import RING, key_of
-from tests.rules import rule
+from tests.rules import Repository, rule
 from topics.policies import Policy
 
 pytestmark = pytest.mark.skipif(
@@ -25,34 +32,6 @@ pytestmark = pytest.mark.skipif(
     reason="no git or ssh-keygen here: apt-get install git openssh-client",
 )
 DENY = "default allow := false"
-
-
-class Repository:
-    """A repository in a folder, written by the real git."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.git("init", "-q", "-b", "main", str(folder), here=False)
-
-    def git(self, *words: str, here: bool = True) -> str:
-        place = ["-C", str(self.folder)] if here else []
-        env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-        names = ["-c", "user.name=ada", "-c", "user.email=ada@localhost"]
-        done = subprocess.run(["git", *place, *names, *words], env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def commit(self, *signing: str, **texts: str | None) -> str:
-        """Write these policies (None: away with it) and commit; its id."""
-        for name, text in texts.items():
-            file = self.folder / f"{name}.rego"
-            if text is None:
-                file.unlink()
-            else:
-                file.write_text(text)
-        self.git("add", "-A")
-        self.git(*signing, "commit", "-q", "-m", "a change", *(["-S"] if signing else []))
-        return self.git("rev-parse", "HEAD")
 
 
 @pytest.fixture
@@ -163,6 +142,87 @@ def test_where_it_is_asked_a_commit_must_be_signed_by_one_who_is_allowed_to(
     repository.git("reset", "-q", "--hard", repository.git("hash-object", "-t", "commit", "-w", str(file)))
     with pytest.raises(UserError, match="its signature is of nobody"):
         words(Store(policies()), where)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which git's own HTTP server offers the repositories of a folder to who knows the password."""
+    (folder / "cgi-bin").mkdir()
+    program = folder / "cgi-bin" / "git"
+    settings = f"GIT_PROJECT_ROOT={folder} GIT_HTTP_EXPORT_ALL=1"
+    program.write_text(f"#!/bin/sh\nexec env {settings} {shutil.which('git')} http-backend\n")
+    program.chmod(0o755)
+    word = "Basic " + base64.b64encode(b"ada:secret").decode()
+
+    class Handler(CGIHTTPRequestHandler):
+        have_fork = False  # threads and fork do not go together
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def parse_request(self) -> bool:
+            if not super().parse_request():
+                return False
+            if self.headers.get("Authorization") == word:
+                return True
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Basic")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return False
+
+        def translate_path(self, path: str) -> str:  # it looks for programs in the process's own folder otherwise
+            return str(folder / path.lstrip("/"))
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}/cgi-bin/git"
+        server.shutdown()
+
+
+def test_a_repository_is_read_over_http_and_no_password_is_published(repository: Repository, tmp_path: Path) -> None:
+    first = repository.commit(one=rule(DENY, name="one"))
+    store = Store(policies())
+    with served(tmp_path) as place, sockets_left_to_the_collector():
+        there = Source(f"http://ada:secret@{place}/policies/.git")
+        (word,) = taken(store, there)
+        assert (word.commit, word.comment) == (first, f"from http://{place}/policies/.git")
+        second = repository.commit(one=rule(name="one"))
+        assert [w.commit for w in taken(store, there)] == [second], "what was taken before is found again"
+        assert "lets nobody in" in refusal(store, f"http://ada:guessed@{place}/policies/.git")
+        assert "cannot be read" in refusal(store, f"http://ada:secret@{place}/nosuch/.git")
+
+
+def refusal(store: Store, url: str) -> str:
+    """Why a repository cannot be read, in words without a password."""
+    with pytest.raises(UserError) as refused:
+        words(store, Source(url))
+    said = str(refused.value)
+    assert "guessed" not in said
+    assert "secret" not in said
+    return said
+
+
+@contextmanager
+def sockets_left_to_the_collector() -> Iterator[None]:
+    """dulwich closes no pool of connections; a process that syncs ends after it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
+
+
+def test_a_repository_is_read_over_ssh(repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client runs what stands for ssh; it does here what a server would do at its end."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nfor word; do :; done\nexec sh -c "$word"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH", str(ssh))
+    first = repository.commit(one=rule(DENY, name="one"))
+    assert [w.commit for w in taken(Store(policies()), Source(f"ssh://git@elsewhere{repository.folder}"))] == [first]
+    assert "git@elsewhere" in (tmp_path / "asked").read_text()
 
 
 def test_what_is_no_repository_is_told(tmp_path: Path) -> None:
