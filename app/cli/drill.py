@@ -103,9 +103,9 @@ def run(
                 file.flush()
             if as_json:
                 print_json(row)
-            _tell(
-                f"{row['drill']} ended: {row['violations']} violations in {row['trials']} trials, {row['took_s']:g} s"
-            )
+            found = f"{row['violations']} violations in {row['trials']} trials"
+            if len(orders) > 1:
+                _tell(f"{row['drill']} has ended, {len(rows)} of {len(orders)}: {found}, {row['took_s']:g} s")
     if not as_json:
         _table([rows[drill.name] for drill in chosen])
     if any(row["violations"] for row in rows.values()):

@@ -5,11 +5,13 @@ What was done is counted by the site that it was done to, in a journal of its ow
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,9 @@ SPANS: Final = {"restart_service": (0.01, 0.5, 1.0), "rollback_config": (0.01, 0
 STAGES: Final = ("before", "during", "after")
 ENOUGH: Final = 30  # kills after which each stage must have been met
 LEDGER_BYTES: Final = 512 * 1024
+PAGE: Final = 4096  # what the small disk gives out at a time
+SPARE: Final = 16  # by so much a line may differ from the one before it
+MOST_TRIED: Final = 200
 MOST_ENTRIES: Final = 20  # commands after which the last page of a ledger is full
 
 
@@ -118,6 +123,27 @@ class Field:
         self.results |= life.results()
         return held
 
+    def said(self, life: Life, command: Command) -> bool:
+        """Whether the actuator says how a command has ended; False when it ends instead."""
+        held = life.wait(lambda: command.id in life.results())
+        self.results |= life.results()
+        return held
+
+    def approach(self, life: Life) -> None:
+        """Give commands until the next one's intent fits into the last page of the ledger and its result does not."""
+        path = self.site.layout.folder / "ledger" / "entries.jsonl"
+        for _ in range(MOST_TRIED):
+            lines: dict[str, list[int]] = defaultdict(list)  # how long each command's intent and result are
+            for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+                entry = json.loads(line)["entry"]
+                lines[entry["intent"]["id"] if "intent" in entry else entry["result"]["command"]].append(len(line))
+            sizes = lines.get(f"k{self.count - len(ACTIONS)}", ())  # of the last one of the same action
+            left = PAGE - sum(map(sum, lines.values())) % PAGE
+            if len(sizes) == 2 and sizes[0] + SPARE < left < sum(sizes) - SPARE:
+                return
+            _require(self.said(life, self.order()), self.commands.parent)
+        raise UserError("no intent comes to stand at the end of a page", f"See {path}")
+
     def stage(self, command: Command, said: dict[str, Result]) -> str:
         """Where in the life of the command its actuator died, by what it left on disk."""
         ledger = Ledger(self.site.layout.folder / "ledger")
@@ -184,28 +210,33 @@ def kill(folder: Path, report: Report, trials: int) -> None:
 
 
 def full(folder: Path, report: Report, trials: int) -> None:
-    """Let the disk of the actuator's ledger run full at any byte of an entry, then make room and start another."""
+    """Let the disk of the ledger run full at any byte of an intent or a result, start the actuator again, make room."""
     with SmallDisk(folder / "disk", LEDGER_BYTES) as disk, opened(folder, report) as field:
         (field.site.layout.folder / "ledger").symlink_to(disk.folder)
-        for _ in range(trials):
+        for number in range(trials):
             life = field.life()
             _require(life.ready() and field.caught_up(life), folder)
+            if number % 2:  # the effect is there when the disk is full, and its result is not
+                field.approach(life)
             disk.fill(0)  # there is room in the last page of the file, for some entries or a part of one
             for _ in range(MOST_ENTRIES):
                 command = field.order()
-                if not life.wait(lambda life=life, name=command.id: name in life.results()):  # type: ignore[misc]
+                if not field.said(life, command):
                     break
             else:
                 report.violated("the ledger's disk was never full")
-            field.results |= life.results()
             life.kill()
-            disk.free()
             stage = field.stage(command, life.results())
             report.figures[stage] = report.figures.get(stage, 0) + 1
+            again = field.life()  # on the disk that is still full: it may say what it finds, and must not do it again
+            field.said(again, command)
+            again.kill()
+            disk.free()
             report.trials += 1
         life = field.life()
         _require(field.caught_up(life), folder)
         life.kill()
+    report.check(trials < 2 or "during" in report.figures, "the disk was never full between an effect and its result")
 
 
 def _require(held: bool, folder: Path) -> None:
