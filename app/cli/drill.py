@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -95,7 +95,7 @@ def run(
         for drill in chosen
     ]
     rows: dict[str, Row] = {}
-    with out.open("w") if out else nullcontext() as file:
+    with _opened(out) as file:
         for row in _rows(orders, at_once):
             rows[str(row["drill"])] = row
             if file:
@@ -113,12 +113,32 @@ def run(
 
 
 @commands.command()
-def table(file: Annotated[Path, typer.Argument(help="What `opsloop drill run --out FILE` has written")]) -> None:
+def table(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="Written by `opsloop drill run --out FILE`")
+    ],
+) -> None:
     """The table of a run, from the file that it has left.
 
     Example: `opsloop drill table drills.jsonl`
     """
-    _table([json.loads(line) for line in file.read_text().splitlines()])
+    try:
+        _table([json.loads(line) for line in file.read_text().splitlines()])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file} holds no reports of drills", "Write one with opsloop drill run --out FILE") from None
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[IO[str] | None]:
+    if out is None:
+        yield None
+        return
+    try:
+        file = out.open("w")
+    except OSError as error:
+        raise UserError(f"cannot write {out} ({error.strerror})", "Choose another --out") from None
+    with file:
+        yield file
 
 
 def _rows(orders: list[Order], at_once: int) -> Iterator[Row]:

@@ -43,10 +43,11 @@ class Report:
         return min(1.0, (3.0 if not self.violations else self.violations + 3.0) / max(1, self.trials))
 
     def row(self) -> dict[str, object]:
-        """As JSON: times in seconds, rounded to milliseconds."""
+        """As JSON: times in seconds, rounded to milliseconds. One fault may break several workers: each is a trial."""
         ordered = sorted(self.recoveries)
         return {
             "drill": self.drill, "invariant": self.invariant, "trials": self.trials, "violations": self.violations,
+            "faults": len(ordered) or self.trials,
             "bound95": round(self.bound, 4), "stall_s": round(self.stall_s, 3),
             "recovery_p50_s": round(statistics.median(ordered), 3) if ordered else None,
             "recovery_p95_s": round(ordered[math.ceil(0.95 * len(ordered)) - 1], 3) if ordered else None,

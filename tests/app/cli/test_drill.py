@@ -77,6 +77,11 @@ def test_several_run_side_by_side_and_one_that_breaks_off_breaks_no_other(
     assert all(row["findings"] == ["it broke off with exit code 9"] for row in rows)
     told = CliRunner().invoke(build(), ["drill", "table", str(kept)]).stdout
     assert "\nledger-full " in told, "a name is never folded"
+    kept.write_text("{}")
+    assert "holds no reports" in str(CliRunner().invoke(build(), ["drill", "table", str(kept)]).exception)
+    nowhere = str(tmp_path / "none" / "drills.jsonl")
+    done = CliRunner().invoke(build(), ["drill", "run", "lane-kill", "--out", nowhere])
+    assert "cannot write" in str(done.exception)
 
 
 def test_a_process_that_says_nothing_is_told_as_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
