@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from app.drills.report import Report
 
 PROGRESS_S: Final = 60.0
+LIMIT_S: Final = 2_700.0  # of one drill among others, which take a few minutes
 Row = dict[str, Any]  # a report as JSON
 
 
@@ -159,10 +160,13 @@ def _apart(order: Order) -> Row:
     """Run one in a process of its own, whose words pass through."""
     drill, seed, trials = order
     arguments = ["drill", "run", drill.name, "--seed", str(seed), "--trials", str(trials), "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "app", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False,
-        env={**os.environ, FOLLOW: str(os.getpid())},
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "app", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False,
+            env={**os.environ, FOLLOW: str(os.getpid())}, timeout=LIMIT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return _broken(order, f"it has not ended within {LIMIT_S:g} s")
     with contextlib.suppress(json.JSONDecodeError, IndexError):
         row: Row = json.loads(done.stdout.splitlines()[-1])
         return row
