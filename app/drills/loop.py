@@ -31,7 +31,7 @@ from topics.incidents import INCIDENTS, Incident
 from topics.signals import Anomaly, Contribution
 from topics.spec import derive, system_of
 
-EVERY_S = 0.25  # a new incident so often
+EVERY_S = 0.5  # a new incident so often: none of them ends, and every event writes the state of all that are open
 RECOVER_S = 120.0
 ZOMBIE_S = 7.5  # longer than the group's session of six seconds
 CROWD = 4  # workers, of which all but one are broken at once
