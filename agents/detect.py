@@ -35,6 +35,8 @@ from models.detection.hysteresis import Held, Hysteresis
 from models.detection.lone import FIELDS as LONE_FIELDS
 from models.detection.panel import Panel
 from models.detection.settings import DetectionSettings
+from models.detection.shift import PLAIN, Shift, Shifts
+from models.detection.shift import Kept as KeptShifts
 from models.detection.watch import Kept, Sight, Watch
 from topics.learning import Feedback
 from topics.signals import ANOMALIES, Anomaly, Contribution, Direction
@@ -73,6 +75,7 @@ class _State(msgspec.Struct):
     out: dict[int, Out] = {}
     ended: dict[int, int] = {}
     held: dict[str, Held] = {}
+    shifts: KeptShifts = msgspec.field(default_factory=KeptShifts)
 
 
 class Detect(Agent[Batch | Steer]):
@@ -94,6 +97,7 @@ class Detect(Agent[Batch | Steer]):
         self.forks = Forks(self.bank)
         self.settings = settings or DetectionSettings()
         self.panel = Panel(self.settings)
+        self.shifts = Shifts(self.settings)
         self.absence = Absence(self.settings)
         self.hysteresis = Hysteresis(self.settings)
         self.alarms = Alarms(self.settings)
@@ -104,12 +108,14 @@ class Detect(Agent[Batch | Steer]):
             if isinstance(batch, Steer):
                 if (anew := self.forks.steer(batch)) is not None:
                     self.panel.restart(anew)
+                    self.shifts.restart(anew)
                 continue
             self.bank.admit(batch.names)
             looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
             found = ((at, self._wanted(batch, looks, at)) for at in self.hysteresis.samples(batch, looks))
             said = [(sample, anomaly) for sample, anomaly in found if anomaly is not None]
             said += [(at, _second(batch, at, who, told)) for at, who, told in self.panel.take(batch, self.forks.open)]
+            said += [(s.sample, _shifted(batch, s)) for s in self.shifts.take(batch, looks, self.forks.open)]
             said += [(beyond.sample, _beyond(batch, beyond)) for beyond in self.ranges.take(batch)]
             said += [(lost.sample, _absent(batch, lost)) for lost in self.absence.take(batch)]
             yield from (anomaly for _, anomaly in sorted(said, key=itemgetter(0)))  # for any cut into batches alike
@@ -168,6 +174,7 @@ class Detect(Agent[Batch | Steer]):
             _State(
                 self.version, _bytes(rows), _bytes(entities), forks, _bytes(self.bank.lone_rows), self.panel.dump(),
                 self.absence.dump(), self.alarms.told, self.ranges.out, self.ranges.ended, self.hysteresis.held,
+                self.shifts.dump(),
             )
         )  # fmt: skip
 
@@ -190,6 +197,7 @@ class Detect(Agent[Batch | Steer]):
         self.absence.load(kept.absence)
         self.alarms.told, self.ranges.out, self.ranges.ended = kept.told, kept.out, kept.ended
         self.hysteresis.held = kept.held
+        self.shifts.load(kept.shifts)
 
 
 def _entities(data: bytes, version: int) -> Float64:
@@ -226,6 +234,30 @@ def _second(batch: Batch, sample: int, watch: Watch, sight: Sight) -> Anomaly:
         onset=sight.onset, attribution=tuple(c for c in found if abs(c.z) >= NOTABLE_Z)[:MOST_CONTRIBUTIONS],
         detector=detector.name, detector_version=detector.version,
         evidence=str(Origin(batch.topic, batch.partition, int(batch.offset[sample]))), view="second",
+    )  # fmt: skip
+
+
+def _shifted(batch: Batch, shift: Shift) -> Anomaly:
+    """A quiet change: values are the means of the looks that showed which series it is; at its end it says no more."""
+    entity, state = batch.names.entities[int(batch.entity[shift.sample])], STATES[shift.event]
+    found = [
+        (
+            Contribution(
+                metric=batch.names.series[series][1], z=m.off / m.looks, value=m.value / m.looks, expected=m.expected
+            ),
+            m.spread,
+        )
+        for series, m in shift.moved[:MOST_CONTRIBUTIONS]
+    ] or [(Contribution(metric="*", z=0.0, value=0.0, expected=0.0), 0.0)]
+    first, spread = found[0]
+    ratio = max(1.0, abs(first.z) / PLAIN) if shift.moved else 0.0
+    return Anomaly(
+        id=derive("anomaly", entity, "shift", shift.onset), entity=entity, ts=int(batch.ts[shift.sample]), state=state,
+        kind=shift.kind, score=ratio, grade=_grade(ratio, state), confidence=1.0 - math.exp(-ratio),
+        metric=first.metric, direction="up" if first.z >= 0 else "down", value=first.value, expected=first.expected,
+        low=first.expected - NOTABLE_Z * spread, high=first.expected + NOTABLE_Z * spread, onset=shift.onset,
+        attribution=tuple(c for c, _ in found if abs(c.z) >= PLAIN), detector="shift", detector_version=1,
+        evidence=str(Origin(batch.topic, batch.partition, int(batch.offset[shift.sample]))), view="second",
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from topics.spec import Count, Instant, Record, Topic, system_of
 
-Kind = Literal["point", "contextual", "collective", "change_point", "drift", "absence"]
+Kind = Literal["point", "contextual", "collective", "change_point", "drift", "absence", "trend"]
 Direction = Literal["up", "down"]
 
 

@@ -46,6 +46,9 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """It closes when its score is below so many boundaries, 0.4 if nothing is said, ..."""
     closes_looks: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """... in so many looks running; 8 if nothing is said."""
+    shifts: bool | None = None
+    """Whether quiet changes of an entity are looked for: a level that stays somewhere else, drift, a trend. If nothing
+    is said, they are."""
     absence: Literal["entity", "series", "off"] | None = None
     """Whose silence is an anomaly: the entity's (if nothing is said), that of each of its series too, or nobody's."""
 

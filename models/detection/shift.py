@@ -1,0 +1,208 @@
+"""Quiet changes: an entity that stays somewhat more off than it was, though no single look of it is an alarm.
+
+What a level that has moved by two spreads shows is a score that no longer falls back to where it was. The log score of
+every eighth look of an entity is held against its own mean, and what is above it is summed up; the sum falls back to 0
+while all is as usual. Looks that are alarms are left out: the bank tells those. A sum that has grown quickly is a
+change point, one that has grown slowly is drift. Which series it is, the next looks show in their mean. What is found
+is ordinary from then on. One row of 80 bytes an entity, and some nanoseconds a look.
+
+Source: cumulative sums (Page 1954). The knobs are in the middle of a plateau of SMD and ASD.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detection.batch import Batch, Float64, Int64, Names
+from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Looks
+from models.detection.kernel import kernel
+from models.detection.settings import DetectionSettings
+from topics.signals import Kind
+
+# columns of an entity: looks since its last sample, samples that were learned, mean and variance of the log score, the
+# sum, samples since it was 0, event time of that, looks until it is told; samples until that is cleared, and its kind
+LOOKS, SAMPLES, MEAN, VARIANCE, SUM, RISING, SINCE, GATHER, OPEN, KIND = range(10)
+FIELDS: Final = 10
+
+EVERY: Final = 8.0  # looks; between them a score has mostly forgotten itself
+WARM: Final = 64.0  # samples before a sum is begun
+MEMORY: Final = 1e-3  # slowest rate at which mean and variance are learned
+SLACK: Final = 0.5  # spreads that a sample may be above the mean
+WILDEST: Final = 3.0  # spreads that one sample adds at most
+LIMIT: Final = 40.0  # of the sum
+LEAST: Final = 0.05  # spread of a log score
+GATHERED: Final = 32.0  # looks that show which series it is
+PLAIN: Final = 4.0 / math.sqrt(GATHERED)  # spreads that the mean of a series must be off to have a part in it
+CALM: Final = 8.0  # samples for which it stays told
+AT_ONCE: Final = 32.0  # samples by which a change point is found
+
+_KINDS: Final[tuple[Kind, ...]] = ("change_point", "drift")
+
+
+class Moved(msgspec.Struct):
+    """A series while a change is gathered."""
+
+    looks: int = 0
+    off: float = 0.0  # sum, in spreads from the mean that the bank knows
+    value: float = 0.0  # sum
+    expected: float = 0.0
+    spread: float = 0.0
+
+
+class Shift(NamedTuple):
+    """A quiet change, found or over."""
+
+    sample: int
+    event: int  # RAISE or CLEAR
+    onset: int
+    kind: Kind
+    moved: list[tuple[int, Moved]]  # series, the farthest first; empty when it is over
+
+
+class Kept(msgspec.Struct):
+    """Everything as data."""
+
+    rows: bytes = b""
+    gathered: dict[int, dict[int, Moved]] = {}  # entity → series
+
+
+@kernel
+def _sum_up(row: Float64, ts: float, y: float) -> bool:
+    """Take a sample; whether the sum has passed its limit."""
+    if row[SAMPLES] == 0.0:
+        row[MEAN] = y
+    spread = math.sqrt(row[VARIANCE] + LEAST * LEAST)
+    off, warm = (y - row[MEAN]) / spread, row[SAMPLES] >= WARM
+    if warm:
+        if row[SUM] <= 0.0:
+            row[SINCE], row[RISING] = ts, 0.0
+        row[RISING] += 1.0
+        row[SUM] = max(0.0, row[SUM] + min(off, WILDEST) - SLACK)
+    if row[SUM] < LIMIT / 4.0:  # what may be the change is not learned
+        rate = max(MEMORY, 1.0 / (row[SAMPLES] + 1.0))
+        learned = spread * min(max(off, -WILDEST), WILDEST) if warm else y - row[MEAN]
+        row[MEAN] += rate * learned
+        row[VARIANCE] = (1.0 - rate) * (row[VARIANCE] + rate * learned * learned)
+    row[SAMPLES] += 1.0
+    return bool(row[SUM] >= LIMIT)
+
+
+@kernel
+def _moved(row: Float64, ts: float, score: float, boundary: float) -> int:
+    """What a look comes to: QUIET; CONTINUE while a change is gathered, RAISE with the last of that; CLEAR."""
+    if row[GATHER] > 0.0:
+        row[GATHER] -= 1.0
+        if row[GATHER] > 0.0:
+            return CONTINUE
+        row[OPEN] = CALM
+        return RAISE
+    row[LOOKS] = 0.0
+    if row[OPEN] > 0.0:
+        row[OPEN] -= 1.0
+        return CLEAR if row[OPEN] == 0.0 else QUIET
+    if score <= boundary and _sum_up(row, ts, math.log(1.0 + score)):
+        row[GATHER], row[KIND] = GATHERED, 0.0 if row[RISING] <= AT_ONCE else 1.0
+        row[SAMPLES], row[VARIANCE], row[SUM] = 0.0, 0.0, 0.0  # from here on what is new is what is ordinary
+    return QUIET
+
+
+@kernel
+def follow(
+    rows: Float64, given: tuple[NDArray[np.int32], Int64, NDArray[np.bool_]], looks: Looks, events: NDArray[np.int8],
+    since: Float64,
+) -> int:  # fmt: skip
+    """Take a batch: entity, ts, and which entities are passed over. How many of `events` are not QUIET."""
+    entities, stamps, passed = given
+    count = 0
+    for sample in range(len(entities)):
+        events[sample] = QUIET
+        at = entities[sample]
+        if passed[at] or looks.boundary[sample] == math.inf:  # the latter is a repeat, or late
+            continue
+        rows[at, LOOKS] += 1.0
+        if rows[at, LOOKS] < EVERY and rows[at, GATHER] == 0.0:
+            continue
+        event = _moved(rows[at], float(stamps[sample]), looks.score[sample], looks.boundary[sample])
+        if event != QUIET:
+            events[sample], since[sample] = event, rows[at, SINCE]
+            count += 1
+    return count
+
+
+class Shifts:
+    """The entities of a partition."""
+
+    def __init__(self, settings: DetectionSettings) -> None:
+        self.settings = settings
+        self.rows = np.zeros((0, FIELDS))
+        self.known = 0  # entities that have a row
+        self.off: NDArray[np.bool_] = np.zeros(0, np.bool_)  # by entity: settings say so
+        self.gathered: dict[int, dict[int, Moved]] = {}
+        self._events, self._since = np.zeros(0, np.int8), np.zeros(0)
+
+    def take(self, batch: Batch, looks: Looks, forked: Collection[int]) -> Iterator[Shift]:
+        """What the looks of a batch show to have changed quietly.
+
+        forked: entities on which an incident is open, so that nothing is learned of them.
+        """
+        self._admit(batch.names)
+        if len(self._events) < len(batch):
+            self._events, self._since = np.zeros(len(batch), np.int8), np.zeros(len(batch))
+        passed = self.off
+        if forked:
+            passed = self.off.copy()
+            passed[[*forked]] = True
+        if follow(self.rows, (batch.entity, batch.ts, passed), looks, self._events, self._since):
+            for sample in np.flatnonzero(self._events[: len(batch)]).tolist():
+                if (event := int(self._events[sample])) != CLEAR:
+                    self._gather(batch, looks, sample)
+                if event != CONTINUE:
+                    yield self._told(int(batch.entity[sample]), sample, event)
+
+    def _gather(self, batch: Batch, looks: Looks, sample: int) -> None:
+        gathered = self.gathered.setdefault(int(batch.entity[sample]), {})
+        for point in range(int(batch.start[sample]), int(batch.start[sample + 1])):
+            value, expected, spread = (float(of[point]) for of in (batch.value, looks.expected, looks.spread))
+            if spread > 0.0:
+                moved = gathered.setdefault(int(batch.series[point]), Moved())
+                moved.looks, moved.value = moved.looks + 1, moved.value + value
+                moved.off += (value - expected) / spread
+                moved.expected, moved.spread = expected, spread
+
+    def _told(self, entity: int, sample: int, event: int) -> Shift:
+        kind = _KINDS[int(self.rows[entity, KIND])]
+        moved = sorted(self.gathered.pop(entity, {}).items(), key=lambda item: -abs(item[1].off / item[1].looks))
+        return Shift(sample, event, int(self._since[sample]), kind, moved)
+
+    def restart(self, entity: int) -> None:
+        """What an entity did is ordinary from now on."""
+        self.gathered.pop(entity, None)
+        if entity < len(self.rows):
+            self.rows[entity] = 0.0
+
+    def dump(self) -> Kept:
+        """Everything."""
+        return Kept(self.rows[: self.known].astype("<f8").tobytes(), self.gathered)
+
+    def load(self, kept: Kept) -> None:
+        """Become what was dumped."""
+        self.rows = np.frombuffer(kept.rows, "<f8").reshape(-1, FIELDS).copy()
+        self.known, self.off, self.gathered = len(self.rows), np.zeros(0, np.bool_), kept.gathered
+
+    def _admit(self, names: Names) -> None:
+        known = len(self.off)
+        if known == len(names.entities):
+            return
+        self.known = len(names.entities)
+        said = [self.settings.of_entity("shifts", entity) is False for entity in names.entities[known:]]
+        self.off = np.concatenate((self.off, np.array(said, np.bool_)))
+        if len(self.rows) < len(names.entities):
+            longer = np.zeros((max(len(names.entities), 2 * len(self.rows)), FIELDS))
+            longer[: len(self.rows)] = self.rows
+            self.rows = longer
