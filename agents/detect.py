@@ -30,6 +30,7 @@ from models.detection.columns import (
     Looks,
     Samples,
 )
+from models.detection.course import Course, Courses
 from models.detection.forks import Fork, Forks
 from models.detection.hysteresis import Held, Hysteresis
 from models.detection.lone import FIELDS as LONE_FIELDS
@@ -76,6 +77,7 @@ class _State(msgspec.Struct):
     ended: dict[int, int] = {}
     held: dict[str, Held] = {}
     shifts: KeptShifts = msgspec.field(default_factory=KeptShifts)
+    courses: dict[str, Course] = {}
 
 
 class Detect(Agent[Batch | Steer]):
@@ -97,6 +99,7 @@ class Detect(Agent[Batch | Steer]):
         self.forks = Forks(self.bank)
         self.settings = settings or DetectionSettings()
         self.panel = Panel(self.settings)
+        self.courses = Courses()
         self.shifts = Shifts(self.settings)
         self.absence = Absence(self.settings)
         self.hysteresis = Hysteresis(self.settings)
@@ -146,8 +149,9 @@ class Detect(Agent[Batch | Steer]):
         places = _strongest(looks, int(batch.start[sample]), int(batch.start[sample + 1]))
         found = [_contribution(batch, looks, place) for place in places]
         first, spread = found[0], float(looks.spread[places[0]])
+        kind = self.courses.kind(entity, state, ts, found, spread)
         return Anomaly(
-            id=derive("anomaly", entity, self.name, onset), entity=entity, ts=ts, state=state, kind="point",
+            id=derive("anomaly", entity, self.name, onset), entity=entity, ts=ts, state=state, kind=kind,
             score=ratio, grade=_grade(ratio, state), confidence=1.0 - math.exp(-ratio), metric=first.metric,
             direction="up" if first.z >= 0 else "down", value=first.value, expected=first.expected,
             low=first.expected - NOTABLE_Z * spread, high=first.expected + NOTABLE_Z * spread, onset=onset,
@@ -175,6 +179,7 @@ class Detect(Agent[Batch | Steer]):
                 self.version, _bytes(rows), _bytes(entities), forks, _bytes(self.bank.lone_rows), self.panel.dump(),
                 self.absence.dump(), self.alarms.told, self.ranges.out, self.ranges.ended, self.hysteresis.held,
                 self.shifts.dump(),
+                self.courses.open,
             )
         )  # fmt: skip
 
@@ -198,6 +203,7 @@ class Detect(Agent[Batch | Steer]):
         self.alarms.told, self.ranges.out, self.ranges.ended = kept.told, kept.out, kept.ended
         self.hysteresis.held = kept.held
         self.shifts.load(kept.shifts)
+        self.courses.open = kept.courses
 
 
 def _entities(data: bytes, version: int) -> Float64:

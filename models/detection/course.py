@@ -1,0 +1,89 @@
+"""How an alarm goes on: its first metric moves away ever further, stays where it went, or neither.
+
+A straight line through what a metric has shown since its alarm was raised, kept as sums. It costs nothing while there
+is no alarm.
+
+Source: simple regression by updated means and products (Welford 1962, Chan et al. 1979).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from topics.signals import Contribution, Kind
+
+FOLLOWED: Final = 3  # of the strongest metrics of a look
+MOST: Final = 16  # metrics of one alarm
+LINE, FLAT = 16, 64  # looks from which a slope says something, and a level that stays
+FIT: Final = 0.8  # share of a metric's variance that lies on the line of a trend
+FAR: Final = 3.0  # spreads that it has moved meanwhile; or that a level is off, in its own
+
+
+class Line(msgspec.Struct):
+    """A metric by time: seconds since the alarm was raised."""
+
+    looks: int = 0
+    time: float = 0.0  # mean
+    value: float = 0.0  # mean
+    times: float = 0.0  # sums of squares and products around the means
+    values: float = 0.0
+    both: float = 0.0
+
+    def take(self, time: float, value: float) -> None:
+        """Add a look."""
+        self.looks += 1
+        off_time, off_value = time - self.time, value - self.value
+        self.time += off_time / self.looks
+        self.value += off_value / self.looks
+        self.times += off_time * (time - self.time)
+        self.values += off_value * (value - self.value)
+        self.both += off_time * (value - self.value)
+
+    def kind(self, expected: float, spread: float) -> Kind:
+        """What the looks so far make of it. spread: of the metric when it is ordinary."""
+        by = self.value - expected
+        if self.looks >= LINE and self.times > 0.0 and self.values > 0.0:
+            slope, span = self.both / self.times, math.sqrt(12.0 * self.times / self.looks)
+            fits = self.both * self.both >= FIT * self.times * self.values
+            if fits and slope * by > 0.0 and abs(slope) * span >= FAR * spread:
+                return "trend"
+        if self.looks >= FLAT and abs(by) >= FAR * max(spread, math.sqrt(self.values / self.looks)):
+            return "change_point"
+        return "point"
+
+
+class Course(msgspec.Struct):
+    """An alarm that is on."""
+
+    began: int  # event time
+    kind: Kind = "point"
+    lines: dict[str, Line] = {}
+
+
+class Courses:
+    """The alarms of a partition that are on, by entity."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, Course] = {}
+
+    def kind(self, entity: str, state: str, ts: int, found: Sequence[Contribution], spread: float) -> Kind:
+        """What kind an alarm is by now; what is cleared is what it was last.
+
+        found: strongest first, not empty; spread: of the first one when it is ordinary.
+        """
+        if state == "cleared":
+            course = self.open.pop(entity, None)
+            return course.kind if course else "point"
+        course = self.open.get(entity)
+        if course is None or state == "raised":
+            course = self.open[entity] = Course(ts)
+        for each in found[:FOLLOWED]:
+            if each.metric in course.lines or len(course.lines) < MOST:
+                course.lines.setdefault(each.metric, Line()).take((ts - course.began) / 1000, each.value)
+        line = course.lines.get(found[0].metric)
+        course.kind = line.kind(found[0].expected, spread) if line else "point"
+        return course.kind
