@@ -258,7 +258,8 @@ class Loop:
                 pending.append(await sent)
                 continue
             message = encode(output)
-            pinned = partition if message.topic in self._chains else None
+            ours = message.topic in self._chains or message.topic.broadcast  # said of what lives on this partition
+            pinned = partition if ours else None
             pending.append(await self._produce(message, pinned))
         await asyncio.gather(*pending)
 

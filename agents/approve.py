@@ -1,4 +1,7 @@
-"""What the gate let through becomes a command once it may: at once, or when people have said yes."""
+"""What the gate let through becomes a command once it may: at once, or when people have said yes.
+
+Of a promotion it becomes a grant, which carries their votes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from agents._state import Stateful
 from models.safety.limits import SafetySettings
-from models.safety.signing import Keyring, Refused, Signer, seal
+from models.safety.signing import Keyring, Refused, Signer, seal, sign_setting
 from models.safety.votes import Ballot, Rules
 from topics.actions import COMMANDS, RESULTS, Command, Result
 from topics.approvals import APPROVALS, Approval
@@ -23,7 +26,7 @@ class Approve(Stateful[Ballot]):
 
     name = "approve"
     reads = (DECISIONS, APPROVALS, INCIDENTS, RESULTS, SETTINGS, AUDIT)
-    writes = (DECISIONS, COMMANDS, REFUSALS)
+    writes = (DECISIONS, COMMANDS, SETTINGS, REFUSALS)
     shape = Ballot
 
     def __init__(self, settings: SafetySettings, signer: Signer, keyring: Keyring) -> None:
@@ -35,9 +38,17 @@ class Approve(Stateful[Ballot]):
         for read in records:
             try:
                 for record in self._one(read, now):
-                    yield seal(record, self.signer) if isinstance(record, Command) else record
+                    yield self._signed(record)
             except Refused as refused:
                 yield refusal(read.record, str(read.origin), refused.code, refused.detail, now)
+
+    def _signed(self, record: Record) -> Record:
+        match record:
+            case Command():
+                return seal(record, self.signer)
+            case Setting():
+                return sign_setting(record, self.signer)
+        return record
 
     def _one(self, read: Read[Record], now: Instant) -> Iterator[Record]:
         match record := read.record:

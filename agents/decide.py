@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from agents._state import Stateful
 from models.decision.advisor import Bounds
 from models.decision.planner import Planner
-from models.safety.signing import Keyring, Refused
+from models.safety.signing import Keyring, Refused, Signer, sign_proposal
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.policies import POLICIES, Policy
@@ -26,11 +26,15 @@ class Decide(Stateful[Planner]):
     writes = (PROPOSALS,)
     shape = Planner
 
-    def __init__(self, bounds: Bounds, keyring: Keyring) -> None:
+    def __init__(self, bounds: Bounds, signer: Signer, keyring: Keyring) -> None:
         super().__init__()
-        self.bounds, self.keyring = bounds, keyring
+        self.bounds, self.signer, self.keyring = bounds, signer, keyring
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Proposal]:
+        for wish in self._wishes(records, now):
+            yield sign_proposal(wish, self.signer)
+
+    def _wishes(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Proposal]:
         for read in records:
             match read.record:
                 case Incident() as incident:

@@ -1,4 +1,8 @@
-"""The one gate: every proposal meets the mode, the limits, the kill switch and the policies."""
+"""The one gate: every proposal meets the mode, the limits, the kill switch and the policies.
+
+It also proposes: an end to what stands against a policy, and promotions that were earned, because it alone knows how
+things are. These meet the gate like all others, through their topic.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from agents._state import Stateful
 from models.policy.engine import Policies
 from models.safety.limits import Gate as Limits
 from models.safety.limits import SafetySettings
-from models.safety.signing import Keyring, Refused
+from models.safety.signing import Keyring, Refused, Signer, sign_proposal
+from topics.actions import RESULTS, Result
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS
 from topics.policies import POLICIES, Policy
@@ -22,34 +27,39 @@ from topics.verdicts import VERDICTS
 
 
 class Gate(Stateful[Limits]):
-    """Answers each proposal once."""
+    """Answers each proposal once, and refuses what is not by whom it says."""
 
     name = "gate"
-    reads = (PROPOSALS, DECISIONS, SETTINGS, POLICIES, INCIDENTS, VERDICTS, ANOMALIES, EVENTS)
-    writes = (DECISIONS, REFUSALS)
+    reads = (PROPOSALS, DECISIONS, SETTINGS, POLICIES, INCIDENTS, VERDICTS, ANOMALIES, EVENTS, RESULTS)
+    writes = (DECISIONS, REFUSALS, PROPOSALS)
     shape = Limits
 
-    def __init__(self, settings: SafetySettings, keyring: Keyring, policies: Policies) -> None:
+    def __init__(self, settings: SafetySettings, signer: Signer, keyring: Keyring, policies: Policies) -> None:
         super().__init__()
-        self.settings, self.keyring, self.policies = settings, keyring, policies
+        self.settings, self.signer, self.keyring, self.policies = settings, signer, keyring, policies
 
-    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Decision | Refusal]:
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Decision | Refusal | Proposal]:
         for read in records:
             self.state.around.see(read.record)
             self.state.trust.see(read.record, self.settings, now)
-            match read.record:
-                case Proposal() as proposal:
-                    yield from self.state.judge(proposal, self.settings, self.policies, now)
-                case Decision() as decision:
-                    self.state.follow(decision, self.settings)
-                case Setting() | Policy() as word:
-                    try:
-                        self._obey(word, now)
-                    except Refused as refused:
-                        yield refusal(word, str(read.origin), refused.code, refused.detail, now)
+            try:
+                yield from self._one(read, now)
+            except Refused as refused:
+                yield refusal(read.record, str(read.origin), refused.code, refused.detail, now)
+        for wish in self.state.wishes(self.settings, self.policies, now):
+            yield sign_proposal(wish, self.signer)
 
-    def _obey(self, word: Setting | Policy, now: Instant) -> None:
-        if isinstance(word, Policy):
-            self.state.policies.take(word, self.keyring, self.policies.check)
-        else:
-            self.state.set(word, self.keyring, now)
+    def _one(self, read: Read[Record], now: Instant) -> Iterator[Decision]:
+        match read.record:
+            case Proposal() as proposal:
+                if self.state.admit(proposal, read.origin.offset, self.keyring, now):
+                    yield from self.state.judge(proposal, self.settings, self.policies, now, read.origin.offset)
+            case Decision() as decision:
+                self.state.follow(decision, self.settings)
+                self.state.standing.decided(decision)
+            case Result() as result:
+                self.state.standing.done(result)
+            case Policy() as policy:
+                self.state.policies.take(policy, self.keyring, self.policies.check)
+            case Setting() as setting:
+                self.state.set(setting, self.keyring, now)

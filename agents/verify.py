@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from agents._state import Stateful
 from models.incidents.verification import VerificationSettings, Verifier
 from topics.actions import RESULTS, Result
+from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record
@@ -17,7 +18,7 @@ class Verify(Stateful[Verifier]):
     """Watches the affected entities after an action, and judges it."""
 
     name = "verify"
-    reads = (ANOMALIES, INCIDENTS, RESULTS)
+    reads = (ANOMALIES, INCIDENTS, RESULTS, DECISIONS)
     writes = (VERDICTS,)
     shape = Verifier
 
@@ -32,6 +33,8 @@ class Verify(Stateful[Verifier]):
                     self.state.look(anomaly)
                 case Incident() as incident:
                     self.state.incident(incident)
+                case Decision() as decision:
+                    self.state.decided(decision)
                 case Result() as result:
                     self.state.acted(result)
         yield from self.state.judge(now, self.settings)

@@ -101,7 +101,7 @@ def answer(question: Question, settings: Settings, who: str) -> Decision:
     return next(Gate().judge(made, settings.safety, held.policies, now))
 
 
-def wish(action: str, target: str, parameters: dict[str, str], who: str, reason: str) -> Proposal:
+def wish(action: str, target: str, parameters: dict[str, str], who: str, reason: str, expects: str = "") -> Proposal:
     """A person's proposal. Its confidence is 0: no rule stands behind it, so it never passes without a vote.
 
     Raises:
@@ -116,15 +116,20 @@ def wish(action: str, target: str, parameters: dict[str, str], who: str, reason:
     return Proposal(
         id=derive("proposal", who, now, action, target, msgspec.json.encode(parameters, order="sorted")), ts=now,
         action=action, target=target, parameters=parameters, requester=who, confidence=0.0, cause="request",
-        reasons=(masked(reason) or f"{who} asks for it",),
+        reasons=(masked(reason) or f"{who} asks for it",), expects=expects,
     )  # fmt: skip
 
 
-def publish(proposal: Proposal, broker: Broker) -> None:
-    """Hand a proposal to the gate."""
-    from app.broker import require
-    from app.client import Publisher
+def publish(proposal: Proposal, broker: Broker) -> Proposal:
+    """Hand a proposal to the gate under the signature of who asks; as it was sent.
 
+    Raises:
+        UserError: it is not for them to ask, their key is not on this host, or the broker does not answer.
+    """
+    from app.broker import require
+    from app.security import words
+
+    signed = words.asked(proposal)
     require(broker)
-    with Publisher(broker) as publisher:
-        publisher.send(proposal)
+    words.publish(broker, signed)
+    return signed

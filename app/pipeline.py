@@ -22,7 +22,6 @@ from agents.gate import Gate
 from agents.learn import Learn
 from agents.record import Keep
 from agents.respond import Respond
-from agents.uphold import Uphold
 from agents.verify import Verify
 from app.policy.shipped import policies
 from app.settings import Settings
@@ -69,13 +68,12 @@ def bounds(settings: Settings) -> Bounds:
 def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
     """Anomalies to commands, and results to verdicts: each reads topics and writes topics.
 
-    signer: the worker's key, which signs commands. keyring: whose votes and settings are believed.
+    signer: the worker's key, which signs proposals and commands. keyring: whose votes and settings are believed.
     """
     return [
         lambda: Respond(keyring),
-        lambda: Decide(bounds(settings), keyring),
-        lambda: Uphold(keyring, policies(settings.policy)),
-        lambda: Gate(settings.safety, keyring, policies(settings.policy)),
+        lambda: Decide(bounds(settings), signer, keyring),
+        lambda: Gate(settings.safety, signer, keyring, policies(settings.policy)),
         lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),
         Learn,

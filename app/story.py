@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.broker import Broker, read_all
 from app.errors import UserError
@@ -26,7 +27,7 @@ from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record, Topic, derive
 from topics.verdicts import VERDICTS, Judgement
 
-STORY = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, REFUSALS)
+STORY = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, REFUSALS, SETTINGS)
 
 
 def records(broker: Broker, topics: Iterable[Topic], since_ms: Instant | None = None) -> Iterator[Read[Record]]:
@@ -56,6 +57,27 @@ def decisions(broker: Broker, since_ms: Instant | None = None) -> list[Decision]
         if not is_older(read.record, latest.get(read.record.id)):
             latest[read.record.id] = read.record
     return sorted(latest.values(), key=lambda d: (-d.ts, d.id))
+
+
+def begins(found: Sequence[Any], what: str, identity: str, remedy: str) -> Any:
+    """The one record whose id begins so. Raises UserError: there is none, or more than one."""
+    ours = [record for record in found if record.id.startswith(identity)]
+    if len(ours) != 1:
+        many = f"several {what}s begin" if ours else f"no {what} begins"
+        raise UserError(f"{many} with {identity!r}", remedy, exit_code=1)
+    return ours[0]
+
+
+def incident_of(broker: Broker, identity: str) -> Incident:
+    """The incident whose id begins so, as it stands. Raises UserError: there is none, or more than one."""
+    found: Incident = begins(incidents(broker), "incident", identity, "See `opsloop incidents --open`")
+    return found
+
+
+def decision_of(broker: Broker, identity: str) -> Decision:
+    """The decision whose id begins so, as it stands. Raises UserError: there is none, or more than one."""
+    found: Decision = begins(decisions(broker), "decision", identity, "See `opsloop decisions --waiting`")
+    return found
 
 
 def is_older(record: Incident | Decision, known: Incident | Decision | None) -> bool:
@@ -158,6 +180,8 @@ def _ids(record: Record) -> tuple[str, ...]:
             return (record.id,)
         case Result() | Judgement():
             return (record.command,)
+        case Setting():  # a grant that was voted for
+            return tuple({approval.decision for approval in record.approvals})
     return ()
 
 

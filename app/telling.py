@@ -14,6 +14,7 @@ from topics.incidents import Hypothesis, Incident
 from topics.policies import PolicyResult
 from topics.proposals import Option, Proposal
 from topics.refusals import Refusal
+from topics.settings import Setting
 from topics.signals import Anomaly
 from topics.spec import Instant, Record
 from topics.verdicts import Judgement
@@ -59,6 +60,8 @@ def sentence(record: Record) -> str:
             return _said("blue", "result", f"{record.outcome}: {record.detail}")
         case Judgement():
             return _said("green", "verdict", f"{record.effect}: {'; '.join(record.reasons)}")
+        case Setting():
+            return _said("green", "setting", f"{record.name} = {record.value} by {record.by}: {record.reason}")
         case Refusal():
             rest = f"{record.code}: {record.detail} (of {record.who}, {record.origin})"
             return _said("red", "refused", rest)
@@ -71,7 +74,10 @@ def details(record: Record) -> list[str]:
         case Proposal():
             circumstances = ", ".join(f"{name} {value:g}" for name, value in record.context.items())
             lines = [_option(option) for option in record.options]
-            return lines + ([escape(f"{record.kind}, decided under {circumstances}")] if circumstances else [])
+            lines += [escape(f"{record.kind}, decided under {circumstances}")] if circumstances else []
+            lines += [escape(f"expects that {record.expects} is ordinary again")] if record.expects else []
+            signed = f"signed by key {record.key[:8]}, counts until {clock(record.expires)}"
+            return [*lines, escape(f"asked for by {record.requester}, {signed if record.key else 'not signed'}")]
         case Decision() if not record.voters and not record.command and record.state != "completed":
             held = f"tier {record.tier}, mode {record.mode}"
             asked = f", wants {record.quorum} × {record.required_role}" if record.required_role else ""
@@ -82,8 +88,12 @@ def details(record: Record) -> list[str]:
         case Order() if record.claim is not None:
             kept = f"decision {record.claim.decided[:16]}… kept as audit {record.claim.audit}"
             return [escape(f"for {record.claim.audience}; {kept}; signature {record.signature.hex()[:16]}…")]
-        case Judgement() if record.evidence:
-            return [escape(f"seen in {', '.join(record.evidence)}")]
+        case Setting() if record.approvals:
+            votes = ", ".join(f"{a.voter} ({a.key[:8]})" for a in record.approvals)
+            return [escape(f"on the votes of {votes}, signed by key {record.key[:8]}")]
+        case Judgement() if record.evidence or record.basis:
+            lines = [f"judged by {record.basis}"] if record.basis else []
+            return lines + ([escape(f"seen in {', '.join(record.evidence)}")] if record.evidence else [])
     return []
 
 

@@ -10,7 +10,7 @@ import msgspec
 from models.diagnosis.symptoms import RULES
 from models.policy.book import sign_policy
 from models.policy.header import read
-from models.safety.signing import seal, sign_checkpoint, sign_setting, sign_vote
+from models.safety.signing import OURS, seal, sign_checkpoint, sign_proposal, sign_setting, sign_vote
 from tests.keys import WORKER_KEY, key_of
 from topics.actions import Command, Order, Result
 from topics.approvals import Approval, subject
@@ -89,6 +89,13 @@ def proposal(**changes: Any) -> Proposal:
         "rule": "process_gone→restart_service",
     }  # fmt: skip
     return Proposal(**fields | changes)
+
+
+def signed(wish: Proposal | None = None, by: str = "", **changes: Any) -> Proposal:
+    """A proposal under the signature of who asks: the worker's for agents of Opsloop's own."""
+    wish = msgspec.structs.replace(wish or proposal(), **changes)
+    name = by or wish.requester
+    return sign_proposal(wish, WORKER_KEY if name in OURS else key_of(name))
 
 
 def decision(state: Verdict = Verdict.PENDING, proposed: Proposal | None = None, **changes: Any) -> Decision:

@@ -68,10 +68,12 @@ class Client:
 
 
 @contextlib.contextmanager
-def served(broker: Broker, home: Path, settings: ApiSettings = FREE) -> Iterator[Client]:
+def served(
+    broker: Broker, home: Path, settings: ApiSettings = FREE, security: SecuritySettings | None = None
+) -> Iterator[Client]:
     """The interface over a broker, once it knows what is on it."""
     desk = Desk(broker, Keys(home))
-    app = serving(desk, Tokens(Keys(home), SecuritySettings()), settings)
+    app = serving(desk, Tokens(Keys(home), security or SecuritySettings()), settings)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", server_header=False, ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -47,6 +47,10 @@ class Proposal(Record, frozen=True):
     context: dict[str, float] = msgspec.field(default_factory=dict)  # what they were scored under
     raw: float = 0.0  # the confidence before it was calibrated; 0: it was not
     propensity: float = 1.0  # how probable it was that this option would be chosen
+    expects: str = ""  # a metric (glob) of the target that is to be ordinary again; empty: nothing was stated
+    expires: Instant = 0  # not answered after this
+    key: str = ""  # id of the requester's key; a worker's for Opsloop's own agents
+    signature: bytes = b""  # Ed25519 over all other fields, see models.safety.signing
 
 
 PROPOSALS = Topic(

@@ -1,4 +1,4 @@
-"""Refusals: votes, orders and settings that were not accepted, and why. What is refused is kept like what is done."""
+"""Refusals: proposals, votes, orders and settings that were not accepted, and why. They are kept like what is done."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from topics.actions import Order
 from topics.approvals import Approval
 from topics.audit import Entry
 from topics.policies import Policy
+from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.spec import Instant, Record, Topic, derive, system_of
 
@@ -28,6 +29,8 @@ def refusal(record: Record, origin: str, code: str, detail: str, now: Instant) -
     match record:
         case Approval() as vote:
             system, who = vote.system, vote.voter
+        case Proposal() as wish:
+            system, who = system_of(wish.target), wish.requester
         case Order() as order:
             system, who = system_of(order.target), order.key
         case Entry() as entry:
@@ -41,5 +44,6 @@ def refusal(record: Record, origin: str, code: str, detail: str, now: Instant) -
 
 
 REFUSALS = Topic(
-    "opsloop.refusals", Refusal, key=lambda refusal: refusal.system, what="votes and settings that were not accepted"
-)
+    "opsloop.refusals", Refusal, key=lambda refusal: refusal.system,
+    what="proposals, votes and settings that were not accepted",
+)  # fmt: skip

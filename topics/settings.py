@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from topics.approvals import Approval
 from topics.spec import Instant, Record, Topic
 
 KILL_SWITCH = "kill_switch"
@@ -19,7 +20,8 @@ class Setting(Record, frozen=True):
     by: str
     reason: str = ""
     key: str = ""  # id of the key of `by`
-    signature: bytes = b""  # Ed25519 over the fields above, see models.safety.signing
+    signature: bytes = b""  # Ed25519 over the other fields, see models.safety.signing
+    approvals: tuple[Approval, ...] = ()  # the votes that a worker makes it on: a ratified promotion
 
 
 SETTINGS = Topic(

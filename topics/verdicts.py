@@ -17,8 +17,12 @@ class Effect(StrEnum):
     MANUAL_REVIEW = "manual_review"
 
 
+# what a verdict rests on
+SYMPTOM, EXPECTATION, RESULT = "symptom", "expectation", "result"
+
+
 class Judgement(Record, frozen=True):
-    """What became of an incident's symptom after an action, or without one."""
+    """What became of an incident's symptom after an action, or without one; and of an action without an incident."""
 
     id: str  # H(incident, command)
     incident: str
@@ -30,6 +34,7 @@ class Judgement(Record, frozen=True):
     effect: Effect
     reasons: tuple[str, ...]
     evidence: tuple[str, ...] = ()
+    basis: str = ""  # SYMPTOM of the incident, EXPECTATION that the proposal stated, or the actuator's own RESULT alone
 
 
 VERDICTS = Topic(

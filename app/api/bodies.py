@@ -52,4 +52,5 @@ class Wish(Body):
     target: Target
     parameters: Annotated[dict[Name, Annotated[str, Field(max_length=200)]], Field(max_length=20)] = {}
     reason: Reason = ""
+    expects: Annotated[str, Field(max_length=200, description="A metric that is to be ordinary again, or a glob")] = ""
     request: Annotated[str, Field(max_length=100, description="A name: asking twice under it is one proposal")] = ""

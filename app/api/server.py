@@ -32,7 +32,7 @@ from app.security.keys import Keys
 from app.security.switch import LocalSwitch
 from app.security.tokens import Tokens
 from app.security.votes import cast_and_hear
-from app.security.words import answered, maintained, publish, publish_and_hear, resumed, stopped
+from app.security.words import answered, asked, maintained, publish, resumed, stopped, tell
 from app.settings import home
 from app.story import records
 from models.safety.roles import OPERATIONS, may
@@ -149,20 +149,18 @@ class Handlers:
         if decision.state is not Verdict.PENDING or now_ms() >= decision.expires:
             state = "expired" if decision.state is Verdict.PENDING else decision.state
             raise Problem(409, "late", f"the decision does not wait any more: it is {state}")
-        who = _asking(request).name
-        if Keys(home()).entry(who) is None:  # a token of another issuer names people whom this host may not know
-            raise Problem(409, "no_key", f"{who} has no key on this host", "Make one: opsloop user add NAME")
+        who = _signing(request)
         self._reach()
         approval, said = cast_and_hear(self._desk.broker, decision, vote.vote, who, vote.reason)
         return _heard(said, approval)
 
     def post_proposals(self, wish: Wish, request: Request) -> Response:
         """Ask for an action. Somebody else has to approve it."""
-        who = _asking(request).name
-        said = wished(wish.action, wish.target, wish.parameters, who, wish.reason)
+        who = _signing(request)
+        said = wished(wish.action, wish.target, wish.parameters, who, wish.reason, wish.expects)
         if wish.request:
             said = msgspec.structs.replace(said, id=derive("proposal", who, wish.request))
-        self._tell(said)
+        self._tell(asked(said))
         return _json({"proposal": said.id, "decision": derive("decision", said.id)}, 202)
 
     def get_incidents(self, limit: Most = 50) -> Response:
@@ -236,7 +234,7 @@ class Handlers:
     def _answer(self, identity: str, word: str, note: Note, request: Request) -> Response:
         setting = answered(self._incident(identity), word, _asking(request).name, note.reason)
         self._reach()
-        return _heard(publish_and_hear(self._desk.broker, setting), setting)
+        return _heard(tell(self._desk.broker, setting), setting)
 
     def _reach(self, done: str = "nothing was changed") -> None:
         if cause := probe(self._desk.broker, 2.0):
@@ -249,6 +247,14 @@ class Handlers:
 
 def _asking(request: Request) -> Principal:
     who: Principal = request.state.who
+    return who
+
+
+def _signing(request: Request) -> str:
+    """Who asks, when their key is on this host. Raises Problem: it is not."""
+    who = _asking(request).name
+    if Keys(home()).entry(who) is None:  # a token of another issuer names people whom this host may not know
+        raise Problem(409, "no_key", f"{who} has no key on this host", "Make one: opsloop user add NAME")
     return who
 
 

@@ -25,7 +25,7 @@ from models.safety.limits import Gate
 from models.safety.masking import mask_json
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
-from models.safety.signing import seal
+from models.safety.signing import seal, sign_proposal
 from topics.actions import Command
 from topics.incidents import Hypothesis, Incident, State, Symptom
 from topics.policies import SystemFacts
@@ -129,6 +129,7 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
     bounds = Bounds(safety=settings, policies=held)
     chain, notary, told = Chain(0), Notary(), incidents(start)
     planner, gate, other = Planner(), Gate(), Gate()
+    offsets = iter(range(10**9))
 
     def proposed() -> tuple[Proposal, Instant]:
         incident = next(told)
@@ -142,7 +143,9 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
 
         def step() -> None:
             (wish,) = planner.incident(incident, bounds, incident.ts)
-            list(gate.judge(wish, settings, held, incident.ts))
+            wish = sign_proposal(wish, signer)
+            if gate.admit(wish, next(offsets), keys, incident.ts):
+                list(gate.judge(wish, settings, held, incident.ts))
 
         return step
 
@@ -152,8 +155,10 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
         return lambda: held.rule(gate.policies, facts)
 
     def judge() -> Callable[[], Any]:
+        """From a signed proposal to its answer, the signature's check among it."""
         wish, now = proposed()
-        return lambda: list(other.judge(wish, settings, held, now))
+        wish = sign_proposal(wish, signer)
+        return lambda: other.admit(wish, next(offsets), keys, now) and list(other.judge(wish, settings, held, now))
 
     command = Command(
         id="c", decision="d", incident="i", ts=start, action="restart_service", target="shop/catalog/0", parameters={},
@@ -161,7 +166,6 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
     )  # fmt: skip
     (answer,) = Gate().judge(proposed()[0], settings, policies(0), start)  # with the shipped policies alone
     body = msgspec.json.encode(answer)
-    offsets = iter(range(10**9))
 
     def audit() -> None:
         entry = chain.link("shop", Origin("opsloop.decisions", 0, next(offsets)), mask_json(body), start)

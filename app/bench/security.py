@@ -21,7 +21,7 @@ from models.safety.limits import Gate
 from models.safety.masking import mask_json
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
-from models.safety.signing import seal, unseal
+from models.safety.signing import seal, sign_proposal, unseal
 from topics.actions import Command
 from topics.proposals import Proposal
 from topics.spec import Origin
@@ -30,7 +30,7 @@ from topics.spec import Origin
 def run(count: int, json: bool) -> None:
     """Do each thing `count` times; print the median and the 99th percentile in µs."""
     with tempfile.TemporaryDirectory(prefix="opsloop-bench-") as folder:
-        figures = {name: _measured(step, count) for name, step in _steps(Path(folder)).items()}
+        figures = {name: _measured(step, count) for name, step in _steps(Path(folder), count).items()}
     gate_per_s = 1e6 / figures["gate"][2]
     if json:
         flat = {f"{name}_us": round(p50, 1) for name, (p50, _, _) in figures.items()}
@@ -41,7 +41,7 @@ def run(count: int, json: bool) -> None:
     print_table(f"µs, each {count} times; the gate answers {gate_per_s:.0f} proposals/s", ("what", "p50", "p99"), rows)
 
 
-def _steps(folder: Path) -> dict[str, Callable[[int], Any]]:
+def _steps(folder: Path, count: int) -> dict[str, Callable[[int], Any]]:
     keys, now = keys_of(folder), now_ms()
     signer, settings = keys.own(WORKER), SafetySettings(mode=Mode.AUTONOMOUS)
     guard, gate, chain, notary = Guard(keys, settings, "supervisor/shop"), Gate(), Chain(0), Notary()
@@ -53,6 +53,11 @@ def _steps(folder: Path) -> dict[str, Callable[[int], Any]]:
     past = [Past(id=f"p{n}", target=f"bank/s{n}/0", ts=now - 700_000, epoch=n) for n in range(100)]
     body = msgspec.json.encode(command)
 
+    wishes = [sign_proposal(Proposal(
+        id=f"p{number}", ts=now, action="restart_service", target=f"shop/s{number % 50}/0", parameters={},
+        requester="decide", confidence=0.99, cause="process_gone", reasons=("gone",),
+    ), signer) for number in range(2 * count)]  # fmt: skip
+
     def audit(number: int) -> None:
         entry = chain.link("shop", Origin("opsloop.decisions", 0, number), mask_json(body), now)
         notary.see(entry)
@@ -60,10 +65,8 @@ def _steps(folder: Path) -> dict[str, Callable[[int], Any]]:
             notary.checkpoint()
 
     def judge(number: int) -> None:
-        list(gate.judge(Proposal(
-            id=f"p{number}", ts=now, action="restart_service", target=f"shop/s{number % 50}/0", parameters={},
-            requester="decide", confidence=0.99, cause="process_gone", reasons=("gone",),
-        ), settings, policies(), now + number))  # fmt: skip
+        if gate.admit(wishes[number], number, keys, now):
+            list(gate.judge(wishes[number], settings, policies(), now + number))
 
     return {
         "sign": lambda _: seal(command, signer),

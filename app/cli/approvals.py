@@ -32,15 +32,11 @@ def _vote(identity: str, vote: Literal["approve", "reject"], address: str, voter
     from app.broker import require
     from app.clock import now_ms
     from app.security.votes import cast_and_hear
-    from app.story import decisions
+    from app.story import decision_of
 
     broker = broker_of(address)
     require(broker)
-    found = [d for d in decisions(broker) if d.id.startswith(identity)]
-    if len(found) != 1:
-        what = "several decisions begin" if found else "no decision begins"
-        raise UserError(f"{what} with {identity!r}", "See `opsloop decisions --waiting`", exit_code=1)
-    decision = found[0]
+    decision = decision_of(broker, identity)
     if decision.state is not Verdict.PENDING or now_ms() >= decision.expires:
         state = "expired" if decision.state is Verdict.PENDING else decision.state
         raise UserError(f"decision {decision.id} does not wait any more: it is {state}", exit_code=1)

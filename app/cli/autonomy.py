@@ -6,6 +6,7 @@ import getpass
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
@@ -23,13 +24,20 @@ def register(app: typer.Typer) -> None:
 
 @autonomy.command()
 def show(broker: BrokerOption = "", json: JsonOption = False) -> None:
-    """List tiers and classes of action with their outcomes: broken, earned, granted.
+    """List tiers and classes of action with their outcomes: broken, earned, granted; and promotions that wait.
+
+    A promotion is ratified by a lead: `opsloop approve ID`. `reject` or silence leaves things as they are.
 
     Example: `opsloop autonomy show`
     """
     from app.broker import require
+    from app.clock import now_ms
     from app.settings import load
+    from app.story import decisions
     from app.story import trust as fold
+    from app.telling import clock
+    from models.safety.promotion import GRANT, group_of
+    from topics.decisions import Verdict
 
     where = broker_of(broker)
     require(where)
@@ -39,13 +47,25 @@ def show(broker: BrokerOption = "", json: JsonOption = False) -> None:
          "granted": trust.granted(name)}
         for name, s in sorted(trust.standing.items())
     ]  # fmt: skip
+    waiting = [
+        d for d in decisions(where)
+        if d.proposal.action == GRANT and d.state is Verdict.PENDING and now_ms() < d.expires
+    ]  # fmt: skip
     if json:
-        print_json({"kind": "autonomy", "standing": rows})
+        told = [
+            {"id": d.id, "name": group_of(d.proposal), "reason": d.proposal.reasons[0], "expires": d.expires}
+            for d in waiting
+        ]  # fmt: skip
+        print_json({"kind": "autonomy", "standing": rows, "promotions": told})
         return
     marks = ("broken", "earned", "granted")
     print_table("Standing", ("name", "outcomes", "helped", *marks), (
         (r["name"], r["outcomes"], r["helped"], *("yes" if r[mark] else "" for mark in marks)) for r in rows
     ))  # fmt: skip
+    if waiting:
+        print_table("Promotions that wait for a lead: opsloop approve ID", ("id", "since", "why"), (
+            (d.id, clock(d.ts), escape(d.proposal.reasons[0])) for d in waiting
+        ))  # fmt: skip
 
 
 @autonomy.command()
@@ -72,9 +92,10 @@ def _say(name: str, value: str, address: str, who: str, reason: str, json: bool)
     from app.clock import now_ms
     from app.security.keys import Keys
     from app.settings import home, masked
+    from models.safety.promotion import AUTONOMY
     from models.safety.roles import may
     from models.safety.signing import sign_setting
-    from models.safety.trust import AUTONOMY, PROMISES
+    from models.safety.trust import PROMISES
     from topics.settings import Setting
 
     words = name.split("/")

@@ -6,6 +6,7 @@ import getpass
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.markup import escape
 
@@ -45,7 +46,7 @@ def decide(
     )  # fmt: skip
     answer = asking.answer(question, load(), who or getpass.getuser())
     if propose_it:
-        asking.publish(answer.proposal, broker_of(broker))
+        answer = msgspec.structs.replace(answer, proposal=asking.publish(answer.proposal, broker_of(broker)))
     if json:
         print_json({"kind": "decide", "proposed": propose_it, "decision": answer})
     else:
@@ -59,15 +60,18 @@ def propose(
     target: Annotated[str, typer.Argument(help="A service or instance: shop/catalog/0")],
     parameter: Annotated[list[str] | None, typer.Option("--set", help="name=value, repeatable: replicas=2")] = None,
     reason: Why = "", broker: BrokerOption = "", who: Who = "", json: JsonOption = False,
+    expect: Annotated[str, typer.Option(help="A metric of the target that is to be ordinary again, or a glob")] = "",
 ) -> None:  # fmt: skip
     """Ask for an action. It meets the gate as every other proposal, and always needs somebody else's yes.
+
+    The proposal is signed with your key. Its verdict goes by what you expect, else by the actuator's own result.
 
     Example: `opsloop propose restart_service shop/catalog/0 --reason "memory looks odd"`
     """
     from app import asking
 
-    wish = asking.wish(action, target, asking.pairs(parameter or []), who or getpass.getuser(), reason)
-    asking.publish(wish, broker_of(broker))
+    wish = asking.wish(action, target, asking.pairs(parameter or []), who or getpass.getuser(), reason, expect)
+    wish = asking.publish(wish, broker_of(broker))
     if json:
         print_json(wish)
     else:

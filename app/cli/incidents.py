@@ -142,16 +142,12 @@ def resolve(
 
 def _answer(identity: str, word: str, address: str, person: str, note: str, json: bool) -> None:
     from app.broker import require
-    from app.security.words import answered, publish_and_hear
-    from app.story import incidents as read
+    from app.security.words import answered, tell
+    from app.story import incident_of
 
     where = broker_of(address)
     require(where)
-    found = [i for i in read(where) if i.id.startswith(identity)]
-    if len(found) != 1:
-        what = "several incidents begin" if found else "no incident begins"
-        raise UserError(f"{what} with {identity!r}", "See `opsloop incidents --open`", exit_code=1)
-    said = publish_and_hear(where, answered(found[0], word, person or getpass.getuser(), note))
+    said = tell(where, answered(incident_of(where, identity), word, person or getpass.getuser(), note))
     if isinstance(said, Refusal):
         raise UserError(f"that does not count: {said.code}, {said.detail}", "See opsloop user list", exit_code=1)
     if said is None:

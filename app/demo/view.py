@@ -20,7 +20,8 @@ from rich.text import Text
 from app.clock import now_ms
 from app.demo.board import HOPS, Board, Seen
 from app.demo.run import Demo
-from app.security.votes import cast
+from app.security.votes import signed
+from app.security.words import publish
 from app.telling import clock, sentence
 from topics.incidents import Incident
 
@@ -142,7 +143,10 @@ def _press(demo: Demo, key: str, lines: list[RenderableType]) -> None:
     if key == "q":
         demo.over.set()
     elif key in ("a", "r") and waiting:
-        cast(demo.broker, waiting[0], "approve" if key == "a" else "reject", _person(), "from the demo's screen")
+        publish(
+            demo.broker,
+            signed(waiting[0], "approve" if key == "a" else "reject", _person(), "from the demo's screen"),
+        )  # fmt: skip
     elif key.isdigit() and 0 < int(key) <= len(FAULTS):
         try:
             demo.inject(list(FAULTS)[int(key) - 1])

@@ -26,7 +26,7 @@ from app.clock import now_ms
 from app.errors import UserError
 from app.security.secrets import resolve
 from models.safety.roles import Role
-from models.safety.signing import Principal, Refused
+from models.safety.signing import OURS, Principal, Refused
 from topics.spec import Instant
 
 WORKER: Final = "opsloop-worker"
@@ -116,6 +116,8 @@ class Keys:
         """
         if not re.fullmatch(NAME, name):
             raise UserError(f"{name!r} is no name", "Use letters, digits, dots, dashes and @, at most 63")
+        if name in OURS:
+            raise UserError(f"{name} is the name of an agent of Opsloop's own", "Take another one")
         if not roles:
             raise UserError(f"{name} has no role", f"Give one or more of {', '.join(Role)}")
         with self._changing() as entries:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from app.broker import Broker, tail
 from app.client import Publisher
@@ -11,19 +12,23 @@ from app.clock import now_ms
 from app.errors import UserError
 from app.security.keys import Keys
 from app.security.switch import LocalSwitch, Said
-from app.security.votes import ANSWER_S
 from app.settings import home, masked
 from models.incidents.lifecycle import is_open
 from models.safety.masking import mask
 from models.safety.roles import may
-from models.safety.signing import sign_setting
+from models.safety.signing import sign_proposal, sign_setting
 from models.safety.surroundings import MAINTENANCE
+from topics.approvals import Approval
+from topics.catalog import topic_of
 from topics.codec import DecodeError, decode
 from topics.incidents import INCIDENTS, Incident, State
 from topics.proposals import Proposal
 from topics.refusals import REFUSALS, Refusal
-from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, SETTINGS, Setting
-from topics.spec import Raw
+from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, Setting
+from topics.spec import Raw, Record, Topic
+
+ANSWER_S: Final = 4.0  # how long somebody who said something waits to hear what became of it
+OUTLAST_S: Final = 60.0  # within which it must have been said
 
 
 def stopped(by: str, reason: str, switch: LocalSwitch) -> Setting:
@@ -72,36 +77,64 @@ def answered(incident: Incident, word: str, by: str, note: str) -> Setting:
     return sign_setting(setting, keys.own(by))
 
 
-def publish(broker: Broker, said: Setting | Proposal) -> None:
+def asked(wish: Proposal) -> Proposal:
+    """The proposal under the signature of who asks.
+
+    Raises:
+        UserError: it is not for them to ask, or their key is not on this host.
+    """
+    keys, by = Keys(home()), wish.requester
+    entry = keys.entry(by)
+    if entry is None:
+        raise UserError(f"{by} has no key on this host", f"Make one: opsloop user add {by} --role operator")
+    if not may(entry.roles, "propose"):
+        raise UserError(f"{by} may not ask for changes", "Ask an operator or a lead: opsloop user list")
+    return sign_proposal(wish, keys.own(by))
+
+
+def publish(broker: Broker, said: Setting | Proposal | Approval) -> None:
     """Tell the workers; return when the broker has it."""
     with Publisher(broker) as publisher:
         publisher.send(said)
 
 
-def publish_and_hear(broker: Broker, setting: Setting) -> Incident | Refusal | None:
-    """The same for a word on an incident, and what a worker made of it; None: nothing in time."""
-    end = time.monotonic() + 60.0
-    topics = [t.name for t in (SETTINGS, INCIDENTS, REFUSALS)]
-    heard = tail(broker, topics, stop=lambda: time.monotonic() > end)
-    publish(broker, setting)
+def publish_and_hear(
+    broker: Broker, said: Setting | Approval, topic: Topic, answers: Callable[[Record], bool]
+) -> Record | None:
+    """The same, and what a worker made of it: the first record of a topic that answers it, or the refusal of what was
+    said; None: nothing in time."""
+    end = time.monotonic() + OUTLAST_S
+    topics = {topic_of(said).name, topic.name, REFUSALS.name}
+    heard = tail(broker, sorted(topics), stop=lambda: time.monotonic() > end)
+    publish(broker, said)
     end = time.monotonic() + ANSWER_S
-    return _heard(heard, setting)
+    return _heard(heard, said, answers)
 
 
-def _heard(heard: Iterator[Raw], said: Setting) -> Incident | Refusal | None:
+def tell(broker: Broker, setting: Setting) -> Incident | Refusal | None:
+    """Publish a word on an incident; the incident as it stands then, or the refusal. None: nothing in time."""
+
+    def answers(record: Record) -> bool:
+        return isinstance(record, Incident) and setting.name == f"{INCIDENT}{record.id}" and record.by == setting.by
+
+    found = publish_and_hear(broker, setting, INCIDENTS, answers)
+    assert found is None or isinstance(found, Incident | Refusal)
+    return found
+
+
+def _heard(heard: Iterator[Raw], said: Setting | Approval, answers: Callable[[Record], bool]) -> Record | None:
     places, refusals = set[str](), dict[str, Refusal]()
     for raw in heard:
         try:
             record = decode(raw).record
         except DecodeError:
             continue
-        match record:
-            case Setting(signature=signature) if signature == said.signature:
-                places.add(str(raw.origin))
-            case Refusal() as refused:
-                refusals[refused.origin] = refused
-            case Incident() as incident if said.name == f"{INCIDENT}{incident.id}" and incident.by == said.by:
-                return incident
+        if isinstance(record, Setting | Approval) and record.signature == said.signature:
+            places.add(str(raw.origin))
+        elif isinstance(record, Refusal):
+            refusals[record.origin] = record
+        elif answers(record):
+            return record
         if told := places & refusals.keys():
             return refusals[told.pop()]
     return None

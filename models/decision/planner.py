@@ -15,14 +15,16 @@ from models.decision.outcomes import Outcomes
 from models.decision.rules import OF_INCIDENTS
 from models.incidents.following import Following
 from models.incidents.lifecycle import Step, is_open
+from models.safety.signing import WISH_MS
 from topics.decisions import PASSING, Decision, Verdict
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
 from topics.signals import Anomaly
 from topics.spec import Instant, derive, service_of
-from topics.verdicts import Judgement
+from topics.verdicts import RESULT, Judgement
 
 REFUSED: Final = (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED)
+BEGUN: Final = (Step.ACT, Step.PROBE)  # steps of an incident for which something was let through
 RETRY_MS: Final = 5_000
 UNSURE: Final = 0.70  # a proposal below this is not made at once: a better cause may show
 PONDER_MS: Final = 4_000  # for so long after the incident was detected
@@ -48,6 +50,12 @@ class Plan(msgspec.Struct):
     retry_at: Instant = 0
     retries: int = 0
     given_up: bool = False
+    until: Instant = 0  # a proposal that nobody has answered by then was refused or lost; 0: it was answered
+
+    def put_off(self, now: Instant) -> None:
+        """Make the same proposal again later, under another id."""
+        self.tried, self.open, self.retry_at = self.tried[:-1], "", now + (RETRY_MS << min(self.retries, 5))
+        self.retries, self.until = self.retries + 1, 0
 
 
 class Planner(msgspec.Struct):
@@ -71,23 +79,24 @@ class Planner(msgspec.Struct):
             return
         plan = self.plans.setdefault(incident.id, Plan())
         if incident.step == Step.STILL_WRONG:
-            plan.open = ""
+            plan.open, plan.until = "", 0
         if incident.step == Step.REVISE and not plan.retries:
             plan.retry_at = 0  # what it waited for may have come
         yield from self._propose(incident, plan, bounds, now)
 
     def decided(self, decision: Decision, now: Instant) -> None:
         """A refusal that passes is tried again later; one that does not, or a person's, ends it."""
+        plan = self.plans.get(decision.proposal.incident)
+        if plan is not None and decision.proposal.id == plan.open:
+            plan.until = 0
         if decision.state is Verdict.DISPATCHED:
             self._learn(self.outcomes.dispatched(decision.id, decision.proposal))
         if decision.state not in REFUSED:
             return
-        plan = self.plans.get(decision.proposal.incident)
         if plan is None or decision.proposal.id != plan.open:
             keep(self.early, decision.proposal.id, decision, EARLY_KEPT)
         elif decision.state is Verdict.DENIED and decision.blocked in PASSING:
-            plan.tried, plan.open, plan.retry_at = plan.tried[:-1], "", now + (RETRY_MS << min(plan.retries, 5))
-            plan.retries += 1
+            plan.put_off(now)
         else:
             plan.given_up = True
 
@@ -99,8 +108,9 @@ class Planner(msgspec.Struct):
                 keep(self.loads, service_of(anomaly.entity), Load(anomaly.ts, ratio), LOADS_KEPT)
 
     def verdict(self, verdict: Judgement) -> None:
-        """Learn from what became of an action, once."""
-        self._learn(self.outcomes.verdict(verdict))
+        """Learn from what became of an action, once; that an actuator calls it done says nothing of the symptom."""
+        if verdict.basis != RESULT:
+            self._learn(self.outcomes.verdict(verdict))
 
     def _learn(self, pair: tuple[Proposal, bool] | None) -> None:
         if pair is not None:
@@ -109,6 +119,8 @@ class Planner(msgspec.Struct):
     def expire(self, bounds: Bounds, now: Instant) -> Iterator[Proposal]:
         """Proposals whose time to be made again has come."""
         for identity, plan in self.plans.items():
+            if 0 < plan.until <= now and plan.open and self.incidents.open[identity].step not in BEGUN:
+                plan.put_off(now)
             if plan.retry_at and now >= plan.retry_at:
                 yield from self._propose(self.incidents.open[identity], plan, bounds, now)
 
@@ -125,7 +137,7 @@ class Planner(msgspec.Struct):
             return
         if plan.retries:
             proposal = msgspec.structs.replace(proposal, id=derive("proposal", proposal.id, "retry", plan.retries))
-        plan.open = proposal.id
+        plan.open, plan.until = proposal.id, now + WISH_MS
         plan.tried = [*plan.tried, f"{proposal.action}@{proposal.target}"]
         yield proposal
         if answer := self.early.pop(proposal.id, None):

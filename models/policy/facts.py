@@ -8,6 +8,7 @@ from typing import Final
 
 from models.actions.catalogue import ACTIONS
 from models.safety.modes import tier
+from models.safety.promotion import GRANT
 from topics.policies import ActionFacts, Facts, SystemFacts, TargetFacts, TimeFacts, WishFacts
 from topics.proposals import Proposal
 from topics.spec import Instant, service_of, system_of
@@ -36,6 +37,8 @@ def facts_of(
 
 def action_facts(name: str) -> ActionFacts:
     """What the catalogue says of an action."""
+    if name == GRANT:  # it can be taken back; a lead looks at it in any case
+        return ActionFacts(name, True, False, "medium", 0.0, 1)
     action = ACTIONS.get(name)
     if action is None:
         return ActionFacts(name)

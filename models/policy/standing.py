@@ -1,13 +1,14 @@
 """What was done and still stands, held against the policies of now.
 
 A policy with `standing: true` in its metadata denies not only what is to be done but also what stands: a change that
-can be undone is asked about again, with the time of now and everything else as it was decided upon. Where it would be
-denied now, its inverse is proposed, through the same gate as everything else.
+can be undone is asked about again as things are now: mode, health, telemetry, actions of late, environment, time. Only
+who wanted it and why is as it was. Where it would be denied now, its inverse is proposed, through the same gate as
+everything else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -17,7 +18,6 @@ from models.bounded import keep
 from models.policy.base import Effect
 from models.policy.book import Book
 from models.policy.engine import Active, Loaded, Policies, answers
-from models.policy.facts import time_facts
 from topics.actions import Result
 from topics.decisions import Decision, Verdict
 from topics.policies import Facts, PolicyResult
@@ -47,9 +47,8 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Upholder(msgspec.Struct):
-    """What stands on one partition. The struct is the snapshot."""
+    """What stands on one partition. The struct is a part of the gate's snapshot."""
 
-    policies: Book = msgspec.field(default_factory=Book)
     sent: dict[str, Facts] = msgspec.field(default_factory=dict)  # by decision: dispatched, without a result yet
     early: dict[str, Result] = msgspec.field(default_factory=dict)  # by decision: read before what was dispatched
     over: dict[str, Instant] = msgspec.field(default_factory=dict)  # decisions whose result was counted
@@ -81,17 +80,22 @@ class Upholder(msgspec.Struct):
             if facts.wish.requester != UPHOLD:
                 keep(self.stands, _place(facts.target.id, facts.action.name), Change(result.decision, facts), KEPT)
 
-    def look(self, ready: Policies, now: Instant) -> Iterator[Proposal]:
-        """A proposal for each standing violation that has none yet, or whose last one has led to nothing."""
-        under = {name: held.ts for name, held in self.policies.held.items()}
-        if not self.stands or (now - self.looked < LOOK_MS and self.under == under):
+    def look(self, book: Book, ready: Policies, today: Callable[[Facts], Facts], now: Instant) -> Iterator[Proposal]:
+        """A proposal for each standing violation that has none yet, or whose last one has led to nothing.
+
+        today: what a policy is asked now about something that was decided upon with other facts.
+        """
+        if not self.stands:
+            return
+        under = {name: held.ts for name, held in book.held.items()}
+        if now - self.looked < LOOK_MS and self.under == under:
             return
         self.looked, self.under = now, under
-        wanted = [p for p in ready.active(self.policies) if isinstance(p.loaded, Loaded) and p.loaded.header.standing]
+        wanted = [p for p in ready.active(book) if isinstance(p.loaded, Loaded) and p.loaded.header.standing]
         if not wanted:
             return
         for change in list(self.stands.values()):
-            for result in violated(wanted, change.facts, now):
+            for result in violated(wanted, today(change.facts)):
                 yield from self._propose(change, result, now)
 
     def _propose(self, change: Change, result: PolicyResult, now: Instant) -> Iterator[Proposal]:
@@ -105,10 +109,9 @@ class Upholder(msgspec.Struct):
             yield proposal
 
 
-def violated(policies: list[Active], facts: Facts, now: Instant) -> Iterator[PolicyResult]:
-    """What of these policies denies something that stands, as of now. A policy at fault denies nothing that stands."""
-    asked = msgspec.structs.replace(facts, time=time_facts(now))
-    return (result for result, _ in answers(policies, asked) if result.enforced and result.effect == Effect.DENY)
+def violated(policies: list[Active], facts: Facts) -> Iterator[PolicyResult]:
+    """What of these policies denies something that stands. A policy at fault denies nothing that stands."""
+    return (result for result, _ in answers(policies, facts) if result.enforced and result.effect == Effect.DENY)
 
 
 def _undoing(change: Change, result: PolicyResult, tries: int, now: Instant) -> Proposal | None:

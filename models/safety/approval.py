@@ -1,4 +1,4 @@
-"""Whether a vote counts: checked when it is cast, and by the actuator again before anything is done."""
+"""Whether a proposal and a vote count: a vote is checked when it is cast, and by the actuator again before it acts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Final
 import msgspec
 
 from models.safety.modes import Need
-from models.safety.signing import Keyring, Principal, Refused, voter
+from models.safety.roles import may
+from models.safety.signing import Keyring, Principal, Refused, requester, voter
 from topics.approvals import Approval
+from topics.proposals import Proposal
 from topics.spec import Instant
 
-LONGEST_MS: Final = 3_600_000  # no vote counts for longer than this
+LONGEST_MS: Final = 3_600_000  # no vote and no proposal counts for longer than this
 SKEW_MS: Final = 5_000  # how far clocks of two hosts may be apart
 
 
@@ -22,6 +24,21 @@ class Matter(msgspec.Struct, frozen=True):
     subject: str  # see topics.approvals.subject
     requester: str
     needs: tuple[Need, ...]  # each must be met; none: it may be done without a vote
+
+
+def check_proposal(proposal: Proposal, keyring: Keyring, now: Instant) -> Principal:
+    """Who asks, when the proposal counts.
+
+    Raises:
+        Refused: unsigned, unknown_key, revoked, forged, wrong_requester, wrong_role, expired.
+    """
+    who = requester(proposal, keyring)
+    if not may(who.roles, "propose"):
+        raise Refused("wrong_role", f"{who.name} may not ask for changes")
+    ts, expires = proposal.ts, proposal.expires
+    if now >= expires or ts > now + SKEW_MS or expires - ts > LONGEST_MS:
+        raise Refused("expired", f"the proposal counts until {expires}, and it is {now}")
+    return who
 
 
 def check_vote(approval: Approval, matter: Matter, keyring: Keyring, now: Instant) -> Principal:

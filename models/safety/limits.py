@@ -6,7 +6,7 @@ hold across restarts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -15,19 +15,23 @@ from models.bounded import keep
 from models.policy.book import Book
 from models.policy.engine import Policies, Ruling
 from models.policy.facts import facts_of
+from models.policy.standing import Upholder
+from models.safety.approval import check_proposal
 from models.safety.modes import SILENT, Mode, acts, at_most, mode_of, need, tier
+from models.safety.promotion import GRANT, LEADS, group_of
 from models.safety.settings import SafetySettings as SafetySettings
-from models.safety.signing import Keyring
+from models.safety.signing import TRUST, Keyring, Refused
 from models.safety.surroundings import AROUND, LEAST_URGENT, Objection, Surroundings
 from models.safety.switch import KillSwitch
 from models.safety.trust import Trust
 from topics.decisions import Decision, Verdict
-from topics.policies import SystemFacts
+from topics.policies import Facts, SystemFacts
 from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.spec import Instant, derive, service_of, system_of
 
 ENDED: Final = frozenset({Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED, Verdict.COMPLETED})
+NOWHERE: Final = -1  # the offset of a proposal that is known only from its decision
 SEEN_KEPT: Final = 5_000  # proposals remembered, so that a repeat is answered once
 
 
@@ -43,13 +47,14 @@ class Opened(msgspec.Struct):
 class Gate(msgspec.Struct):
     """What one partition's gate has let through. The struct is the snapshot."""
 
-    seen: dict[str, Instant] = msgspec.field(default_factory=dict)
+    seen: dict[str, int] = msgspec.field(default_factory=dict)  # proposals that were answered, and their offsets
     open: dict[str, Opened] = msgspec.field(default_factory=dict)  # by the target's service
     acted: dict[str, dict[str, Instant]] = msgspec.field(default_factory=dict)  # target → decision → when
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
     around: Surroundings = msgspec.field(default_factory=Surroundings)
     policies: Book = msgspec.field(default_factory=Book)
     trust: Trust = msgspec.field(default_factory=Trust)
+    standing: Upholder = msgspec.field(default_factory=Upholder)
 
     def set(self, setting: Setting, keyring: Keyring, now: Instant) -> None:
         """Take a live setting. Raises Refused when it allows more than its author may."""
@@ -57,13 +62,38 @@ class Gate(msgspec.Struct):
         self.around.maintain(setting, keyring)
         self.trust.set(setting, keyring)
 
+    def admit(self, proposal: Proposal, offset: int, keyring: Keyring, now: Instant) -> bool:
+        """Whether a proposal is to be judged: it is by whom it says, and this record of it was not answered before.
+
+        Raises:
+            Refused: repeated, when it was answered from another offset, or what `check_proposal` raises.
+        """
+        place = self.seen.get(proposal.id)
+        if place == offset:
+            return False
+        check_proposal(proposal, keyring, now)
+        if place is None:
+            return True
+        if place != NOWHERE:
+            raise Refused("repeated", f"it was answered as {derive('decision', proposal.id)}, from offset {place}")
+        self.seen[proposal.id] = offset
+        return False
+
+    def wishes(self, settings: SafetySettings, policies: Policies, now: Instant) -> Iterator[Proposal]:
+        """What the gate itself proposes: promotions that were earned, and an end to what stands against policies."""
+        yield from self.trust.promotions(settings, now)
+        yield from self.standing.look(self.policies, policies, lambda facts: self._today(facts, settings, now), now)
+
     def judge(
-        self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant
+        self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant, offset: int = NOWHERE
     ) -> Iterator[Decision]:
         """The one decision on a proposal: denied with a reason, approved, or waiting for a person."""
         if proposal.id in self.seen:
             return
-        keep(self.seen, proposal.id, now, SEEN_KEPT)
+        keep(self.seen, proposal.id, offset, SEEN_KEPT)
+        if proposal.action == GRANT:
+            yield self._promote(proposal, settings, policies, now)
+            return
         self.open = {service: held for service, held in self.open.items() if now < held.until}
         objection = self._objection(proposal, settings, now)
         if objection is not None:
@@ -78,6 +108,30 @@ class Gate(msgspec.Struct):
         held = Opened(decision.id, now + settings.open_for_ms, self.around.priority(proposal), waiting)
         self.open[service_of(proposal.target)] = held
         yield decision
+
+    def _promote(self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant) -> Decision:
+        """What is said to a promotion: it waits for a lead, unless it was not earned or policy denies it."""
+        facts = facts_of(
+            proposal, self._situation(proposal, settings, now), LEAST_URGENT, settings.environments, now
+        )  # fmt: skip
+        ruling = policies.rule(self.policies, facts)
+        changed, denied = ruling.applied(proposal)
+        objection: Objection = None
+        if self.switch.killed:
+            objection = "killed", "the kill switch is on"
+        elif proposal.requester != TRUST or not self.trust.ripe(group_of(proposal)):
+            objection = "not_allowed", f"{group_of(proposal)} has not earned it"
+        elif denied or changed != proposal:
+            objection = "policy", f"policy denies it: {denied or 'it is to be less than it is'}"
+        blocked, reason = objection or ("", f"a promotion: {proposal.reasons[0]}; a lead ratifies it")
+        answer = _decision(proposal, settings, now, Verdict.DENIED, reason, blocked=blocked)
+        answer = msgspec.structs.replace(
+            answer, reasons=(*ruling.reasons, reason), policy=ruling.results, facts=facts
+        )  # fmt: skip
+        return answer if objection else msgspec.structs.replace(
+            answer, state=Verdict.PENDING, required_role=LEADS.role,
+            quorum=max(ruling.quorum, settings.quorum, LEADS.quorum), expires=now + settings.promotion_ms,
+        )  # fmt: skip
 
     def _objection(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
         ours = (o for check in CHECKS if (o := check(self, proposal, settings, now)))
@@ -136,6 +190,16 @@ class Gate(msgspec.Struct):
             target_actions=len(self.recent(now, settings, target=proposal.target)), failures=vain.count if vain else 0,
         )  # fmt: skip
 
+    def _today(self, facts: Facts, settings: SafetySettings, now: Instant) -> Facts:
+        """What was decided upon once as it would be asked about now; who wanted it, and why, is what it was."""
+        wish = Proposal(
+            id="", ts=now, action=facts.action.name, target=facts.target.id, parameters=facts.parameters,
+            requester=facts.wish.requester, confidence=facts.wish.confidence, cause=facts.wish.cause, reasons=(),
+        )  # fmt: skip
+        situation = self._situation(wish, settings, now)
+        today = facts_of(wish, situation, LEAST_URGENT, settings.environments, now)
+        return msgspec.structs.replace(today, wish=facts.wish)
+
     def _make_room(self, winner: Decision, now: Instant) -> Iterator[Decision]:
         """Take the target back from what only waits there; it is told to whom it lost."""
         held = self.open.get(service_of(winner.proposal.target))
@@ -153,8 +217,8 @@ class Gate(msgspec.Struct):
         """
         target, service = decision.proposal.target, service_of(decision.proposal.target)
         if decision.proposal.id not in self.seen:
-            keep(self.seen, decision.proposal.id, decision.ts, SEEN_KEPT)
-            if decision.state not in ENDED:
+            keep(self.seen, decision.proposal.id, NOWHERE, SEEN_KEPT)
+            if decision.state not in ENDED and decision.proposal.action != GRANT:
                 urgency = self.around.priority(decision.proposal)
                 self.open[service] = Opened(decision.id, decision.ts + settings.open_for_ms, urgency)
         if decision.state is Verdict.DISPATCHED:
@@ -222,9 +286,15 @@ def _budget(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Insta
     return "budget_exhausted", f"{settings.per_system} actions within the window are enough"
 
 
+def _of(system: str, targets: Iterable[str]) -> list[str]:
+    """Those of a system; of many systems, so it is not asked for each one's name."""
+    within = f"{system}/"
+    return [target for target in targets if target.startswith(within) or target == system]
+
+
 def _concurrency(gate: Gate, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
     system, service = system_of(proposal.target), service_of(proposal.target)
-    count = sum(system_of(other) == system and other != service for other in gate.open)
+    count = sum(other != service for other in _of(system, gate.open))
     if count < settings.concurrency:
         return None
     return "resource_busy", f"{count} decisions on {system} have not ended"
@@ -233,9 +303,9 @@ def _concurrency(gate: Gate, proposal: Proposal, settings: SafetySettings, _now:
 def _blast(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
     system, service = system_of(proposal.target), service_of(proposal.target)
     since = now - settings.blast_window_ms
-    touched = {service_of(t) for t, times in gate.acted.items() if any(ts > since for ts in times.values())}
-    touched |= set(gate.open)
-    others = {other for other in touched if system_of(other) == system and other != service}
+    others = {service_of(t) for t in _of(system, gate.acted) if any(ts > since for ts in gate.acted[t].values())}
+    others |= set(_of(system, gate.open))
+    others.discard(service)
     most = max(1, int(settings.blast_share * max(len(gate.around.services(system)), settings.concurrency)))
     if len(others) < most:
         return None

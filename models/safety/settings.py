@@ -59,6 +59,7 @@ class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     freezes: tuple[Freeze, ...] = ()
     masks: dict[str, str] = {}  # besides those of models.safety.masking: a name → what it takes the place of
     approval_ms: Count = 120_000  # a pending decision turns into a refusal after this
+    promotion_ms: Count = 86_400_000  # a promotion waits so long for a lead, and so long until it is proposed again
     command_ms: Count = 30_000  # a command that has not begun by then never runs
     open_for_ms: Count = 180_000  # a decision whose end was never seen blocks its target no longer than this
 

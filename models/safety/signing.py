@@ -11,16 +11,23 @@ from typing import Final, Protocol
 
 import msgspec
 
-from models.safety.roles import may
+from models.safety.roles import Role, may
 from topics.actions import Command, Order
 from topics.approvals import Approval
 from topics.audit import Checkpoint
+from topics.proposals import Proposal
 from topics.settings import Setting
+from topics.spec import Instant
 
+PROPOSAL: Final = "opsloop.proposal/1"
 COMMAND: Final = "opsloop.command/1"
 APPROVAL: Final = "opsloop.approval/1"
 SETTING: Final = "opsloop.setting/1"
 CHECKPOINT: Final = "opsloop.checkpoint/1"
+
+TRUST: Final = "trust"
+OURS: Final = frozenset({"decide", "uphold", TRUST})  # agents of Opsloop's own, in whose names its workers sign
+WISH_MS: Final = 600_000  # a proposal is answered within this or refused
 
 
 class Refused(Exception):
@@ -64,6 +71,38 @@ def encoding(kind: str, body: bytes) -> bytes:
     """What is signed for a body of a kind: both with their lengths, so that no two pairs have one encoding."""
     name = kind.encode()
     return b"DSSEv1 %d %b %d %b" % (len(name), name, len(body), body)
+
+
+# --- proposals --------------------------------------------------------------------------------------------------------
+
+
+def sign_proposal(proposal: Proposal, signer: Signer) -> Proposal:
+    """The proposal with its signature, as it will be read: JSON makes a 1 of a number field a 1.0."""
+    expires: Instant = proposal.expires or proposal.ts + WISH_MS
+    bare = msgspec.structs.replace(proposal, expires=expires, key=signer.key, signature=b"")
+    read = msgspec.json.decode(msgspec.json.encode(bare), type=Proposal)
+    return msgspec.structs.replace(read, signature=signer.sign(_proposal(read)))
+
+
+def requester(proposal: Proposal, keyring: Keyring) -> Principal:
+    """Who asks for something, with the roles of today.
+
+    Raises:
+        Refused: unsigned, unknown_key, revoked, forged, wrong_requester (a good key, and the name of somebody else).
+    """
+    who = _signed(keyring, proposal.key, _proposal(proposal), proposal.signature)
+    if not _speaks_for(who, proposal.requester):
+        raise Refused("wrong_requester", f"the key is {who.name}'s, the proposal says it is {proposal.requester}'s")
+    return who
+
+
+def _proposal(proposal: Proposal) -> bytes:
+    bare = msgspec.structs.replace(proposal, signature=b"")
+    return encoding(PROPOSAL, msgspec.json.encode(bare, order="sorted"))
+
+
+def _speaks_for(who: Principal, name: str) -> bool:
+    return Role.WORKER in who.roles if name in OURS else who.name == name
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------
@@ -162,20 +201,21 @@ def sign_setting(setting: Setting, signer: Signer) -> Setting:
 
 
 def setter(setting: Setting, keyring: Keyring) -> Principal:
-    """Who made a setting.
+    """Who made a setting; Opsloop's own agents by a worker's key.
 
     Raises:
         Refused: unsigned, unknown_key, revoked, forged, wrong_voter (a good key, and the name of somebody else).
     """
     who = _signed(keyring, setting.key, _setting(setting), setting.signature)
-    if who.name != setting.by:
+    if not _speaks_for(who, setting.by):
         raise Refused("wrong_voter", f"the key is {who.name}'s, the setting says it is {setting.by}'s")
     return who
 
 
 def _setting(setting: Setting) -> bytes:
     s = setting
-    return encoding(SETTING, msgspec.json.encode((s.name, s.value, s.ts, s.by, s.reason, s.key)))
+    votes = (s.approvals,) if s.approvals else ()  # without any it is what was signed before there were some
+    return encoding(SETTING, msgspec.json.encode((s.name, s.value, s.ts, s.by, s.reason, s.key, *votes)))
 
 
 def _signed(keyring: Keyring, key: str, message: bytes, signature: bytes) -> Principal:

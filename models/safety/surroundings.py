@@ -24,7 +24,7 @@ from topics.settings import Setting
 from topics.signals import Anomaly
 from topics.spec import Instant, Record, service_of, system_of
 from topics.telemetry import Event
-from topics.verdicts import Effect, Judgement
+from topics.verdicts import RESULT, Effect, Judgement
 
 KEPT: Final = 5_000
 MAINTENANCE: Final = "maintenance/"  # a setting `maintenance/SCOPE` whose value is when it ends
@@ -147,7 +147,7 @@ class Surroundings(msgspec.Struct):
         if verdict.effect in (Effect.INEFFECTIVE, Effect.REGRESSED):
             before = self.vain.get(where, Vain(0, 0))
             keep(self.vain, where, Vain(before.count + 1, max(before.last, verdict.ts)), KEPT)
-        elif verdict.effect is Effect.REMEDIATED:
+        elif verdict.effect is Effect.REMEDIATED and verdict.basis != RESULT:  # an actuator's word cures nothing
             self.vain.pop(where, None)
 
 

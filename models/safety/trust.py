@@ -8,7 +8,7 @@ promise is ever called broken with a probability of at most ALPHA, however long 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -17,9 +17,10 @@ from models.bounded import keep
 from models.decision.outcomes import Outcomes
 from models.policy.facts import target_facts
 from models.safety.modes import tier
+from models.safety.promotion import AUTONOMY, GRANTED, check_grant, promotion
 from models.safety.roles import may
 from models.safety.settings import SafetySettings
-from models.safety.signing import Keyring, Refused, setter
+from models.safety.signing import Keyring, setter
 from topics.decisions import Decision, Verdict
 from topics.proposals import Proposal
 from topics.settings import Setting
@@ -30,8 +31,8 @@ PROMISES: Final = {"lead": 0.70, "automatic": 0.85, "autonomous": 0.95}  # share
 EARNED: Final = 0.85  # the share that a class must have shown to be better than
 ALPHA: Final = 0.01
 KEPT: Final = 5_000
-AUTONOMY: Final = "autonomy/"  # a setting `autonomy/SYSTEM/ACTION/KIND/ENVIRONMENT` or `autonomy/SYSTEM/TIER`
-GRANTED: Final = "granted"
+WORDS: Final = 3  # slashes in the name of a class
+LOOK_MS: Final = 1_000  # so often it is looked for what has earned a promotion
 
 
 class Standing(msgspec.Struct):
@@ -79,12 +80,21 @@ class Aim(msgspec.Struct, frozen=True):
     group: str  # SYSTEM/ACTION/KIND/ENVIRONMENT
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """A promotion that was proposed."""
+
+    tries: Count
+    next: Instant  # not again before
+
+
 class Trust(msgspec.Struct):
     """The standing of tiers and classes of action, by system. The struct is a part of the gate's snapshot."""
 
     outcomes: Outcomes[Aim] = msgspec.field(default_factory=Outcomes)
     standing: dict[str, Standing] = msgspec.field(default_factory=dict)
     grants: dict[str, tuple[Instant, bool]] = msgspec.field(default_factory=dict)  # the newest word about each
+    asked: dict[str, Asked] = msgspec.field(default_factory=dict)  # by class
+    looked: Instant = 0
 
     def see(self, record: Record, settings: SafetySettings, now: Instant) -> None:
         """Take in what was done and what became of it."""
@@ -100,6 +110,8 @@ class Trust(msgspec.Struct):
         promised = PROMISES.get(aimed.tier.rpartition("/")[2], 0.0)
         if promised:
             self._take(aimed.tier, helped, promised, now)
+        else:  # what a person was asked about: counted, and promised nothing
+            self._count(aimed.tier, helped)
         if promised >= EARNED:  # what was unsure from the beginning says nothing of the rest
             self._take(aimed.group, helped, EARNED, now)
 
@@ -107,19 +119,36 @@ class Trust(msgspec.Struct):
         """Take a person's word that a class may act alone, or not any more, or that a tier is trusted again.
 
         Raises:
-            Refused: not signed by a lead or an admin.
+            Refused: not signed by a lead or an admin, nor by a worker on the votes of leads.
         """
         if not setting.name.startswith(AUTONOMY):
             return
         name, good = setting.name.removeprefix(AUTONOMY), setting.value == GRANTED
         if setting.ts <= self.grants.get(name, (0, False))[0]:
             return
-        if not may((who := setter(setting, keyring)).roles, "ratify"):
-            raise Refused("wrong_role", f"{who.name} may not say what acts alone")
+        if not may(setter(setting, keyring).roles, "ratify"):
+            check_grant(setting, keyring)
         keep(self.grants, name, (setting.ts, good), KEPT)
         known = self.standing.get(name)
         if known is not None and good and setting.ts > known.broken > 0:
             keep(self.standing, name, Standing(), KEPT)
+
+    def promotions(self, settings: SafetySettings, now: Instant) -> Iterator[Proposal]:
+        """A proposal for each class that has earned to act alone and does not; again when one has led to nothing.
+
+        A class from which somebody has taken its autonomy is left alone for as long.
+        """
+        if not settings.earn or now - self.looked < LOOK_MS or not self.standing:
+            return
+        self.looked = now
+        for name, known in self.standing.items():
+            before = self.asked.get(name, Asked(0, 0))
+            since, may_already = self.grants.get(name, (0, False))
+            if may_already or name.count("/") != WORDS or not known.earned:
+                continue
+            if now >= max(before.next, since + settings.promotion_ms if since else 0):
+                keep(self.asked, name, Asked(before.tries + 1, now + settings.promotion_ms), KEPT)
+                yield promotion(name, known.told, before.tries, now)
 
     def objection(self, proposal: Proposal, settings: SafetySettings) -> str:
         """Why a person is asked although the mode would not ask; empty: no reason."""
@@ -140,6 +169,15 @@ class Trust(msgspec.Struct):
     def granted(self, group: str) -> bool:
         """Whether the newest word about a class is that it may act alone."""
         return self.grants.get(group, (0, False))[1]
+
+    def ripe(self, group: str) -> bool:
+        """Whether a class has earned to act alone, and does not."""
+        return self.standing.get(group, Standing()).earned and not self.granted(group)
+
+    def _count(self, name: str, helped: bool) -> None:
+        known = self.standing.get(name, Standing())
+        known.count, known.helped = known.count + 1, known.helped + helped
+        keep(self.standing, name, known, KEPT)
 
     def _take(self, name: str, helped: bool, promised: float, now: Instant) -> None:
         known = self.standing.get(name, Standing())

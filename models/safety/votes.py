@@ -1,4 +1,4 @@
-"""Votes: what waits for people, and the way from a yes to a command.
+"""Votes: what waits for people, and the way from a yes to a command, or of a promotion to a grant.
 
 A command is given only for an approved decision that the audit has kept: what cannot be audited is not done.
 """
@@ -18,6 +18,7 @@ from models.incidents.lifecycle import is_open
 from models.safety.approval import Matter, check_approvals, check_vote
 from models.safety.guard import LONGEST_MS
 from models.safety.modes import Need, mode_of, need
+from models.safety.promotion import GRANT, granted
 from models.safety.settings import SafetySettings
 from models.safety.signing import Keyring, Refused
 from models.safety.switch import KillSwitch
@@ -28,6 +29,7 @@ from topics.decisions import DECISIONS, Decision, Verdict
 from topics.incidents import Incident
 from topics.proposals import Proposal
 from topics.refusals import Refusal, refusal
+from topics.settings import Setting
 from topics.spec import Instant, derive, service_of, system_of
 
 KEPT: Final = 5_000  # ended decisions remembered, so that nothing is dispatched twice
@@ -86,8 +88,8 @@ class Ballot(msgspec.Struct):
         else:
             keep(self.early, origin, approval, KEPT)
 
-    def audited(self, entry: Entry, rules: Rules, now: Instant) -> Iterator[Decision | Command]:
-        """An approved decision that is on the audit becomes a command.
+    def audited(self, entry: Entry, rules: Rules, now: Instant) -> Iterator[Decision | Command | Setting]:
+        """An approved decision that is on the audit becomes a command or a grant.
 
         Raises:
             Refused: unapproved: the decision says that it was approved, and the votes for it are not here.
@@ -106,6 +108,11 @@ class Ballot(msgspec.Struct):
         if objection is not None:
             self._end(decision.id, now)
             yield _moved(decision, Verdict.DENIED, now, objection[1], blocked=objection[0])
+            return
+        if decision.proposal.action == GRANT:
+            yield granted(decision.proposal, votes, now)
+            self._end(decision.id, now)
+            yield _moved(decision, Verdict.COMPLETED, now, "granted")
             return
         yield from self._dispatch(decision, rules, entry, now)
 

@@ -15,7 +15,7 @@ from agents._pulse import Pulse, Slept
 from agents._snapshots import Shelf
 from agents.decide import Decide
 from models.decision.advisor import Bounds
-from tests.keys import RING
+from tests.keys import RING, WORKER_KEY
 from topics.state import LOOP_STATE
 
 
@@ -27,7 +27,7 @@ class Quiet:
 
 
 def decide() -> Decide:
-    return Decide(Bounds(), RING)
+    return Decide(Bounds(), WORKER_KEY, RING)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_every_state_is_read_once_before_threads_read_it(tmp_path: Path) -> None
             restored.append(state)
             super().restore(state)
 
-    Loop(LoopSettings("127.0.0.1:1", {}, tmp_path), [lambda: Told(Bounds(), RING)], lambda: 0, Quiet())
+    Loop(LoopSettings("127.0.0.1:1", {}, tmp_path), [lambda: Told(Bounds(), WORKER_KEY, RING)], lambda: 0, Quiet())
     assert restored == [decide().snapshot()]
     assert restored[0]
 

@@ -35,7 +35,7 @@ def test_a_topic_of_the_loop_is_written_by_one_verb_alone() -> None:
     assert found[COMMANDS] == {"approve"}
     assert found[AUDIT] == {"record"}
     assert found[INCIDENTS] == {"respond"}
-    assert found[PROPOSALS] == {"decide", "uphold"}
+    assert found[PROPOSALS] == {"decide", "gate"}
     assert found[VERDICTS] == {"verify"}
     assert found[ANOMALIES] == {"detect"}
     assert found[DECISIONS] == {"gate", "approve"}

@@ -14,7 +14,21 @@ from hypothesis import strategies as st
 
 from agents._agent import Agent
 from models.safety.modes import Mode
-from tests.builders import FROZEN, NOW, SAMPLES, approval, deploy, look, policy, proposal, switch, topology
+from models.safety.promotion import promotion
+from tests.builders import (
+    FROZEN,
+    NOW,
+    SAMPLES,
+    approval,
+    decision,
+    deploy,
+    look,
+    policy,
+    proposal,
+    signed,
+    switch,
+    topology,
+)
 from tests.looped import Ledger, MemoryLoop, World, stages
 from tests.rules import rule
 from topics.actions import Result
@@ -24,15 +38,17 @@ from topics.decisions import Decision, Verdict
 from topics.incidents import Incident, State, Symptom
 from topics.learning import LEARNING, Label
 from topics.policies import Policy
+from topics.proposals import Proposal
 from topics.refusals import Refusal
 from topics.spec import Instant, Origin, Read, Record
 from topics.state import LOOP_STATE
 
-NAMES = ["respond", "decide", "uphold", "gate", "approve", "attest", "verify", "learn", "record", "act"]
+NAMES = ["respond", "decide", "gate", "approve", "attest", "verify", "learn", "record", "act"]
 NOTHING_STANDS = rule(
     'default allow := true\nallow := false if input.action.name != "restart_service"', name="nothing_stands",
     standing=True,
 )  # fmt: skip
+PROMOTED = promotion("shop/restart_service/instance/production", "37 of 37 helped", 0, NOW)
 History = Sequence[tuple[Instant, Sequence[Read[Record]]]]
 every_agent = pytest.mark.parametrize("name", NAMES)
 SEEDS = range(8)
@@ -112,7 +128,8 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
             was = rng.choice(["confirmed", "expected", "false_alarm", "new_trend"])
             loop.publish(Label(incident=said.id, entity=said.entity, label=was, ts=loop.now, by="ana"))
         if loop.now == NOW + 5_000:
-            loop.publish(proposal(id="d" * 20, action="scale_out", target="shop/cart", parameters={"replicas": "1"}))
+            wish = proposal(id="d" * 20, action="scale_out", target="shop/cart", parameters={"replicas": "1"})
+            loop.publish(signed(wish), decision(Verdict.PENDING, PROMOTED, required_role="lead", quorum=1))
         if loop.now == NOW + 20_000:
             loop.publish(policy(NOTHING_STANDS, ts=loop.now))
         loop.repeat_something(rng)
@@ -214,6 +231,8 @@ def varied(record: Record, number: int) -> Record:
             changes["state"] = list(Verdict)[number % len(Verdict)]
         case Policy():
             return policy(FROZEN.replace("frozen", f"frozen{number % 300}"), version=number + 1)
+        case Proposal():
+            return signed(record, **changes)
         case Result():
             changes["target"] = f"shop/catalog/{number}"
     return msgspec.structs.replace(record, **changes)

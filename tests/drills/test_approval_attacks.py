@@ -18,7 +18,7 @@ from app.clock import now_ms
 from app.security.keys import WORKER, Keys, enrol
 from models.safety.roles import Role
 from models.safety.settings import SafetySettings
-from models.safety.signing import seal, sign_vote
+from models.safety.signing import OURS, WISH_MS, seal, sign_proposal, sign_vote
 from tests.builders import proposal
 from tests.clusters import Cluster
 from tests.hands import Hands, actuator
@@ -28,6 +28,7 @@ from topics.actions import COMMANDS, RESULTS, Command, Order, Result
 from topics.approvals import Approval, subject
 from topics.codec import decode
 from topics.decisions import DECISIONS, Decision, Verdict
+from topics.proposals import Proposal
 from topics.refusals import REFUSALS, Refusal
 from topics.spec import Record, Topic, derive
 
@@ -59,9 +60,14 @@ class Stage:
         self.count += 1
         target = f"shop/service{self.count}/0"
         wish = proposal(id=f"ask{self.count}", ts=now_ms(), target=target, incident="", **changes)
-        self.publish(wish)
+        self.publish(self.signed(wish))
         identity = derive("decision", wish.id)
         return until(lambda: next((d for d in self.said(DECISIONS) if d.id == identity), None))  # type: ignore[no-any-return]
+
+    def signed(self, wish: Proposal, by: str = "") -> Proposal:
+        """Under the key of who asks, of a worker for agents of Opsloop's own, or of somebody else."""
+        name = by or wish.requester
+        return sign_proposal(wish, self.keys.own(WORKER if name in OURS else name))
 
     def vote(self, of: Decision, by: str = "ana", signer: str = "", **changes: Any) -> Approval:
         wish = of.proposal
@@ -127,6 +133,63 @@ def test_i7_no_attack_on_votes_or_commands_has_an_effect(stage: Stage, home: Pat
     stage.refused("late", 4)
     assert [effect.command for effect in stage.hands.effects()] == [order.id]
     print(f"attempted {attempted}, accepted 0; then one vote, one effect")
+
+
+def test_i7_no_proposal_in_a_false_name_is_ever_waited_for_and_nobody_approves_their_own(
+    stage: Stage, home: Path
+) -> None:
+    """Whoever can write to the topic of proposals could else name another, and then vote for what they want."""
+    attempted = _attack_proposals(stage, home)
+    assert stage.said(DECISIONS) == []
+    assert stage.hands.effects() == []
+    own = stage.ask(requester="lea")  # in one's own name it waits, and one's own vote does not count
+    stage.publish(stage.vote(own, "lea"))
+    stage.refused("self_approval", 1)
+    before = _count(stage, "forged")
+    stage.publish(own.proposal, replace(own.proposal, requester="olaf"))  # again, and as another's
+    stage.refused("repeated", 1)
+    stage.refused("forged", before + 1)
+    stage.publish(stage.vote(own, "ana"))
+    until(stage.hands.effects, 20, lambda: str(stage.said(REFUSALS)[-3:]))
+    time.sleep(1.0)
+    assert [effect.target for effect in stage.hands.effects()] == [own.proposal.target]
+    assert {d.id for d in stage.said(DECISIONS)} == {own.id}
+    kept = "".join(run("audit", "show", "--broker", stage.broker.bootstrap, "--last", "200",
+                       env={"OPSLOOP_HOME": str(home)}).out)  # fmt: skip
+    assert all(code in kept for code in ("wrong_requester", "forged", "unsigned", "repeated"))
+    print(f"attempted {attempted + 3}, accepted 0; then one vote of another, one effect")
+
+
+def _attack_proposals(stage: Stage, home: Path) -> int:
+    stage.keys.revoke("gone")
+    now, elsewhere = now_ms(), Keys(home / "elsewhere").own("ana")
+    wish = proposal(id="wish", ts=now, target="shop/victim/0", incident="", requester="olaf", confidence=0.0)
+    alone = replace(wish, requester="decide", confidence=0.99)  # what an agent of ours would be sure of
+    good = stage.signed(wish)
+    attacks = {
+        "unsigned": [wish, alone, replace(good, signature=b""), replace(good, key="")],
+        "wrong_requester": [
+            stage.signed(wish, "lea"), stage.signed(alone, "lea"), stage.signed(alone, "olaf"),
+            stage.signed(replace(wish, requester="uphold"), "lea"), stage.signed(wish, "decide"),
+            stage.signed(replace(wish, requester="trust", action="grant_autonomy", target="shop"), "lea"),
+        ],
+        "forged": [
+            replace(good, requester="lea"), replace(good, target="shop/other/0"), replace(good, confidence=0.99),
+            replace(good, action="scale_out"), replace(good, parameters={"replicas": "3"}), replace(good, id="another"),
+            replace(good, expires=now + 10**7), replace(good, signature=b"x" * 64),
+        ],
+        "unknown_key": [sign_proposal(replace(wish, requester="ana"), elsewhere)],
+        "revoked": [stage.signed(replace(wish, requester="gone"))],
+        "wrong_role": [stage.signed(replace(wish, requester="vera")), stage.signed(replace(wish, requester="ben"))],
+        "expired": [
+            stage.signed(replace(wish, ts=now - WISH_MS)), stage.signed(replace(wish, ts=now + 3_600_000)),
+            stage.signed(replace(wish, expires=now + 10**8)),
+        ],
+    }  # fmt: skip
+    for code, wishes in attacks.items():
+        stage.publish(*wishes)
+        stage.refused(code, len(wishes))
+    return sum(len(wishes) for wishes in attacks.values())
 
 
 def _attack_votes(stage: Stage, home: Path) -> int:

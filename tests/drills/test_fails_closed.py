@@ -17,15 +17,18 @@ from app.client import Publisher
 from app.clock import now_ms
 from app.embedded import Embedded
 from app.kafka import LocalKafka
-from app.security.keys import enrol
+from app.security.keys import WORKER, enrol, keys_of
+from app.settings import home as home_of
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
+from models.safety.signing import sign_proposal
 from tests.builders import incident, look, proposal
 from tests.hands import Hands, actuator
 from tests.processes import until, worker
 from topics.audit import AUDIT
 from topics.codec import decode
 from topics.decisions import DECISIONS, Decision, Verdict
+from topics.proposals import Proposal
 from topics.spec import Record, derive
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
@@ -44,6 +47,9 @@ class Stage:
     def __init__(self, broker: Broker, hands: Hands) -> None:
         self.broker, self.hands = broker, hands
 
+    def signed(self, **fields: Any) -> Proposal:
+        return sign_proposal(proposal(**fields), keys_of(home_of()).own(WORKER))
+
     def publish(self, *records: Record) -> None:
         with Publisher(self.broker) as publisher:
             for record in records:
@@ -52,7 +58,7 @@ class Stage:
     def ask(self, number: int) -> str:
         """A proposal on a target of its own whose telemetry is fresh, and the id of its decision."""
         target, now = f"shop/service{number}/0", now_ms()
-        wish = proposal(id=f"ask{number}", ts=now, target=target, incident=f"i{number}")
+        wish = self.signed(id=f"ask{number}", ts=now, target=target, incident=f"i{number}")
         trouble = incident(id=f"i{number}", entity=target, ts=now, onset=now, affected=(target,), hypotheses=())
         self.publish(trouble, look(target, now))
         time.sleep(0.5)
@@ -127,9 +133,9 @@ def test_i20_on_stale_or_partial_telemetry_nothing_acts_alone(alone: Stage) -> N
     alone.publish(look(partial[0], now_ms()))  # one of three goes on to be seen
     time.sleep(0.5)
     wishes = [
-        proposal(id="stale", ts=now_ms(), target=stale, incident="stale"),
-        proposal(id="partial", ts=now_ms(), target=partial[0], incident="partial"),
-        proposal(id="unknown", ts=now_ms(), target=unknown, incident=""),
+        alone.signed(id="stale", ts=now_ms(), target=stale, incident="stale"),
+        alone.signed(id="partial", ts=now_ms(), target=partial[0], incident="partial"),
+        alone.signed(id="unknown", ts=now_ms(), target=unknown, incident=""),
     ]
     alone.publish(*wishes)
     decisions = [derive("decision", wish.id) for wish in wishes]

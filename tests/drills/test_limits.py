@@ -16,9 +16,10 @@ from app.broker import read_all
 from app.client import Publisher
 from app.clock import now_ms
 from app.security.keys import WORKER, keys_of
+from app.settings import home as home_of
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
-from models.safety.signing import seal
+from models.safety.signing import seal, sign_proposal
 from tests.builders import proposal
 from tests.clusters import Cluster
 from tests.hands import Effect, Hands, actuator
@@ -80,10 +81,12 @@ def test_i11_a_storm_passes_no_limit_over_a_restart_and_beside_a_second_gate(
 
 
 def storm(broker: Any, name: str, count: int = STORM) -> None:
+    signer = keys_of(home_of()).own(WORKER)
     with Publisher(broker) as publisher:
         for number in range(count):
             service = (number * 7 + sum(map(ord, name))) % SERVICES
-            publisher.send(proposal(id=f"{name}-{number}", ts=now_ms(), target=f"shop/s{service}/0", confidence=0.99))
+            wish = proposal(id=f"{name}-{number}", ts=now_ms(), target=f"shop/s{service}/0", confidence=0.99)
+            publisher.send(sign_proposal(wish, signer))
 
 
 def _decided(broker: Any) -> int:

@@ -15,7 +15,11 @@ from processes import run, until, worker
 from app.broker import Broker
 from app.client import Publisher
 from app.clock import now_ms
+from app.security.keys import Keys
+from app.settings import home
 from app.story import records
+from models.safety.roles import Role
+from models.safety.signing import sign_proposal
 from tests.builders import proposal
 from tests.rules import Repository, rule
 from topics.decisions import DECISIONS, Decision, Verdict
@@ -35,9 +39,10 @@ DENY = (
 def propose(publisher: Publisher) -> str:
     """One more proposal, about a system of its own; its id."""
     number = f"{next(_numbers)}-{now_ms()}"
-    publisher.send(proposal(
+    wish = proposal(
         id=derive("proposal", number), ts=now_ms(), target=f"pol{number}/catalog/0", requester=ME, incident="", rule="",
-    ))  # fmt: skip
+    )  # fmt: skip
+    publisher.send(sign_proposal(wish, Keys(home()).ensure(ME, (Role.AGENT,))))
     return derive("proposal", number)
 
 

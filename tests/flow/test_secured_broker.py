@@ -20,6 +20,9 @@ from app.broker import Broker, probe, read_all
 from app.client import Publisher
 from app.clock import now_ms
 from app.kafka import LocalKafka, Node
+from app.security.keys import WORKER, keys_of
+from app.settings import home
+from models.safety.signing import sign_proposal
 from tests.builders import proposal
 from tests.processes import run, until, worker
 from topics.codec import decode
@@ -101,7 +104,7 @@ def test_both_clients_get_in_with_one_set_of_settings_and_strangers_do_not(kafka
         assert probe(Broker.from_environment(kafka.bootstrap, kafka.environment() | changes), 4.0)
     env = {**os.environ, **kafka.environment()}
     with worker("loop", kafka.broker, env=env), Publisher(kafka.broker) as publisher:
-        wish = proposal(ts=now_ms(), incident="")
+        wish = sign_proposal(proposal(ts=now_ms(), incident=""), keys_of(home()).own(WORKER))
         publisher.send(wish)
         publisher.flush()
         answered = until(lambda: [decode(raw).record for raw in read_all(kafka.broker, [DECISIONS.name])], 40)

@@ -13,6 +13,8 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from joserfc import jwt
+from joserfc.jwk import KeySet, RSAKey
 
 from app.api.routes import PUBLIC, ROUTES
 from app.api.server import serving
@@ -21,11 +23,14 @@ from app.broker import read_all
 from app.client import Publisher
 from app.clock import now_ms
 from app.embedded import Embedded
+from app.security.settings import SecuritySettings
 from app.security.switch import LocalSwitch
+from models.safety.approval import check_proposal
 from models.safety.roles import OPERATIONS, Role
 from tests.builders import CATALOG, decision, incident, proposal
 from tests.processes import until
 from tests.served import Client, served
+from topics.approvals import APPROVALS
 from topics.codec import decode
 from topics.decisions import Verdict
 from topics.proposals import PROPOSALS
@@ -141,8 +146,33 @@ def test_a_proposal_is_asked_for_in_the_name_of_who_asks(client: Client, embedde
     (said, _) = (decode(raw).record for raw in read_all(embedded.broker, [PROPOSALS.name]))
     assert (said.requester, said.confidence, said.id) == ("operator", 0.0, first.json["proposal"])  # type: ignore[attr-defined]
     assert "hunter2" not in str(said)
+    assert check_proposal(said, client.keys, now_ms()).name == "operator"  # type: ignore[arg-type]
     for changes in ({"action": "format_disk"}, {"parameters": {"replicas": "900"}}, {"parameters": {"x": "1"}}):
         assert client.ask("POST", "/proposals", "operator", wish | changes).status == 409
+
+
+def test_whose_key_is_not_on_this_host_is_told_so_before_anything_is_said(
+    embedded: Embedded, home: Path, tmp_path: Path
+) -> None:
+    """The tokens of another issuer name people whom this host may not know."""
+    rsa, jwks = RSAKey.generate_key(2048, {"kid": "one"}, private=True), tmp_path / "jwks.json"
+    jwks.write_text(msgspec.json.encode(KeySet([rsa]).as_dict(private=False)).decode())
+    said = {"iss": "https://login.example", "aud": "opsloop", "sub": "eve", "exp": 4_000_000_000}
+    token = jwt.encode({"alg": "RS256", "kid": "one"}, said | {"roles": ["approver", "operator"]}, rsa)
+    waiting = decision(Verdict.PENDING, proposal(id="p9"), expires=now_ms() + 60_000)
+    with Publisher(embedded.broker) as publisher:
+        publisher.send(waiting)
+    security = SecuritySettings(issuer=said["iss"], jwks=str(jwks))  # type: ignore[arg-type]
+    with served(embedded.broker, home, security=security) as client:
+        until(lambda: client.desk.decisions)
+        for path, body in (
+            (f"/decisions/{waiting.id}/votes", {"vote": "approve"}),
+            ("/proposals", {"action": "restart_service", "target": CATALOG}),
+        ):
+            answer = client.ask("POST", path, "", body, authorization=f"Bearer {token}")
+            assert (answer.status, answer.json["code"]) == (409, "no_key"), answer.json
+            assert answer.json["remedy"] == "Make one: opsloop user add NAME"
+    assert not list(read_all(embedded.broker, [APPROVALS.name, PROPOSALS.name]))
 
 
 def test_the_kill_switch_stops_this_host_and_tells_the_others(client: Client, embedded: Embedded, home: Path) -> None:

@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 
-from app import asking
 from app.__main__ import main
+from app.clock import now_ms
+from app.security import words
+from app.security.keys import Keys
 from models.decision.base import Kind
 from models.policy.engine import Policies
 from models.policy.rego import Rego
+from models.safety.approval import check_proposal
 from models.safety.limits import Gate
 from models.safety.modes import Mode
+from models.safety.roles import Role
 from models.safety.settings import SafetySettings
 from tests.builders import NOW
 from tests.rules import GRANT, rule
@@ -32,13 +36,16 @@ Typed = Callable[..., tuple[int, str, str]]
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Proposal]:
     """What would be published."""
     found: list[Proposal] = []
-    monkeypatch.setattr(asking, "publish", lambda wish, _: found.append(wish))
+    monkeypatch.setattr(words, "publish", lambda _, wish: found.append(wish))
+    monkeypatch.setattr("app.broker.require", lambda _: None)
     return found
 
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Typed:
     monkeypatch.setenv("OPSLOOP_HOME", str(tmp_path))
+    Keys(tmp_path).add("olga", (Role.OPERATOR,))
+    Keys(tmp_path).add("vera", (Role.VIEWER,))
     monkeypatch.chdir(tmp_path)
 
     def run(*line: str) -> tuple[int, str, str]:
@@ -108,6 +115,9 @@ def test_a_question_may_be_a_file_and_the_answer_a_proposal(
         ("decide odd.json", "context: "),
         ("propose dance shop/a", "there is no action 'dance'. There are "),
         ("propose scale_out shop/a --set replicas=99", "replicas must be from 1 to 3"),
+        ("propose scale_out shop/a --as vera", "vera may not ask for changes. Ask an operator or a lead"),
+        ("propose scale_out shop/a --as nina", "nina has no key on this host. Make one: opsloop user add nina --role"),
+        ("propose scale_out shop/a --as trust", "trust has no key on this host"),
     ],
 )
 def test_what_is_no_question_is_answered_in_words(typed: Typed, tmp_path: Path, line: str, told: str) -> None:
@@ -119,10 +129,13 @@ def test_what_is_no_question_is_answered_in_words(typed: Typed, tmp_path: Path, 
     assert "Traceback" not in said
 
 
-def test_a_persons_proposal_never_passes_without_a_vote(typed: Typed, sent: list[Proposal]) -> None:
+def test_a_persons_proposal_is_signed_and_never_passes_without_a_vote(
+    typed: Typed, sent: list[Proposal], tmp_path: Path
+) -> None:
     code, said, _ = typed("propose", "scale_out", "shop/a", "--set", "replicas=2", "--reason", "odd", "--as", "olga")
     (wish,) = sent
     assert (code, wish.id in said, wish.reasons, wish.requester) == (0, True, ("odd",), "olga")
+    assert check_proposal(wish, Keys(tmp_path), now_ms()).name == "olga"
     policies = Policies(Rego(), [rule(GRANT, "grant", "access")])
     (answer,) = Gate().judge(wish, SafetySettings(mode=Mode.AUTONOMOUS), policies, NOW)
     assert answer.state is Verdict.PENDING

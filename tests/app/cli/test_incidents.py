@@ -14,7 +14,8 @@ from app.cli import incidents
 from app.telling import details, sentence
 from models.decision.advisor import Advisor, Bounds
 from models.decision.base import Case, Kind
-from tests.builders import NOW, SAMPLES, approval, decision, hypothesis, incident, proposal
+from tests.builders import NOW, SAMPLES, approval, decision, hypothesis, incident, proposal, signed
+from tests.keys import WORKER_KEY
 from topics.policies import PolicyResult
 from topics.spec import Record
 
@@ -62,10 +63,13 @@ def test_behind_a_proposal_stand_its_options_with_scores_chances_and_why_not() -
     case = Case(id="i1", kind=Kind.INCIDENT_RESPONSE, hypotheses=(hypothesis("bad_configuration"),), incident="i1")
     made = Advisor().propose(case, (), Bounds(), NOW)
     assert made is not None
-    best, other, circumstances = map(printed, details(made))
+    best, other, circumstances, asked = map(printed, details(made))
     assert re.match(r"option rollback_config on shop/catalog: sure 0\.95, score .*reliability \+.*1\.00: chosen", best)
     assert re.match(r"option restart_service on .*: sure 0\.29, .*, chance 0\.00: less sure", other)
     assert "incident_response, decided under busy 0, load 1, cost 1" in circumstances
+    assert asked.strip() == "asked for by decide, not signed"
+    *_, asked = map(printed, details(signed(made, expects="http.*")))
+    assert f"asked for by decide, signed by key {WORKER_KEY.key[:8]}, counts until" in asked
 
 
 def test_behind_a_decision_stand_its_tier_its_votes_and_each_policy() -> None:
@@ -77,10 +81,10 @@ def test_behind_a_decision_stand_its_tier_its_votes_and_each_policy() -> None:
 
 
 def test_behind_a_vote_and_a_command_stands_what_was_signed() -> None:
-    (vote,), (signed,) = details(SAMPLES["opsloop.approvals"]), details(SAMPLES["opsloop.actions.commands"])
+    (vote,), (command,) = details(SAMPLES["opsloop.approvals"]), details(SAMPLES["opsloop.actions.commands"])
     assert "signed by key" in vote
-    assert "for supervisor/shop; decision" in signed
-    assert "signature" in signed
+    assert "for supervisor/shop; decision" in command
+    assert "signature" in command
 
 
 def test_tables_show_brackets_too(monkeypatch: pytest.MonkeyPatch) -> None:

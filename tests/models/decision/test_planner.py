@@ -7,6 +7,7 @@ import pytest
 
 from models.decision.advisor import Bounds
 from models.decision.planner import EARLY_KEPT, PONDER_MS, RETRY_MS, Planner
+from models.safety.signing import WISH_MS
 from tests.builders import NOW, decision, hypothesis, incident
 from topics.decisions import PASSING, Decision, Verdict
 from topics.incidents import Incident, State
@@ -93,6 +94,24 @@ def test_other_answers_leave_the_proposal_on_its_way(state: Verdict) -> None:
     book.decided(decision(state, made), NOW)
     assert book.plans["i1"].open == made.id
     assert ticks(book, NOW, NOW + 400_000) == []
+
+
+def test_a_proposal_that_nobody_answers_before_it_expires_is_made_again_under_another_id() -> None:
+    book = Planner()
+    made = first(book)
+    assert ticks(book, NOW, NOW + WISH_MS) == []
+    ((when, again),) = ticks(book, NOW + WISH_MS, NOW + WISH_MS + 60_000)
+    assert (when, again.action, again.attempt) == (NOW + WISH_MS + RETRY_MS, made.action, made.attempt)
+    assert again.id != made.id
+
+
+def test_a_proposal_that_was_answered_or_acted_on_is_not_made_again_when_it_expires() -> None:
+    answered, acted = Planner(), Planner()
+    answered.decided(decision(Verdict.PENDING, first(answered)), NOW)
+    first(acted)
+    list(acted.incident(incident(seq=1, state=State.MITIGATING, step="act"), BOUNDS, NOW))
+    for book in (answered, acted):
+        assert ticks(book, NOW, NOW + 2 * WISH_MS) == []
 
 
 def test_a_refusal_is_counted_once() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from models.incidents.verification import FAILED, JUDGED_KEPT, VerificationSettings, Verifier
-from tests.builders import CATALOG, NOW, cleared, incident, look, result
+from tests.builders import CATALOG, HURTS, NOW, cleared, decision, incident, look, proposal, result
+from topics.decisions import Verdict
 from topics.incidents import State, Symptom
-from topics.verdicts import Effect, Judgement
+from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Judgement
 
 SETTINGS = VerificationSettings(hold_ms=2_500, patience_ms=15_000)
 
@@ -159,3 +160,88 @@ def test_the_memory_of_judged_commands_has_a_bound() -> None:
         book.acted(result(command=f"c{number}", outcome="failed"))
         list(book.judge(NOW, SETTINGS))
     assert len(book.judged) == JUDGED_KEPT
+
+
+METRIC = HURTS[Symptom.SATURATION].metric
+
+
+def asked_for(expects: str = METRIC, *, outcome: str = "succeeded", known: bool = True) -> Verifier:
+    """A verifier of an action on the catalogue that somebody has asked for without an incident."""
+    book = Verifier()
+    wish = proposal(incident="", requester="olga", target="shop/catalog", expects=expects)
+    made = decision(Verdict.DISPATCHED, wish, command="c1")
+    book.look(look(CATALOG, NOW - 500, Symptom.SATURATION))
+    if known:
+        book.decided(made)
+    book.acted(result(ts=NOW, incident="", decision=made.id, target="shop/catalog", outcome=outcome))
+    return book
+
+
+def verdicts(book: Verifier, start: int = NOW, until: int = NOW + 60_000) -> list[tuple[int, Effect, str]]:
+    return [(v.ts - NOW, v.effect, v.basis) for now in range(start, until, 100) for v in book.judge(now, SETTINGS)]
+
+
+def test_what_was_asked_for_with_an_expectation_is_judged_by_it() -> None:
+    book = asked_for()
+    assert verdicts(book, until=NOW + 4_000) == []
+    book.look(cleared(CATALOG, NOW + 4_000))
+    assert verdicts(book, NOW + 4_000) == [(6_500, Effect.REMEDIATED, EXPECTATION)]
+
+
+def test_an_expectation_that_is_not_met_in_time_was_disappointed() -> None:
+    book = asked_for("http.server.*")
+    book.look(look(CATALOG, NOW + 3_000, Symptom.LATENCY))
+    (verdict,) = [v for now in range(NOW, NOW + 60_000, 100) for v in book.judge(now, SETTINGS)]
+    assert (verdict.ts - NOW, verdict.effect, verdict.basis) == (15_000, Effect.INEFFECTIVE, EXPECTATION)
+    assert verdict.reasons == ("http.server.* of shop/catalog/0 is still off after 15 s",)
+    assert (verdict.entity, verdict.incident, verdict.command) == ("shop/catalog", "", "c1")
+
+
+def test_an_expectation_that_no_look_has_answered_since_is_for_a_person() -> None:
+    assert verdicts(asked_for()) == [(15_000, Effect.MANUAL_REVIEW, EXPECTATION)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "effect"),
+    [("succeeded", Effect.REMEDIATED), ("failed", Effect.INEFFECTIVE), ("timed_out", Effect.INEFFECTIVE),
+     ("refused", Effect.MANUAL_REVIEW), ("canceled", Effect.MANUAL_REVIEW), ("unknown", Effect.MANUAL_REVIEW)],
+)  # fmt: skip
+def test_without_an_expectation_the_actuators_own_result_decides_and_the_verdict_says_so(
+    outcome: str, effect: Effect
+) -> None:
+    (verdict,) = asked_for("", outcome=outcome).judge(NOW, SETTINGS)
+    assert (verdict.effect, verdict.basis) == (effect, RESULT)
+    assert verdict.reasons == (f"by the actuator's own result: {outcome}, done",)
+
+
+def test_an_action_that_failed_has_met_no_expectation() -> None:
+    assert verdicts(asked_for(outcome="failed")) == [(0, Effect.INEFFECTIVE, RESULT)]
+
+
+def test_an_expectation_that_nothing_has_ever_shown_says_nothing_and_the_result_decides() -> None:
+    book = asked_for("process.memory.usage")
+    (verdict,) = [v for now in range(NOW, NOW + 60_000, 100) for v in book.judge(now, SETTINGS)]
+    assert (verdict.ts - NOW, verdict.effect, verdict.basis) == (15_000, Effect.REMEDIATED, RESULT)
+    assert "because no look has shown process.memory.usage off" in verdict.reasons[0]
+
+
+def test_a_result_without_its_decision_waits_for_it_but_not_for_ever() -> None:
+    assert verdicts(asked_for(known=False)) == [(15_000, Effect.REMEDIATED, RESULT)]
+
+
+def test_what_was_asked_for_is_judged_once_and_forgotten() -> None:
+    book = asked_for("")
+    assert len(verdicts(book)) == 1
+    book.acted(result(incident="", decision="d9"))
+    book.decided(decision(Verdict.DISPATCHED, proposal(incident=""), command="c1"))
+    assert (verdicts(book), book.watches, book.expected) == ([], {}, {})
+
+
+def test_a_verdict_for_an_incident_says_that_it_rests_on_the_symptom_or_on_the_failure() -> None:
+    book = hurt()
+    book.acted(result(ts=NOW))
+    book.look(cleared(CATALOG, NOW + 100))
+    assert verdicts(book, NOW + 100) == [(2_600, Effect.REMEDIATED, SYMPTOM)]
+    failed = hurt()
+    failed.acted(result(ts=NOW, outcome="failed"))
+    assert verdicts(failed) == [(0, Effect.INEFFECTIVE, RESULT)]

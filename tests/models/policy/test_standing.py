@@ -9,8 +9,10 @@ from models.policy.engine import Policies
 from models.policy.examples import NOON, ordinary
 from models.policy.facts import action_facts, target_facts
 from models.policy.rego import Rego
-from models.policy.standing import AGAIN_MS, TRIES, UPHOLD, Upholder
-from tests.builders import approval, decision, policy, proposal, result, topology
+from models.policy.standing import AGAIN_MS, LOOK_MS, TRIES, UPHOLD
+from models.safety.limits import Gate, SafetySettings
+from models.safety.modes import Mode
+from tests.builders import approval, decision, incident, judgement, look, policy, proposal, result, topology
 from tests.keys import RING
 from tests.looped import MemoryLoop, World
 from tests.rules import rule
@@ -19,6 +21,8 @@ from topics.decisions import Decision, Verdict
 from topics.incidents import Symptom
 from topics.policies import Facts
 from topics.proposals import Proposal
+from topics.spec import Record
+from topics.verdicts import Effect
 
 READY = Policies(Rego())
 CAP = rule(
@@ -27,6 +31,7 @@ CAP = rule(
     name="cap", kind="cost", standing=True,
 )  # fmt: skip
 SERVICE = "shop/catalog"
+SETTINGS = SafetySettings()
 
 
 def facts(action: str, requester: str = "decide") -> Facts:
@@ -46,20 +51,20 @@ def did(of: Decision, outcome: str = "succeeded") -> Result:
     return result(decision=of.id, action=of.proposal.action, target=SERVICE, outcome=outcome, id=f"r{of.id}")
 
 
-def upholder(*words: object, source: str = CAP) -> Upholder:
-    """An upholder that has read these, and then of a policy."""
-    state = Upholder()
+def upholder(*words: object, source: str = CAP) -> Gate:
+    """A gate that has read these, and then of a policy."""
+    gate = Gate()
     for word in words:
         if isinstance(word, Decision):
-            state.decided(word)
+            gate.standing.decided(word)
         elif isinstance(word, Result):
-            state.done(word)
-    state.policies.take(policy(source), RING, READY.check)
-    return state
+            gate.standing.done(word)
+    gate.policies.take(policy(source), RING, READY.check)
+    return gate
 
 
-def looks(state: Upholder, now: int = NOON) -> list[Proposal]:
-    return list(state.look(READY, now))
+def looks(gate: Gate, now: int = NOON, settings: SafetySettings = SETTINGS) -> list[Proposal]:
+    return list(gate.wishes(settings, READY, now))
 
 
 OUT = sent()
@@ -98,7 +103,7 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("state", NOTHING.values(), ids=NOTHING)
-def test_nothing_is_proposed(state: Upholder) -> None:
+def test_nothing_is_proposed(state: Gate) -> None:
     assert looks(state) == []
 
 
@@ -114,6 +119,49 @@ def test_a_policy_of_hours_is_looked_at_with_the_time_of_now() -> None:
     state = upholder(OUT, did(OUT), source=source)
     assert looks(state, NOON) == []
     assert len(looks(state, NOON + 10 * 3_600_000)) == 1
+
+
+def denied_if(condition: str) -> str:
+    return rule(f"default allow := true\nallow := false if {condition}", name="cap", standing=True)
+
+
+SHOP = topology(*((f"shop/s{n}", f"shop/s{n + 1}") for n in range(4)))
+STORM = [incident(id=f"i{n}", entity=f"shop/s{n}/0", affected=(f"shop/s{n}/0",)) for n in range(4)]
+RECENT = [
+    decision(Verdict.DISPATCHED, proposal(id=f"p{n}", target=f"shop/s{n}/0", incident=""), ts=NOON - n)
+    for n in range(10, 13)
+]
+VAIN = [sent(number=40), judgement(Effect.INEFFECTIVE, decision=sent(number=40).id)]
+NOW_SO: dict[str, tuple[str, list[Record], SafetySettings]] = {
+    "health": ("input.system.storm", [SHOP, *STORM], SETTINGS),
+    "incidents": ("input.system.incidents >= 4", STORM, SETTINGS),
+    "capacity": ("input.system.services >= 5", [SHOP], SETTINGS),
+    "budget": ("input.system.actions >= 3", list(RECENT), SETTINGS),
+    "failures": ("input.system.failures >= 1", VAIN, SETTINGS),
+    "telemetry": ("not input.system.stale", [look("shop/catalog/0", NOON + LOOK_MS, Symptom.DOWN)], SETTINGS),
+    "mode": ('input.system.mode == "observe"', [], SafetySettings(mode=Mode.OBSERVE)),
+    "label": ('input.target.environment == "staging"', [], SafetySettings(environments={"shop": "staging"})),
+}
+
+
+@pytest.mark.parametrize("name", NOW_SO)
+def test_what_stands_is_looked_at_as_things_are_now_and_not_as_they_were(name: str) -> None:
+    condition, seen, settings = NOW_SO[name]
+    gate = upholder(OUT, did(OUT), source=denied_if(condition))
+    assert looks(gate) == [], "as things were"
+    for record in seen:
+        gate.around.see(record)
+        if isinstance(record, Decision):
+            gate.follow(record, settings)
+    (wish,) = looks(gate, NOON + LOOK_MS, settings)
+    assert (wish.action, wish.target, wish.requester) == ("scale_in", SERVICE, UPHOLD)
+
+
+def test_who_wanted_what_stands_and_why_is_as_it_was() -> None:
+    source = denied_if('input.wish.requester == "olga"')
+    assert looks(upholder(OUT, did(OUT), source=source)) == []
+    hers = sent(requester="olga")
+    assert len(looks(upholder(hers, did(hers), source=source))) == 1
 
 
 def test_a_look_is_taken_at_once_when_a_policy_changes_and_else_now_and_then() -> None:

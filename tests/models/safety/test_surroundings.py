@@ -19,7 +19,7 @@ from tests.keys import RING, key_of
 from topics.decisions import Decision, Verdict
 from topics.incidents import State
 from topics.settings import Setting
-from topics.verdicts import Effect
+from topics.verdicts import EXPECTATION, RESULT, Effect
 
 SETTINGS = SafetySettings(mode=Mode.AUTONOMOUS, blast_share=1.0, concurrency=50)
 SHOP = topology(*(("shop/gateway", f"shop/{s}") for s in ("catalog", "cart", "orders")), ("shop/catalog", "shop/store"))
@@ -207,3 +207,14 @@ def test_memory_has_bounds() -> None:
         gate.around.see(judgement(Effect.INEFFECTIVE, id=f"v{number}", entity=f"shop/s{number}/0"))
     sizes = [len(getattr(gate.around, name)) for name in ("open", "looks", "vain", "judged")]
     assert max(sizes) <= 5_000, sizes
+
+
+def test_an_actuators_own_word_does_not_end_a_row_of_failures() -> None:
+    gate = Gate()
+    made = decision(Verdict.DISPATCHED, proposal(id="p1"))
+    gate.around.see(made)
+    gate.around.see(judgement(Effect.INEFFECTIVE, id="v1", decision=made.id))
+    gate.around.see(judgement(Effect.REMEDIATED, id="v2", decision=made.id, basis=RESULT))
+    assert [vain.count for vain in gate.around.vain.values()] == [1]
+    gate.around.see(judgement(Effect.REMEDIATED, id="v3", decision=made.id, basis=EXPECTATION))
+    assert gate.around.vain == {}

@@ -110,7 +110,8 @@ def test_what_was_unsure_from_the_beginning_costs_the_class_nothing() -> None:
     trust = Trust()
     for number in range(40):
         tell(trust, False, number, confidence=0.4)
-    assert trust.standing == {}
+    (standing,) = trust.standing.values()
+    assert (list(trust.standing), standing.count, standing.broken) == (["shop/person"], 40, 0), "counted, no more"
 
 
 def test_an_outcome_counts_once_however_often_it_is_told() -> None:
@@ -159,3 +160,12 @@ def test_an_older_word_does_not_undo_a_newer_one() -> None:
     say(trust, CLASS, "revoked", ts=NOW + 2)
     say(trust, CLASS, "granted", ts=NOW + 1)
     assert not trust.granted(CLASS)
+
+
+def test_what_people_and_programs_asked_for_without_an_incident_counts_too() -> None:
+    trust = Trust()
+    tell(trust, True, 1, incident="", requester="robot", confidence=0.9)
+    tell(trust, False, 2, incident="", requester="olga", confidence=0.0)
+    assert {name: (s.count, s.helped) for name, s in trust.standing.items()} == {
+        "shop/automatic": (1, 1), CLASS: (1, 1), "shop/person": (1, 0),
+    }  # fmt: skip
