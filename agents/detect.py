@@ -29,6 +29,8 @@ from models.detection.columns import (
     TAIL_THEN,
     Looks,
     Samples,
+    rows_of,
+    tiles_of,
 )
 from models.detection.course import Course, Courses
 from models.detection.forks import Fork, Forks
@@ -161,14 +163,14 @@ class Detect(Agent[Batch | Steer]):
         )  # fmt: skip
 
     def snapshot(self) -> bytes:
-        rows, entities = self.bank.series[: self.bank.n_series], self.bank.entities
+        rows, entities = self.bank.series, self.bank.entities
         forks = [
             _Fork(
                 number,
                 fork.incidents,
                 fork.label,
                 fork.series,
-                _bytes(fork.rows),
+                _bytes(rows_of(fork.tiles, len(fork.series))),
                 _bytes(fork.entity),
                 _bytes(fork.lone),
             )
@@ -187,14 +189,13 @@ class Detect(Agent[Batch | Steer]):
         kept = msgspec.msgpack.decode(state, type=_State)
         if kept.version not in (1, self.version):
             raise ValueError(f"this worker reads version {self.version} of the learners' state, not {kept.version}")
-        self.bank.series = _rows(kept.series, SERIES_FIELDS)
+        self.bank.load(_rows(kept.series, SERIES_FIELDS))
         self.bank.entities = _entities(kept.entities, kept.version)
-        self.bank.n_series = len(self.bank.series)
         self.bank.lone = _lone(kept.lone)
         self.forks.open = {
             f.entity: Fork(
-                f.incidents, f.label, f.series, _rows(f.rows, SERIES_FIELDS), _entities(f.row, kept.version),
-                _lone(f.lone),
+                f.incidents, f.label, f.series, tiles_of(_rows(f.rows, SERIES_FIELDS)),
+                _entities(f.row, kept.version), _lone(f.lone),
             )
             for f in kept.forks
         }  # fmt: skip

@@ -21,10 +21,12 @@ Sources: exponentially weighted Welford form (West 1979), clipped learning (Hube
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from models.detection.batch import Float64, Names
+from models.detection.broad import broad_or_strong
 from models.detection.columns import (
     ALARMED,
     CALM,
@@ -37,7 +39,6 @@ from models.detection.columns import (
     HITS_THEN,
     LONE,
     LOOKS,
-    MOST,
     ONSET,
     PEAK,
     QUIET,
@@ -52,6 +53,7 @@ from models.detection.columns import (
     STRETCH,
     STRETCH_THEN,
     TAIL,
+    TILE,
     TOLD,
     TRUST,
     USUAL,
@@ -61,37 +63,16 @@ from models.detection.columns import (
     Looks,
     Rows,
     Samples,
+    rows_of,
+    tiles_of,
 )  # fmt: skip
 from models.detection.kernel import kernel
 from models.detection.knobs import Knobs, narrowed
 from models.detection.lone import FIELDS as LONE_FIELDS
 from models.detection.lone import MOST as MOST_LONE
 from models.detection.lone import Lone, open_row, rested, surprise
-from models.detection.points import LANES, MARKS, Desk, Part, desk_of, seen, take_values
+from models.detection.points import MARKS, RUN, Desk, Part, desk_of, seen, take_values
 from models.detection.prior import prior
-
-
-@kernel
-def _broad_or_strong(z: Float64, first: int, end: int, top: Float64, knobs: Knobs) -> float:
-    """The score of z[first:end]: over the largest |z|, half of the series but `MOST` at most; `top` is scratch."""
-    most = min(MOST, (end - first + 1) // 2)
-    t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = 0.0
-    for point in range(first, end):  # each sinks to its place without a branch, and the places are in registers
-        size = min(abs(z[point]), knobs.cap)
-        t7 = max(t7, min(t6, size))
-        t6 = max(t6, min(t5, size))
-        t5 = max(t5, min(t4, size))
-        t4 = max(t4, min(t3, size))
-        t3 = max(t3, min(t2, size))
-        t2 = max(t2, min(t1, size))
-        t1 = max(t1, min(t0, size))
-        t0 = max(t0, size)
-    top[0], top[1], top[2], top[3], top[4], top[5], top[6], top[7] = t0, t1, t2, t3, t4, t5, t6, t7
-    total, product = 0.0, 1.0
-    for place in range(most):
-        total += top[place]
-        product *= 1.0 + top[place]
-    return float(max(math.exp(math.log(product) / most) - 1.0, knobs.strong * total / most))
 
 
 @kernel
@@ -183,12 +164,12 @@ def _run(rows: Rows, given: Samples, first: int, desk: Desk, knobs: Knobs, lone:
     Its entities are different ones, so their order is of no matter.
     """
     end, low, lonely = first, given.start[first], False
-    while end < len(given.entity) and (given.start[end + 1] - low <= LANES or end == first):
+    while end < len(given.entity) and (given.start[end + 1] - low <= RUN or end == first):
         entity = given.entity[end]
-        mark = entity % MARKS
+        mark = entity & (MARKS - 1)
         if desk.marks[mark] == first:  # seen in this run, or one that shares its place: a shorter run does no harm
             break
-        alone = _lone_row(rows, entity, float(given.ts[end]), knobs, lone) > 0
+        alone = rows.entities[entity, LONE] >= 0.0 and _lone_row(rows, entity, float(given.ts[end]), knobs, lone) > 0
         if alone != lonely and end > first:
             break
         desk.marks[mark], lonely = first, alone
@@ -200,11 +181,11 @@ def _run(rows: Rows, given: Samples, first: int, desk: Desk, knobs: Knobs, lone:
 def _many(rows: Rows, given: Samples, looks: Looks, run: Part, desk: Desk, knobs: Knobs) -> None:
     """Take a run of entities with many series each."""
     take_values(rows, given, looks, run, desk, knobs)
+    broad_or_strong(looks.z, given.start[run.first : run.end + 1], desk.single, desk.work, knobs)
     for sample in range(run.first, run.end):
         slot, entity = sample - run.first, given.entity[sample]
         if desk.fresh[slot] > 0:
-            broad = _broad_or_strong(looks.z, given.start[sample], given.start[sample + 1], desk.top, knobs)
-            raw, ts = max(broad, desk.single[slot]), float(given.ts[sample])
+            raw, ts = desk.single[slot], float(given.ts[sample])
             looks.event[sample], looks.boundary[sample] = judge(rows.entities, entity, raw, ts, knobs)
             looks.score[sample] = rows.entities[entity, SCORE]
 
@@ -220,8 +201,9 @@ def _alone(rows: Rows, given: Samples, looks: Looks, run: Part, desk: Desk, kind
             desk.pace[slot] = 1.0  # nothing else bears witness to a fault, and its tails mind what is learned
         for point in range(given.start[sample], given.start[sample + 1]):
             at, value = given.series[point], given.value[point]
-            if rows.series[at, COUNT] > 0.0 and ts > rows.series[at, SEEN]:
-                look = seen(rows.series, at, value, ts, narrow)
+            tile, place = rows.tiles[at // TILE], at % TILE
+            if tile[COUNT, place] > 0.0 and ts > tile[SEEN, place]:
+                look = seen(tile, place, value, ts, narrow)
                 desk.single[slot] = surprise(rows.lone, row, look, desk.pace[slot], lone)
                 break  # it has no other
     take_values(rows, given, looks, run, desk, narrow)
@@ -234,19 +216,21 @@ def _alone(rows: Rows, given: Samples, looks: Looks, run: Part, desk: Desk, kind
 
 
 @kernel
-def take(rows: Rows, given: Samples, looks: Looks, knobs: Knobs, narrow: Knobs, lone: Lone) -> None:
+def take(rows: Rows, given: Samples, looks: Looks, desk: Desk, kinds: tuple[Knobs, Knobs, Lone]) -> None:
     """Score, then learn, each sample in the order given; `rows` and `looks` are changed in place.
 
     `narrow` are the knobs of an entity with one series. A value that is not newer than the last of its series is a
     repeat or late: it is neither scored nor learned.
     """
-    desk, first, entities = desk_of(), 0, rows.entities
+    knobs, narrow, lone = kinds
+    first, entities = 0, rows.entities
+    desk.marks[:] = -1
     while first < len(given.entity):
         end, lonely = _run(rows, given, first, desk, knobs, lone)
         for sample in range(first, end):
             slot, entity = sample - first, given.entity[sample]
             desk.pace[slot] = _pace(entities, entity, float(given.ts[sample]), knobs)
-            desk.fresh[slot], desk.single[slot] = 0, 0.0
+            desk.fresh[slot], desk.single[slot] = given.start[sample + 1] - given.start[sample], 0.0
             looks.event[sample], looks.score[sample], looks.boundary[sample] = QUIET, entities[entity, SCORE], math.inf
         run = Part(first, end, given.start[first], given.start[end], lonely)
         if lonely:
@@ -264,10 +248,11 @@ class Bank:
     def __init__(self, knobs: Knobs | None = None) -> None:
         self.knobs = knobs or Knobs()
         self.narrow, self.lone_knobs = narrowed(self.knobs), Lone()
-        self.series = np.zeros((0, SERIES_FIELDS))
+        self.tiles = np.zeros((0, SERIES_FIELDS, TILE))
         self.entities = np.zeros((0, ENTITY_FIELDS))
         self.lone = np.zeros((1, LONE_FIELDS))
         self.n_series = 0
+        self._desk = desk_of()
         self._looks = Looks.room(0, 0)  # kept: fresh memory for each batch would cost more than its arithmetic
 
     def admit(self, names: Names) -> None:
@@ -280,14 +265,34 @@ class Bank:
         self.entities = _room(self.entities, len(names.entities))
         self.entities[known:, (USUAL, STRETCH)] = math.log(3.0), 0.3
         wanted = self.n_series + len(fresh)
-        self.series = _room(self.series, wanted)
-        self.series[self.n_series :, TAIL] = 3.0
+        self.tiles = _room(self.tiles, -(-wanted // TILE))
         for at, (entity, metric) in enumerate(fresh, self.n_series):
-            found = prior(metric)
-            self.series[at, PEAK], self.series[at, TRUST] = found.peak, found.trust
+            found, tile, place = prior(metric), at // TILE, at % TILE
+            self.tiles[tile, TAIL, place] = 3.0
+            self.tiles[tile, PEAK, place], self.tiles[tile, TRUST, place] = found.peak, found.trust
             if found.peak and self.entities[entity, LOOKS] == 0.0:  # its floors are known: it can be judged sooner
                 self.entities[entity, (USUAL, STRETCH)] = math.log(2.0), 0.2
         self.n_series = wanted
+
+    @property
+    def series(self) -> Float64:
+        """The rows of all series, (n_series, SERIES_FIELDS): a copy."""
+        return rows_of(self.tiles, self.n_series)
+
+    def rows(self, series: Sequence[int]) -> Float64:
+        """The rows of some series, (k, SERIES_FIELDS): a copy."""
+        tile, place = np.divmod(np.asarray(series, np.int64), TILE)
+        found: Float64 = self.tiles[tile, :, place]
+        return found
+
+    def put(self, series: Sequence[int], rows: Float64) -> None:
+        """Replace the rows of some series."""
+        tile, place = np.divmod(np.asarray(series, np.int64), TILE)
+        self.tiles[tile, :, place] = rows
+
+    def load(self, series: Float64) -> None:
+        """Take up the rows of all series, (n_series, SERIES_FIELDS)."""
+        self.tiles, self.n_series = tiles_of(series), len(series)
 
     @property
     def lone_rows(self) -> Float64:
@@ -300,7 +305,13 @@ class Bank:
         if samples > len(self._looks.event) or values > len(self._looks.z):
             self._looks = Looks.room(max(samples, len(self._looks.event)), max(values, len(self._looks.z)))
         looks = self._looks.first(samples, values)
-        take(Rows(self.series, self.entities, self.lone), given, looks, self.knobs, self.narrow, self.lone_knobs)
+        take(
+            Rows(self.tiles, self.entities, self.lone),
+            given,
+            looks,
+            self._desk,
+            (self.knobs, self.narrow, self.lone_knobs),
+        )
         return looks
 
 
@@ -308,6 +319,6 @@ def _room(rows: Float64, wanted: int) -> Float64:
     """`rows`, or a longer copy with zeros at the end."""
     if wanted <= len(rows):
         return rows
-    longer = np.zeros((max(wanted, 2 * len(rows), 64), rows.shape[1]))
+    longer = np.zeros((max(wanted, 2 * len(rows), 64), *rows.shape[1:]))
     longer[: len(rows)] = rows
     return longer

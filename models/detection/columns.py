@@ -11,6 +11,8 @@ from models.detection.batch import Float64, Int32, Int64
 # columns of a series
 COUNT, MEAN, VARIANCE, SHORT, SHORT_VARIANCE, LEVEL, SLOPE, STEP_VARIANCE, PEAK, TAIL, TRUST, SEEN = range(12)
 SERIES_FIELDS: Final = 12
+SHIFT: Final = 3
+TILE: Final = 1 << SHIFT  # series whose columns lie side by side: one move of the processor takes a column of all eight
 
 # columns of an entity
 LOOKS, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_LOOK, ONSET, TOLD, FORKED, WIDE = range(14)
@@ -30,11 +32,27 @@ MOST: Final = 8  # series that an entity's score is made of
 
 
 class Rows(NamedTuple):
-    """All state, changed in place: (n_series, SERIES_FIELDS), (n_entities, ENTITY_FIELDS), (n_lone, lone.FIELDS)."""
+    """All state, changed in place."""
 
-    series: Float64
-    entities: Float64
-    lone: Float64
+    tiles: Float64  # (n_tiles, SERIES_FIELDS, TILE): series i is [i // TILE, :, i % TILE]
+    entities: Float64  # (n_entities, ENTITY_FIELDS)
+    lone: Float64  # (n_lone, lone.FIELDS)
+
+
+def tiles_of(rows: Float64, series: int = 0) -> Float64:
+    """Tiles with `rows` (n, SERIES_FIELDS) in them, and room for `series` at least."""
+    count = -(-max(len(rows), series) // TILE)
+    tiles = np.zeros((count, SERIES_FIELDS, TILE))
+    whole, rest = divmod(len(rows), TILE)
+    tiles[:whole] = rows[: whole * TILE].reshape(whole, TILE, SERIES_FIELDS).transpose(0, 2, 1)
+    if rest:
+        tiles[whole, :, :rest] = rows[whole * TILE :].T
+    return tiles
+
+
+def rows_of(tiles: Float64, series: int) -> Float64:
+    """The rows of the first series, (series, SERIES_FIELDS): a copy."""
+    return np.ascontiguousarray(tiles.transpose(0, 2, 1)).reshape(-1, SERIES_FIELDS)[:series]
 
 
 class Samples(NamedTuple):

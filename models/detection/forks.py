@@ -15,8 +15,9 @@ import numpy as np
 from models.detection import columns
 from models.detection.bank import Bank, take
 from models.detection.batch import Float64, Steer
-from models.detection.columns import Looks, Rows, Samples
+from models.detection.columns import Looks, Rows, Samples, rows_of, tiles_of
 from models.detection.knobs import narrowed
+from models.detection.points import desk_of
 from topics.learning import Feedback
 
 FRESH: Final = 16.0  # samples that a copy is taken to rest on: what it sees now soon outweighs what was
@@ -29,8 +30,8 @@ class Fork(msgspec.Struct):
 
     incidents: list[str]
     label: Feedback
-    series: list[int]  # numbers in the bank, in the order of the rows
-    rows: Float64
+    series: list[int]  # numbers in the bank, in the order of the tiles
+    tiles: Float64  # (n_tiles, SERIES_FIELDS, TILE)
     entity: Float64  # (1, ENTITY_FIELDS)
     lone: Float64  # (2, lone.FIELDS) what a table of one row is
 
@@ -41,6 +42,7 @@ class Forks:
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
         self.open: dict[int, Fork] = {}
+        self.desk = desk_of()
         # a copy takes everything it sees for the new normal
         self.knobs = bank.knobs._replace(doubt=float("inf"), hold_looks=-1.0, hold_ms=-1.0)
 
@@ -78,13 +80,13 @@ class Forks:
         return self.bank.take(given)
 
     def _copy(self, number: int, series: list[int], incident: str) -> None:
-        rows, entity = self.bank.series[series], self.bank.entities[number : number + 1].copy()
+        rows, entity = self.bank.rows(series), self.bank.entities[number : number + 1].copy()
         rows[:, columns.COUNT] = np.minimum(rows[:, columns.COUNT], FRESH)
         entity[:, columns.LOOKS] = np.maximum(entity[:, columns.LOOKS], 1.0)
         lone = self.bank.lone[[0, max(int(entity[0, columns.LONE]), 0)]]
         lone[0, 0] = 1.0
         entity[:, columns.LONE] = np.minimum(entity[:, columns.LONE], 1.0)
-        self.open[number] = Fork([incident], "confirmed", series, rows, entity, lone)
+        self.open[number] = Fork([incident], "confirmed", series, tiles_of(rows), entity, lone)
         self.bank.entities[number, columns.FORKED] = columns.OPEN
         if self.bank.entities[number, columns.ONSET] > 0.0:  # what it took for usual since may be the fault
             self.bank.entities[number, columns.TAIL_NOW] = self.bank.entities[number, columns.TAIL_THEN]
@@ -101,7 +103,7 @@ class Forks:
             ]  # its alarm may take so long to clear
             return
         bank.entities[number, columns.FORKED] = 0.0
-        bank.series[fork.series] = fork.rows
+        bank.put(fork.series, rows_of(fork.tiles, len(fork.series)))
         if bank.entities[number, columns.LONE] > 0.0:
             bank.lone[int(bank.entities[number, columns.LONE])] = fork.lone[1]
         if fork.label == "false_alarm":
@@ -124,5 +126,5 @@ class Forks:
             np.zeros(len(stamps), np.int32), np.array(stamps, np.int64), np.array(start, np.int32),
             np.array(series, np.int32), np.array(value, np.float64),
         )  # fmt: skip
-        rows, looks = Rows(fork.rows, fork.entity, fork.lone), Looks.room(len(stamps), len(series))
-        take(rows, copied, looks, self.knobs, narrowed(self.knobs), self.bank.lone_knobs)
+        rows, looks = Rows(fork.tiles, fork.entity, fork.lone), Looks.room(len(stamps), len(series))
+        take(rows, copied, looks, self.desk, (self.knobs, narrowed(self.knobs), self.bank.lone_knobs))

@@ -128,3 +128,39 @@ def test_growth_keeps_what_was_learned() -> None:
     assert bank.n_series == 3 + 399 * 2
     assert bank.series[:3].tobytes() == before.tobytes()
     assert not bank.series[3 : bank.n_series, columns.COUNT].any()
+
+
+@pytest.mark.parametrize("metrics", [3, 10, 21, 200])
+def test_no_bit_depends_on_the_order_in_which_series_and_entities_come(metrics: int) -> None:
+    rng = np.random.default_rng(6)
+    (one, _), (two, _) = bank_of(20, metrics), bank_of(20, metrics)
+    for look in range(30):
+        values = rng.normal(0, 1, (20, metrics)) * rng.choice([1.0, 9.0])
+        straight = samples(values, np.arange(20), period_ms=0, first=0)
+        straight = straight._replace(ts=straight.ts + 1000 * look)
+        entities, series = rng.permutation(20), rng.permutation(metrics)
+        mixed = samples(values[entities][:, series], entities, period_ms=0)._replace(ts=straight.ts)
+        mixed = mixed._replace(series=straight.series.reshape(20, metrics)[entities][:, series].ravel())
+        expected, found = one.take(straight), two.take(mixed)
+        assert found.score.tobytes() == expected.score[entities].tobytes()
+        assert found.z.tobytes() == expected.z.reshape(20, metrics)[entities][:, series].tobytes()
+    assert one.series.tobytes() == two.series.tobytes()
+    assert one.entities.tobytes() == two.entities.tobytes()
+
+
+def test_a_series_that_comes_twice_in_a_sample_is_taken_once() -> None:
+    (one, _), (two, _) = bank_of(1, 9), bank_of(1, 9)
+    values = np.random.default_rng(7).normal(0, 1, (40, 9))
+    once = samples(values)
+    twice = samples(np.repeat(values, 2, axis=1))._replace(series=np.repeat(once.series, 2))
+    one.take(once)
+    looks = two.take(twice)
+    assert not looks.z[1::2].any()
+    assert one.series.tobytes() == two.series.tobytes()
+    assert np.isfinite(looks.score).all()
+
+
+@pytest.mark.parametrize("series", [0, 1, 8, 21])
+def test_rows_come_back_from_tiles_as_they_were(series: int) -> None:
+    rows = np.random.default_rng(8).normal(0, 1, (series, columns.SERIES_FIELDS))
+    assert columns.rows_of(columns.tiles_of(rows), series).tobytes() == rows.tobytes()
