@@ -84,6 +84,7 @@ def run(
     With --json one object a drill. What a failed drill leaves behind (logs of workers and brokers, the topics) is kept,
     and its folder told.
     """
+    from app import pipeline
     from app.drills.soak import KILLS_A_MINUTE
 
     chosen = _chosen(names or [], quick)
@@ -97,6 +98,7 @@ def run(
     ]
     rows: dict[str, Row] = {}
     with _opened(out) as file:
+        pipeline.rehearse()  # kernels that are new are compiled here once, and not by eight workers that start at once
         for row in _rows(orders, at_once):
             rows[str(row["drill"])] = row
             if file:
