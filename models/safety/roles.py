@@ -1,7 +1,8 @@
 """Who may do what: one table for topics and one for operations. What has no row is allowed to nobody.
 
-A topic's row says who may write to it and who may read it. Where a signature carries the right (votes, orders, live
-settings, the audit's checkpoints), the row is enforced by whoever obeys the record, with the broker's help or without.
+A topic's row says who may write to it and who may read it. Where a signature carries the right (proposals, votes,
+orders, live settings, the audit's checkpoints), the row is enforced by whoever obeys the record, with the broker's help
+or without.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ TOPICS: Final[Mapping[str, Row]] = {
     "opsloop.labels": _row({Role.OPERATOR, Role.LEAD, Role.ADMIN}),
     "opsloop.refusals": _row(_OURS),
     "opsloop.policies": _row({Role.ADMIN}),
-    "opsloop.settings": _row({Role.OPERATOR, Role.LEAD, Role.ADMIN}),
+    "opsloop.settings": _row(
+        {Role.OPERATOR, Role.LEAD, Role.ADMIN, Role.WORKER}
+    ),  # workers: grants that were voted for
     "opsloop.audit": _row(_OURS, {Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN, Role.WORKER}),
     "opsloop.audit.checkpoints": _row(_OURS),
     "opsloop.state.lane": _row(_OURS, _OURS),

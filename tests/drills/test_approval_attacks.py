@@ -31,6 +31,7 @@ from topics.decisions import DECISIONS, Decision, Verdict
 from topics.proposals import Proposal
 from topics.refusals import REFUSALS, Refusal
 from topics.spec import Record, Topic, derive
+from topics.verdicts import RESULT, VERDICTS, Effect
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(180)]
 
@@ -273,6 +274,8 @@ def test_who_votes_is_told_what_became_of_it(stage: Stage, home: Path) -> None:
     assert voting.process.returncode == 0, voting.told()
     assert "it is approved" in voting.told()
     until(stage.hands.effects, 20)
+    (verdict,) = until(lambda: stage.said(VERDICTS), 30)
+    assert (verdict.decision, verdict.effect, verdict.basis) == (wish.id, Effect.REMEDIATED, RESULT)
     story = "".join(run("audit", "show", *address, env=env).out)
     assert "wrong_role" in story
 
