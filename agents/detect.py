@@ -37,6 +37,8 @@ from models.detection.forks import Fork, Forks
 from models.detection.hysteresis import Held, Hysteresis
 from models.detection.lone import FIELDS as LONE_FIELDS
 from models.detection.panel import Panel
+from models.detection.season import Kept as KeptSeason
+from models.detection.season import Season, renew
 from models.detection.settings import DetectionSettings
 from models.detection.shift import PLAIN, Shift, Shifts
 from models.detection.shift import Kept as KeptShifts
@@ -80,6 +82,7 @@ class _State(msgspec.Struct):
     held: dict[str, Held] = {}
     shifts: KeptShifts = msgspec.field(default_factory=KeptShifts)
     courses: dict[str, Course] = {}
+    season: KeptSeason = msgspec.field(default_factory=KeptSeason)
 
 
 class Detect(Agent[Batch | Steer]):
@@ -101,6 +104,7 @@ class Detect(Agent[Batch | Steer]):
         self.forks = Forks(self.bank)
         self.settings = settings or DetectionSettings()
         self.panel = Panel(self.settings)
+        self.season = Season(self.settings)
         self.courses = Courses()
         self.shifts = Shifts(self.settings)
         self.absence = Absence(self.settings)
@@ -116,14 +120,23 @@ class Detect(Agent[Batch | Steer]):
                     self.shifts.restart(anew)
                 continue
             self.bank.admit(batch.names)
-            looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
-            found = ((at, self._wanted(batch, looks, at)) for at in self.hysteresis.samples(batch, looks))
-            said = [(sample, anomaly) for sample, anomaly in found if anomaly is not None]
-            said += [(at, _second(batch, at, who, told)) for at, who, told in self.panel.take(batch, self.forks.open)]
-            said += [(s.sample, _shifted(batch, s)) for s in self.shifts.take(batch, looks, self.forks.open)]
-            said += [(beyond.sample, _beyond(batch, beyond)) for beyond in self.ranges.take(batch)]
-            said += [(lost.sample, _absent(batch, lost)) for lost in self.absence.take(batch)]
-            yield from (anomaly for _, anomaly in sorted(said, key=itemgetter(0)))  # for any cut into batches alike
+            for part, value, proven in self.season.take(batch, self.forks.open):
+                yield from self._look(part, value)
+                if proven:
+                    renew(self.bank, batch.names, proven)
+
+    def _look(self, batch: Batch, value: Float64) -> list[Anomaly]:
+        """What is off in a batch. value: what the bank is to see of it, in the order of the batch's own."""
+        looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, value))
+        if value is not batch.value:
+            looks = looks._replace(expected=looks.expected + (batch.value - value))
+        found = ((at, self._wanted(batch, looks, at)) for at in self.hysteresis.samples(batch, looks))
+        said = [(sample, anomaly) for sample, anomaly in found if anomaly is not None]
+        said += [(at, _second(batch, at, who, told)) for at, who, told in self.panel.take(batch, self.forks.open)]
+        said += [(s.sample, _shifted(batch, s)) for s in self.shifts.take(batch, looks, self.forks.open)]
+        said += [(beyond.sample, _beyond(batch, beyond)) for beyond in self.ranges.take(batch)]
+        said += [(lost.sample, _absent(batch, lost)) for lost in self.absence.take(batch)]
+        return [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
 
     def _wanted(self, batch: Batch, looks: Looks, sample: int) -> Anomaly | None:
         """What the bank says of a look, if users want to know."""
@@ -182,6 +195,7 @@ class Detect(Agent[Batch | Steer]):
                 self.absence.dump(), self.alarms.told, self.ranges.out, self.ranges.ended, self.hysteresis.held,
                 self.shifts.dump(),
                 self.courses.open,
+                self.season.dump(),
             )
         )  # fmt: skip
 
@@ -205,6 +219,7 @@ class Detect(Agent[Batch | Steer]):
         self.hysteresis.held = kept.held
         self.shifts.load(kept.shifts)
         self.courses.open = kept.courses
+        self.season.load(kept.season)
 
 
 def _entities(data: bytes, version: int) -> Float64:

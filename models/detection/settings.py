@@ -49,6 +49,9 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shifts: bool | None = None
     """Whether quiet changes of an entity are looked for: a level that stays somewhere else, drift, a trend. If nothing
     is said, they are."""
+    season: Literal["day", "week"] | None = None
+    """What is usual at each hour of the day, or of the week, is taken off before a metric is scored, once it is proven
+    to foretell it. Not done, if nothing is said: an entity with one metric has a profile of the day anyway."""
     absence: Literal["entity", "series", "off"] | None = None
     """Whose silence is an anomaly: the entity's (if nothing is said), that of each of its series too, or nobody's."""
 

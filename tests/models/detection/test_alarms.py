@@ -210,7 +210,8 @@ def test_the_settings_of_the_docs_are_read(tmp_path: Path) -> None:
     file = tmp_path / "opsloop.toml"
     file.write_text(re.findall(r"```toml\n(.*?)```", page, re.S)[0])
     patterns = load(file, {}).detection.patterns
-    assert len(patterns) == 4
+    assert len(patterns) == 5
+    assert patterns[4].season == "week"
     assert patterns[0].learners == ("half_space_trees", "adwin")
     table = re.findall(r"^\| `(\w+)` \| (\w+) \|", page, re.M)
     assert table == [(name, member(name).kind) for name in MEMBERS]
