@@ -133,8 +133,10 @@ def _learn(row: Float64, bins: Float64, hour: float, value: float, learn: bool) 
 
 def renew(bank: Bank, names: Names, series: list[int]) -> None:
     """What the bank knows of series was learned with their season on them: it rests on little from here on."""
-    bank.series[series, columns.COUNT] = np.minimum(bank.series[series, columns.COUNT], FRESH)
-    bank.series[series, columns.TAIL] = 3.0
+    rows = bank.rows(series)
+    rows[:, columns.COUNT] = np.minimum(rows[:, columns.COUNT], FRESH)
+    rows[:, columns.TAIL] = 3.0
+    bank.put(series, rows)
     entities = sorted({names.series[at][0] for at in series})
     for column in (columns.LOOKS, columns.RAISED_LOOK):
         bank.entities[entities, column] = np.minimum(bank.entities[entities, column], RECENT)
