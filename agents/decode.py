@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,7 +12,8 @@ import orjson
 from numpy.typing import NDArray
 
 from agents._agent import Agent, Chunk
-from models.detection.batch import Batch, Names, Steer, TooManySeries
+from models.detection.batch import Batch, Int64, Names, Steer, TooManySeries
+from models.detection.texts import Texts
 from topics.codec import Cause, DeadLetter, DecodeError
 from topics.formats import native
 from topics.formats.native import AHEAD_MS, EARLIEST, MAX_NAME, MAX_SIZE
@@ -23,6 +23,7 @@ from topics.spec import Instant, Raw
 from topics.telemetry import METRICS
 
 MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
+MAX_TEXTS: Final = 4  # ways to write the same metrics that are remembered
 MAX_LAYOUTS: Final = 1_000  # remembered shapes of frames
 LARGE: Final = 2_000  # values from which a frame is a batch of its own, whose values are not copied
 
@@ -70,6 +71,8 @@ class Decode(Agent[Raw]):
         self.names = names or Names()
         self._shapes: dict[tuple[str, tuple[str, ...]], Shape] = {}
         self._layouts: dict[bytes, _Layout] = {}
+        self._texts = Texts()
+        self._learned: dict[Shape, int] = {}
 
     def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Batch | Steer | DeadLetter]:  # noqa: ARG002
         """Decode a `Chunk`. A stamp is held against the message's own arrival, so that a replay decides alike."""
@@ -92,56 +95,61 @@ class Decode(Agent[Raw]):
             yield batch.part(first, len(batch)) if first else batch
 
     def _take(self, chunk: Chunk, columns: _Columns) -> Iterator[tuple[int, Cause, str]]:
-        """Decode runs of samples of known shapes together, and whatever is between them one by one."""
-        at, messages = 0, chunk.messages
+        """Decode samples of known texts together, and whatever is between them one by one.
+
+        What is not known may be followed by more of its kind: the more there was, the later texts are tried again.
+        """
+        at, messages, least = 0, chunk.messages, 1
+        values = [message.value() or b"" for message in messages]
+        framed = [value.startswith(MAGIC) for value in values]
+        texts = [b"" if frame else value for value, frame in zip(values, framed, strict=True)]
+        whole, ends = b"".join(texts), np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
         while at < len(messages):
-            framed = (messages[at].value() or b"").startswith(MAGIC)  # as JSON it would cost more than to read it
-            run, sound = (1, False) if framed else self._quickly(messages, at, columns)
-            for number in range(at, at + max(run, 1) if not sound else at):
+            after = at if framed[at] else self._known(whole, ends, at, columns)
+            least = 1 if after - at >= least else 2 * least
+            at = after
+            for number in range(at, min(at + least, len(messages))):
                 try:
-                    yield from self._slowly(chunk, number, columns)
+                    if framed[number] or not self._shaped(texts[number], number, columns):
+                        yield from self._slowly(chunk, number, columns)
                 except DecodeError as error:
                     yield number, error.cause, error.detail
-            at += max(run, 1)
+                at = number + 1
 
-    def _quickly(self, messages: Sequence[Any], first: int, columns: _Columns) -> tuple[int, bool]:
-        """Decode messages from `first` up to one that is no sample of a known shape: how many, and whether it is done.
+    def _known(self, whole: bytes, ends: Int64, first: int, columns: _Columns) -> int:
+        """Decode messages from `first` up to one whose text is not known: which one."""
+        after, found = self._texts.read(whole, ends, first)
+        samples, values = int(found.total[0]), int(found.total[1])
+        columns.entity.frombytes(found.entity[:samples].data.cast("B"))
+        columns.ts.frombytes(found.ts[:samples].data.cast("B"))
+        columns.count.frombytes(found.many[:samples].data.cast("B"))
+        columns.series.frombytes(found.series[:values].data.cast("B"))
+        columns.value.frombytes(found.value[:values].data.cast("B"))
+        columns.message.extend(range(first, after))
+        return after
 
-        Types are told for the whole run at once; if one is wrong, nothing of the run is taken.
-        """
-        shapes, loads = self._shapes, orjson.loads
-        entities: list[int] = []
-        stamps: list[int] = []
-        counts: list[int] = []
-        series: list[bytes] = []
-        values: list[float] = []
+    def _shaped(self, value: bytes, at: int, columns: _Columns) -> bool:
+        """Decode a message if it is a sample of known metrics, and learn its text."""
         try:
-            for message in itertools.islice(messages, first, None):
-                sample = loads(message.value())
-                metrics = sample["metrics"]
-                entity, numbers, count = shapes[sample["entity"], (*metrics,)]
-                ts = sample["ts"]
-                if len(sample) != 3 and sample.get("v") != 1:
-                    break
-                entities.append(entity)
-                stamps.append(ts)
-                counts.append(count)
-                series.append(numbers)
-                values += metrics.values()
-        except (ValueError, TypeError, KeyError):
-            pass
-        run = len(entities)
-        try:
-            checked = array("q", stamps), array("d", values)
-        except (TypeError, OverflowError):
-            return run, False
-        columns.ts += checked[0]
-        columns.value += checked[1]
-        columns.entity.extend(entities)
-        columns.count.extend(counts)
-        columns.series.frombytes(b"".join(series))
-        columns.message.extend(range(first, first + run))
-        return run, run > 0
+            sample = orjson.loads(value)
+            metrics = sample["metrics"]
+            shape = self._shapes[sample["entity"], (*metrics,)]
+            if len(sample) != 3 and sample.get("v") != 1:
+                return False
+            stamp, values = array("q", [sample["ts"]]), array("d", metrics.values())
+        except (ValueError, TypeError, KeyError, OverflowError):
+            return False
+        entity, series, count = shape
+        columns.ts += stamp
+        columns.value += values
+        columns.entity.append(entity)
+        columns.count.append(count)
+        columns.series.frombytes(series)
+        columns.message.append(at)
+        if self._learned.get(shape, 0) < MAX_TEXTS:
+            self._learned[shape] = self._learned.get(shape, 0) + 1
+            self._texts.learn(value, sample, entity, np.frombuffer(series, np.int32))
+        return True
 
     def _slowly(self, chunk: Chunk, at: int, columns: _Columns) -> Iterator[tuple[int, Cause, str]]:
         """Decode a message of a new shape or of another kind, or say what is wrong with it."""
@@ -169,6 +177,8 @@ class Decode(Agent[Raw]):
             number, series = self._intern(entity, metrics)
             if len(self._shapes) >= MAX_SHAPES:
                 self._shapes.clear()
+                self._texts.clear()
+                self._learned.clear()
             shape = self._shapes[entity, metrics] = (number, array("i", series).tobytes(), len(series))
         return shape
 
@@ -229,6 +239,8 @@ class Decode(Agent[Raw]):
         self.names.load(*msgspec.msgpack.decode(state, type=tuple[list[str], list[tuple[int, str]]]))
         self._shapes.clear()
         self._layouts.clear()
+        self._texts.clear()
+        self._learned.clear()
 
 
 def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray[np.bool_], list[DeadLetter]]:
