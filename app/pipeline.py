@@ -54,7 +54,8 @@ def rehearse(settings: DetectionSettings | None = None) -> None:
     frame = FrameBuilder()  # a large one is read where it lies, which the compiler takes for another type
     for look in range(LARGE // 2):
         frame.add("rehearsal", now + look + 1, {"a": 1.0, "b": 2.0})
-    raws = [Raw(METRICS.name, 0, at, b"", value) for at, value in enumerate((message.value, frame.take()))]
+    values = message.value, message.value, frame.take()  # the second one shows a text that is to be learned
+    raws = [Raw(METRICS.name, 0, at, b"", value) for at, value in enumerate(values)]
     for batch in Decode().step(chunk_of(raws), now):
         assert isinstance(batch, Batch)
         list(detect.step([batch], now))
