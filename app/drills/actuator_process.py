@@ -35,7 +35,8 @@ def main(site: Path, home: Path, commands: Path) -> None:
     os.write(1, b"ready\n")
     done = 0
     while True:
-        lines = commands.read_bytes().splitlines()
+        whole, _, _ = commands.read_bytes().rpartition(b"\n")  # a line may be on its way
+        lines = whole.splitlines()
         records = [Read(msgspec.json.decode(line, type=Order), Origin("c", 0, 0)) for line in lines[done:]]
         done = len(lines)
         for result in act.step(records, now_ms()):
