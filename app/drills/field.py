@@ -47,6 +47,7 @@ class Field:
     size: int = 2  # workers
     cluster: Cluster = one_node
     untidy: bool = False  # the load repeats itself and comes out of order
+    resent: bool = False  # the broker is broken too, and so clients may send again what they have sent
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -128,8 +129,8 @@ class Field:
         time.sleep(2.5)  # a snapshot's period: the last samples are in one, or in the one at the end
         report.figures["graceful_stop_s"] = round(max(worker.stop() for worker in self.workers), 3)
         self.probes.stop()
-        check_transport(self.broker, self.load, self.probes, report)
-        check_learners(self.broker, report, untidy=self.untidy)
+        check_transport(self.broker, self.load, self.probes, report, resent=self.resent)
+        check_learners(self.broker, report, untidy=self.untidy or report.figures["duplicated"] > 0)
 
     def _await_backlog(self, load: Load, probes: Probes) -> None:
         wanted = {name for name in load.acked if name.startswith("probe")}

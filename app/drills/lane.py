@@ -73,7 +73,7 @@ def join_leave(folder: Path, report: Report, trials: int) -> None:
 
 def broker_kill(folder: Path, report: Report, trials: int) -> None:
     """kill -9 the only broker, and start it again: workers and load go on by themselves."""
-    with opened(folder, report) as field:
+    with opened(folder, report, resent=True) as field:
 
         def fault(_: int) -> float:
             field.kafka.kill(1)
@@ -88,7 +88,7 @@ def broker_kill(folder: Path, report: Report, trials: int) -> None:
 
 def one_of_three(folder: Path, report: Report, trials: int) -> None:
     """kill -9 one broker of three, let the others take over, start it again and let it catch up."""
-    with opened(folder, report, cluster=three_nodes) as field:
+    with opened(folder, report, cluster=three_nodes, resent=True) as field:
 
         def fault(_: int) -> float:
             node = field.rng.choice(field.kafka.nodes).id
@@ -107,7 +107,7 @@ def one_of_three(folder: Path, report: Report, trials: int) -> None:
 def network(folder: Path, report: Report, trials: int) -> None:
     """Cut, hold or slow down every connection to the broker, or lose its replies, for one to three seconds."""
     ways = cycle(WAYS)
-    with opened(folder, report, cluster=ProxiedKafka) as field:
+    with opened(folder, report, cluster=ProxiedKafka, resent=True) as field:
 
         def fault(_: int) -> float:
             assert isinstance(field.kafka, ProxiedKafka)
@@ -124,7 +124,7 @@ def network(folder: Path, report: Report, trials: int) -> None:
 
 def broker_full(folder: Path, report: Report, trials: int) -> None:
     """Let the broker's disk run full until it ends, then make room and start it again."""
-    with opened(folder, report, cluster=SmallKafka) as field:
+    with opened(folder, report, cluster=SmallKafka, resent=True) as field:
         assert isinstance(field.kafka, SmallKafka)
         kafka = field.kafka
 
@@ -143,7 +143,7 @@ def broker_full(folder: Path, report: Report, trials: int) -> None:
 
 def state_full(folder: Path, report: Report, trials: int) -> None:
     """Let the disk with the lane's snapshots run full, then make room and start the broker again."""
-    with opened(folder, report, cluster=partial(SmallKafka, topics=(LANE_STATE,))) as field:
+    with opened(folder, report, cluster=partial(SmallKafka, topics=(LANE_STATE,)), resent=True) as field:
         assert isinstance(field.kafka, SmallKafka)
         kafka = field.kafka
 
@@ -172,7 +172,7 @@ def clock(folder: Path, report: Report, trials: int) -> None:
 
 def swizzle(folder: Path, report: Report, trials: int) -> None:
     """Pause workers and the broker one after the other in a drawn order, and let them go on in another."""
-    with opened(folder, report, size=3) as field:
+    with opened(folder, report, size=3, resent=True) as field:
 
         def fault(_: int) -> float:
             broker = field.kafka.nodes[0].process()

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -20,6 +22,7 @@ import pytest
 from agents.decode import Decode, chunk_of
 from app.broker import Broker, probe
 from app.clock import now_ms
+from app.drills import history
 from app.drills.clock import Clock
 from app.drills.disk import SmallDisk
 from app.drills.feed import classes, harmless
@@ -202,3 +205,16 @@ def test_growth_is_told_from_noise() -> None:
     judge("lane_memory_mb", [(at, value + at / 100) for at, value in flat], report)  # 36 MB an hour
     assert report.violations == 1
     assert 30 < report.figures["lane_memory_mb_per_h"] < 42
+
+
+@pytest.mark.parametrize(("resent", "violations"), [(False, 1), (True, 0)])
+def test_a_record_twice_on_the_log_is_a_violation_where_only_workers_were_broken(
+    resent: bool, violations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Counter({"sample 0": 2, "probe 0": 1})
+    monkeypatch.setattr(history, "_log", lambda _: (kept, {"a": [0]}))
+    load = SimpleNamespace(acked=set(kept), sent=Counter(kept.keys()), untidy=False)
+    probes = SimpleNamespace(seen=Counter(["probe 0"]), order={0: [0]})
+    report = Report("one", "I1", 1)
+    history.check_transport(Broker("nowhere"), load, probes, report, resent=resent)  # type: ignore[arg-type]
+    assert (report.violations, report.figures["duplicated"]) == (violations, 1)
