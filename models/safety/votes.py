@@ -59,11 +59,11 @@ class Ballot(msgspec.Struct):
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
 
     def decided(self, decision: Decision, rules: Rules, now: Instant) -> Iterator[Decision | Refusal]:
-        """Hold what waits for votes or for the audit; forget what was denied meanwhile."""
+        """Hold what waits for votes or for the audit; forget what was denied, which it stays."""
         if decision.id in self.ended or decision.id in self.dispatched:
             return
-        if decision.state is Verdict.DENIED and decision.id in self.waiting:
-            self._end(decision.id, now)  # it lost its target to something more urgent
+        if decision.state is Verdict.DENIED:  # for good: whatever another gate says of a copy of the proposal
+            self._end(decision.id, now)
         if decision.state not in (Verdict.PENDING, Verdict.APPROVED):
             return
         if decision.proposal.incident in self.over:

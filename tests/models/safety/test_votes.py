@@ -267,3 +267,15 @@ def test_memory_has_bounds() -> None:
         list(ballot.incident(incident(id=f"x{number}", state=State.RESOLVED), NOW))
         list(ballot.vote(LATER, f"opsloop.approvals-0-{number}", ASKING, NOW))
     assert [len(book) for book in (ballot.epochs, ballot.over, ballot.early)] == [KEPT] * 3
+
+
+DENIED = decision(Verdict.DENIED, blocked="recently_remediated")
+
+
+@pytest.mark.parametrize("order", [(DENIED, APPROVED), (APPROVED, DENIED), (DENIED, APPROVED, DENIED)])
+def test_what_one_gate_denies_no_copy_of_the_proposal_at_another_gate_gets_done(order: tuple[Decision, ...]) -> None:
+    ballot = Ballot()
+    assert [made for of in order for made in ballot.decided(of, ALONE, NOW)] == []
+    assert list(restarted(ballot).audited(audit(APPROVED), ALONE, NOW)) == []
+    with pytest.raises(Refused, match="late"):
+        vote(ballot, approval(WAITING))
