@@ -40,8 +40,18 @@ def question(source: str, paths: frozenset[Path]) -> Question:
     parts += [_between(operator.attrgetter(".".join(path)), steps[path]) for path in sorted(steps)]
     if any(path[0] == "parameters" for path in paths):
         parts.append(_parameters)
-    if len(parts) == 1:
-        return parts[0]
+    return _together(parts)
+
+
+def _together(parts: Sequence[Question]) -> Question:
+    """All of them as one; the usual few without a loop, because every policy is asked about every proposal."""
+    match parts:
+        case [one]:
+            return one
+        case [one, two]:
+            return lambda facts: (one(facts), two(facts))
+        case [one, two, three]:
+            return lambda facts: (one(facts), two(facts), three(facts))
     return lambda facts: tuple([part(facts) for part in parts])
 
 
