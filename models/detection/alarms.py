@@ -107,7 +107,7 @@ class Alarms:
 
         Later than that size alone does not: what comes back from a spike steps as far as what left for it.
         """
-        if not self.settings.of_entity("confirm", entity):
+        if look.series == 1 or not self.settings.of_entity("confirm", entity):  # one alone has no second
             return True
         if told.onset != look.onset:
             told.onset, told.waited = look.onset, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -126,6 +127,19 @@ def test_an_alarm_becomes_a_trend_when_it_moves_on_and_a_change_point_when_it_st
     assert kinds[10] == "point"
     assert kinds[30] == ("trend" if fault == "leak" else "point")
     assert kinds[100] == kinds[FAULT - 1] == ("trend" if fault == "leak" else "change_point")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_new_entity_is_judged_from_its_twentieth_look_on_where_names_say_what_its_series_are(seed: int) -> None:
+    """A half of all requests fails: by the family of the ratio's name a fault, by twenty looks alone perhaps usual."""
+    named = [*records(seed, HISTORY + 20, failing)][HISTORY - 20 :]
+    unnamed = []
+    for sent in named:
+        sample = orjson.loads(sent.value or b"")
+        sample["metrics"] = {f"x{at}": value for at, value in enumerate(sample["metrics"].values())}
+        unnamed.append(dataclasses.replace(sent, value=orjson.dumps(sample)))
+    raised = [[look_of(a) for a in told(each, cut=100) if a.state == "raised"] for each in (named, unnamed)]
+    assert raised == [[HISTORY], []]
 
 
 def test_an_ordinary_site_alarms_less_than_once_an_entity_and_five_minutes() -> None:

@@ -6,6 +6,7 @@ import math
 from itertools import groupby
 from pathlib import Path
 
+import orjson
 import pytest
 
 from agents.decode import Decode, chunk_of
@@ -66,3 +67,14 @@ def test_one_is_the_boundary_and_the_killed_entity_is_told_by_what_shows_it(foun
     assert killed.metric.startswith("up")
     assert killed.attribution
     assert (killed.grade, killed.view) != ("none", "second")
+
+
+def test_an_entity_that_was_new_seventeen_looks_ago_is_told_when_it_is_killed(sent: list[Raw]) -> None:
+    samples = [(raw, orjson.loads(raw.value or b"")) for raw in sent]
+    own = [(raw, s) for raw, s in samples if s["entity"] == "shop/catalog/0" and "metrics" in s]
+    killed = next(at for at, (_, sample) in enumerate(own) if sample["metrics"].get("up") == 0.0)
+    part = chunk_of(raw for raw, _ in own[killed - 17 : killed + 1])
+    (batch,) = Decode().step(part, 0)
+    assert isinstance(batch, Batch)
+    (anomaly,) = Detect().step([batch], 0)
+    assert (anomaly.state, anomaly.metric, anomaly.ts) == ("raised", "up", own[killed][1]["ts"])
