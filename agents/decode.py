@@ -71,6 +71,7 @@ class Decode(Agent[Raw]):
         self.names = names or Names()
         self._shapes: dict[tuple[str, tuple[str, ...]], Shape] = {}
         self._layouts: dict[bytes, _Layout] = {}
+        self._last: tuple[bytes, _Layout | None] = b"", None  # names to compare are cheaper than names to look up
         self._texts = Texts()
         self._learned: dict[Shape, int] = {}
 
@@ -190,13 +191,14 @@ class Decode(Agent[Raw]):
 
     def _frame(self, value: bytes, chunk: Chunk, at: int, columns: _Columns) -> Iterator[tuple[int, Cause, str]]:
         frame = unpack(value)
-        layout = self._layouts.get(frame.names)
+        layout = self._last[1] if self._last[0] == frame.names else self._layouts.get(frame.names)
         sent = frame.entity.tobytes(), frame.start.tobytes(), frame.series.tobytes()
         if layout is None or layout[:3] != sent:
             layout = self._laid_out(frame, sent)
             if len(self._layouts) >= MAX_LAYOUTS:
                 self._layouts.clear()
             self._layouts[frame.names] = layout
+        self._last = frame.names, layout
         if len(frame.value) >= LARGE:
             offset = np.full(len(frame.ts), chunk.messages[at].offset(), np.int64)
             whole = Batch(chunk.topic, chunk.partition, self.names, layout.entity, frame.ts, layout.start,
@@ -241,6 +243,7 @@ class Decode(Agent[Raw]):
         self._layouts.clear()
         self._texts.clear()
         self._learned.clear()
+        self._last = b"", None
 
 
 def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray[np.bool_], list[DeadLetter]]:

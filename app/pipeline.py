@@ -9,7 +9,6 @@ Topics of other agents come in through `rekey`, which writes telemetry (app/inge
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -46,10 +45,7 @@ def lane(settings: DetectionSettings | None = None) -> Stages:
 
 
 def rehearse(settings: DetectionSettings | None = None) -> None:
-    """Take samples through the lane's stages, so that their kernels are compiled before the first real one.
-
-    What a process has by then it keeps: the garbage collector leaves it alone from here on.
-    """
+    """Take samples through the lane's stages, so that their kernels are compiled before the first real one."""
     now = 10**12
     message = encode(Sample(entity="rehearsal", ts=now, metrics={"a": 1.0, "b": 2.0}))
     for name in {name for pattern in (settings or DetectionSettings()).patterns for name in pattern.learners or ()}:
@@ -63,8 +59,6 @@ def rehearse(settings: DetectionSettings | None = None) -> None:
     for batch in Decode().step(chunk_of(raws), now):
         assert isinstance(batch, Batch)
         list(detect.step([batch], now))
-    gc.collect()
-    gc.freeze()  # the compiler alone leaves some hundred thousand objects: a full collection would look at them all
 
 
 def bounds(settings: Settings) -> Bounds:

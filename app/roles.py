@@ -19,7 +19,7 @@ from confluent_kafka import KafkaException
 from agents._lane import Lane, LaneSettings
 from agents._relay import Relay, RelaySettings
 from agents.rekey import Rekey
-from app import ingest, pipeline
+from app import ingest, memory, pipeline
 from app.broker import Broker, consumer_config, producer_config, require
 from app.clock import now_ms
 from app.errors import UserError
@@ -118,6 +118,7 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
         roles = [*roles, "rekey"]
     if "lane" in roles:
         pipeline.rehearse(worker.settings.detection)
+        memory.settle()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

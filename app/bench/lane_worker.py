@@ -16,6 +16,7 @@ from agents.detect import Detect
 from app.broker import Broker, consumer_config, producer_config
 from app.clock import now_ms
 from app.groups import settled
+from app.memory import settle
 from app.pipeline import rehearse
 from app.printing import print_json
 from models.detection.batch import Batch
@@ -69,6 +70,7 @@ class Book:
 def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
     """Take the topic from its start, and print how quickly the points from `begin` to `end` were taken."""
     rehearse()
+    settle()
     broker, book = Broker.from_environment(address), Book(begin, end)
     reading = {"bootstrap.servers": broker.bootstrap}
     settings = LaneSettings(
@@ -112,6 +114,7 @@ class Timed(Agent[Any]):
 def timed(address: str) -> None:
     """Work until SIGTERM, then print a line for each alarm that was raised."""
     rehearse()
+    settle()
     broker, book = settled(Broker.from_environment(address)), Book(0, sys.maxsize)
     reading = {"bootstrap.servers": broker.bootstrap}
     lines: list[tuple[str, float, float, float]] = []
