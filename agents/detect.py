@@ -128,10 +128,11 @@ class Detect(Agent[Batch | Steer]):
     def _look(self, batch: Batch, value: Float64) -> list[Anomaly]:
         """What is off in a batch. value: what the bank is to see of it, in the order of the batch's own."""
         looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, value))
-        if value is not batch.value:
-            looks = looks._replace(expected=looks.expected + (batch.value - value))
+        usual = None if value is batch.value else batch.value - value  # at this hour, beyond what is at all hours
+        if usual is not None:
+            looks = looks._replace(expected=looks.expected + usual)
         found = ((at, self._wanted(batch, looks, at)) for at in self.hysteresis.samples(batch, looks))
-        said = [(sample, anomaly) for sample, anomaly in found if anomaly is not None]
+        said = [(at, _in_context(batch, usual, at, anomaly)) for at, anomaly in found if anomaly is not None]
         said += [(at, _second(batch, at, who, told)) for at, who, told in self.panel.take(batch, self.forks.open)]
         said += [(s.sample, _shifted(batch, s)) for s in self.shifts.take(batch, looks, self.forks.open)]
         said += [(beyond.sample, _beyond(batch, beyond)) for beyond in self.ranges.take(batch)]
@@ -234,6 +235,16 @@ def _entities(data: bytes, version: int) -> Float64:
 
 def _lone(data: bytes) -> Float64:
     return _rows(data, LONE_FIELDS) if data else np.zeros((2, LONE_FIELDS))
+
+
+def _in_context(batch: Batch, usual: Float64 | None, sample: int, anomaly: Anomaly) -> Anomaly:
+    """A point whose first metric was held against what is usual at its hour is a contextual one."""
+    if usual is None or anomaly.kind != "point":
+        return anomaly
+    for place in range(int(batch.start[sample]), int(batch.start[sample + 1])):
+        if usual[place] != 0.0 and batch.names.series[int(batch.series[place])][1] == anomaly.metric:
+            return msgspec.structs.replace(anomaly, kind="contextual")
+    return anomaly
 
 
 def _second(batch: Batch, sample: int, watch: Watch, sight: Sight) -> Anomaly:

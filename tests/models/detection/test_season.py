@@ -62,6 +62,7 @@ def test_what_is_ordinary_at_another_hour_of_the_week_is_told_with_what_is_at_th
     assert first.expected == pytest.approx(50, abs=4)
     assert first.value == pytest.approx(82, abs=8)
     assert first.high < 65
+    assert first.kind == "contextual"
 
 
 def test_the_same_for_any_cut_and_after_every_restart() -> None:
