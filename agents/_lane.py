@@ -8,15 +8,15 @@ that is taken over starts from the snapshot's own offsets. A worker that slept d
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -24,16 +24,15 @@ from agents import _snapshots
 from agents._agent import Agent, Chunk, Meter, rehearse
 from agents._callback import whole
 from agents._output import Output
+from agents._part import POISON, Coming, Part, through
 from agents._pulse import Pulse, Slept
-from agents._snapshots import HOPELESS, Shelf
+from agents._snapshots import HOPELESS
 from agents._watchdog import Watchdog
-from topics.codec import Cause, DeadLetter, DecodeError, decode
-from topics.spec import Instant, Raw, Read, Record, Topic
+from topics.codec import DeadLetter
+from topics.spec import Instant, Record, Topic
 from topics.state import LANE_STATE
 
 log = structlog.get_logger()
-
-Said = Iterator[Record | DeadLetter]
 
 AWAKE_SHARE: Final = 0.8  # of the group's session: who slept longer may have lost its partitions
 PAUSE_FACTOR: Final = 20  # a snapshot that took a second is followed by none for twenty,
@@ -42,15 +41,8 @@ STEP_MS: Final = 180_000  # a step that takes longer has lost its partitions; lo
 WAKE_S: Final = 1.0  # how long the client's connections may sleep after a rebalance; no setting of its shortens that
 UNKNOWN_S: Final = 10.0  # how long a topic that was just made may be unknown to a worker that just started
 
+AT_ONCE: Final = 8_000_000  # bytes of snapshots that are written in one go, if they are of several partitions
 RESTORERS: Final = 4  # partitions that are taken up at a time: most of it is waiting
-
-_STATES: Final = msgspec.msgpack.Decoder(dict[str, bytes])  # by stage
-
-# what a record can make a learner raise; anything else (a full disk, a damaged ledger) is no fault of the record
-POISON: Final = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
-    msgspec.MsgspecError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +58,6 @@ class LaneSettings:
     snapshot_s: float = 2.0  # how much is done again after a crash
     session_s: float = 6.0  # how long the group waits for a silent member
     stuck_s: float = 30.0  # how long it may be given nothing while there is something to read
-
-
-@dataclass(slots=True)
-class _Part:
-    """One partition: its own instance of every stage, and the next offset of each topic that is not yet in them."""
-
-    stages: list[Agent[Any]]
-    shelf: Shelf
-    applied: dict[str, int] = field(default_factory=dict)
-    began: dict[str, int] = field(default_factory=dict)  # the first offset of each topic that was seen
-    careful: dict[str, int] = field(default_factory=dict)  # below this offset is a record that broke a stage
-    dirty: bool = False
-
-    @property
-    def state(self) -> bytes:
-        """All stages' states as one, so that no crash tears them apart."""
-        return msgspec.msgpack.encode({stage.name: stage.snapshot() for stage in self.stages})
 
 
 class Lane:
@@ -104,7 +79,9 @@ class Lane:
         self._first = made[0].name
         self.name = "lane/" + "+".join(stage.name for stage in made)  # names its snapshots
         self.topics: list[Topic] = list(dict.fromkeys(topic for stage in made for topic in stage.reads))
-        self.parts: dict[int, _Part] = {}
+        self.parts: dict[int, Part] = {}
+        self._coming: dict[int, Coming] = {}
+        self._pool: ThreadPoolExecutor
         # agents that read several topics need the same partitions of each, which only the range assignor promises
         self._eager = len(self.topics) > 1
         self._stop = threading.Event()
@@ -122,6 +99,7 @@ class Lane:
             StateTooLarge, ValueError: the state cannot be written, or what was written cannot be read by this version.
         """
         self._pulse = Pulse(self.settings.session_s * AWAKE_SHARE)
+        self._pool = ThreadPoolExecutor(RESTORERS, "restore")
         try:
             while not self._stop.is_set():
                 self.output = Output(self.settings.producer, self._stop.is_set)
@@ -133,10 +111,12 @@ class Lane:
                     log.warning("everything is dropped and the group joined anew", cause=str(slept))
                     self.output.drop()
                 finally:
+                    self._coming.clear()
                     self.parts.clear()  # before `close`, which asks for a last snapshot of what is still owned
                     self.consumer.close()
                 self._pulse.wake()
         finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
             self._pulse.stop()
 
     def stop(self) -> None:
@@ -167,6 +147,8 @@ class Lane:
             if first is not None:
                 self._take([first, *self.consumer.consume(self.settings.batch - 1, 0)], started)
             self.output.poll()
+            if self._coming:
+                self._take_up()
             clock = time.monotonic()
             if first is not None or not self.parts:
                 watchdog.fed(clock)
@@ -177,10 +159,10 @@ class Lane:
                 ticked = clock
                 self._tick()
             if clock >= save_at:
-                self._save(self.parts)
+                left = self._save_some()
                 took = time.monotonic() - clock
                 pause = min(PAUSE_FACTOR * took, LONGEST_PAUSE_S)
-                save_at = time.monotonic() + max(self.settings.snapshot_s, pause)
+                save_at = time.monotonic() + max(0.0 if left else self.settings.snapshot_s, pause)
             if self.parts and not told:
                 told = True
                 ready()
@@ -216,6 +198,8 @@ class Lane:
         gone_back: set[int] = set()  # what was fetched for these is read again
         for (topic, partition), found in chunks.items():
             part = self.parts.get(partition)
+            if part is None and partition in self._coming:
+                self._coming[partition].passed.setdefault(topic, found[0].offset())
             if part is None or partition in gone_back:
                 continue  # without a part: handed out before the partition was lost, and another worker has it
             part.began.setdefault(topic, found[0].offset())
@@ -231,14 +215,14 @@ class Lane:
             return True
         return error.fatal() or error.code() in HOPELESS
 
-    def _applied(self, partition: int, part: _Part, chunk: Chunk) -> bool:
+    def _applied(self, partition: int, part: Part, chunk: Chunk) -> bool:
         """Take a chunk into the state. False: a record broke a stage, and the partition starts anew, with care."""
         now, end = self.now(), chunk.messages[-1].offset() + 1
         try:
             if chunk.messages[0].offset() < part.careful.get(chunk.topic, 0):
-                said = self._say(self._carefully(part, chunk, now))
+                said = self._say(part.carefully(chunk, now))
             else:
-                said = self._say(self._following(part, chunk, now))
+                said = self._say(part.following(chunk, now))
         except POISON as error:
             log.error("a record broke a stage", lane=self.name, place=f"{chunk.topic}-{partition}", exc_info=error)
             self._go_back(partition, part, chunk.topic, end)
@@ -248,7 +232,7 @@ class Lane:
         self.meter.stepped(part.stages[-1].name, len(chunk), said, chunk.messages[0].timestamp()[1], self.now())
         return True
 
-    def _go_back(self, partition: int, part: _Part, topic: str, end: int) -> None:
+    def _go_back(self, partition: int, part: Part, topic: str, end: int) -> None:
         """Take the partition up at its snapshot again: what broke may have left the state half changed."""
         again = self._restored(partition)
         again.began, again.careful = part.began, part.careful | {topic: end}
@@ -258,63 +242,43 @@ class Lane:
             if offset is not None:
                 self.consumer.seek(TopicPartition(name, partition, offset))
 
-    def _carefully(self, part: _Part, chunk: Chunk, now: Instant) -> list[Record | DeadLetter]:
-        """What follows from a chunk with a record in it that breaks a stage: that one is refused alone."""
-        before = part.state
-        try:
-            return list(self._following(part, chunk, now))
-        except POISON as error:
-            part.stages = self._made(before)
-            if len(chunk) == 1:
-                return [DeadLetter(chunk[0], Cause.HANDLER, repr(error))]
-        middle = len(chunk) // 2
-        return self._carefully(part, chunk[:middle], now) + self._carefully(part, chunk[middle:], now)
-
-    def _following(self, part: _Part, chunk: Chunk, now: Instant) -> Iterator[Record | DeadLetter]:
-        """What follows from a chunk; what does not decode is refused."""
-        given: Sequence[Any] = chunk
-        if not part.stages[0].raw:
-            found = [_decoded(raw) for raw in chunk]
-            yield from (each for each in found if isinstance(each, DeadLetter))
-            given = [each for each in found if isinstance(each, Read)]
-        yield from self._through(part.stages, given, now)
-
-    def _through(self, stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Said:
-        """Push `given` through the stages: what leaves them."""
-        onward: list[Any] = []
-        for output in stages[0].step(given, now):
-            if isinstance(output, Record | DeadLetter):
-                yield output
-            else:
-                onward.append(output)
-        if onward:
-            yield from self._through(stages[1:], onward, now)
-
     def _tick(self) -> None:
         for part in self.parts.values():
-            for index, stage in enumerate(part.stages):
-                if not stage.raw:
-                    self._pulse.require()
-                    part.dirty |= self._say(self._through(part.stages[index:], (), self.now())) > 0
+            for stages in part.waiting:
+                self._pulse.require()
+                part.dirty |= self._say(through(stages, (), self.now())) > 0
 
     # --- output and state ---------------------------------------------------------------------------------------------
 
     def _say(self, outputs: Iterable[Record | DeadLetter]) -> int:
         return self.output.say(outputs, lambda cause: self.meter.refused(self._first, cause))
 
-    def _save(self, parts: Mapping[int, _Part]) -> None:
+    def _save_some(self) -> bool:
+        """Save the partitions that have waited longest, so much that the others hardly wait for it; is there more?"""
+        dirty = sorted(((p, part) for p, part in self.parts.items() if part.dirty), key=lambda each: each[1].saved)
+        large = list(itertools.accumulate(part.size for _, part in dirty))
+        count = 1 + sum(size <= AT_ONCE for size in large[1:])
+        self._save(dict(dirty[:count]))
+        return len(dirty) > count
+
+    def _save(self, parts: Mapping[int, Part]) -> None:
         """Write what has changed: outputs first, then state with its offsets, then the group's offsets."""
         dirty = {partition: part for partition, part in parts.items() if part.dirty}
         if not dirty:
             return
         self.output.flush()
         self._pulse.require()
+        places: dict[int, list[int]] = {partition: [] for partition in dirty}
         for partition, part in dirty.items():
-            for message in part.shelf.pack(part.applied, part.state):
-                self.output.send(message, partition)
-            part.dirty = False
+            state = part.state
+            for message in part.shelf.pack(part.applied, state):
+                self.output.send(message, partition, places[partition].append)
+            part.dirty, part.size, part.saved = False, len(state), time.monotonic()
         self.output.flush()
-        offsets = [TopicPartition(t, partition, o) for partition, p in dirty.items() for t, o in p.applied.items()]
+        offsets = [
+            TopicPartition(topic, partition, offset, str(min(places[partition])))  # where a new owner begins to read
+            for partition, part in dirty.items() for topic, offset in part.applied.items()
+        ]  # fmt: skip
         try:
             self.consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:  # a rebalance is under way: the snapshots have the offsets
@@ -323,33 +287,47 @@ class Lane:
     # --- partitions ---------------------------------------------------------------------------------------------------
 
     def _assigned(self, consumer: Any, assigned: list[TopicPartition]) -> None:
-        fresh = sorted({tp.partition for tp in assigned} - self.parts.keys())
-        with ThreadPoolExecutor(RESTORERS) as pool:
-            self.parts.update(zip(fresh, pool.map(self._restored, fresh), strict=True))
-        for tp in assigned:
-            known = self.parts[tp.partition].applied.get(tp.topic)
-            if known is not None:
-                tp.offset = known
+        fresh = sorted({tp.partition for tp in assigned} - self.parts.keys() - self._coming.keys())
+        for partition, since in zip(fresh, self._told(consumer, fresh), strict=True):
+            self._coming[partition] = Coming(self._pool.submit(self._restored, partition, since))
         if self._eager:
             consumer.assign(assigned)
         else:
             consumer.incremental_assign(assigned)
         self._moved = time.monotonic()
 
-    def _restored(self, partition: int) -> _Part:
-        found = _snapshots.shelves(self.settings.client, LANE_STATE, partition)
-        shelf = _snapshots.shelf_of(found, LANE_STATE, self.name, partition)
-        state, shelf.state = shelf.state, b""
-        return _Part(self._made(state), shelf, dict(shelf.applied or {}))
+    def _take_up(self) -> None:
+        """Go on with what is restored, from the offsets that are in it; others meanwhile were not kept waiting.
 
-    def _made(self, state: bytes) -> list[Agent[Any]]:
-        """New stages, as they were when `state` was taken. Raises ValueError when this version cannot read it."""
-        stages = [make() for make in self.make]
-        kept = _STATES.decode(state) if state else {}
-        for stage in stages:
-            if own := kept.get(stage.name):
-                stage.restore(own)
-        return stages
+        Raises what restoring raised.
+        """
+        for partition, coming in [(p, c) for p, c in self._coming.items() if c.part.done()]:
+            part = coming.part.result()
+            begins = coming.passed | part.applied  # what was passed over is read now
+            try:
+                for topic, offset in begins.items():
+                    self.consumer.seek(TopicPartition(topic, partition, offset))
+            except KafkaException as error:  # it has not begun to fetch
+                log.info("a partition is taken up later", partition=partition, cause=str(error))
+                continue
+            self.parts[partition] = part
+            del self._coming[partition]
+            self._moved = time.monotonic()
+
+    def _told(self, consumer: Any, partitions: Sequence[int]) -> list[int | None]:
+        """Where the owners before say that their last snapshots are."""
+        try:
+            asked = consumer.committed([TopicPartition(self.topics[0].name, p) for p in partitions], timeout=1.0)
+        except KafkaException as error:  # then all there is is read
+            log.info("the group tells nothing of its snapshots", cause=str(error))
+            return [None for _ in partitions]
+        said = {place.partition: place.metadata or "" for place in asked}
+        return [int(said[p]) if said.get(p, "").isdecimal() else None for p in partitions]
+
+    def _restored(self, partition: int, since: int | None = None) -> Part:
+        shelf = _snapshots.newest_shelf(self.settings.client, LANE_STATE, self.name, partition, since)
+        state, shelf.state = shelf.state, b""
+        return Part(self.make, state, shelf)
 
     def _revoked(self, consumer: Any, revoked: list[TopicPartition]) -> None:
         going = {tp.partition for tp in revoked}
@@ -360,15 +338,9 @@ class Lane:
         """What was lost is no longer ours to write."""
         for tp in lost:
             self.parts.pop(tp.partition, None)
+            self._coming.pop(tp.partition, None)
         if self._eager:
             consumer.unassign()
         else:
             consumer.incremental_unassign(lost)
         self._moved = time.monotonic()
-
-
-def _decoded(raw: Raw) -> Read[Record] | DeadLetter:
-    try:
-        return decode(raw)
-    except DecodeError as error:
-        return DeadLetter(raw, error.cause, error.detail)

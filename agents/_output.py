@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -36,9 +37,9 @@ class Output:
                 self.send(encode(output))
         return count
 
-    def send(self, message: codec.Message, partition: int = -1) -> None:
-        """Queue one message."""
-        self._produce(message.topic.name, message.key, message.value, message.headers, partition)
+    def send(self, message: codec.Message, partition: int = -1, stood: Callable[[int], None] | None = None) -> None:
+        """Queue one message; `stood` is told the offset that it was given."""
+        self._produce(message.topic.name, message.key, message.value, message.headers, partition, stood)
 
     def poll(self) -> None:
         """Let delivery reports through. Raises KafkaException when the broker did not take something."""
@@ -61,13 +62,22 @@ class Output:
         """Forget what still waits: it is somebody else's to say."""
         self._producer.purge()
 
-    def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Any, partition: int = -1) -> None:
+    def _produce(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Any, partition: int = -1,
+        stood: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
+        told = self._delivered if stood is None else partial(self._placed, stood)
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, on_delivery=self._delivered, headers=headers)
+                self._producer.produce(topic, value, key, partition, on_delivery=told, headers=headers)
                 return
             except BufferError:
                 self._producer.poll(0.1)  # bounded by the client's own queue: wait for the broker
+
+    def _placed(self, stood: Callable[[int], None], error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            stood(message.offset() or 0)
+        self._delivered(error, message)
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:

@@ -1,7 +1,9 @@
 """The relay: an agent without state over topics that are not ours, by pattern, whatever their partitions are.
 
 A lane keeps state by partition and so needs topics of equal partitions; this needs nothing but the group's offsets,
-which are committed when the broker has all that followed. A worker that dies says its last second again.
+which are committed when the broker has all that followed. A worker that dies says its last second again, and with each
+record which one of which message it is: what follows from a partition comes in its order and without a gap, so that
+who reads it needs to remember one place of each to know what it has had (topics/relayed.py).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,10 +20,11 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from agents._agent import Agent, Chunk, Meter
 from agents._callback import whole
-from agents._lane import POISON
 from agents._output import Output
+from agents._part import POISON
 from agents._snapshots import HOPELESS
-from topics.codec import Cause, DeadLetter
+from topics.codec import Cause, DeadLetter, encode
+from topics.relayed import stamp
 from topics.spec import Instant, Raw, Record
 from topics.telemetry import METRICS
 
@@ -38,6 +41,7 @@ class RelaySettings:
     topics: Sequence[str]  # regular expressions, each from ^ to $
     consumer: Mapping[str, Any]  # configuration of confluent-kafka, with the group in it, of the classic protocol
     producer: Mapping[str, Any]
+    identify: Callable[[str], str]  # topic → what tells it from one of that name before it; empty: it is not known
     batch: int = 1000
     poll_s: float = 0.05
     commit_s: float = 1.0  # how much is said again after a crash
@@ -52,6 +56,8 @@ class Relay:
         self.now = now
         self.meter = meter
         self._next: dict[tuple[str, int], int] = {}  # what is done and not committed yet
+        self._ids: dict[str, str] = {}  # of topics
+        self._reached: dict[tuple[str, int], int] = {}
         self._stop = threading.Event()
         self._output: Output
         self._consumer: Any = None
@@ -92,22 +98,36 @@ class Relay:
             elif error.fatal() or error.code() in HOPELESS:
                 raise KafkaException(error)
         for (topic, partition), found in chunks.items():
-            chunk, now = Chunk(topic, partition, found), self.now()
-            said = self._output.say(self._following(chunk, now), lambda why: self.meter.refused(self.agent.name, why))
-            self._next[topic, partition] = found[-1].offset() + 1
-            self.meter.stepped(self.agent.name, len(chunk), said, found[0].timestamp()[1], self.now())
+            now, source = self.now(), self._source(topic, partition, found[0].offset())
+            said = sum(self._say(raw, source, now) for raw in Chunk(topic, partition, found))
+            self._next[topic, partition] = self._reached[topic, partition] = found[-1].offset() + 1
+            self.meter.stepped(self.agent.name, len(found), said, found[0].timestamp()[1], self.now())
 
-    def _following(self, chunk: Chunk, now: Instant) -> Iterator[Record | DeadLetter]:
-        """What follows from a chunk; a record that breaks the agent is refused alone."""
+    def _source(self, topic: str, partition: int, offset: int) -> str:
+        """What names a partition; its topic is asked for anew when it seems to be another one of the same name."""
+        if topic not in self._ids or offset < self._reached.get((topic, partition), 0):
+            self._ids[topic] = self.settings.identify(topic)
+        return f"{self._ids[topic]}/{partition}" if self._ids[topic] else ""
+
+    def _say(self, raw: Raw, source: str, now: Instant) -> int:
+        said = self._following(raw, now)
+        for number, output in enumerate(said):
+            if isinstance(output, DeadLetter):
+                self._output.say([output], lambda why: self.meter.refused(self.agent.name, why))
+                continue
+            message = encode(output)
+            if source:
+                message.headers.append(stamp(source, raw.offset, number))
+            self._output.send(message)
+        return len(said)
+
+    def _following(self, raw: Raw, now: Instant) -> list[Record | DeadLetter]:
+        """What follows from a message; one that breaks the agent is refused."""
         try:
-            yield from list(self.agent.step(chunk, now))
+            return list(self.agent.step([raw], now))
         except POISON as error:
-            if len(chunk) == 1:
-                log.error("a record broke the agent", place=str(chunk[0].origin), exc_info=error)
-                yield DeadLetter(chunk[0], Cause.HANDLER, repr(error), METRICS.dlq)
-                return
-            for at in range(len(chunk)):
-                yield from self._following(chunk[at : at + 1], now)
+            log.error("a record broke the agent", place=str(raw.origin), exc_info=error)
+            return [DeadLetter(raw, Cause.HANDLER, repr(error), METRICS.dlq)]
 
     def _commit(self) -> None:
         """Outputs first, then offsets."""
@@ -123,7 +143,14 @@ class Relay:
 
     def _revoked(self, _consumer: Any, _revoked: list[TopicPartition]) -> None:
         self._commit()
+        self._forget()
 
     def _lost(self, _consumer: Any, lost: list[TopicPartition]) -> None:
         for place in lost:
             self._next.pop((place.topic, place.partition), None)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Another has read on, or made the topic anew."""
+        self._ids.clear()
+        self._reached.clear()

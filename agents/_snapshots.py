@@ -57,6 +57,7 @@ class Shelf:
     seq: int = 0
     applied: dict[str, int] | None = None  # None: nothing was found
     state: bytes = b""
+    whole: bool = True  # nothing that was read for it was damaged or torn
 
     def pack(self, applied: Mapping[str, int], state: bytes) -> list[Message]:
         """The messages of the next snapshot, for the shelf's own partition. Raises StateTooLarge."""
@@ -87,17 +88,35 @@ def checksum(snapshot: Snapshot) -> str:
     return digest.hexdigest()
 
 
-def shelves(config: Mapping[str, Any], topic: Topic, partition: int) -> Mapping[str, Shelf]:
-    """Each agent's shelf on one partition of a state topic, with its newest whole snapshot.
+def shelves(
+    config: Mapping[str, Any], topic: Topic, partition: int, since: int = OFFSET_BEGINNING
+) -> Mapping[str, Shelf]:
+    """Each agent's shelf on one partition of a state topic, with its newest whole snapshot from offset `since` on.
 
     An agent that never wrote one has an empty shelf: ask with `shelf_of`.
     """
     found: dict[str, dict[tuple[int, int], dict[int, Snapshot]]] = defaultdict(lambda: defaultdict(dict))
-    for raw in replay(config, topic.name, partition, OFFSET_BEGINNING):
+    refused = False
+    for raw in replay(config, topic.name, partition, since):
         if snapshot := _whole(topic, raw):
             found[snapshot.agent][snapshot.epoch, snapshot.seq][snapshot.part] = snapshot
             _forget_older(found[snapshot.agent])
-    return {agent: _newest(Shelf(topic, agent, partition), tried) for agent, tried in found.items()}
+        else:
+            refused = True
+    return {agent: _newest(Shelf(topic, agent, partition, whole=not refused), tried) for agent, tried in found.items()}
+
+
+def newest_shelf(config: Mapping[str, Any], topic: Topic, agent: str, partition: int, since: int | None) -> Shelf:
+    """The shelf of `agent` for a new owner.
+
+    `since` is where its newest snapshot was written, as far as the group was told: what is older is read only when
+    nothing was told, or when something from there on is damaged.
+    """
+    if since is not None:
+        found = shelves(config, topic, partition, since)
+        if agent in found and found[agent].whole:
+            return shelf_of(found, topic, agent, partition)
+    return shelf_of(shelves(config, topic, partition), topic, agent, partition)
 
 
 def shelf_of(found: Mapping[str, Shelf], topic: Topic, agent: str, partition: int) -> Shelf:
@@ -121,6 +140,7 @@ def _newest(shelf: Shelf, tried: dict[tuple[int, int], dict[int, Snapshot]]) -> 
         if len(parts) == parts[0].parts:
             shelf.applied, shelf.state = dict(parts[0].applied), b"".join(p.state for p in parts)
             break
+        shelf.whole = False
         log.warning("snapshot refused, some of it is missing", agent=shelf.agent, partition=shelf.partition, seq=rank)
     return shelf
 

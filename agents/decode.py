@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from agents._agent import Agent, Chunk
 from models.detection.batch import Batch, Int64, Names, Steer, TooManySeries
 from models.detection.texts import Texts
+from topics import relayed
 from topics.codec import Cause, DeadLetter, DecodeError
 from topics.formats import native
 from topics.formats.native import AHEAD_MS, EARLIEST, MAX_NAME, MAX_SIZE
@@ -26,6 +27,14 @@ MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
 MAX_TEXTS: Final = 4  # ways to write the same metrics that are remembered
 MAX_LAYOUTS: Final = 1_000  # remembered shapes of frames
 LARGE: Final = 2_000  # values from which a frame is a batch of its own, whose values are not copied
+
+ENCODED: Final = b',"v":1}'  # how a record ends as `encode` writes it: it may have been relayed
+
+# what is kept; made before there are threads
+_KEPT: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_ENTITIES: Final = msgspec.msgpack.Decoder(list[str])
+_SERIES: Final = msgspec.msgpack.Decoder(list[tuple[int, str]])
+_RELAYED: Final = msgspec.msgpack.Decoder(relayed.Seen)
 
 Shape = tuple[int, bytes, int]  # entity, its series as int32, how many
 
@@ -74,6 +83,7 @@ class Decode(Agent[Raw]):
         self._last: tuple[bytes, _Layout | None] = b"", None  # names to compare are cheaper than names to look up
         self._texts = Texts()
         self._learned: dict[Shape, int] = {}
+        self._relayed: relayed.Seen = {}
 
     def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Batch | Steer | DeadLetter]:  # noqa: ARG002
         """Decode a `Chunk`. A stamp is held against the message's own arrival, so that a replay decides alike."""
@@ -102,20 +112,29 @@ class Decode(Agent[Raw]):
         """
         at, messages, least = 0, chunk.messages, 1
         values = [message.value() or b"" for message in messages]
-        framed = [value.startswith(MAGIC) for value in values]
-        texts = [b"" if frame else value for value, frame in zip(values, framed, strict=True)]
+        apart = [
+            value.startswith(MAGIC) or (value.endswith(ENCODED) and bool(message.headers()))
+            for value, message in zip(values, messages, strict=True)
+        ]
+        texts = [b"" if each else value for value, each in zip(values, apart, strict=True)]
         whole, ends = b"".join(texts), np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
         while at < len(messages):
-            after = at if framed[at] else self._known(whole, ends, at, columns)
+            after = at if apart[at] else self._known(whole, ends, at, columns)
             least = 1 if after - at >= least else 2 * least
             at = after
             for number in range(at, min(at + least, len(messages))):
                 try:
-                    if framed[number] or not self._shaped(texts[number], number, columns):
-                        yield from self._slowly(chunk, number, columns)
+                    yield from self._each(chunk, number, values[number], columns)
                 except DecodeError as error:
                     yield number, error.cause, error.detail
                 at = number + 1
+
+    def _each(self, chunk: Chunk, at: int, value: bytes, columns: _Columns) -> Iterator[tuple[int, Cause, str]]:
+        """Decode one message, unless it was relayed again."""
+        if value.endswith(ENCODED) and relayed.is_repeat(self._relayed, chunk.messages[at].headers() or ()):
+            return
+        if value.startswith(MAGIC) or not self._shaped(value, at, columns):
+            yield from self._slowly(chunk, at, columns)
 
     def _known(self, whole: bytes, ends: Int64, first: int, columns: _Columns) -> int:
         """Decode messages from `first` up to one whose text is not known: which one."""
@@ -235,10 +254,13 @@ class Decode(Agent[Raw]):
         return _Layout(*sent, numbers[frame.entity], frame.start.astype(np.int32), here[frame.series])
 
     def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(self.names.dump())
+        kept = self.names.dump()
+        return msgspec.msgpack.encode((*kept, self._relayed) if self._relayed else kept)
 
     def restore(self, state: bytes) -> None:
-        self.names.load(*msgspec.msgpack.decode(state, type=tuple[list[str], list[tuple[int, str]]]))
+        entities, series, *more = _KEPT.decode(state)
+        self.names.load(_ENTITIES.decode(entities), _SERIES.decode(series))
+        self._relayed = _RELAYED.decode(more[0]) if more else {}
         self._shapes.clear()
         self._layouts.clear()
         self._texts.clear()

@@ -27,8 +27,8 @@ Choose = Callable[[str], str]  # topic → a name of `formats.READERS`, or one o
 class Rekey(Agent[Raw]):
     """Yields a `Sample` for each entity and time in a message, and an `Event` for a loud line of a log.
 
-    It keeps nothing that matters: after a crash it says the last second again. What it refuses goes to the dead-letter
-    topic of the metrics, with the place it was read from.
+    It keeps nothing that matters. What it refuses goes to the dead-letter topic of the metrics, with the place it was
+    read from.
     """
 
     name = "rekey"

@@ -221,3 +221,13 @@ def connected(broker: Broker) -> Iterator[AdminClient]:
         yield client
     except KafkaException as error:
         raise UserError(f"the broker refused: {error.args[0].str()}", SEE_DOCTOR, exit_code=1) from None
+
+
+def topic_id(broker: Broker, topic: str) -> str:
+    """What the broker calls a topic, and no other that is made under its name; empty when it does not tell."""
+    client = admin(broker)  # kept until its future is done
+    try:
+        found = client.describe_topics(TopicCollection([topic]))[topic].result(REQUEST_S)
+    except KafkaException:
+        return ""
+    return str(found.topic_id)

@@ -13,13 +13,14 @@ from app.broker import Broker, admin, read_all
 from app.client import Publisher
 from app.errors import UserError
 from topics.catalog import ALL
+from topics.relayed import HEADER
 from topics.spec import Instant, Raw, Topic, derive
 from topics.state import LANE_STATE, LOOP_STATE
 from topics.telemetry import METRICS
 
 MARK: Final = "replayed_from"  # the header of a message that was sent again: the id of its dead letter
 TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_OURS: Final = frozenset({"dlq_cause", "dlq_detail", "dlq_origin", MARK})
+_OURS: Final = frozenset({"dlq_cause", "dlq_detail", "dlq_origin", MARK, HEADER})  # sent again it is no repeat
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from agents._lane import Lane, LaneSettings
 from agents._relay import Relay, RelaySettings
 from agents.rekey import Rekey
 from app import ingest, memory, pipeline
+from app.admin import topic_id
 from app.broker import Broker, consumer_config, producer_config, require
 from app.clock import now_ms
 from app.errors import UserError
@@ -64,7 +66,7 @@ def make_relay(worker: Worker) -> Relay:
     classic = replace(worker.broker, group_protocol="classic")  # whose client looks for new topics by itself
     settings = RelaySettings(
         ingest.patterns(worker.settings.ingest), consumer_config(classic, "opsloop-rekey"),
-        producer_config(worker.broker),
+        producer_config(worker.broker), partial(topic_id, worker.broker),
     )  # fmt: skip
     return Relay(settings, Rekey(ingest.choose(worker.settings.ingest)), now_ms, Meter())
 

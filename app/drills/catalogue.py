@@ -34,6 +34,7 @@ DRILLS: Final = {
         Drill("lane-kill", "I1 I2 I3 I14 I16", lane.kill, 3, 100),
         Drill("lane-zombie", "I1 I2 I3 I12", lane.zombie, 3, 27),
         Drill("lane-join-leave", "I1 I2 I3 I15", lane.join_leave, 1, 20),
+        Drill("lane-large-state", "I1 I2 I3 I15 I16", lane.large_state, 0, 3),
         Drill("lane-broker-kill", "I1 I2 I3 I16", lane.broker_kill, 1, 10),
         Drill("lane-one-of-three", "I1 I2 I3 I15", lane.one_of_three, 0, 10),
         Drill("lane-network", "I1 I2 I3 I16", lane.network, 4, 40),

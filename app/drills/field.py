@@ -13,14 +13,16 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from agents._snapshots import shelves
 from app.admin import ensure
-from app.broker import Broker, admin
+from app.broker import Broker, admin, consumer_config
 from app.drills.history import check_learners, check_transport
-from app.drills.load import Load, Probes
+from app.drills.load import Load, Probes, teach
 from app.drills.processes import Worker, started
 from app.drills.report import Report
 from app.errors import UserError
 from app.kafka import LocalKafka
+from topics.state import LANE_STATE
 from topics.telemetry import METRICS
 
 RECOVER_S = 120.0
@@ -48,6 +50,7 @@ class Field:
     cluster: Cluster = one_node
     untidy: bool = False  # the load repeats itself and comes out of order
     resent: bool = False  # the broker is broken too, and so clients may send again what they have sent
+    taught: int = 0  # entities of ten metrics each that are known before
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,6 +65,7 @@ class Field:
         self.kafka.start()
         self.broker = self.kafka.broker
         ensure(self.broker)
+        teach(self.broker, self.taught)
         self.workers = self.started(self.size)
         self.probes = Probes(self.broker)
         self.load = Load(self.broker, self.seed, untidy=self.untidy).start()
@@ -87,9 +91,21 @@ class Field:
 
     def stall(self, since: float) -> float:
         """The longest that any partition stood still since then, in seconds."""
+        return max(self.gaps(since).values())
+
+    def gaps(self, since: float) -> dict[int, float]:
+        """By partition, the longest that it stood still since then, in seconds."""
         assert self.probes
         now = time.monotonic()
-        return max(self.probes.gap(partition, since, now) for partition in range(METRICS.partitions))
+        return {partition: self.probes.gap(partition, since, now) for partition in range(METRICS.partitions)}
+
+    def epochs(self) -> dict[int, int]:
+        """By partition, how many owners have kept something of it: each new one writes under a higher number."""
+        client = consumer_config(self.broker, "")
+        return {
+            partition: max((s.epoch for s in shelves(client, LANE_STATE, partition).values()), default=0)
+            for partition in range(METRICS.partitions)
+        }
 
     def await_in_sync(self) -> None:
         """Return when every copy of every partition is up to date. Raises UserError when that takes too long."""

@@ -64,7 +64,7 @@ def _log(broker: Broker) -> tuple[Counter[str], dict[str, list[int]]]:
         if value.startswith(PROBE):
             name, lane = value.decode(), f"probes {raw.partition}"
         elif raw.headers:
-            continue  # poison
+            continue  # poison, or what was taught before
         else:
             sample = msgspec.json.decode(value, type=Sample)
             number = (sample.ts - START_MS) // STEP_MS * ENTITIES + numbers[sample.entity]
@@ -88,7 +88,7 @@ def check_learners(broker: Broker, report: Report, *, untidy: bool = False) -> N
     by_partition: dict[int, list[Raw]] = defaultdict(list)
     for raw in read_all(broker, [METRICS.name]):
         by_partition[raw.partition].append(raw)
-    equal = 0
+    equal = size = 0
     for partition, log in sorted(by_partition.items()):
         straight = [make() for make in pipeline.lane()]
         said = _feed(straight, log)
@@ -111,7 +111,8 @@ def check_learners(broker: Broker, report: Report, *, untidy: bool = False) -> N
         same = _hash(straight) == _hash(restored) and _next(straight, partition) == _next(restored, partition)
         report.check(same, f"partition {partition}: what was learned differs from a run without a crash")
         equal += same
-    report.figures |= {"partitions_equal": equal, "partitions": len(by_partition)}
+        size += len(shelf.state)
+    report.figures |= {"partitions_equal": equal, "partitions": len(by_partition), "state_bytes": size}
 
 
 def _newer(log: Sequence[Raw], report: Report) -> Iterator[Raw]:

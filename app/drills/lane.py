@@ -16,6 +16,8 @@ from topics.state import LANE_STATE
 
 CROWD = 4  # workers, of which all but one are broken at once
 SESSION_S = 6.0
+KEPT_S = 3.0  # within which every owner has kept something
+TAUGHT_ENTITIES = 78_000
 WAYS = (Way.CUT, Way.REPLY_LOST, Way.CUT, Way.SILENT, Way.CUT, Way.SLOW, Way.CUT, Way.REPLY_LOST)
 
 
@@ -56,19 +58,43 @@ def zombie(folder: Path, report: Report, trials: int) -> None:
 
 
 def join_leave(folder: Path, report: Report, trials: int) -> None:
-    """A third worker joins, works, and leaves again by SIGTERM. The longest stall of any partition is kept."""
-    with opened(folder, report) as field:
+    """A third worker joins, works, and leaves again by SIGTERM. How long partitions that moved, or did not, stood."""
+    _comings_and_goings(folder, report, trials, taught=0)
+
+
+def large_state(folder: Path, report: Report, trials: int) -> None:
+    """A third worker joins and leaves, and then one is killed, where learners know 100 MB in all."""
+    _comings_and_goings(folder, report, trials, taught=TAUGHT_ENTITIES)
+
+
+def _comings_and_goings(folder: Path, report: Report, trials: int, taught: int) -> None:
+    with opened(folder, report, taught=taught) as field:
 
         def fault(_: int) -> float:
-            moment = time.monotonic()
+            calm = time.monotonic()
+            time.sleep(KEPT_S)
+            _longest(report, "undisturbed_s", field.stall(calm))  # what this machine makes of nothing at all
+            before, moment = field.epochs(), time.monotonic()
             (third,) = field.started(1)
             field.recovered()
-            third.stop()
+            time.sleep(KEPT_S)
+            _longest(report, "left_s", third.stop())
             field.recovered()
-            report.stall_s = max(report.stall_s, field.stall(moment))
+            time.sleep(1.0)
+            gaps, after = field.gaps(moment), field.epochs()
+            for partition, seconds in gaps.items():
+                _longest(report, "moved_s" if after[partition] > before[partition] else "kept_s", seconds)
+            report.stall_s = report.figures.get("kept_s", 0.0)
             return moment
 
         in_turn(field, report, trials, fault)
+        if taught:
+            moment = time.monotonic()
+            field.workers.pop().kill()
+            time.sleep(SESSION_S)
+            field.recovered()
+            time.sleep(1.0)
+            _longest(report, "killed_s", field.stall(moment))
 
 
 def broker_kill(folder: Path, report: Report, trials: int) -> None:

@@ -14,18 +14,35 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
 from app.broker import Broker, producer_config, tail
+from app.client import Publisher
 from topics.codec import encode
+from topics.frames import FrameBuilder
 from topics.telemetry import METRICS, Sample
 
 ENTITIES = 48
 START_MS = 1_700_000_000_000
 PROBE = b"probe "
+TAUGHT = tuple(f"system.metric.{number}" for number in range(10))
+TAUGHT_A_FRAME = 500  # entities
 STEP_MS = 250  # of event time between two samples of one entity
 REPEATED = LATE = 0.1  # shares of an untidy load
 LATEST_MS = 30_000
+
+
+def teach(broker: Broker, entities: int) -> None:
+    """Put two looks at each of so many entities, ten metrics each, on the metrics topic: a large state for learners."""
+    rng, each = np.random.default_rng(5), entities // METRICS.partitions
+    with Publisher(broker) as publisher:
+        for partition, first in itertools.product(range(METRICS.partitions), range(0, each, TAUGHT_A_FRAME)):
+            frame = FrameBuilder()
+            for look, number in itertools.product(range(2), range(first, min(first + TAUGHT_A_FRAME, each))):
+                values = dict(zip(TAUGHT, rng.normal(50, 5, len(TAUGHT)).tolist(), strict=True))
+                frame.add(f"taught/{partition}/{number}", START_MS + look * STEP_MS, values)
+            publisher.send_raw(METRICS.name, b"taught", frame.take(), [("taught", b"")], partition)
 
 
 @dataclass

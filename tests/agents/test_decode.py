@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from agents.decode import Decode, chunk_of
 from models.detection.batch import Batch, Names, Steer
-from topics.codec import Cause, DeadLetter
+from topics.codec import Cause, DeadLetter, encode
 from topics.frames import Frame, FrameBuilder, pack, pack_names
 from topics.learning import Learning
+from topics.relayed import stamp
 from topics.spec import Raw
-from topics.telemetry import METRICS
+from topics.telemetry import METRICS, Sample
 
 NOW = 1_700_000_000_000
 
@@ -212,3 +213,20 @@ def test_what_a_sender_collects_comes_out_as_it_went_in_frame_after_frame() -> N
         builder.add("web-1", NOW, {"cpu": "high"})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="at least one metric"):
         builder.add("web-1", NOW, {})
+
+
+def test_i2_what_was_relayed_again_is_taken_once_before_and_after_a_snapshot() -> None:
+    def message(number: int, at: int) -> Raw:
+        made = encode(Sample(entity="web-1", ts=NOW + number, metrics={"cpu": 0.5}))
+        return Raw(METRICS.name, 0, at, made.key, made.value, (stamp("id/0", number, 0),), NOW)
+
+    def taken(decode: Decode, *raws: Raw) -> list[int]:
+        found = list(decode.step(chunk_of(raws), NOW))
+        return [ts - NOW for batch in found if isinstance(batch, Batch) for ts in batch.ts.tolist()]
+
+    decode = Decode()
+    assert taken(decode, message(0, 0), message(1, 1), message(0, 2), message(1, 3), message(2, 4)) == [0, 1, 2]
+    again = Decode()
+    again.restore(decode.snapshot())
+    assert again.snapshot() == decode.snapshot()
+    assert taken(again, raw(sample(), 5), message(1, 6), message(2, 7), message(3, 8)) == [0, 3]

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from confluent_kafka import OFFSET_BEGINNING
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import _snapshots
-from agents._snapshots import MAX_PARTS, Shelf, StateTooLarge, shelf_of, shelves
+from agents._snapshots import MAX_PARTS, Shelf, StateTooLarge, newest_shelf, shelf_of, shelves
 from topics.codec import Message, encode
 from topics.spec import Raw
 from topics.state import LANE_STATE, Snapshot
@@ -24,10 +25,13 @@ class Log:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.kept: list[tuple[bytes, bytes]] = []
+        self.asked: list[int] = []
         monkeypatch.setattr(_snapshots, "replay", self._replay)
 
-    def _replay(self, _config: Mapping[str, Any], topic: str, partition: int, _offset: int) -> list[Raw]:
-        return [Raw(topic, partition, number, key, value) for number, (key, value) in enumerate(self.kept)]
+    def _replay(self, _config: Mapping[str, Any], topic: str, partition: int, offset: int) -> list[Raw]:
+        self.asked.append(offset)
+        found = enumerate(self.kept)
+        return [Raw(topic, partition, number, key, value) for number, (key, value) in found if number >= offset]
 
     def write(self, messages: list[Message]) -> None:
         self.kept += [(message.key, message.value) for message in messages]
@@ -127,3 +131,36 @@ def test_garbage_among_snapshots_is_passed_over(log: Log) -> None:
     log.write(log.shelf().pack({"t": 7}, b"state"))
     log.kept += [(b"x", b"\x00\xff"), (b"y", b""), (b"z", b"{}")]
     assert log.shelf().state == b"state"
+
+
+def told(log: Log, since: int | None) -> Shelf:
+    return newest_shelf({}, LANE_STATE, NAME, 3, since)
+
+
+def test_a_new_owner_reads_from_where_the_last_one_said_and_no_more(log: Log) -> None:
+    shelf = log.shelf()
+    for number in range(5):
+        log.write(shelf.pack({"t": number}, b"%d" % number))
+    log.asked.clear()
+    assert told(log, 4) == told(log, None)
+    assert log.asked == [4, OFFSET_BEGINNING]
+
+
+def test_a_late_one_of_an_owner_of_before_does_not_win_where_only_the_end_is_read(log: Log) -> None:
+    before = log.shelf()
+    log.write(before.pack({"t": 1}, b"old"))
+    log.write(log.shelf().pack({"t": 2}, b"new"))
+    log.write(before.pack({"t": 1}, b"late"))
+    assert told(log, 1).state == b"new"
+
+
+@pytest.mark.parametrize("since", [1, 2, 9], ids=["damaged", "another's", "beyond the end"])
+def test_everything_is_read_when_what_was_said_is_damaged_or_not_there(log: Log, since: int) -> None:
+    shelf = log.shelf()
+    log.write(shelf.pack({"t": 1}, b"first"))
+    log.write(shelf.pack({"t": 2}, b"second"))
+    log.kept[1] = (log.kept[1][0], damaged(log.kept[1][1]))
+    log.write(Shelf(LANE_STATE, "lane/other", 3).pack({"t": 7}, b"other"))
+    log.asked.clear()
+    assert (told(log, since).state, told(log, since).applied) == (b"first", {"t": 1})
+    assert log.asked[:2] == [since, OFFSET_BEGINNING]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,10 +21,15 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions
 from processes import until, worker
 
+from agents.decode import Decode, chunk_of
 from app.broker import Broker, admin, read_all
 from app.client import Publisher
 from app.clock import now_ms
 from app.dead_letters import letters, replay
+from app.ingest import IngestSettings
+from app.roles import Worker, make_relay
+from app.settings import Settings
+from models.detection.batch import Batch
 from topics.codec import decode
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Raw
@@ -226,7 +233,52 @@ def test_i1_what_stood_on_a_foreign_topic_arrives_though_a_worker_is_killed_over
         until(lambda: len(arrived()) == count, 120, lambda: f"{len(arrived())} of {count}")
     assert before > 0
     assert arrived() == set(range(count))
+    assert sorted(taken_once(broker, host)) == list(range(began, began + count)), "what was said again is not learned"
     assert not [x for x in letters(broker, [METRICS]) if x.topic == topic]
+
+
+def test_i2_what_a_relay_said_and_did_not_commit_is_said_again_and_taken_once(
+    broker: Broker, new_topic: NewTopic, host: str
+) -> None:
+    topic, count, began = new_topic(3), 900, now_ms() - 100_000
+
+    def publish(looks: range) -> None:
+        with Publisher(broker) as publisher:
+            for look in looks:
+                publisher.send_raw(topic, os.urandom(8), f"app,host={host} x=1 {(began + look) * 1_000_000}".encode())
+
+    def relayed(dies: bool, until_count: int) -> None:
+        relay = make_relay(Worker(broker, Settings(ingest=IngestSettings(topics={topic: "influx"}))))
+        if dies:
+            relay.settings = dataclasses.replace(relay.settings, commit_s=1e9)
+            relay._commit = lambda: None  # type: ignore[method-assign]
+        thread = threading.Thread(target=relay.run)
+        thread.start()
+        until(lambda: len(samples(broker, host)) >= until_count, 60)
+        relay.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+    publish(range(count))
+    relayed(True, count)
+    publish(range(count, count + 100))
+    relayed(True, 2 * count + 100)
+    relayed(False, 3 * (count + 100) - 100)
+    assert len(samples(broker, host)) == 3 * (count + 100) - 100, "all of it was said three times"
+    assert sorted(taken_once(broker, host)) == list(range(began, began + count + 100))
+
+
+def taken_once(broker: Broker, host: str) -> list[int]:
+    """The stamps of what the lane takes of a host's partition, from its start."""
+    log = list(read_all(broker, [METRICS.name], key=host.encode()))
+    found = Decode().step(chunk_of(log), now_ms())
+    batches = [batch for batch in found if isinstance(batch, Batch)]
+    return [
+        ts
+        for batch in batches
+        for ts, entity in zip(batch.ts.tolist(), batch.entity.tolist(), strict=True)
+        if batch.names.entities[entity] == host
+    ]
 
 
 POISON = {

@@ -1,0 +1,109 @@
+"""A partition of the lane: its own instance of every stage, and what follows from its records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from agents._agent import Agent, Chunk
+from agents._snapshots import Shelf
+from topics.codec import Cause, DeadLetter, DecodeError, decode
+from topics.spec import Instant, Raw, Read, Record
+
+Said = Iterator[Record | DeadLetter]
+
+# what a record can make a learner raise; anything else (a full disk, a damaged ledger) is no fault of the record
+POISON: Final = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+    msgspec.MsgspecError,
+)  # fmt: skip
+
+_STATES: Final = msgspec.msgpack.Decoder(dict[str, bytes])  # by stage; made before there are threads
+
+
+class Part:
+    """One partition: the stages, as they were when `state` was taken, and the offsets that are in them.
+
+    Raises ValueError when this version cannot read the state.
+    """
+
+    def __init__(self, make: Sequence[Callable[[], Agent[Any]]], state: bytes, shelf: Shelf) -> None:
+        self.make, self.shelf = make, shelf
+        self.stages = self._made(state)
+        self.applied: dict[str, int] = dict(shelf.applied or {})  # the next offset of each topic that is not in them
+        self.began: dict[str, int] = {}  # the first offset of each topic that was seen
+        self.careful: dict[str, int] = {}  # below this offset is a record that broke a stage
+        self.dirty = False
+        self.size = len(state)  # of its last snapshot
+        self.saved = time.monotonic()
+
+    @property
+    def state(self) -> bytes:
+        """All stages' states as one, so that no crash tears them apart."""
+        return msgspec.msgpack.encode({stage.name: stage.snapshot() for stage in self.stages})
+
+    @property
+    def waiting(self) -> list[list[Agent[Any]]]:
+        """Each stage that may have something to say without a record, with those after it."""
+        return [self.stages[index:] for index, stage in enumerate(self.stages) if not stage.raw]
+
+    def carefully(self, chunk: Chunk, now: Instant) -> list[Record | DeadLetter]:
+        """What follows from a chunk with a record in it that breaks a stage: that one is refused alone."""
+        before = self.state
+        try:
+            return list(self.following(chunk, now))
+        except POISON as error:
+            self.stages = self._made(before)
+            if len(chunk) == 1:
+                return [DeadLetter(chunk[0], Cause.HANDLER, repr(error))]
+        middle = len(chunk) // 2
+        return self.carefully(chunk[:middle], now) + self.carefully(chunk[middle:], now)
+
+    def following(self, chunk: Chunk, now: Instant) -> Said:
+        """What follows from a chunk; what does not decode is refused."""
+        given: Sequence[Any] = chunk
+        if not self.stages[0].raw:
+            found = [_decoded(raw) for raw in chunk]
+            yield from (each for each in found if isinstance(each, DeadLetter))
+            given = [each for each in found if isinstance(each, Read)]
+        yield from through(self.stages, given, now)
+
+    def _made(self, state: bytes) -> list[Agent[Any]]:
+        stages = [make() for make in self.make]
+        kept = _STATES.decode(state) if state else {}
+        for stage in stages:
+            if own := kept.get(stage.name):
+                stage.restore(own)
+        return stages
+
+
+@dataclass(slots=True)
+class Coming:
+    """A partition that is being restored."""
+
+    part: Future[Part]
+    passed: dict[str, int] = field(default_factory=dict)  # the first offset of each topic that came too early
+
+
+def through(stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Said:
+    """Push `given` through the stages: what leaves them."""
+    onward: list[Any] = []
+    for output in stages[0].step(given, now):
+        if isinstance(output, Record | DeadLetter):
+            yield output
+        else:
+            onward.append(output)
+    if onward:
+        yield from through(stages[1:], onward, now)
+
+
+def _decoded(raw: Raw) -> Read[Record] | DeadLetter:
+    try:
+        return decode(raw)
+    except DecodeError as error:
+        return DeadLetter(raw, error.cause, error.detail)
