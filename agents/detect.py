@@ -177,7 +177,7 @@ class Detect(Agent[Batch | Steer]):
         )  # fmt: skip
 
     def snapshot(self) -> bytes:
-        rows, entities = self.bank.series, self.bank.entities
+        rows, entities = self.bank.series, self.bank.entities[: self.bank.n_entities]
         forks = [
             _Fork(
                 number,
@@ -206,6 +206,7 @@ class Detect(Agent[Batch | Steer]):
             raise ValueError(f"this worker reads version {self.version} of the learners' state, not {kept.version}")
         self.bank.load(_rows(kept.series, SERIES_FIELDS))
         self.bank.entities = _entities(kept.entities, kept.version)
+        self.bank.n_entities = len(self.bank.entities)
         self.bank.lone = _lone(kept.lone)
         self.forks.open = {
             f.entity: Fork(

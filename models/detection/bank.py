@@ -251,7 +251,7 @@ class Bank:
         self.tiles = np.zeros((0, SERIES_FIELDS, TILE))
         self.entities = np.zeros((0, ENTITY_FIELDS))
         self.lone = np.zeros((1, LONE_FIELDS))
-        self.n_series = 0
+        self.n_series = self.n_entities = 0  # what lies beyond is room for more
         self._desk = desk_of()
         self._looks = Looks.room(0, 0)  # kept: fresh memory for each batch would cost more than its arithmetic
 
@@ -259,6 +259,7 @@ class Bank:
         """Make room for the entities and series that `names` has given out since."""
         fresh = names.series[self.n_series :]
         self.lone = _room(self.lone, 1 + min(MOST_LONE, len(names.entities)))
+        self.n_entities = len(names.entities)
         if not fresh and len(names.entities) <= len(self.entities):
             return
         known = len(self.entities)

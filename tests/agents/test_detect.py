@@ -209,3 +209,16 @@ def test_a_sample_that_comes_again_or_late_changes_nothing() -> None:
     told(raws, detect=one)
     told(again, cut=30, detect=two)
     assert one.snapshot() == two.snapshot()
+
+
+def test_a_state_does_not_tell_how_many_entities_came_at_once() -> None:
+    values = [orjson.dumps({"entity": f"e{at}", "ts": START, "metrics": {"a": 1.0, "b": 2.0}}) for at in range(150)]
+    raws = [Raw("t", 0, at, b"k", value, (), START) for at, value in enumerate(values)]
+
+    def state(step: int) -> bytes:
+        decode, detect = Decode(), Detect()
+        for first in range(0, len(raws), step):
+            list(detect.step(list(decode.step(chunk_of(raws[first : first + step]), 0)), 0))
+        return detect.snapshot()
+
+    assert state(150) == state(70) == state(1)
