@@ -82,11 +82,12 @@ def run(data: Path, json: bool) -> None:
                 found.setdefault(f"{family} {part}", {})[detector] = summary(members)
             found.setdefault(family, {})[detector] = summary(results)
     found["nab"] = {detector: of_nab(data / "nab", judge) for detector, judge in DETECTORS.items()}
+    found["shifts"] = {family: shifts(data / family) for family in ("smd", "asd", "nab")}
     if json:
         print_json(found)
         return
     for family, by_detector in found.items():
-        columns = ["detector", *next(iter(by_detector.values()))]
+        columns = ["set" if family == "shifts" else "detector", *next(iter(by_detector.values()))]
         rows = ([name, *(f"{v:.3f}" for v in values.values())] for name, values in by_detector.items())
         print_table(family, columns, rows)
 
@@ -145,14 +146,8 @@ def of_nab(folder: Path, judge: Judge) -> dict[str, float]:
     """NAB's standard score of a detector over all files of `folder`: by its scores, on all and on every second file,
     and by those alone that raised an alarm.
     """
-    windows = msgspec.json.decode(
-        (folder / "combined_windows.json").read_bytes(), type=dict[str, list[tuple[str, str]]]
-    )
     files, raised = [], []
-    for path in sorted(folder.glob("*/*.csv.gz")):
-        recording = load(path)
-        spans = windows[f"{path.parent.name}/{path.name.removesuffix('.gz')}"]
-        places = [_place(recording, first, last) for first, last in spans]
+    for recording, places in _labelled(folder):
         probation = int(PROBATION * min(len(recording.ts), 5000))
         values, alarm, _ = judge(recording)
         files.append(NabFile(probation, places, values))
@@ -161,6 +156,35 @@ def of_nab(folder: Path, judge: Judge) -> dict[str, float]:
         "by_score": nab(files)[0], "even_files": nab(files[::2])[0], "odd_files": nab(files[1::2])[0],
         "by_alarm": nab(raised)[0],
     }  # fmt: skip
+
+
+def shifts(folder: Path) -> dict[str, float]:
+    """Quiet changes that are told on the recordings of `folder`: those that touch a labelled event from their onset to
+    when they are told, and the others.
+    """
+    within = outside = 0
+    for recording, places in _labelled(folder):
+        batch = batch_of(Names(), recording.name, recording.metrics, recording.ts, recording.values)
+        for anomaly in Detect().step([batch], 0):
+            if anomaly.detector == "shift" and anomaly.state == "raised":
+                first, last = np.searchsorted(recording.ts, (anomaly.onset, anomaly.ts)).tolist()
+                touches = any(begin <= last and first <= end for begin, end in places)
+                within, outside = within + touches, outside + (not touches)
+    return {"within": within, "outside": outside}
+
+
+def _labelled(folder: Path) -> Iterator[tuple[Recording, list[Segment]]]:
+    """Recordings and the places of their events, of files with labels or of NAB's."""
+    for path in sorted(folder.glob("*.npz")):
+        recording = load(path)
+        assert recording.label is not None
+        yield recording, segments(recording.label)
+    if (listed := folder / "combined_windows.json").is_file():
+        windows = msgspec.json.decode(listed.read_bytes(), type=dict[str, list[tuple[str, str]]])
+        for path in sorted(folder.glob("*/*.csv.gz")):
+            recording = load(path)
+            spans = windows[f"{path.parent.name}/{path.name.removesuffix('.gz')}"]
+            yield recording, [_place(recording, first, last) for first, last in spans]
 
 
 def _place(recording: Recording, first: str, last: str) -> Segment:

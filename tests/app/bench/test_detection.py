@@ -45,6 +45,7 @@ def test_every_figure_is_told_for_every_detector_and_a_plain_fault_is_found(data
     done = CliRunner().invoke(build(), ["bench", "detection", "--data", str(data), "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout.splitlines()[-1])
+    assert found.pop("shifts") == {family: {"within": 0, "outside": 0} for family in ("smd", "asd", "nab")}
     assert set(found) == {"smd", "smd chosen", "smd reported", "asd", "asd chosen", "asd reported", "nab"}
     for family, by_detector in found.items():
         assert set(by_detector) == set(DETECTORS)
