@@ -14,7 +14,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from app.admin import ensure
-from app.broker import consumer_config
+from app.broker import consumer_config, probe
 from app.drills.report import LeftOut
 from app.kafka import LocalKafka, Node, Progress
 from topics.catalog import ALL
@@ -23,6 +23,7 @@ from topics.spec import Topic
 HEAP_MB: Final = 384
 KAFKA_BYTES: Final = 256 * 2**20
 OFFSETS_S: Final = 60.0
+RESTART_S: Final = 90.0
 
 
 class SmallDisk:
@@ -99,10 +100,13 @@ class SmallKafka(LocalKafka):
         return super().start(progress)
 
     def restart(self) -> None:
-        """kill -9, make room, start again: a folder that was full is not looked at before that."""
+        """kill -9, make room, start again until it answers: a start may end over an index that was cut short."""
         self.kill(1)
         self.disk.free()
-        self.start_node(1)
+        end = time.monotonic() + RESTART_S
+        while probe(self.broker, 0.5) is not None and time.monotonic() < end:
+            self.start_node(1)  # does nothing as long as it lives
+            time.sleep(0.1)
 
     def stop(self) -> None:
         super().stop()

@@ -160,8 +160,9 @@ def broker_full(folder: Path, report: Report, trials: int) -> None:
             field.await_stall(moment)
             time.sleep(2.0)
             report.figures["broker_ended"] = report.figures.get("broker_ended", 0) + (kafka.nodes[0].process() is None)
+            moment = time.monotonic()
             kafka.restart()
-            return time.monotonic()
+            return moment
 
         in_turn(field, report, trials, fault)
         report.check(all(worker.alive for worker in field.workers), "a worker did not outlive its broker's full disk")
@@ -177,8 +178,9 @@ def state_full(folder: Path, report: Report, trials: int) -> None:
             kafka.disk.fill(0)
             field.await_offline(LANE_STATE.name)
             time.sleep(5.0)
+            moment = time.monotonic()
             kafka.restart()
-            return time.monotonic()
+            return moment
 
         in_turn(field, report, trials, fault)
         report.check(all(worker.alive for worker in field.workers), "a worker did not outlive a full disk for state")

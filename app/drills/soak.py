@@ -45,7 +45,8 @@ def _run(field: Field, loops: list[Worker], report: Report, trials: int) -> Seri
         while time.monotonic() < began + (number + 1) * 60 / KILLS_A_MINUTE:
             at = time.monotonic() - began
             for role, process in kept.items():
-                seen[f"{role}_memory_mb"].append((at, process.memory_info().rss / 2**20))
+                memory = process.memory_info()  # its own; pages of files come and go with the kernel's mood
+                seen[f"{role}_memory_mb"].append((at, (memory.rss - memory.shared) / 2**20))
                 seen[f"{role}_descriptors"].append((at, process.num_fds()))
             seen["lag"].append((at, field.lag()))
             time.sleep(SAMPLE_S)
