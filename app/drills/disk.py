@@ -100,9 +100,15 @@ class SmallKafka(LocalKafka):
         return super().start(progress)
 
     def restart(self) -> None:
-        """kill -9, make room, start again until it answers: a start may end over an index that was cut short."""
+        """kill -9, make room, start again until it answers.
+
+        An index that the full disk cut short ends the broker at its start, as one that is not there does not: it is
+        made anew from its log.
+        """
         self.kill(1)
         self.disk.free()
+        for index in (*self.disk.folder.rglob("*.index"), *self.disk.folder.rglob("*.timeindex")):
+            index.unlink()
         end = time.monotonic() + RESTART_S
         while probe(self.broker, 0.5) is not None and time.monotonic() < end:
             self.start_node(1)  # does nothing as long as it lives
