@@ -164,7 +164,7 @@ def _run(rows: Rows, given: Samples, first: int, desk: Desk, knobs: Knobs, lone:
     Its entities are different ones, so their order is of no matter.
     """
     end, low, lonely = first, given.start[first], False
-    while end < len(given.entity) and (given.start[end + 1] - low <= RUN or end == first):
+    while end < len(given.entity) and end - first < RUN and (given.start[end + 1] - low <= RUN or end == first):
         entity = given.entity[end]
         mark = entity & (MARKS - 1)
         if desk.marks[mark] == first:  # seen in this run, or one that shares its place: a shorter run does no harm
