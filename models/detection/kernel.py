@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from pathlib import Path
+from importlib.resources import files
 from typing import Final, ParamSpec, TypeVar, cast
 
 import numba
@@ -11,11 +12,8 @@ import numba
 P = ParamSpec("P")
 R = TypeVar("R")
 
-STAMP: Final = tuple(
-    (file.name, state.st_mtime_ns, state.st_size)
-    for file in sorted(Path(__file__).parent.glob("*.py"))
-    for state in (file.stat(),)
-)
+SOURCES: Final = {file.name: file.read_bytes() for file in files(__package__).iterdir() if file.name.endswith(".py")}
+STAMP: Final = hashlib.blake2b(b"".join(SOURCES[name] for name in sorted(SOURCES)), digest_size=16).hexdigest()
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
