@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detection.base import WHOLE, Detector, StateError
-from models.detection.batch import Float64, Int32
+from models.detection.batch import Float64, Int32, Int64
 from models.detection.kernel import kernel
 
 TREES: Final = 25
@@ -86,28 +86,32 @@ def walk(trees: Forest, x: Float64, mass: Int32, worth: Int32, learn: bool) -> i
     return total
 
 
-@kernel
 def pivot(mass: Int32, worth: Int32, least: float) -> None:
     """The latest window becomes the reference: what each leaf's path is worth, down to where few were seen."""
+    _pivot(mass, worth, least, np.empty((3, 2 * mass.shape[1] - 1), np.int64))
+
+
+@kernel
+def _pivot(mass: Int32, worth: Int32, least: float, nodes: Int64) -> None:
     leaves = mass.shape[1]
-    count = np.zeros(2 * leaves - 1, np.int64)
-    value = np.zeros(2 * leaves - 1, np.int64)
-    goes_on = np.zeros(2 * leaves - 1, np.bool_)
+    count, value, goes_on = nodes[0], nodes[1], nodes[2]
     for tree in range(mass.shape[0]):
-        count[leaves - 1 :] = mass[tree]
+        for leaf in range(leaves):
+            count[leaves - 1 + leaf] = mass[tree, leaf]
         for node in range(leaves - 2, -1, -1):
             count[node] = count[2 * node + 1] + count[2 * node + 2]
-        value[0], goes_on[0] = count[0], count[0] >= least
+        value[0], goes_on[0] = count[0], int(count[0] >= least)
         depth, last = 1, 2
         for node in range(1, 2 * leaves - 1):
             if node > last:
                 depth += 1
                 last = 2 * last + 2
             above = (node - 1) >> 1
-            value[node] = value[above] + (count[node] << depth if goes_on[above] else 0)
-            goes_on[node] = goes_on[above] and count[node] >= least
-        worth[tree] = value[leaves - 1 :]
-        mass[tree] = 0
+            value[node] = value[above] + (count[node] << depth if goes_on[above] == 1 else 0)
+            goes_on[node] = int(goes_on[above] == 1 and count[node] >= least)
+        for leaf in range(leaves):
+            worth[tree, leaf] = value[leaves - 1 + leaf]
+            mass[tree, leaf] = 0
 
 
 class Masses(NamedTuple):
