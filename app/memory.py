@@ -1,12 +1,13 @@
-"""What a worker asks of the allocators once it has started: to keep what it needs all the time."""
+"""What a worker asks of the allocators: to keep what it needs all the time, and no more."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+from collections.abc import Mapping
 from typing import Final
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of mallopt(3)
 LARGEST_ON_HEAP: Final = 32 << 20  # the most that glibc takes
 KEPT: Final = 64 << 20  # bytes that are free at the end of a heap before they are handed back
 
@@ -20,7 +21,20 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    _mallopt({M_MMAP_THRESHOLD: LARGEST_ON_HEAP, M_TRIM_THRESHOLD: KEPT})
+
+
+def share() -> None:
+    """Let all threads allocate from one heap; before there are any.
+
+    Each rebalance of the loop makes some clients with threads of their own, and glibc a heap for every few: after 600
+    such clients half of what was held was free pieces of those.
+    """
+    _mallopt({M_ARENA_MAX: 1})
+
+
+def _mallopt(settings: Mapping[int, int]) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, LARGEST_ON_HEAP)
-        mallopt(M_TRIM_THRESHOLD, KEPT)
+        for name, value in settings.items():
+            mallopt(name, value)

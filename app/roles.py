@@ -114,6 +114,8 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
     Raises:
         UserError: the broker does not answer, or refuses what the roles need.
     """
+    if "lane" not in roles:
+        memory.share()
     require(worker.broker)
     worker = replace(worker, broker=settled(worker.broker))
     if "lane" in roles and worker.settings.ingest.topics:
