@@ -89,9 +89,8 @@ class Proxy:
             pairs, self._pairs = self._pairs, []
         for pair in pairs:
             for each in pair:
-                with contextlib.suppress(OSError):
+                with each, contextlib.suppress(OSError):  # one that has ended by itself is closed all the same
                     each.shutdown(socket.SHUT_RDWR)
-                    each.close()
 
 
 class ProxiedKafka(LocalKafka):

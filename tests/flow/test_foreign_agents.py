@@ -29,6 +29,7 @@ from app.dead_letters import letters, replay
 from app.ingest import IngestSettings
 from app.roles import Worker, make_relay
 from app.settings import Settings
+from app.story import records
 from models.detection.batch import Batch
 from topics.codec import decode
 from topics.signals import ANOMALIES, Anomaly
@@ -325,5 +326,4 @@ def shared(broker: Broker, topic: str) -> list[int]:
 
 
 def anomalies(broker: Broker) -> set[str]:
-    found = (decode(raw).record for raw in read_all(broker, [ANOMALIES.name]))
-    return {record.entity for record in found if isinstance(record, Anomaly)}
+    return {read.record.entity for read in records(broker, [ANOMALIES]) if isinstance(read.record, Anomaly)}
