@@ -22,7 +22,7 @@ from agents import _snapshots
 from agents._agent import Agent, Meter, rehearse
 from agents._pulse import Pulse
 from agents._snapshots import Shelf
-from agents._transport import Batch, batches, install
+from agents._transport import Batch, batches, fence, install
 from topics.codec import Cause, DeadLetter, DecodeError, Message, decode, encode
 from topics.spec import Instant, Raw, Read, Record
 from topics.state import LOOP_STATE
@@ -304,6 +304,7 @@ class Loop:
         try:
             async with asyncio.timeout(self.settings.start_deadline_s):
                 await self.app.start()
+                fence(self.app, self._pulse.require)
                 while not (await self._restored() or await self._spare()):
                     await asyncio.sleep(0.02)
             ready()

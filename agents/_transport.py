@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import faust
@@ -210,3 +210,23 @@ def batches(app: Any, topic: str) -> Any:
     """The channel of `topic` whose events carry a `Batch`."""
     app.batched_topics.add(topic)
     return app.topic(topic, schema=_Untouched(key_type=bytes, value_type=bytes), maxsize=CHANNEL_BATCHES)
+
+
+def fence(app: Any, require: Callable[[], None]) -> None:
+    """Ask `require` again right before anything is written to the broker: what it raises fails what was to be sent.
+
+    A message that was handed over may wait for milliseconds in the producer, and a process that is suspended there
+    would write it when it wakes up, after others have taken its partitions.
+    """
+    client = app.producer._producer.client
+    write = client.send
+
+    async def send(node: int, request: Any, **how: Any) -> Any:
+        await client.ready(node, **how)  # so that nothing is waited for between the question and the write
+        try:
+            require()
+        except Exception as error:
+            raise KafkaError(str(error)) from error
+        return await write(node, request, **how)
+
+    client.send = send

@@ -1,4 +1,7 @@
-"""A lane that times itself: `python -m app.bench.lane_worker BROKER END BEGIN SNAPSHOT_S`, or `BROKER timed`."""
+"""A lane that times itself.
+
+`python -m app.bench.lane_worker BROKER END BEGIN SNAPSHOT_S`, or `BROKER timed`, or `BROKER shared GROUP`.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from topics.signals import Anomaly
 from topics.spec import Instant
 
 IDLE_S = 30.0
+PATIENT_S = 150.0  # the session of a worker that is held until there is enough for it
 
 
 class Clocked(Agent[Any]):
@@ -92,6 +96,35 @@ def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
     })  # fmt: skip
 
 
+class Diary(Book):
+    """What had gone through at which time."""
+
+    def __init__(self) -> None:
+        super().__init__(0, sys.maxsize)
+        self.line: list[tuple[float, float, int]] = []
+
+    def counted(self, points: int) -> None:
+        super().counted(points)
+        self.line.append((time.time(), self.last_cpu, self.points))
+
+
+def shared(address: str, group: str) -> None:
+    """Say `ready` with partitions of a group; take what comes from then on, and print when it was."""
+    rehearse()
+    settle()
+    broker, book = Broker.from_environment(address), Diary()
+    patient = {"session.timeout.ms": round(PATIENT_S * 1000), "auto.offset.reset": "latest"}
+    settings = LaneSettings(
+        consumer_config(broker, group) | patient, producer_config(broker), {"bootstrap.servers": broker.bootstrap},
+        session_s=PATIENT_S,
+    )  # fmt: skip
+    lane = Lane(settings, [lambda: Clocked(Decode(), book), lambda: Clocked(Detect(), book)], now_ms, book)
+    lane.name = group  # no snapshot of a run before
+    threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
+    lane.run(lambda: print_json("ready"))
+    print_json(book.line)
+
+
 class Timed(Agent[Any]):
     """A stage that notes of each alarm when its batch was taken up (ms), and how long decoding and detecting took."""
 
@@ -135,5 +168,7 @@ def _watch(lane: Lane, book: Book) -> None:
 if __name__ == "__main__":
     if sys.argv[2] == "timed":
         timed(sys.argv[1])
+    elif sys.argv[2] == "shared":
+        shared(sys.argv[1], sys.argv[3])
     else:
         main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

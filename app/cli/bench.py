@@ -116,6 +116,23 @@ def lane(
 
 
 @benches.command()
+def wide(
+    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    points: Annotated[int, typer.Option(help="Points as JSON for one worker, and for two in a group")] = 12_000_000,
+    entities: Annotated[int, typer.Option(help="Entities with ten metrics each for one worker")] = 100_000,
+    looks: Annotated[int, typer.Option(help="At each of these entities")] = 12,
+    json: JsonOption = False,
+) -> None:
+    """What a second worker adds to a group, and what many entities take of one worker: rate, memory, restart.
+
+    Example: `opsloop bench wide --json`
+    """
+    from app.bench import wide as bench
+
+    bench.run(broker, points, entities, looks, json)
+
+
+@benches.command()
 def latency(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
     seconds: Annotated[float, typer.Option(help="How long at each rate")] = 20.0,

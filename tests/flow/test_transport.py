@@ -16,11 +16,12 @@ from typing import Any
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, Producer, TopicPartition
 from conftest import NewTopicFactory
 
-from agents._transport import batches, install
-from app.broker import Broker, consumer_config, producer_config
+from agents._transport import batches, fence, install
+from app.broker import Broker, consumer_config, producer_config, read_all
 from app.embedded import Embedded
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
@@ -248,3 +249,22 @@ async def test_members_join_one_after_the_other_on_the_in_memory_cluster() -> No
         await asyncio.gather(*(start(member, number * 0.05) for number, member in enumerate(members)))
         await until(lambda: [len(member.assignment()) for member in members] == [2, 2, 2])
         await asyncio.gather(*(member.stop() for member in members))
+
+
+async def test_what_waits_in_the_producer_is_not_written_once_the_worker_may_not(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def require() -> None:
+        if asked:
+            raise RuntimeError(asked[0])
+
+    with Embedded.start({"fenced": 1}) as cluster:
+        app = Trial(cluster.broker, "fenced", ours=True, folder=tmp_path).app()
+        async with running(app):
+            fence(app, require)
+            await (await app.producer.send("fenced", b"k", b"before", None, None, {}))
+            late = await app.producer.send("fenced", b"k", b"late", None, None, {})
+            asked.append("this process did not run for 9 s")
+            with pytest.raises(KafkaError, match="did not run"):
+                await late
+        assert [raw.value for raw in read_all(cluster.broker, ["fenced"])] == [b"before"]

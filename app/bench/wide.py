@@ -1,0 +1,174 @@
+"""One group of workers: what a second one adds, and what a hundred thousand entities take of one."""
+
+from __future__ import annotations
+
+import bisect
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import psutil
+
+from app.bench.lane import METRICS_EACH, PERIOD_MS, START, broker_for_bench, fill_json
+from app.broker import Broker
+from app.client import Publisher
+from app.drills.load import PROBE, Probes
+from app.drills.processes import Worker, started
+from app.errors import UserError
+from app.printing import err, print_json, print_table
+from topics.frames import FrameBuilder
+from topics.telemetry import METRICS
+
+A_FRAME: Final = 500  # entities
+LIMIT_S: Final = 600.0
+SETTLED_S: Final = 10.0  # until a group has shared its partitions
+Line = list[tuple[float, float, int]]  # of one worker: (s of the wall clock, s of its CPU, points so far)
+
+
+def run(address: str, points: int, entities: int, looks: int, json: bool) -> None:
+    """Let one worker, then two in a group, take `points` as JSON; then let one take `looks` at each of `entities`."""
+    with broker_for_bench(address) as broker:
+        lines = []
+        for workers in (1, 2):
+            lines.append(timelines(broker, workers, points))
+            err.print(f"· {workers} took {points:,} points of JSON")
+        found = beside(*lines)
+    with broker_for_bench("") as broker, tempfile.TemporaryDirectory() as folder:
+        found |= many(broker, Path(folder), entities, looks)
+    if json:
+        print_json(found)
+    else:
+        print_table("One group of workers", ("figure", "value"), ((k, f"{v:,.4g}") for k, v in found.items()))
+
+
+def timelines(broker: Broker, workers: int, points: int) -> list[Line]:
+    """How far each of so many workers of a new group was, and when; each is pinned to a core of its own.
+
+    They are held while the topic is filled, and go on together.
+    """
+    cores = sorted(os.sched_getaffinity(0), reverse=True)
+    if len(cores) < workers:
+        raise UserError(f"{workers} workers need as many cores, and there are {len(cores)}", "Take another machine")
+    command = [sys.executable, "-m", "app.bench.lane_worker", broker.bootstrap, "shared", f"bench-{time.time_ns()}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    going = [subprocess.Popen(command, text=True, **pipes) for _ in range(workers)]  # type: ignore[call-overload]
+    try:
+        for worker, core in zip(going, cores, strict=False):
+            psutil.Process(worker.pid).cpu_affinity([core])
+            worker.stdout.readline()
+        time.sleep(SETTLED_S)
+        for worker in going:
+            worker.send_signal(signal.SIGSTOP)
+        with Publisher(broker) as publisher:
+            fill_json(publisher, points)
+        for worker in going:
+            worker.send_signal(signal.SIGCONT)
+        return [_told(worker) for worker in going]
+    finally:
+        for worker in going:
+            worker.kill()
+
+
+def _told(worker: subprocess.Popen[str]) -> Line:
+    words, why = worker.communicate(timeout=LIMIT_S)
+    if worker.returncode:
+        raise UserError(f"a worker ended with {worker.returncode}: {why.strip()[-300:]}")
+    return msgspec.json.decode(words.splitlines()[-1], type=Line)
+
+
+def beside(alone: list[Line], together: list[Line]) -> dict[str, float]:
+    """Rates of one worker, and of several while all of them were at it: by the clock, and by their own CPU time."""
+    one, one_cpu = _rates(alone)
+    all_, all_cpu = _rates(together)
+    return {
+        "one_points_per_s": one, "two_points_per_s": all_, "two_workers_ratio": all_ / one,
+        "one_points_per_cpu_s": one_cpu, "two_points_per_cpu_s": all_cpu,
+        "two_workers_cpu_ratio": len(together) * all_cpu / one_cpu,
+    }  # fmt: skip
+
+
+def _rates(lines: list[Line]) -> tuple[float, float]:
+    """Points a second by the clock, all together, and a second of CPU, within the time in which all had work.
+
+    A tenth of it is left out at its start: until then a group finds together.
+    """
+    begin, end = max(line[0][0] for line in lines), min(line[-1][0] for line in lines)
+    begin += 0.1 * (end - begin)
+    if end <= begin:
+        raise UserError("the workers were never at it together", "Take more --points")
+    points, cpu = 0, 0.0
+    for line in lines:
+        times = [at for at, _, _ in line]
+        first, last = line[bisect.bisect_left(times, begin)], line[bisect.bisect_right(times, end) - 1]
+        points, cpu = points + last[2] - first[2], cpu + last[1] - first[1]
+    return points / (end - begin), points / cpu
+
+
+def many(broker: Broker, folder: Path, entities: int, looks: int) -> dict[str, float]:
+    """What a real worker makes of `looks` at each of so many entities with ten metrics: rate, memory, hand-over."""
+    probes = Probes(broker)
+    with Publisher(broker) as publisher:
+        points = _fill(publisher, entities, looks)
+    err.print(f"· {points:,} points of {entities:,} entities wait on the topic")
+    (worker,) = started("lane", broker, folder)
+    took, spent = _until_done(worker, probes)
+    memory, stop_s = psutil.Process(worker.process.pid).memory_info().rss / 2**20, worker.stop()
+    began = time.monotonic()
+    (worker,) = started("lane", broker, folder)
+    with Publisher(broker) as publisher:
+        _probe(publisher, 1)
+    while not probes.all_since(began):
+        _require(worker, began)
+    back = time.monotonic() - began
+    again = psutil.Process(worker.process.pid).memory_info().rss / 2**20
+    worker.stop()
+    return {
+        "entities": entities, "series": entities * METRICS_EACH, "points": points, "taken_s": took,
+        "points_per_cpu_s": points / spent, "memory_mb": memory, "stop_s": stop_s, "restart_s": back,
+        "restarted_memory_mb": again,
+    }  # fmt: skip
+
+
+def _fill(publisher: Publisher, entities: int, looks: int) -> int:
+    """Looks at all entities in their turn, as a sender of each few hundred makes them, and a probe behind them."""
+    rng, each = np.random.default_rng(6), entities // METRICS.partitions
+    metrics = [f"system.metric.{number}" for number in range(METRICS_EACH)]
+    for look in range(looks):
+        for partition in range(METRICS.partitions):
+            for first in range(0, each, A_FRAME):
+                frame = FrameBuilder()
+                for number in range(first, min(first + A_FRAME, each)):
+                    values = dict(zip(metrics, rng.normal(50, 5, METRICS_EACH).tolist(), strict=True))
+                    frame.add(f"wide/{partition}/{number}", START + look * PERIOD_MS, values)
+                publisher.send_raw(METRICS.name, b"wide", frame.take(), partition=partition)
+    _probe(publisher, 0)
+    return each * METRICS.partitions * looks * METRICS_EACH
+
+
+def _probe(publisher: Publisher, turn: int) -> None:
+    for partition in range(METRICS.partitions):
+        name = PROBE + str(turn * METRICS.partitions + partition).encode()
+        publisher.send_raw(METRICS.name, b"probe", name, partition=partition)
+    publisher.flush()
+
+
+def _until_done(worker: Worker, probes: Probes) -> tuple[float, float]:
+    """Seconds since it was ready until all is taken, and of its CPU for that."""
+    process, began = psutil.Process(worker.process.pid), time.monotonic()
+    before = sum(process.cpu_times()[:2])
+    while not probes.all_since(0.0):
+        _require(worker, began)
+    return time.monotonic() - began, sum(process.cpu_times()[:2]) - before
+
+
+def _require(worker: Worker, began: float) -> None:
+    if not worker.alive or time.monotonic() - began > LIMIT_S:
+        raise UserError("the worker did not take everything", f"Its log is {worker.log}")
+    time.sleep(0.02)
