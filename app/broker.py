@@ -112,6 +112,7 @@ def consumer_config(broker: Broker, group: str, *, on_error: OnError | None = No
         "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 20,
         "fetch.error.backoff.ms": 50,
+        "fetch.queue.backoff.ms": 10,  # a full queue is empty long before the second of the default
     }
     if broker.group_protocol == "consumer" and not broker.embedded:  # its time-outs are the broker's to set
         return config | {"group.protocol": "consumer"}
