@@ -119,14 +119,19 @@ class Detect(Agent[Batch | Steer]):
                     self.panel.restart(anew)
                     self.shifts.restart(anew)
                 continue
-            self.bank.admit(batch.names)
-            for part, value, proven in self.season.take(batch, self.forks.open):
-                yield from self._look(part, value)
-                if proven:
-                    renew(self.bank, batch.names, proven)
+            for _, said in self.looks(batch):
+                yield from said
 
-    def _look(self, batch: Batch, value: Float64) -> list[Anomaly]:
-        """What is off in a batch. value: what the bank is to see of it, in the order of the batch's own."""
+    def looks(self, batch: Batch) -> Iterator[tuple[Looks, list[Anomaly]]]:
+        """What the bank makes of a batch and what is said of it, in parts that follow each other; it is learned."""
+        self.bank.admit(batch.names)
+        for part, value, proven in self.season.take(batch, self.forks.open):
+            yield self._look(part, value)
+            if proven:
+                renew(self.bank, batch.names, proven)
+
+    def _look(self, batch: Batch, value: Float64) -> tuple[Looks, list[Anomaly]]:
+        """A part of a batch. value: what the bank is to see of it, in the order of the batch's own."""
         looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, value))
         usual = None if value is batch.value else batch.value - value  # at this hour, beyond what is at all hours
         if usual is not None:
@@ -137,7 +142,7 @@ class Detect(Agent[Batch | Steer]):
         said += [(s.sample, _shifted(batch, s)) for s in self.shifts.take(batch, looks, self.forks.open)]
         said += [(beyond.sample, _beyond(batch, beyond)) for beyond in self.ranges.take(batch)]
         said += [(lost.sample, _absent(batch, lost)) for lost in self.absence.take(batch)]
-        return [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
+        return looks, [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
 
     def _wanted(self, batch: Batch, looks: Looks, sample: int) -> Anomaly | None:
         """What the bank says of a look, if users want to know."""

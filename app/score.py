@@ -14,18 +14,21 @@ from typing import Final, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.detect import Detect
 from app.errors import UserError
 from app.publish import Bad, read_csv
-from models.detection.bank import Bank
 from models.detection.batch import Batch, Float64, Int64, Names
-from models.detection.columns import CLEAR, RAISE, Looks, Samples
+from models.detection.settings import DetectionSettings
 from topics.formats.native import MAX_SIZE
+from topics.signals import Anomaly
+from topics.spec import Origin
 from topics.telemetry import METRICS
 
 EPOCH: Final = 1_577_836_800_000  # 2020-01-01: where a recording without times is taken to begin ...
 PERIOD_MS: Final = 60_000  # ... with a sample a minute
 LABELS: Final = frozenset({"label", "labels", "anomaly", "is_anomaly"})  # columns that are answers, not measurements
 
+FIRST: Final = "bank"  # the detector whose alarms open incidents
 ENDINGS: Final = (".npz", ".csv", ".csv.gz", ".parquet")
 
 Int8 = NDArray[np.int8]
@@ -50,6 +53,7 @@ class Scored:
     score: Float64  # (n,) how far the entity was off
     alarm: Int8  # (n,) the decision at each step: 1 from the look that raised an alarm to the one that cleared it
     attribution: Float64  # (n, k) |z| of each metric
+    second: dict[str, Int8]  # (n,) the same of each other detector that told something: its name, 1 while it is on
 
 
 def load(path: Path) -> Recording:
@@ -136,7 +140,7 @@ def recordings(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def batch_of(names: Names, entity: str, metrics: Iterable[str], ts: Int64, values: Float64) -> Batch:
-    """The samples of one entity as a batch of the live path."""
+    """The samples of one entity as a batch of the live path; offsets are rows."""
     number, series = names.intern(entity, metrics)
     there = _there(values)
     start = np.concatenate(([0], np.cumsum(there.sum(axis=1)))).astype(np.int32)
@@ -153,26 +157,43 @@ def _there(values: Float64) -> NDArray[np.bool_]:
     return there
 
 
-def score(recording: Recording, *, warm: bool = False, bank: Bank | None = None) -> Scored:
-    """Score a recording: cold, or after its `train` part when `warm`."""
-    bank, names = bank or Bank(), Names()
+def score(
+    recording: Recording, settings: DetectionSettings | None = None, *, warm: bool = False, detect: Detect | None = None
+) -> Scored:
+    """Score a recording: cold, or after its `train` part when `warm`.
+
+    settings: as of a live worker, for which the recording's name is the entity; detect: the agent that is fed.
+    """
+    detect, names = detect or Detect(settings), Names()
     if warm and len(recording.train):
         before = recording.ts[0] - PERIOD_MS * np.arange(len(recording.train), 0, -1, dtype=np.int64)
-        _look(bank, batch_of(names, recording.name, recording.metrics, before, recording.train))
+        for _ in detect.looks(batch_of(names, recording.name, recording.metrics, before, recording.train)):
+            pass
     batch = batch_of(names, recording.name, recording.metrics, recording.ts, recording.values)
-    looks = _look(bank, batch)
+    there = _there(recording.values)
+    seen = np.logical_or.reduce(there, axis=1)
+    said: list[Anomaly] = []
+    scores, strengths = [np.zeros(1)], [np.zeros(0)]
+    for looks, anomalies in detect.looks(batch.only(seen)):
+        scores.append(looks.score.copy())
+        strengths.append(np.abs(looks.z))
+        said += anomalies
     attribution = np.zeros(recording.values.shape)
-    attribution[_there(recording.values)] = np.abs(looks.z)
-    return Scored(looks.score.copy(), np.fromiter(_decisions(looks), np.int8, len(batch)), attribution)
+    attribution[there] = np.concatenate(strengths)
+    alarms = _alarms(said, len(batch))
+    return Scored(np.concatenate(scores)[np.cumsum(seen)], alarms.pop(FIRST), attribution, alarms)
 
 
-def _look(bank: Bank, batch: Batch) -> Looks:
-    bank.admit(batch.names)
-    return bank.take(Samples(batch.entity, batch.ts, batch.start, batch.series, batch.value))
-
-
-def _decisions(looks: Looks) -> Iterator[int]:
-    on = 0
-    for event in looks.event.tolist():
-        on = 1 if event == RAISE else 0 if event == CLEAR else on
-        yield on
+def _alarms(said: Iterable[Anomaly], rows: int) -> dict[str, Int8]:
+    """By detector, row by row: whether one of its alarms is on."""
+    found = {FIRST: np.zeros(rows, np.int8)}
+    since: dict[tuple[str, str], int] = {}
+    for anomaly in said:
+        key, row = (anomaly.detector, anomaly.id), Origin.parse(anomaly.evidence).offset
+        if anomaly.state == "raised":
+            since[key] = row
+        elif anomaly.state == "cleared" and key in since:  # else it was raised before the recording began
+            found.setdefault(anomaly.detector, np.zeros(rows, np.int8))[since.pop(key) : row] = 1
+    for (detector, _), row in since.items():
+        found.setdefault(detector, np.zeros(rows, np.int8))[row:] = 1
+    return found

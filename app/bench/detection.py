@@ -198,15 +198,9 @@ def _bank(recording: Recording) -> tuple[Float64, Float64, Float64]:
 
 
 def _confirmed(recording: Recording) -> tuple[Float64, Float64, Float64]:
-    """The same scores, and the alarms that a second view bears out: `confirm = true`, by the agent of the live path."""
-    scored, detect = score(recording), Detect(DetectionSettings((Pattern(confirm=True),)))
-    batch = batch_of(Names(), recording.name, recording.metrics, recording.ts, recording.values)
-    edges = np.zeros(len(recording.ts) + 1)
-    for anomaly in detect.step([batch], 0):
-        if anomaly.detector == "bank" and anomaly.state != "continuing":
-            at = int(np.searchsorted(recording.ts, anomaly.ts))
-            edges[at] += 1.0 if anomaly.state == "raised" else -1.0
-    return scored.score, np.cumsum(edges)[:-1], scored.attribution
+    """The same scores, and the alarms that a second view bears out: `confirm = true`."""
+    scored = score(recording, DetectionSettings((Pattern(confirm=True),)))
+    return scored.score, scored.alarm.astype(float), scored.attribution
 
 
 def _ewma(recording: Recording, rate: float = 0.01) -> tuple[Float64, Float64, Float64]:

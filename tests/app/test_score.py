@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -18,8 +21,10 @@ from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from app.cli import build
 from app.errors import UserError
-from app.score import load, score
-from models.detection.bank import Bank
+from app.score import Recording, load, score
+from app.settings import load as settings_of
+from models.detection.settings import DetectionSettings, Pattern
+from topics.signals import Anomaly
 from topics.spec import Raw
 from topics.telemetry import METRICS
 
@@ -34,21 +39,91 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-def test_offline_and_live_end_in_the_same_state_and_say_the_same(recording: Path) -> None:
-    held, bank = load(recording), Bank()
-    scored = score(held, bank=bank)
-    decode, detect = Decode(), Detect()
+def live(held: Recording, settings: DetectionSettings | None = None) -> tuple[Detect, list[Anomaly]]:
+    """A worker that was given the recording, a message a row, and what it said."""
+    decode, detect = Decode(), Detect(settings)
     raws = [
         Raw(METRICS.name, 0, at, b"", orjson.dumps({"entity": held.name, "ts": int(held.ts[at]), "metrics": row}))
         for at, row in enumerate(dict(zip(held.metrics, row, strict=True)) for row in held.values.tolist())
     ]
-    said = [a for raw in raws for a in detect.step([*decode.step(chunk_of([raw]), 0)], 0)]
-    assert bank.series.tobytes() == detect.bank.series.tobytes()
-    assert bank.entities.tobytes() == detect.bank.entities.tobytes()
-    told = {a.ts for a in said if a.state != "cleared"}
-    assert told == set(held.ts[scored.alarm == 1].tolist())
-    assert scored.alarm[400:404].any()
-    assert not scored.alarm[200:400].any()
+    return detect, [a for raw in raws for a in detect.step([*decode.step(chunk_of([raw]), 0)], 0)]
+
+
+def told(said: list[Anomaly], detector: str) -> set[int]:
+    """When its alarms were on."""
+    return {a.ts for a in said if a.detector == detector and a.state != "cleared"}
+
+
+SETTINGS = {
+    "plain": "",
+    "least": "least = 100.0",
+    "down": 'direction = "down"',
+    "lasts": "lasts_s = 180",
+    "edges": "opens_at = 2.0\nopens_looks = 2\ncloses_at = 1.5\ncloses_looks = 1",
+    "confirm": "confirm = true",
+    "range": "high = 12.0",
+    "learners": 'learners = ["gaussian", "absolute_deviation"]',
+    "season": 'season = "day"',
+    "another": 'entities = "other"\nleast = 100.0',
+}
+
+
+def chosen(folder: Path, name: str) -> Path:
+    """A file of settings."""
+    file = folder / f"{name}.toml"
+    file.write_text(f'[safety]\nmode = "observe"\n\n[[detection.patterns]]\n{SETTINGS[name]}\n')
+    return file
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_offline_and_live_end_in_the_same_state_and_say_the_same(recording: Path, tmp_path: Path, name: str) -> None:
+    held, settings = load(recording), settings_of(chosen(tmp_path, name)).detection
+    offline = Detect(settings)
+    scored = score(held, detect=offline)
+    detect, said = live(held, settings)
+    assert offline.snapshot() == detect.snapshot()
+    on = {"bank": scored.alarm, **scored.second}
+    assert {a.detector for a in said} <= on.keys()
+    for detector, alarm in on.items():
+        assert told(said, detector) <= set(held.ts[alarm == 1].tolist()), detector
+    assert told(said, "bank") == set(held.ts[scored.alarm == 1].tolist())
+    assert scored.score.tobytes() == score(held, settings).score.tobytes()
+
+
+def test_settings_change_what_is_told_and_nothing_of_the_scores(recording: Path, tmp_path: Path) -> None:
+    held = load(recording)
+    by = {name: score(held, settings_of(chosen(tmp_path, name)).detection) for name in SETTINGS}
+    plain = by["plain"]
+    assert plain.alarm[400:404].any()
+    assert not plain.alarm[200:400].any()
+    assert {name for name in by if by[name].score.tobytes() != plain.score.tobytes()} == set()
+    assert not by["least"].alarm.any()
+    assert not by["down"].alarm[400:420].any()
+    assert by["lasts"].alarm.argmax() == plain.alarm.argmax() + 3
+    assert 0 < by["edges"].alarm.sum() < plain.alarm.sum()
+    assert by["range"].second["range"][400:420].all()
+    assert not by["range"].second["range"][200:380].any()
+    assert by["learners"].second.keys() >= {"gaussian", "absolute_deviation"}
+    assert by["another"].alarm.tobytes() == plain.alarm.tobytes()
+
+
+def test_the_command_takes_a_file_of_settings_and_tells_every_detector(recording: Path, tmp_path: Path) -> None:
+    def run(*more: str) -> dict[str, Any]:
+        out = tmp_path / "scores.npz"
+        done = CliRunner().invoke(build(), ["score", str(recording), "--out", str(out), "--json", *more])
+        assert done.exit_code == 0, done.output
+        with np.load(out) as held:
+            return {"row": json.loads(done.stdout.splitlines()[-1])["files"][0], **held}
+
+    plain, ranged = run(), run("--settings", str(chosen(tmp_path, "range")))
+    silent = run("--settings", str(chosen(tmp_path, "least")))
+    assert plain["row"]["alarms"] == 1
+    assert plain["row"]["second"].get("range", 0) == 0
+    assert (silent["row"]["alarms"], int(silent["alarm"].sum())) == (0, 0)
+    assert ranged["row"]["second"]["range"] >= 1
+    assert ranged["alarm.range"].shape == ranged["alarm"].shape == (600,)
+    with pytest.raises(UserError, match="cannot read the settings file"):
+        CliRunner().invoke(build(), ["score", str(recording), "--settings", "none.toml"], catch_exceptions=False)
 
 
 def test_without_the_compiler_the_scores_are_the_same_bits(recording: Path, tmp_path: Path) -> None:
@@ -89,6 +164,20 @@ def test_a_row_that_says_nothing_keeps_its_place(tmp_path: Path) -> None:
     held = load(path)
     assert np.isnan(held.values).ravel().tolist() == [False, True, True, False]
     assert len(score(held).score) == 4
+
+
+def test_a_row_that_says_nothing_is_no_look_and_has_the_score_of_the_row_before(recording: Path) -> None:
+    held = load(recording)
+    gone = np.zeros(600, np.bool_)
+    gone[[0, 250, 251, 405, 599]] = True
+    held.values[gone] = np.nan
+    with_gaps = score(held, DetectionSettings((Pattern(learners=("gaussian",), opens_at=1.0),)))
+    plain = score(held)
+    without = score(replace(held, ts=held.ts[~gone], values=held.values[~gone]))
+    assert plain.score[~gone].tobytes() == without.score.tobytes()
+    assert plain.alarm[~gone].tobytes() == without.alarm.tobytes()
+    assert plain.score[[0, 250, 251, 405, 599]].tolist() == [0.0, *plain.score[[249, 249, 404, 598]].tolist()]
+    assert with_gaps.score.tobytes() == plain.score.tobytes()
 
 
 def test_a_parquet_file_gives_the_scores_of_the_same_csv_file(tmp_path: Path) -> None:
