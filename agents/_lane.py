@@ -24,7 +24,7 @@ from agents import _snapshots
 from agents._agent import Agent, Chunk, Meter, rehearse
 from agents._callback import whole
 from agents._output import Output
-from agents._part import POISON, Coming, Part, through
+from agents._part import POISON, Coming, Part, Sent, through
 from agents._pulse import Pulse, Slept
 from agents._snapshots import HOPELESS
 from agents._watchdog import Watchdog
@@ -35,7 +35,8 @@ from topics.state import LANE_STATE
 log = structlog.get_logger()
 
 AWAKE_SHARE: Final = 0.8  # of the group's session: who slept longer may have lost its partitions
-PAUSE_FACTOR: Final = 20  # a snapshot that took a second is followed by none for twenty,
+SNAPSHOT_S: Final = 2.0  # how much is done again after a crash, while the state is small
+PAUSE_FACTOR: Final = 40  # a snapshot that held work up for a second is followed by none for forty,
 LONGEST_PAUSE_S: Final = 30.0  # but never for longer than this: an outage is no cost of snapshots
 STEP_MS: Final = 180_000  # a step that takes longer has lost its partitions; longer than an outage that is waited for
 WAKE_S: Final = 1.0  # how long the client's connections may sleep after a rebalance; no setting of its shortens that
@@ -55,7 +56,7 @@ class LaneSettings:
     batch: int = 1000
     poll_s: float = 0.02
     tick_s: float = 0.1
-    snapshot_s: float = 2.0  # how much is done again after a crash
+    snapshot_s: float = SNAPSHOT_S
     session_s: float = 6.0  # how long the group waits for a silent member
     stuck_s: float = 30.0  # how long it may be given nothing while there is something to read
 
@@ -81,6 +82,7 @@ class Lane:
         self.topics: list[Topic] = list(dict.fromkeys(topic for stage in made for topic in stage.reads))
         self.parts: dict[int, Part] = {}
         self._coming: dict[int, Coming] = {}
+        self._sent: dict[int, Sent] = {}  # by partition, its snapshot of which the group was not told yet
         self._pool: ThreadPoolExecutor
         # agents that read several topics need the same partitions of each, which only the range assignor promises
         self._eager = len(self.topics) > 1
@@ -107,11 +109,13 @@ class Lane:
                 try:
                     self._work(ready)
                     self._save(self.parts)
+                    self._settle()
                 except Slept as slept:
                     log.warning("everything is dropped and the group joined anew", cause=str(slept))
                     self.output.drop()
                 finally:
                     self._coming.clear()
+                    self._sent.clear()
                     self.parts.clear()  # before `close`, which asks for a last snapshot of what is still owned
                     self.consumer.close()
                 self._pulse.wake()
@@ -147,6 +151,7 @@ class Lane:
             if first is not None:
                 self._take([first, *self.consumer.consume(self.settings.batch - 1, 0)], started)
             self.output.poll()
+            self._tell()
             if self._coming:
                 self._take_up()
             clock = time.monotonic()
@@ -234,6 +239,7 @@ class Lane:
 
     def _go_back(self, partition: int, part: Part, topic: str, end: int) -> None:
         """Take the partition up at its snapshot again: what broke may have left the state half changed."""
+        self._settle()  # so that no snapshot is passed over
         again = self._restored(partition)
         again.began, again.careful = part.began, part.careful | {topic: end}
         self.parts[partition] = again
@@ -262,23 +268,34 @@ class Lane:
         return len(dirty) > count
 
     def _save(self, parts: Mapping[int, Part]) -> None:
-        """Write what has changed: outputs first, then state with its offsets, then the group's offsets."""
+        """Send what has changed: outputs first, and when they stand, state with its offsets; work goes on meanwhile."""
         dirty = {partition: part for partition, part in parts.items() if part.dirty}
         if not dirty:
             return
-        self.output.flush()
+        self._settle()
         self._pulse.require()
-        places: dict[int, list[int]] = {partition: [] for partition in dirty}
         for partition, part in dirty.items():
             state = part.state
-            for message in part.shelf.pack(part.applied, state):
-                self.output.send(message, partition, places[partition].append)
+            messages = part.shelf.pack(part.applied, state)
+            sent = self._sent[partition] = Sent(dict(part.applied), len(messages))
+            for message in messages:
+                self.output.send(message, partition, sent.places.append)
             part.dirty, part.size, part.saved = False, len(state), time.monotonic()
+
+    def _settle(self) -> None:
+        """Return when all that was said and sent stands, and tell the group."""
         self.output.flush()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Commit the offsets of the snapshots, once all of them stand."""
+        if not self._sent or not all(sent.stands for sent in self._sent.values()):
+            return
         offsets = [
-            TopicPartition(topic, partition, offset, str(min(places[partition])))  # where a new owner begins to read
-            for partition, part in dirty.items() for topic, offset in part.applied.items()
+            TopicPartition(topic, partition, offset, str(min(sent.places)))  # where a new owner begins to read
+            for partition, sent in self._sent.items() for topic, offset in sent.applied.items()
         ]  # fmt: skip
+        self._sent.clear()
         try:
             self.consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:  # a rebalance is under way: the snapshots have the offsets
@@ -332,6 +349,8 @@ class Lane:
     def _revoked(self, consumer: Any, revoked: list[TopicPartition]) -> None:
         going = {tp.partition for tp in revoked}
         self._save({p: part for p, part in self.parts.items() if p in going})
+        if going & self._sent.keys():
+            self._settle()
         self._lost(consumer, revoked)
 
     def _lost(self, consumer: Any, lost: list[TopicPartition]) -> None:
@@ -339,6 +358,7 @@ class Lane:
         for tp in lost:
             self.parts.pop(tp.partition, None)
             self._coming.pop(tp.partition, None)
+            self._sent.pop(tp.partition, None)
         if self._eager:
             consumer.unassign()
         else:

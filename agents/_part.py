@@ -90,6 +90,19 @@ class Coming:
     passed: dict[str, int] = field(default_factory=dict)  # the first offset of each topic that came too early
 
 
+@dataclass(slots=True)
+class Sent:
+    """A snapshot on its way to the broker."""
+
+    applied: dict[str, int]  # the offsets that are in it
+    parts: int
+    places: list[int] = field(default_factory=list)  # the offsets at which its parts stand
+
+    @property
+    def stands(self) -> bool:
+        return len(self.places) == self.parts
+
+
 def through(stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Said:
     """Push `given` through the stages: what leaves them."""
     onward: list[Any] = []

@@ -51,7 +51,7 @@ def _messages(catalogue: Iterable[Topic]) -> Iterable[tuple[str, dict[str, Any]]
         name = topic.record.__name__
         message: dict[str, Any] = {
             "name": name,
-            "contentType": "application/json",
+            "contentType": topic.content_type.decode() if topic.packed else "application/json",
             "summary": (topic.record.__doc__ or "").strip().splitlines()[0],
             "payload": {"schemaFormat": "application/schema+json;version=draft-2020-12", "schema": _payload(name)},
         }

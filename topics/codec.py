@@ -83,6 +83,7 @@ class Message:
 
 
 _encoder = msgspec.json.Encoder()
+_packer = msgspec.msgpack.Encoder()
 
 
 @functools.cache
@@ -90,15 +91,23 @@ def _decoder(record: type[Record]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(record)
 
 
+@functools.cache
+def _unpacker(record: type[Record]) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(record)
+
+
 for _record in (Record, *(topic.record for topic in ALL)):
-    _decoder(_record)  # before there are threads: msgspec 0.22 crashes when two of them meet a type for the first time
+    (
+        _decoder(_record),
+        _unpacker(_record),
+    )  # before there are threads: msgspec 0.22 crashes when two of them meet a type for the first time
 
 
 def encode(record: Record, topic: Topic | None = None) -> Message:
     """The message of a record on its own topic (or on `topic`, for the snapshots that have several)."""
     topic = topic or topic_of(record)
     key = topic.key(record)
-    value = _encoder.encode(record)
+    value = (_packer if topic.packed else _encoder).encode(record)
     headers: Headers = [("content-type", topic.content_type)] if topic.content_type else []
     if topic.cloudevents:
         headers = _cloudevent(message_id(record, value), topic, key, record)
@@ -148,9 +157,9 @@ def decode_value(topic: Topic, value: bytes | None) -> Record:
     if len(value) > (topic.max_message_bytes or MAX_RECORD_BYTES):
         raise DecodeError(Cause.OVERSIZED, f"{len(value)} bytes are more than a record of {topic.name} may have")
     try:
-        record: Record = _decoder(topic.record).decode(value)
+        record: Record = _reader(topic.record, topic, value).decode(value)
     except msgspec.ValidationError as error:
-        _check(_version(value))  # a newer shape need not fit this one
+        _check(_version(topic, value))  # a newer shape need not fit this one
         raise DecodeError(Cause.WRONG_TYPE, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(Cause.MALFORMED, str(error)) from None
@@ -163,10 +172,15 @@ def _check(version: int) -> None:
         raise DecodeError(Cause.VERSION, f"version {version} is newer than {SUPPORTED_VERSION}: upgrade this worker")
 
 
-def _version(value: bytes) -> int:
+def _reader(record: type[Record], topic: Topic, value: bytes) -> Any:
+    """What reads `value` as a `record`: a brace begins JSON, and no map of MessagePack."""
+    return _unpacker(record) if topic.packed and value[:1] != b"{" else _decoder(record)
+
+
+def _version(topic: Topic, value: bytes) -> int:
     """The version that a record claims, whatever else is in it."""
     try:
-        version: int = _decoder(Record).decode(value).v
+        version: int = _reader(Record, topic, value).decode(value).v
     except msgspec.DecodeError:
         return SUPPORTED_VERSION
     return version

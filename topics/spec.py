@@ -92,6 +92,7 @@ class Topic:
     cloudevents: bool = True  # low-rate topics carry CloudEvents attributes in their headers
     broadcast: bool = False  # written to every partition, so that every worker sees it
     max_message_bytes: int | None = None
+    packed: bool = False  # MessagePack, for records with bytes in them; JSON, as it was before, is read all the same
     content_type: bytes = b""  # in the headers of a record that shares its topic with others and has no CloudEvent
 
     @property

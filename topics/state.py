@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from topics.spec import Count, Record, Topic
+
+PACKED: Final = b"application/vnd.msgpack"
 
 
 class Snapshot(Record, frozen=True):
@@ -30,9 +34,9 @@ def _key(snapshot: Snapshot) -> str:
 
 LANE_STATE = Topic(
     "opsloop.state.lane", Snapshot, key=_key, what="snapshots of the learners on the lane", compact=True,
-    cloudevents=False, max_message_bytes=11_000_000,
+    cloudevents=False, max_message_bytes=11_000_000, packed=True, content_type=PACKED,
 )  # fmt: skip
 LOOP_STATE = Topic(
     "opsloop.state.loop", Snapshot, key=_key, what="snapshots of the agents of the loop", compact=True,
-    cloudevents=False, max_message_bytes=11_000_000,
+    cloudevents=False, max_message_bytes=11_000_000, packed=True, content_type=PACKED,
 )  # fmt: skip

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 from confluent_kafka.admin import NewTopic
 
+from agents._lane import SNAPSHOT_S
 from app.admin import ensure
 from app.broker import Broker, admin, require
 from app.client import Publisher
@@ -33,6 +34,7 @@ from topics.telemetry import METRICS
 ENTITIES: Final = 600
 METRICS_EACH: Final = 10
 LOOKS_A_FRAME: Final = 10
+A_SENDER: Final = 100  # entities in a frame
 START: Final[Instant] = 1_700_000_000_000
 PERIOD_MS: Final = 1000
 
@@ -94,30 +96,40 @@ def fill_json(publisher: Publisher, points: int) -> int:
     return points // METRICS_EACH * METRICS_EACH
 
 
-def fill_frames(publisher: Publisher, points: int, after: int) -> int:
-    """The same series as frames of ten looks, one sender a partition; `after` looks went before. How many points."""
+def fill_frames(publisher: Publisher, points: int, after: int, entities: int = ENTITIES) -> int:
+    """Series as frames of ten looks, a sender for a hundred entities; `after` looks went before. How many points."""
     rng = np.random.default_rng(2)
-    frames = points // (ENTITIES * METRICS_EACH * LOOKS_A_FRAME)
+    frames = points // (entities * METRICS_EACH * LOOKS_A_FRAME)
     for partition in range(METRICS.partitions):
-        own = range(partition, ENTITIES, METRICS.partitions)
-        entities = [f"bench/service/{at}" for at in own]
-        series = [(e, f"system.metric.{m}") for e in range(len(own)) for m in range(METRICS_EACH)]
-        names, samples = pack_names(entities, series), len(own) * LOOKS_A_FRAME
+        own = range(partition, entities, METRICS.partitions)
+        senders = [own[first : first + A_SENDER] for first in range(0, len(own), A_SENDER)]
+        names = [_names(sender) for sender in senders]
         for number in range(frames):
-            looks = after + number * LOOKS_A_FRAME + np.repeat(np.arange(LOOKS_A_FRAME), len(own))
-            frame = Frame(
-                names, (START + looks * PERIOD_MS).astype(np.int64),
-                np.tile(np.arange(len(own), dtype=np.uint32), LOOKS_A_FRAME),
-                np.arange(0, samples * METRICS_EACH + 1, METRICS_EACH, dtype=np.uint32),
-                np.tile(np.arange(len(series), dtype=np.uint32), LOOKS_A_FRAME),
-                rng.normal(50, 5, samples * METRICS_EACH),
-            )  # fmt: skip
-            publisher.send_raw(METRICS.name, b"frame", pack(frame), partition=partition)
+            for sender, named in zip(senders, names, strict=True):
+                frame = _frame(named, len(sender), after + number * LOOKS_A_FRAME, rng)
+                publisher.send_raw(METRICS.name, b"frame", pack(frame), partition=partition)
     publisher.flush()
-    return frames * ENTITIES * METRICS_EACH * LOOKS_A_FRAME
+    return frames * entities * METRICS_EACH * LOOKS_A_FRAME
 
 
-def worked(broker: Broker, end: int, begin: int = 0, snapshot_s: float = 2.0) -> dict[str, float]:
+def _names(entities: Iterable[int]) -> bytes:
+    named = [f"bench/service/{at}" for at in entities]
+    return pack_names(named, [(e, f"system.metric.{m}") for e in range(len(named)) for m in range(METRICS_EACH)])
+
+
+def _frame(names: bytes, entities: int, first: int, rng: np.random.Generator) -> Frame:
+    """Ten looks at each of so many entities, from look `first` on."""
+    looks, samples = first + np.repeat(np.arange(LOOKS_A_FRAME), entities), entities * LOOKS_A_FRAME
+    return Frame(
+        names, (START + looks * PERIOD_MS).astype(np.int64),
+        np.tile(np.arange(entities, dtype=np.uint32), LOOKS_A_FRAME),
+        np.arange(0, samples * METRICS_EACH + 1, METRICS_EACH, dtype=np.uint32),
+        np.tile(np.arange(entities * METRICS_EACH, dtype=np.uint32), LOOKS_A_FRAME),
+        rng.normal(50, 5, samples * METRICS_EACH),
+    )  # fmt: skip
+
+
+def worked(broker: Broker, end: int, begin: int = 0, snapshot_s: float = SNAPSHOT_S) -> dict[str, float]:
     """What a worker process, pinned to one core, says of the points from `begin` to `end` of the topic."""
     return _child("app.bench.lane_worker", broker, str(end), str(begin), str(snapshot_s))
 

@@ -47,6 +47,19 @@ class Clocked(Agent[Any]):
         yield from found
 
 
+class Timekept(Lane):
+    """A lane that notes for how long snapshots held its work up, and how many there were."""
+
+    held = 0.0
+    saved = 0
+
+    def _save_some(self) -> bool:
+        began = time.perf_counter()
+        left = super()._save_some()
+        self.held, self.saved = self.held + time.perf_counter() - began, self.saved + 1
+        return left
+
+
 class Book:
     """What has gone through, and when: the first tenth of what is wanted is warming up."""
 
@@ -81,7 +94,7 @@ def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
         consumer_config(broker, f"bench-{now_ms()}"), producer_config(broker), reading, snapshot_s=snapshot_s
     )
     stages: list[Callable[[], Agent[Any]]] = [lambda: Clocked(Decode(), book), lambda: Clocked(Detect(), book)]
-    lane = Lane(settings, stages, now_ms, book)
+    lane = Timekept(settings, stages, now_ms, book)
     lane.name = f"{lane.name}-{now_ms()}"  # no snapshot of a run before: every run takes the topic from its start
     threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
     lane.run()
@@ -92,7 +105,7 @@ def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
     print_json({
         "points_per_s": taken / seconds, "points_per_cpu_s": taken / cpu, "points": book.points,
         "decode_s": book.spent.get("decode", 0.0),
-        "detect_s": book.spent.get("detect", 0.0), "seconds": seconds,
+        "detect_s": book.spent.get("detect", 0.0), "seconds": seconds, "held_s": lane.held, "saved": lane.saved,
     })  # fmt: skip
 
 

@@ -50,8 +50,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
 
 def damaged(value: bytes) -> bytes:
-    snapshot = msgspec.json.decode(value, type=Snapshot)
-    return msgspec.json.encode(msgspec.structs.replace(snapshot, applied={"t": 999}))
+    snapshot = msgspec.msgpack.decode(value, type=Snapshot)
+    return msgspec.msgpack.encode(msgspec.structs.replace(snapshot, applied={"t": 999}))
 
 
 def test_an_empty_partition_gives_an_empty_shelf(log: Log) -> None:
@@ -108,12 +108,23 @@ def test_a_state_that_is_too_large_is_refused_with_its_size(monkeypatch: pytest.
 
 def test_a_snapshot_of_before_they_had_numbers_is_read(log: Log) -> None:
     old = Snapshot(agent=NAME, partition=3, applied={"t": 5}, state=b"old", checksum="")
-    message = encode(msgspec.structs.replace(old, checksum=_snapshots.checksum(old)), LANE_STATE)
-    assert message.key == NAME.encode()
-    log.write([message])
+    old = msgspec.structs.replace(old, checksum=_snapshots.checksum(old))
+    log.kept.append((encode(old, LANE_STATE).key, msgspec.json.encode(old)))
+    assert log.kept[0][0] == NAME.encode()
     assert (log.shelf().applied, log.shelf().state) == ({"t": 5}, b"old")
     log.write(log.shelf().pack({"t": 6}, b"new"))
     assert log.shelf().state == b"new"
+
+
+def test_a_snapshot_of_when_they_were_json_counts_until_a_newer_one_stands(log: Log) -> None:
+    before = log.shelf()
+    for number in range(2):
+        (message,) = before.pack({"t": number}, b"json %d" % number)
+        snapshot = msgspec.msgpack.decode(message.value, type=Snapshot)
+        log.kept.append((message.key, msgspec.json.encode(snapshot)))
+    assert (log.shelf().applied, log.shelf().state) == ({"t": 1}, b"json 1")
+    log.write(log.shelf().pack({"t": 2}, b"bytes"))
+    assert (log.shelf().applied, log.shelf().state) == ({"t": 2}, b"bytes")
 
 
 @given(st.data())
@@ -123,7 +134,7 @@ def test_any_flipped_byte_is_found(data: st.DataObject) -> None:
     flipped = bytearray(message.value)
     flipped[place] ^= 1 << data.draw(st.integers(0, 7))
     found = _snapshots._whole(LANE_STATE, Raw(LANE_STATE.name, 3, 0, message.key, bytes(flipped)))
-    whole = msgspec.json.decode(message.value, type=Snapshot)
+    whole = msgspec.msgpack.decode(message.value, type=Snapshot)
     assert found is None or (found.state, found.applied) == (whole.state, whole.applied)
 
 

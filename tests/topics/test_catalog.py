@@ -33,6 +33,12 @@ def test_bytes_of_version_1_are_still_read(topic: Topic) -> None:
     assert decode(Raw(topic.name, 0, 0, None, value)).record == SAMPLES[topic.name]
 
 
+@pytest.mark.parametrize("topic", [topic for topic in ALL if topic.packed], ids=lambda topic: topic.name)
+def test_packed_bytes_of_version_1_are_still_read(topic: Topic) -> None:
+    value = (GOLDEN / f"{topic.name}.msgpack").read_bytes()
+    assert decode(Raw(topic.name, 0, 0, None, value)).record == SAMPLES[topic.name]
+
+
 @every_topic
 def test_the_key_of_a_record_is_a_text_that_owns_it(topic: Topic) -> None:
     key = topic.key(SAMPLES[topic.name])
@@ -85,7 +91,7 @@ def test_its_record_has_a_schema_that_requires_what_has_no_default(topic: Topic)
 def test_cloudevents_attributes_are_exactly_on_the_topics_that_carry_them(topic: Topic) -> None:
     headers = dict(encode(SAMPLES[topic.name], topic).headers)
     if not topic.cloudevents:
-        assert headers == {}
+        assert headers == ({"content-type": b"application/vnd.msgpack"} if topic.packed else {})
         return
     assert set(headers) == {"ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type"}
     assert headers["ce_specversion"] == b"1.0"

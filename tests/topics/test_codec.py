@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import msgspec
+import msgspec.json
+import msgspec.msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +22,11 @@ from topics.state import LOOP_STATE
 from topics.telemetry import EVENTS, Event
 
 SETTING = encode(SAMPLES[SETTINGS.name]).value
+
+
+def forms(topic: Topic) -> list[ModuleType]:
+    """In which forms its records are read: as they were written once, and as they are."""
+    return [msgspec.json, msgspec.msgpack] if topic.packed else [msgspec.json]
 
 
 def raw(value: bytes | None, topic: str = SETTINGS.name) -> Raw:
@@ -73,13 +82,22 @@ def test_a_newer_version_is_told_to_be_an_upgrade_away_even_when_its_shape_is_an
 @pytest.mark.parametrize("topic", ALL, ids=lambda topic: topic.name)
 def test_fields_that_a_later_version_adds_are_passed_over(topic: Topic) -> None:
     record = SAMPLES[topic.name]
-    fields = msgspec.json.decode(encode(record, topic).value) | {"added_later": [1, {"a": None}]}
-    assert decode_value(topic, msgspec.json.encode(fields)) == record
+    for form in forms(topic):
+        fields = form.decode(form.encode(record)) | {"added_later": [1, {"a": None}]}
+        assert decode_value(topic, form.encode(fields)) == record
+
+
+@pytest.mark.parametrize("form", forms(LOOP_STATE), ids=lambda form: form.__name__)
+def test_a_newer_snapshot_is_told_to_be_an_upgrade_away_in_both_its_forms(form: ModuleType) -> None:
+    fields = form.decode(form.encode(SAMPLES[LOOP_STATE.name]))
+    for newer in (fields | {"v": 2}, fields | {"v": 2, "state": {}}):
+        with pytest.raises(DecodeError, match="version 2 is newer than 1: upgrade this worker"):
+            decode_value(LOOP_STATE, form.encode(newer))
 
 
 @pytest.mark.parametrize("topic", ALL, ids=lambda topic: topic.name)
 def test_no_number_decodes_that_a_snapshot_or_a_header_could_not_hold(topic: Topic) -> None:
-    fields = msgspec.json.decode(encode(SAMPLES[topic.name], topic).value)
+    fields = msgspec.json.decode(msgspec.json.encode(SAMPLES[topic.name]))
     for name in [name for name, value in fields.items() if type(value) is int]:
         value = msgspec.json.encode(fields | {name: "?"}).replace(b'"?"', b"1" + b"0" * 30)
         with pytest.raises(DecodeError) as refused:
