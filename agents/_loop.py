@@ -8,6 +8,7 @@ same ids again, which its readers drop.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from topics.state import LOOP_STATE
 log = structlog.get_logger()
 
 TICK_S = 0.1
+HEARTBEAT_S = 0.25  # how late a worker learns at most that the group is to be divided anew
 HAND_OVER_S = 2.0  # how long a rebalance waits for what is being done
 AWAKE_SHARE = 0.8  # of the group's session: who slept longer may have lost its partitions
 SPARE_S = 3.0  # who is given no partition for so long is a spare worker
@@ -58,8 +60,12 @@ class _Unit:
     applied: dict[str, int]
     state: bytes
     written: float = 0.0
+    even: bool = True  # what it knows and what it has said are on the broker
     gone: bool = False  # the partition is another worker's: nothing more is said of it
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+_Units = dict[tuple[str, int], _Unit]  # by verb and partition
 
 
 class _Gone(Exception):
@@ -81,14 +87,15 @@ class Loop:
         rehearse(make() for make in verbs)
         self.now = now
         self.meter = meter
-        self.units: dict[tuple[str, int], _Unit] = {}
-        self.loading: dict[int, asyncio.Task[dict[str, _Unit]]] = {}
+        self.units: _Units = {}
+        self._kept: _Units = {}  # of before the rebalance that goes on
+        self.loading: dict[int, asyncio.Task[_Units]] = {}
         self.failure: BaseException | None = None
         self.stopped = asyncio.Event()
         self._lost_generation = -1
         self._pulse: Pulse
         self._first_reader: dict[str, str] = {}
-        self._chains = {agent.chain for _, agent in self.verbs.values()} - {None}
+        self._chains = {agent.chain for _, agent in self.verbs.values() if agent.chain is not None}
         self.app = self._app()
 
     def _app(self) -> Any:
@@ -99,7 +106,7 @@ class Loop:
             broker_credentials=settings.credentials,
             store="memory://", datadir=settings.datadir, web_enabled=False, topic_allow_declare=False,
             topic_disable_leader=True, consumer_auto_offset_reset="earliest", broker_commit_interval=1.0,
-            broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=0.5,
+            broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=HEARTBEAT_S,
             broker_request_timeout=30.0, stream_wait_empty=False, stream_buffer_maxsize=65536,
             producer_linger=0.002, producer_acks=-1, worker_redirect_stdouts=False,
             key_serializer="raw", value_serializer="raw",
@@ -111,6 +118,7 @@ class Loop:
                 self._first_reader.setdefault(topic.name, name)
                 app.agent(channels[topic.name], name=f"{name}<{topic.name}")(self._reader(name))
         app.on_partitions_revoked.connect(self._revoked, weak=False)
+        app.on_partitions_assigned.connect(self._assigned, weak=False)
         return app
 
     def _reader(self, verb: str) -> Callable[[Any], Any]:
@@ -142,15 +150,31 @@ class Loop:
             raise _Gone
 
     async def _revoked(self, _app: Any, _revoked: Iterable[TP], **_: Any) -> None:
-        """All partitions go at once: end what was begun, as long as they are surely ours, and forget everything."""
+        """All partitions go at once: end what was begun, as long as they are surely ours, and say nothing more."""
         self._lost_generation = self.app.consumer_generation_id
-        going = list(self.units.values())
+        going, self._kept = dict(self.units), {}
         self.units.clear()
         self.loading.clear()
-        if going:
-            await asyncio.wait([asyncio.create_task(unit.lock.acquire()) for unit in going], timeout=HAND_OVER_S)
-        for unit in going:
+        ended = {key: asyncio.create_task(unit.lock.acquire()) for key, unit in going.items()}
+        if ended:
+            await asyncio.wait(ended.values(), timeout=HAND_OVER_S)
+        for key, unit in going.items():
             unit.gone = True
+            if ended[key].done() and unit.even:
+                self._kept[key] = _Unit(unit.agent, unit.shelf, unit.applied, unit.state, unit.written)
+
+    async def _assigned(self, _app: Any, assigned: Iterable[TP], **_: Any) -> None:
+        """Take up what stayed here, and begin to restore the rest before the first record of it comes.
+
+        Between a generation of the group and the next one nobody else can have owned what this worker has in both.
+        """
+        owned = sorted({tp.partition for tp in assigned})
+        if self.app.consumer_generation_id == self._lost_generation + 1:
+            self.units.update({key: unit for key, unit in self._kept.items() if key[1] in owned})
+        self._kept = {}
+        missing = [p for p in owned if any((verb, p) not in self.units for verb in self.verbs)]
+        if missing:
+            self.loading.update(dict.fromkeys(missing, asyncio.create_task(self._load(missing))))
 
     async def _unit(self, verb: str, partition: int) -> _Unit:
         """Raises _Gone when the partition was lost while it was restored."""
@@ -158,28 +182,29 @@ class Loop:
         if unit is None:
             task = self.loading.get(partition)
             if task is None:
-                task = self.loading[partition] = asyncio.create_task(self._load(partition))
+                task = self.loading[partition] = asyncio.create_task(self._load([partition]))
             restored = await asyncio.shield(task)
             if self.loading.get(partition) is not task:
                 raise _Gone
-            unit = self.units.setdefault((verb, partition), restored[verb])
+            unit = self.units.setdefault((verb, partition), restored[verb, partition])
         return unit
 
-    async def _load(self, partition: int) -> dict[str, _Unit]:
-        return await asyncio.to_thread(self._restore, partition)
+    async def _load(self, partitions: Sequence[int]) -> _Units:
+        return await asyncio.to_thread(self._restore, partitions)
 
-    def _restore(self, partition: int) -> dict[str, _Unit]:
-        """Every verb's unit of a partition, from its snapshot or from the chain that it writes."""
-        client, found = self.settings.client, _snapshots.shelves(self.settings.client, LOOP_STATE, partition)
+    def _restore(self, partitions: Sequence[int]) -> _Units:
+        """Every verb's unit of the partitions, from its snapshot or from the chain that it writes."""
+        chains = {chain.name for chain in self._chains}
+        found, last = _snapshots.all_shelves(self.settings.client, LOOP_STATE, partitions, chains)
         units = {}
-        for name, (make, _) in self.verbs.items():
-            agent, shelf = make(), _snapshots.shelf_of(found, LOOP_STATE, name, partition)
+        for partition, (name, (make, _)) in itertools.product(partitions, self.verbs.items()):
+            agent, shelf = make(), _snapshots.shelf_of(found.get(partition, {}), LOOP_STATE, name, partition)
             applied = dict(shelf.applied or {})
             if shelf.state:
                 agent.restore(shelf.state)
-            if agent.chain is not None and (last := _snapshots.newest(client, agent.chain.name, partition)):
-                applied = agent.resume(decode(last).record)
-            units[name] = _Unit(agent, shelf, applied, shelf.state)
+            if agent.chain is not None and (link := last.get((agent.chain.name, partition))):
+                applied = agent.resume(decode(link).record)
+            units[name, partition] = _Unit(agent, shelf, applied, shelf.state)
         return units
 
     async def _apply(self, verb: str, batch: Batch) -> None:
@@ -194,6 +219,7 @@ class Loop:
             if not raws:
                 return
             reads, refused = self._decode(verb, raws)
+            unit.even = False
             outputs = [*refused, *self._step(verb, unit, reads)]
             unit.applied[topic] = raws[-1].offset + 1
             self.meter.stepped(verb, len(raws), len(outputs), raws[0].arrived, self.now())
@@ -242,6 +268,7 @@ class Loop:
             parts = unit.shelf.pack(unit.applied, state)
             await asyncio.gather(*[await self._produce(part, partition) for part in parts])
             unit.state, unit.written = state, clock
+        unit.even = True
 
     def _require(self, unit: _Unit) -> None:
         """Raises _Gone or Slept when what would be said now is no longer ours to say."""
@@ -283,12 +310,14 @@ class Loop:
 
     async def _tick_one(self, verb: str, partition: int) -> None:
         unit = await self._unit(verb, partition)
-        if unit.lock.locked():
+        if unit.lock.locked() or not unit.even:
             return
         async with unit.lock:
+            unit.even = False
             outputs = list(unit.agent.step((), self.now()))
             if outputs and self.units.get((verb, partition)) is unit:
                 await self._keep(partition, unit, outputs)
+            unit.even = unit.even or not outputs
 
     def _owned(self) -> list[int]:
         topics: dict[int, int] = defaultdict(int)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ log = structlog.get_logger()
 PART_BYTES: Final = 6_000_000  # a record may have 11 MB, and it once was a third larger than its state
 MAX_PARTS: Final = 64
 SILENCE_S: Final = 60.0
+OFFSET_LAST: Final = -2001  # librdkafka's RD_KAFKA_OFFSET_TAIL(1): the last message of a partition
 
 NO_LEADER_YET: Final = frozenset(  # the client calls none of them retriable here
     {
@@ -95,15 +96,44 @@ def shelves(
 
     An agent that never wrote one has an empty shelf: ask with `shelf_of`.
     """
-    found: dict[str, dict[tuple[int, int], dict[int, Snapshot]]] = defaultdict(lambda: defaultdict(dict))
-    refused = False
-    for raw in replay(config, topic.name, partition, since):
+    return _shelves(topic, replay(config, {(topic.name, partition): since})).get(partition, {})
+
+
+def all_shelves(
+    config: Mapping[str, Any], topic: Topic, partitions: Iterable[int], chains: Iterable[str]
+) -> tuple[Mapping[int, Mapping[str, Shelf]], Mapping[tuple[str, int], Raw]]:
+    """Each agent's shelf on each of the partitions, and the last message of each of the topics `chains` there.
+
+    One client reads all of it at once: to make a client takes longer than to read a small state.
+    """
+    last: dict[tuple[str, int], Raw] = {}
+
+    def states() -> Iterator[Raw]:
+        for raw in replay(config, starts):
+            if raw.topic == topic.name:
+                yield raw
+            else:
+                last[raw.topic, raw.partition] = raw
+
+    places = {topic.name: OFFSET_BEGINNING} | dict.fromkeys(chains, OFFSET_LAST)
+    starts = {(name, partition): offset for partition in partitions for name, offset in places.items()}
+    return _shelves(topic, states()), last
+
+
+def _shelves(topic: Topic, raws: Iterable[Raw]) -> dict[int, dict[str, Shelf]]:
+    found: dict[tuple[int, str], dict[tuple[int, int], dict[int, Snapshot]]] = defaultdict(lambda: defaultdict(dict))
+    refused: set[int] = set()
+    for raw in raws:
         if snapshot := _whole(topic, raw):
-            found[snapshot.agent][snapshot.epoch, snapshot.seq][snapshot.part] = snapshot
-            _forget_older(found[snapshot.agent])
+            tried = found[raw.partition, snapshot.agent]
+            tried[snapshot.epoch, snapshot.seq][snapshot.part] = snapshot
+            _forget_older(tried)
         else:
-            refused = True
-    return {agent: _newest(Shelf(topic, agent, partition, whole=not refused), tried) for agent, tried in found.items()}
+            refused.add(raw.partition)
+    made: dict[int, dict[str, Shelf]] = defaultdict(dict)
+    for (partition, agent), tried in found.items():
+        made[partition][agent] = _newest(Shelf(topic, agent, partition, whole=partition not in refused), tried)
+    return made
 
 
 def newest_shelf(config: Mapping[str, Any], topic: Topic, agent: str, partition: int, since: int | None) -> Shelf:
@@ -158,16 +188,6 @@ def _whole(topic: Topic, raw: Raw) -> Snapshot | None:
     return snapshot
 
 
-def newest(config: Mapping[str, Any], topic: str, partition: int) -> Raw | None:
-    """The last message of a partition; None when it is empty."""
-    with _reader(config) as consumer:
-        low, high = ends(consumer, TopicPartition(topic, partition))
-    last = None
-    for raw in replay(config, topic, partition, max(low, high - 1)) if high > low else ():
-        last = raw
-    return last
-
-
 def ends(consumer: Consumer, place: TopicPartition, limit_s: float = 30.0) -> tuple[int, int]:
     """First and next offset of a partition; waits for its leader, which a topic that was just made has not at once.
 
@@ -185,32 +205,40 @@ def ends(consumer: Consumer, place: TopicPartition, limit_s: float = 30.0) -> tu
             time.sleep(0.05)
 
 
-def replay(config: Mapping[str, Any], topic: str, partition: int, offset: int) -> Iterator[Raw]:
-    """Every message of a partition from `offset` to its end as it is now, by EOF and not by offset arithmetic.
+def replay(config: Mapping[str, Any], starts: Mapping[tuple[str, int], int]) -> Iterator[Raw]:
+    """Every message of partitions (topic, number) from their offsets to their ends as they are now, by EOF and not by
+    offset arithmetic. Those of one partition come in its order.
 
     Raises:
         KafkaException: the broker refuses, or says nothing for a minute.
     """
+    waiting = set(starts)
     with _reader(config) as consumer:
-        ends(consumer, TopicPartition(topic, partition))  # a client that does not know the leader waits half a second
-        consumer.assign([TopicPartition(topic, partition, offset)])
+        for topic, partition in {topic: (topic, partition) for topic, partition in starts}.values():
+            ends(consumer, TopicPartition(topic, partition))  # who does not know the leader waits half a second
+        consumer.assign([TopicPartition(topic, partition, offset) for (topic, partition), offset in starts.items()])
         heard = time.monotonic()
-        while True:
+        while waiting:
             for message in consumer.consume(500, 0.02):
                 heard = time.monotonic()
-                error = message.error()
+                error, place = message.error(), (message.topic(), message.partition())
                 if error is None:
-                    headers = tuple((name, value or b"") for name, value in message.headers() or ())
-                    yield Raw(
-                        topic, partition, message.offset(), message.key(), message.value(), headers,
-                        message.timestamp()[1],
-                    )  # fmt: skip
+                    if place in waiting:
+                        yield _raw(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    return
+                    waiting.discard(place)
                 elif error.code() in HOPELESS or error.fatal():
                     raise KafkaException(error)
             if time.monotonic() - heard > SILENCE_S:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic} cannot be read"))
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{sorted(waiting)} cannot be read"))
+
+
+def _raw(message: Any) -> Raw:
+    headers = tuple((name, value or b"") for name, value in message.headers() or ())
+    return Raw(
+        message.topic(), message.partition(), message.offset(), message.key(), message.value(), headers,
+        message.timestamp()[1],
+    )  # fmt: skip
 
 
 class _reader:  # noqa: N801 - reads as a function

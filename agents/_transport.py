@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import faust
 from aiokafka.consumer import group_coordinator
 from aiokafka.errors import KafkaError
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.tuples import ack_lock
@@ -23,6 +24,7 @@ from faust.types.tuples import ack_lock
 BATCH_RECORDS: Final = 500
 CHANNEL_BATCHES: Final = 64  # batches a channel holds before the fetcher waits
 FOLLOWERS_FIRST_S: Final = 0.05
+NOTHING_YET_S: Final = 0.05  # how often a worker without partitions looks whether it has some
 FETCH_MAX_WAIT_MS: Final = 25  # Faust's 1,500 would make every hop on the in-memory cluster wait as long
 
 
@@ -80,6 +82,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def _new_consumer_thread(self) -> Any:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        """Upstream sleeps a second when nothing is assigned, and a spare worker is as late then."""
+        if self.flow_active and not self._get_active_partitions():
+            await asyncio.sleep(NOTHING_YET_S)
+            return {}, set()
+        return await super()._wait_next_records(timeout)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Mapping[TP, list[Batch]]:
         found = await super()._getmany(active_partitions, timeout)
@@ -183,6 +192,30 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # hard-coded upstream, with no setting for it
         return consumer
 
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Go back to what is committed. Upstream asks for one partition after the other."""
+        found: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
+        return found
+
+    async def _seek_to_committed(self) -> Mapping[TP, int | None]:
+        consumer = self._ensure_consumer()
+        told = await consumer._coordinator.fetch_committed_offsets(list(consumer.assignment()))
+        offsets = {}
+        for partition in consumer.assignment():  # it may have changed meanwhile
+            place = told.get(partition)
+            offsets[TP(*partition)] = offset = None if place is None or place.offset < 0 else place.offset
+            if offset:
+                consumer.seek(partition, offset)
+        return offsets
+
+
+class _Tables(TableManager):  # type: ignore[misc]
+    """There are none to wait for: upstream sleeps a second before it looks, and no worker joins its group before."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
 
 def _cut(tp: TP, records: list[Any]) -> Iterator[Batch]:
     return (Batch(tp, records[i : i + BATCH_RECORDS]) for i in range(0, len(records), BATCH_RECORDS))
@@ -196,6 +229,7 @@ class Transport(driver.Transport):  # type: ignore[misc]
 
 def install(app: Any) -> None:
     """Make `app` use this transport, and hand out nothing until each partition is back at its committed offset."""
+    app.conf.TableManager = _Tables
     app.transport = Transport(app.conf.broker_consumer, app)
     app.batched_topics = set()
 

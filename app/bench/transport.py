@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import faust
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from agents._snapshots import newest
+from agents._snapshots import ends
 from agents._transport import batches, install
 from app.bench.lane import broker_for_bench
 from app.broker import Broker, admin
@@ -40,7 +41,9 @@ def filled(broker: Broker, messages: int) -> str:
     topic = f"opsloop.bench.transport{now_ms()}"
     client = admin(broker)  # kept until its future is done
     client.create_topics([NewTopic(topic, 1, 1)])[topic].result(15)
-    newest({"bootstrap.servers": broker.bootstrap}, topic, 0)  # waits for its leader
+    probe = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "opsloop-bench"})
+    ends(probe, TopicPartition(topic, 0))  # waits for its leader
+    probe.close()
     with Publisher(broker) as publisher:
         for number in range(messages):
             publisher.send_raw(topic, b"e", b'{"entity":"e","ts":%d,"metrics":{"a":1.5}}' % number)

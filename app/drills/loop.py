@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
+import itertools
 import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from app.admin import ensure
-from app.broker import tail
+from app.broker import partition_of, tail
 from app.client import Publisher
 from app.clock import now_ms
 from app.drills.disk import SmallKafka
@@ -29,14 +31,14 @@ from topics.codec import decode
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.signals import Anomaly, Contribution
-from topics.spec import derive, system_of
+from topics.spec import PARTITIONS, derive, system_of
 
 EVERY_S = 0.5  # a new incident so often: none of them ends, and every event writes the state of all that are open
 RECOVER_S = 120.0
 ZOMBIE_S = 7.5  # longer than the group's session of six seconds
 CROWD = 4  # workers, of which all but one are broken at once
 LATE_S = 5.0  # how much later the repeat of an anomaly may come
-AFTER = 12  # incidents that begin after a fault: of systems on all partitions, so that all have to be taken over
+AFTER = 2 * PARTITIONS  # incidents that begin after a fault and become commands before the next one
 MOST_OPEN = 40  # anomalies without a command: no more are sent, so that a busy machine does not fall behind for ever
 AUTONOMOUS = {
     "OPSLOOP_SAFETY__MODE": "autonomous",
@@ -56,7 +58,9 @@ class Field:
         self.kafka = cluster(folder / "kafka")
         self.workers: list[Worker] = []
         self.sent: list[str] = []
+        self.began: list[float] = []  # when each of them was
         self.commands: dict[str, set[str]] = defaultdict(set)  # the ids of the commands of each system
+        self.first: dict[str, float] = {}  # when the first of them came
         self._over, self._closed = threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=run, name=run.__name__, daemon=True) for run in (self._send, self._follow)
@@ -77,11 +81,12 @@ class Field:
 
     def _send(self) -> None:
         repeats: list[tuple[float, int, Anomaly]] = []  # (when it is due, its number, itself)
+        systems = _systems()
         with Publisher(self.kafka.broker) as publisher:
             while not self._over.wait(EVERY_S):
                 if len(self.sent) - len(self.commands) > MOST_OPEN:
                     continue
-                system = f"drill{len(self.sent)}"
+                system, began = next(systems), time.monotonic()
                 anomaly = _anomaly(f"{system}/catalog/0")
                 publisher.send(anomaly)
                 if self.untidy and self.rng.random() < 0.1:
@@ -91,13 +96,16 @@ class Field:
                     publisher.send(heapq.heappop(repeats)[2])
                     self.report.figures["repeats"] = self.report.figures.get("repeats", 0) + 1
                 publisher.flush(RECOVER_S)  # across an outage of the broker
+                self.began.append(began)
                 self.sent.append(system)
 
     def _follow(self) -> None:
         for raw in self._messages:
             order = decode(raw).record
             if isinstance(order, Order):
-                self.commands[system_of(order.target)].add(order.id)
+                system = system_of(order.target)
+                self.first.setdefault(system, time.monotonic())
+                self.commands[system].add(order.id)
 
     def await_commands(self, count: int) -> None:
         """Return when the first `count` systems have one. Raises UserError when that takes too long."""
@@ -107,6 +115,16 @@ class Field:
                 missing = [system for system in self.sent[:count] if system not in self.commands]
                 raise UserError(f"no command for {missing[:5]} after {RECOVER_S:g} s", f"Look at {self.folder}")
             time.sleep(0.05)
+
+    def recovered(self, moment: float) -> None:
+        """Note how long after `moment` every partition had made a command of what began after it, and that all came."""
+        before = bisect.bisect(self.began, moment)
+        self.await_commands(before + AFTER)
+        after = self.sent[before : before + AFTER]  # two of each partition
+        firsts = [min(self.first[system] for system in after[place::PARTITIONS]) for place in range(PARTITIONS)]
+        self.report.recoveries.append(max(firsts) - moment)
+        caught_up = max(self.first[system] for system in after) - moment
+        self.report.figures["caught_up_max_s"] = round(max(self.report.figures.get("caught_up_max_s", 0), caught_up), 3)
 
     def finish(self) -> None:
         self._over.set()
@@ -154,6 +172,13 @@ class Field:
         self.kafka.stop()
 
 
+def _systems() -> Iterator[str]:
+    """Names of systems, on one partition after the other."""
+    for number in itertools.count():
+        names = (f"drill{number}-{attempt}" for attempt in itertools.count())
+        yield next(name for name in names if partition_of(name.encode(), PARTITIONS) == number % PARTITIONS)
+
+
 def _anomaly(entity: str) -> Anomaly:
     now = now_ms()
     return Anomaly(
@@ -170,11 +195,9 @@ def _drill(field: Field, trials: int, fault: Callable[[Field, list[int]], float]
         field.start()
         while report.trials < trials:
             time.sleep(1.0 + field.rng.random())
-            before = len(field.sent)
             places = field.rng.sample(range(CROWD), min(at_once, trials - report.trials))
             moment = fault(field, places)
-            field.await_commands(before + AFTER)
-            report.recoveries.append(time.monotonic() - moment)
+            field.recovered(moment)
             report.trials += len(places)
         field.finish()
     finally:

@@ -25,11 +25,15 @@ class Worker:
         self.role = role
         self.log = folder / f"{role}-{time.monotonic_ns()}.log"
         arguments = [sys.executable, "-m", "app", "worker", role, "--broker", broker.bootstrap]
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with self.log.open("wb") as log:
-            ours = {FOLLOW: str(os.getpid()), "OPSLOOP_HOME": str(folder / "home")}
+            ours = {
+                FOLLOW: str(os.getpid()), "OPSLOOP_HOME": str(folder / "home"),
+                "PYTHONPYCACHEPREFIX": str(folder / "compiled"),  # only the first ones compile, as installed
+            }  # fmt: skip
             self.process = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **ours, **(environment or {})},
+                env={**inherited, **ours, **(environment or {})},
             )  # fmt: skip
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from agents import _loop
 from agents._loop import Loop, LoopSettings, _Gone, _Unit
@@ -50,9 +52,9 @@ def message(generation: int) -> Any:
 async def test_a_restore_that_a_rebalance_overtook_is_thrown_away(loop: Loop) -> None:
     restored = asyncio.Event()
 
-    async def load(_: int) -> dict[str, _Unit]:
+    async def load(_: Sequence[int]) -> dict[tuple[str, int], _Unit]:
         await restored.wait()
-        return {"decide": unit()}
+        return {("decide", 0): unit()}
 
     loop._load = load  # type: ignore[method-assign]
     waiting = asyncio.create_task(loop._unit("decide", 0))
@@ -62,6 +64,52 @@ async def test_a_restore_that_a_rebalance_overtook_is_thrown_away(loop: Loop) ->
     with pytest.raises(_Gone):
         await waiting
     assert loop.units == {}
+
+
+async def rebalanced(loop: Loop, generation: int) -> None:
+    async def load(partitions: Sequence[int]) -> dict[tuple[str, int], _Unit]:
+        return {("decide", partition): unit() for partition in partitions}
+
+    loop._load = load  # type: ignore[method-assign]
+    await loop._revoked(loop.app, [])
+    loop.app.consumer_generation_id = generation
+    await loop._assigned(loop.app, [TP("opsloop.decisions", 0)])
+
+
+async def test_what_stays_here_in_a_rebalance_is_kept_and_only_the_rest_restored(loop: Loop) -> None:
+    stays, goes = unit(), unit()
+    loop.units = {("decide", 0): stays, ("decide", 1): goes}
+    await rebalanced(loop, 6)
+    assert [(key, kept.agent) for key, kept in loop.units.items()] == [(("decide", 0), stays.agent)]
+    assert not loop.loading
+    loop._require(await loop._unit("decide", 0))
+    for before in (stays, goes):
+        with pytest.raises(_Gone):
+            loop._require(before)
+
+
+async def test_a_generation_that_this_worker_missed_leaves_nothing_to_keep(loop: Loop) -> None:
+    loop.units["decide", 0] = before = unit()
+    await rebalanced(loop, 7)
+    assert list(loop.loading) == [0]
+    assert (await loop._unit("decide", 0)).agent is not before.agent
+
+
+async def test_what_was_not_ended_when_the_rebalance_came_is_not_kept(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_loop, "HAND_OVER_S", 0.05)
+    loop.units["decide", 0] = busy = unit()
+    await busy.lock.acquire()
+    await rebalanced(loop, 6)
+    assert list(loop.loading) == [0]
+
+
+async def test_a_state_that_could_not_be_written_is_not_kept(loop: Loop) -> None:
+    loop.units["decide", 0] = unsaid = unit()
+    unsaid.even = False
+    await rebalanced(loop, 6)
+    assert list(loop.loading) == [0]
 
 
 async def test_a_rebalance_waits_for_what_was_begun_and_ends_it(loop: Loop) -> None:

@@ -28,7 +28,8 @@ class Log:
         self.asked: list[int] = []
         monkeypatch.setattr(_snapshots, "replay", self._replay)
 
-    def _replay(self, _config: Mapping[str, Any], topic: str, partition: int, offset: int) -> list[Raw]:
+    def _replay(self, _config: Mapping[str, Any], starts: Mapping[tuple[str, int], int]) -> list[Raw]:
+        [((topic, partition), offset)] = starts.items()
         self.asked.append(offset)
         found = enumerate(self.kept)
         return [Raw(topic, partition, number, key, value) for number, (key, value) in found if number >= offset]
