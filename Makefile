@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
+# what a hundred processes import is compiled once, also where the surroundings say that Python may keep nothing
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test lint types unit flow drills quick-drills bench-detection bench-decide bench-loop bench-policies clean java real-parts bench-contamination
+.PHONY: demo test lint types kernels unit flow drills quick-drills bench-detection bench-decide bench-loop bench-policies clean java real-parts bench-contamination
 
 $(STAMP): pyproject.toml constraints.txt
 	@deploy/environment $(PYTHON) $(VENV)
@@ -24,7 +26,10 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-unit: $(STAMP)
+kernels: $(STAMP)  ## compiled once, before each process of the tests would do it at the same time
+	@$(BIN)/python -c "from app.pipeline import rehearse; rehearse()"
+
+unit: $(STAMP) kernels
 	$(BIN)/pytest tests -m "not kafka and not flow and not drill and not bench and not slow" -q -n 2 --dist loadfile $(ARGS)
 
 flow: $(STAMP) java

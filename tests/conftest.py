@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 import structlog
+import typer.main
+import typer.testing
 from confluent_kafka.admin import NewTopic
 from hypothesis import settings
 
@@ -24,6 +28,12 @@ ON_CI: Final = os.environ.get("CI") == "true"
 settings.register_profile("ci", derandomize=True, deadline=None)  # what is new is found by people, not by CI
 settings.register_profile("local", deadline=None)
 settings.load_profile("ci" if ON_CI else "local")
+
+# what tests import and start is compiled once, also where Python is told to keep nothing: half of the time otherwise
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# a line that a test types needs the same tree of eighty commands, which typer would make anew for each
+typer.main.get_command = typer.testing._get_command = functools.cache(typer.main.get_command)
 
 NewTopicFactory = Callable[..., str]
 

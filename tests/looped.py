@@ -111,6 +111,7 @@ class MemoryLoop:
         self.fed: dict[str, list[tuple[Instant, Sequence[Read[Record]]]]] = defaultdict(list)  # by agent: each step
         self.told: list[Read[Record]] = []  # of all topics, in the order in which it was said
         self.log: dict[str, list[Read[Record]]] = defaultdict(list)
+        self.kinds: dict[type[Any], list[Any]] = defaultdict(list)
         self.next: dict[tuple[str, str], int] = defaultdict(int)
 
     def publish(self, *records: Record) -> None:
@@ -121,25 +122,20 @@ class MemoryLoop:
                 kept = decode_value(topic, encode(record).value)
                 read = Read(kept, Origin(topic.name, 0, len(self.log[topic.name])), self.now)
                 self.log[topic.name].append(read)
+                self.kinds[type(kept)].append(kept)
                 self.told.append(read)
-
-    def _unread(self) -> list[tuple[Agent[Any], str]]:
-        return [
-            (agent, topic.name)
-            for agent in self.agents
-            for topic in agent.reads
-            if self.next[agent.name, topic.name] < len(self.log[topic.name])
-        ]
 
     def settle(self) -> None:
         """Let every agent read until nothing is left to read."""
-        while unread := self._unread():
-            agent, topic = self.rng.choice(unread) if self.rng else unread[0]
-            start = self.next[agent.name, topic]
-            batch = self.log[topic][start:]
+        read = [
+            (agent, (agent.name, topic.name), self.log[topic.name]) for agent in self.agents for topic in agent.reads
+        ]
+        while unread := [one for one in read if self.next[one[1]] < len(one[2])]:
+            agent, place, log = self.rng.choice(unread) if self.rng else unread[0]
+            batch = log[self.next[place] :]
             if self.rng:
                 batch = batch[: self.rng.randint(1, len(batch))]
-            self.next[agent.name, topic] = start + len(batch)
+            self.next[place] += len(batch)
             self._step(agent, batch)
 
     def run(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
@@ -164,4 +160,4 @@ class MemoryLoop:
 
     def of(self, kind: type[Any]) -> list[Any]:
         """The records of one kind, in the order of their topic."""
-        return [read.record for reads in self.log.values() for read in reads if isinstance(read.record, kind)]
+        return [*self.kinds[kind]]

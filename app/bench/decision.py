@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import tempfile
 import time
@@ -66,8 +67,9 @@ _KINDS: Final = ("quota", "security", "compliance", "cost", "operational")
 Times = list[tuple[int, int]]  # (wall, CPU of this thread) of each, in ns
 
 
+@functools.cache
 def policies(count: int = POLICIES) -> Policies:
-    """So many policies, those that are shipped among them."""
+    """So many policies, those that are shipped among them; made ready once."""
     shipped = list(texts())
     made = (
         _POLICY.format(name=f"bench_{n}", kind=_KINDS[n % 5], condition=_CONDITIONS[n % 5], number=n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from typing import Final
@@ -14,6 +15,7 @@ GROUPS: Final = (
 )  # fmt: skip
 
 
+@functools.cache
 def build() -> typer.Typer:
     """The whole command line. Modules are imported here and not at start, so that `--help` stays quick."""
     app = typer.Typer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import orjson
@@ -30,20 +30,21 @@ class Stream:
         self.decode, self.detect = Decode(), Detect()
         self.looks = itertools.count()
 
-    def _take(self, value: dict[str, object]) -> list[Anomaly]:
-        raw = Raw(METRICS.name, 0, 0, b"db", orjson.dumps(value))
-        return list(self.detect.step([*self.decode.step(chunk_of([raw]), 0)], 0))
+    def _take(self, values: Iterable[dict[str, object]]) -> list[Anomaly]:
+        raws = [Raw(METRICS.name, 0, 0, b"db", orjson.dumps(value)) for value in values]
+        return list(self.detect.step([*self.decode.step(chunk_of(raws), 0)], 0))
 
     def run(self, looks: int, shift: float = 0.0) -> list[Anomaly]:
-        found: list[Anomaly] = []
-        for look in itertools.islice(self.looks, looks):
-            metrics = {f"m{n}": float(self.rng.normal(50 + shift * (n < 3), 2)) for n in range(8)}
-            found += self._take({"entity": "db", "ts": START + 1000 * look, "metrics": metrics})
-        return found
+        values = self.rng.normal([50 + shift * (n < 3) for n in range(8)], 2.0, (looks, 8)).tolist()
+        return self._take(
+            {"entity": "db", "ts": START + 1000 * look, "metrics": {f"m{n}": row[n] for n in range(8)}}
+            for look, row in zip(itertools.islice(self.looks, looks), values, strict=True)
+        )
 
     def control(self, learning: str, label: str = "confirmed") -> None:
-        said = {"entity": "db", "ts": START, "learning": learning, "incident": "i", "label": label}
-        assert self._take(said) == []
+        assert self._take([
+            {"entity": "db", "ts": START, "learning": learning, "incident": "i", "label": label}
+        ]) == []  # fmt: skip
 
     def restart(self) -> None:
         names, learned = self.decode.snapshot(), self.detect.snapshot()

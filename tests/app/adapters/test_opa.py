@@ -40,6 +40,7 @@ def said(evaluator: Evaluator, name: str, body: str) -> object:
         return "refused"
 
 
+@pytest.mark.flow
 def test_the_language_is_the_same_in_both(opa: Opa) -> None:
     cases = modules()
     different = {
@@ -60,6 +61,7 @@ POLICIES = (
 )  # fmt: skip
 
 
+@pytest.mark.flow
 def test_the_same_policies_come_to_the_same_rulings(opa: Opa) -> None:
     here, there = Policies(Rego(), POLICIES), Policies(opa, POLICIES)
     rng, effects = random.Random(6), set()
@@ -79,6 +81,7 @@ def test_the_same_policies_come_to_the_same_rulings(opa: Opa) -> None:
     assert effects == {"allow", "deny", "require_approval", "degrade"}
 
 
+@pytest.mark.flow
 def test_what_opa_does_not_compile_is_invalid(opa: Opa) -> None:
     with pytest.raises(PolicyFault, match="invalid"):
         opa.compile("package opsloop.x\nallow if {", "opsloop.x")
