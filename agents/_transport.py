@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import faust
-from aiokafka.consumer import group_coordinator
+from aiokafka.consumer import consumer, fetcher, group_coordinator
 from aiokafka.errors import KafkaError
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
@@ -186,11 +186,37 @@ class _Rebalance(group_coordinator.CoordinatorGroupRebalance):  # type: ignore[m
 group_coordinator.CoordinatorGroupRebalance = _Rebalance
 
 
+class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]
+    """Learns of all partitions at once where to go on; upstream asks for one after the other, and reads none before."""
+
+    async def _update_fetch_positions(self, assignment: Any, node_id: int, tps: Any) -> Any:
+        fresh = [state for state in map(assignment.state_value, tps) if _unplaced(state)]
+        try:
+            told = await asyncio.gather(*(state.fetch_committed() for state in fresh))
+        except asyncio.CancelledError:
+            return False
+        for state, committed in zip(fresh, told, strict=True):
+            if not _unplaced(state):
+                continue  # it was sought meanwhile
+            if committed.offset >= 0:
+                state.reset_to(committed.offset)
+            elif self._default_reset_strategy != fetcher.OffsetResetStrategy.NONE:
+                state.await_reset(self._default_reset_strategy)
+        return await super()._update_fetch_positions(assignment, node_id, tps)
+
+
+def _unplaced(state: Any) -> bool:
+    return not state.has_valid_position and not state.awaiting_reset
+
+
+consumer.Fetcher = _Fetcher
+
+
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # hard-coded upstream, with no setting for it
-        return consumer
+        made = super()._create_worker_consumer(transport)
+        made._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # hard-coded upstream, with no setting for it
+        return made
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
         """Go back to what is committed. Upstream asks for one partition after the other."""
@@ -198,14 +224,14 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return found
 
     async def _seek_to_committed(self) -> Mapping[TP, int | None]:
-        consumer = self._ensure_consumer()
-        told = await consumer._coordinator.fetch_committed_offsets(list(consumer.assignment()))
+        ours = self._ensure_consumer()
+        told = await ours._coordinator.fetch_committed_offsets(list(ours.assignment()))
         offsets = {}
-        for partition in consumer.assignment():  # it may have changed meanwhile
+        for partition in ours.assignment():  # it may have changed meanwhile
             place = told.get(partition)
             offsets[TP(*partition)] = offset = None if place is None or place.offset < 0 else place.offset
             if offset:
-                consumer.seek(partition, offset)
+                ours.seek(partition, offset)
         return offsets
 
 
