@@ -66,7 +66,7 @@ from models.detection.columns import (
     rows_of,
     tiles_of,
 )  # fmt: skip
-from models.detection.kernel import kernel
+from models.detection.kernel import inlined, kernel
 from models.detection.knobs import Knobs, narrowed
 from models.detection.lone import FIELDS as LONE_FIELDS
 from models.detection.lone import MOST as MOST_LONE
@@ -75,7 +75,7 @@ from models.detection.points import MARKS, RUN, Desk, Part, desk_of, seen, take_
 from models.detection.prior import prior
 
 
-@kernel
+@inlined
 def judge(entities: Float64, at: int, raw: float, ts: float, knobs: Knobs) -> tuple[int, float]:
     """What a look with score `raw` comes to, and the boundary it was held against."""
     if entities[at, LOOKS] == 0.0:
@@ -113,7 +113,7 @@ def judge(entities: Float64, at: int, raw: float, ts: float, knobs: Knobs) -> tu
     return event, boundary
 
 
-@kernel
+@inlined
 def _calibrate(entities: Float64, at: int, knobs: Knobs) -> None:
     """Learn where the tail of the log score begins, and how long it is; from an alarm only a tenth as fast."""
     if entities[at, FORKED] > 0.0:
@@ -131,7 +131,7 @@ def _calibrate(entities: Float64, at: int, knobs: Knobs) -> None:
         entities[at, USUAL] -= gain * (1.0 - knobs.usual)
 
 
-@kernel
+@inlined
 def _pace(entities: Float64, at: int, ts: float, knobs: Knobs) -> float:
     """How fast to learn from an entity now: 1 is fully, less is in doubt, 0 is not; below 0, not what is far off."""
     if entities[at, FORKED] == RECOVERING and entities[at, LOOKS] - entities[at, RAISED_LOOK] > knobs.hold_looks:
@@ -157,7 +157,7 @@ def _lone_row(rows: Rows, at: int, ts: float, knobs: Knobs, lone: Lone) -> int:
     return int(rows.entities[at, LONE])
 
 
-@kernel
+@inlined
 def _run(rows: Rows, given: Samples, first: int, desk: Desk, knobs: Knobs, lone: Lone) -> tuple[int, bool]:
     """Where the run from sample `first` ends, and whether it is one of lone entities, as all of a run are or none.
 
@@ -177,7 +177,7 @@ def _run(rows: Rows, given: Samples, first: int, desk: Desk, knobs: Knobs, lone:
     return end, lonely
 
 
-@kernel
+@inlined
 def _many(rows: Rows, given: Samples, looks: Looks, run: Part, desk: Desk, knobs: Knobs) -> None:
     """Take a run of entities with many series each."""
     take_values(rows, given, looks, run, desk, knobs)
@@ -307,7 +307,7 @@ class Bank:
             self._looks = Looks.room(max(samples, len(self._looks.event)), max(values, len(self._looks.z)))
         looks = self._looks.first(samples, values)
         take(
-            Rows(self.tiles, self.entities, self.lone),
+            Rows(self.tiles, self.tiles.reshape(-1), self.entities, self.lone),
             given,
             looks,
             self._desk,

@@ -11,7 +11,7 @@ from typing import Final
 
 from models.detection.batch import Float64, Int32
 from models.detection.columns import MOST
-from models.detection.kernel import kernel
+from models.detection.kernel import inlined, kernel
 from models.detection.knobs import Knobs
 
 WIDE: Final = 16  # entities that are taken together
@@ -23,7 +23,7 @@ TOTAL, PRODUCT, SIZES = MOST * WIDE, (MOST + 1) * WIDE, (MOST + 2) * WIDE
 WORK: Final = SIZES + DEEP * WIDE
 
 
-@kernel
+@inlined
 def broad_or_strong(z: Float64, start: Int32, single: Float64, work: Float64, knobs: Knobs) -> None:
     """Raise `single` (m,) to the score of the values start[i]:start[i + 1] of `z`; `work` (WORK,) is scratch."""
     first, end = 0, len(start) - 1
@@ -44,13 +44,13 @@ def broad_or_strong(z: Float64, start: Int32, single: Float64, work: Float64, kn
         first += many
 
 
-@kernel
+@inlined
 def _most(count: int) -> int:
     """How many of an entity's series count: half of them."""
     return min(MOST, (count + 1) // 2)
 
 
-@kernel
+@inlined
 def _score(count: int, total: float, product: float, knobs: Knobs) -> float:
     """The geometric mean of the largest |z|, or a share of their plain mean."""
     most = _most(count)
@@ -79,7 +79,7 @@ def _one(z: Float64, work: Float64, knobs: Knobs) -> None:
     work[TOTAL], work[PRODUCT] = total, product
 
 
-@kernel
+@inlined
 def _together(z: Float64, start: Int32, deepest: int, work: Float64, knobs: Knobs) -> None:
     """Sums and products of the largest |z| of up to `WIDE` entities."""
     work[: SIZES + deepest * WIDE] = 0.0
@@ -100,7 +100,7 @@ def _together(z: Float64, start: Int32, deepest: int, work: Float64, knobs: Knob
         work[TOTAL + at], work[PRODUCT + at] = total, product
 
 
-@kernel
+@inlined
 def _sink(top: Float64, size: Float64) -> None:
     """Let a |z| of each of the entities sink to its place among their largest."""
     for at in range(WIDE):

@@ -35,6 +35,7 @@ class Rows(NamedTuple):
     """All state, changed in place."""
 
     tiles: Float64  # (n_tiles, SERIES_FIELDS, TILE): series i is [i // TILE, :, i % TILE]
+    flat: Float64  # the same memory in one dimension, which costs less to find one's way in
     entities: Float64  # (n_entities, ENTITY_FIELDS)
     lone: Float64  # (n_lone, lone.FIELDS)
 

@@ -126,5 +126,8 @@ class Forks:
             np.zeros(len(stamps), np.int32), np.array(stamps, np.int64), np.array(start, np.int32),
             np.array(series, np.int32), np.array(value, np.float64),
         )  # fmt: skip
-        rows, looks = Rows(fork.tiles, fork.entity, fork.lone), Looks.room(len(stamps), len(series))
+        rows, looks = (
+            Rows(fork.tiles, fork.tiles.reshape(-1), fork.entity, fork.lone),
+            Looks.room(len(stamps), len(series)),
+        )
         take(rows, copied, looks, self.desk, (self.knobs, narrowed(self.knobs), self.bank.lone_knobs))

@@ -25,7 +25,20 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     A kernel works in arrays that it is given, and makes none: so the compiler need not count who holds them (`_nrt`),
     which was a fifth of the bank's time.
     """
-    compiled = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
+    return _compiled(function, False)
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """A piece of a kernel, compiled in the place of each of its calls.
+
+    A call hands over every field of every array and tuple, two hundred numbers for some of these, which costs more than
+    the work that they are called for.
+    """
+    return _compiled(function, True)
+
+
+def _compiled(function: Callable[P, R], inline: bool) -> Callable[P, R]:
+    compiled = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=inline)(function)
     if kept := getattr(compiled, "_cache", None):  # it minds its own file alone, but has in it what it calls
         kept._cache_file._source_stamp = STAMP
     return cast("Callable[P, R]", compiled)

@@ -1,12 +1,16 @@
-"""What values meet, laid out so that many are taken at once: a row a quantity, a column (a lane) a value.
+"""Eight series at a time, without a branch, so that the compiler takes them at once.
 
-Where the eight series of a tile come together and in their order, a row of all of them is one move; others are moved
-one by one.
+The columns of a tile are changed where they lie; what its eight values bring, and what is told of them, is laid out in
+`lanes`, a row a quantity and a column (a lane) a value. Values whose series do not make up a tile are taken in a tile
+of their own, to which they are moved and from which they are moved back. No two columns are of one series, so neither
+their order nor their neighbours matter to a single bit.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+import numpy as np
 
 from models.detection.batch import Float64, Int32
 from models.detection.columns import (
@@ -15,6 +19,7 @@ from models.detection.columns import (
     MEAN,
     PEAK,
     SEEN,
+    SERIES_FIELDS,
     SHIFT,
     SHORT,
     SHORT_VARIANCE,
@@ -24,105 +29,32 @@ from models.detection.columns import (
     TRUST,
     VARIANCE,
 )  # fmt: skip
-from models.detection.kernel import kernel
+from models.detection.kernel import inlined
+from models.detection.knobs import Knobs
 
-LANES: Final = 80  # values that are taken together: what they meet stays in the nearest cache
+LANES: Final = 80  # values that are laid out together; behind them are eight more, for those without a tile
+PITCH: Final = LANES + TILE
 
-# rows of `lanes` in one array: the compiler then sees that they do not overlap. They are no power of two apart, which
-# would have them meet in the same few lines of the cache
-PITCH: Final = LANES + 8
-L_COUNT, L_MEAN, L_VARIANCE, L_SHORT, L_SHORT_VARIANCE, L_LEVEL = (PITCH * row for row in range(6))
-L_SLOPE, L_STEP_VARIANCE, L_PEAK, L_TRUST, L_SEEN = (PITCH * row for row in range(6, 11))
-L_VALUE, L_PACE, L_TS, L_LIMIT = (PITCH * row for row in range(11, 15))
-LANE_ROWS: Final = 15
+# rows of `lanes`, in one array: the compiler then sees that they do not overlap
+L_VALUE, L_PACE, L_TS, L_LIMIT, L_TRUST, L_Z, L_EXPECTED, L_SPREAD = (PITCH * row for row in range(8))
+LANE_ROWS: Final = 8
 
+# columns of a tile, in one array of all tiles for the same reason
+TILE_SIZE: Final = SERIES_FIELDS * TILE
+T_COUNT, T_MEAN, T_VARIANCE, T_SHORT, T_SHORT_VARIANCE, T_LEVEL, T_SLOPE, T_STEP_VARIANCE, T_PEAK, T_TRUST, T_SEEN = (
+    TILE * field
+    for field in (
+        COUNT, MEAN, VARIANCE, SHORT, SHORT_VARIANCE, LEVEL, SLOPE, STEP_VARIANCE, PEAK, TRUST, SEEN,
+    )
+)  # fmt: skip
 
-@kernel
-def _lay(tiles: Float64, tile: int, field: int, lanes: Float64, to: int) -> None:
-    """Move a column of a tile out: all eight are read before the first is written, so that it becomes one move."""
-    a, b, c, d = tiles[tile, field, 0], tiles[tile, field, 1], tiles[tile, field, 2], tiles[tile, field, 3]
-    e, f, g, h = tiles[tile, field, 4], tiles[tile, field, 5], tiles[tile, field, 6], tiles[tile, field, 7]
-    lanes[to], lanes[to + 1], lanes[to + 2], lanes[to + 3] = a, b, c, d
-    lanes[to + 4], lanes[to + 5], lanes[to + 6], lanes[to + 7] = e, f, g, h
-
-
-@kernel
-def _keep(lanes: Float64, at: int, tiles: Float64, tile: int, field: int) -> None:
-    """Move a column of a tile back."""
-    a, b, c, d = lanes[at], lanes[at + 1], lanes[at + 2], lanes[at + 3]
-    e, f, g, h = lanes[at + 4], lanes[at + 5], lanes[at + 6], lanes[at + 7]
-    tiles[tile, field, 0], tiles[tile, field, 1], tiles[tile, field, 2], tiles[tile, field, 3] = a, b, c, d
-    tiles[tile, field, 4], tiles[tile, field, 5], tiles[tile, field, 6], tiles[tile, field, 7] = e, f, g, h
+# masks that change no number here, but let the compiler know that it is no place counted from the end
+PLACE: Final = (1 << 40) - 1
+LANE: Final = 127
 
 
-@kernel
-def _gather_tile(tiles: Float64, tile: int, lane: int, lanes: Float64) -> None:
-    """Lay out what the eight series of a tile meet, from `lane` on."""
-    place = lane & 255  # it is no other number, but one that the compiler knows to be none from the end
-    _lay(tiles, tile, COUNT, lanes, L_COUNT + place)
-    _lay(tiles, tile, MEAN, lanes, L_MEAN + place)
-    _lay(tiles, tile, VARIANCE, lanes, L_VARIANCE + place)
-    _lay(tiles, tile, SHORT, lanes, L_SHORT + place)
-    _lay(tiles, tile, SHORT_VARIANCE, lanes, L_SHORT_VARIANCE + place)
-    _lay(tiles, tile, LEVEL, lanes, L_LEVEL + place)
-    _lay(tiles, tile, SLOPE, lanes, L_SLOPE + place)
-    _lay(tiles, tile, STEP_VARIANCE, lanes, L_STEP_VARIANCE + place)
-    _lay(tiles, tile, PEAK, lanes, L_PEAK + place)
-    _lay(tiles, tile, TRUST, lanes, L_TRUST + place)
-    _lay(tiles, tile, SEEN, lanes, L_SEEN + place)
-
-
-@kernel
-def _scatter_tile(tiles: Float64, tile: int, lane: int, lanes: Float64) -> None:
-    """Write back what the eight series of a tile have learned."""
-    place = lane & 255
-    _keep(lanes, L_COUNT + place, tiles, tile, COUNT)
-    _keep(lanes, L_MEAN + place, tiles, tile, MEAN)
-    _keep(lanes, L_VARIANCE + place, tiles, tile, VARIANCE)
-    _keep(lanes, L_SHORT + place, tiles, tile, SHORT)
-    _keep(lanes, L_SHORT_VARIANCE + place, tiles, tile, SHORT_VARIANCE)
-    _keep(lanes, L_LEVEL + place, tiles, tile, LEVEL)
-    _keep(lanes, L_SLOPE + place, tiles, tile, SLOPE)
-    _keep(lanes, L_STEP_VARIANCE + place, tiles, tile, STEP_VARIANCE)
-    _keep(lanes, L_PEAK + place, tiles, tile, PEAK)
-    _keep(lanes, L_TS + place, tiles, tile, SEEN)
-
-
-@kernel
-def _gather_one(tiles: Float64, series: int, lane: int, lanes: Float64) -> None:
-    """Lay out what a series meets."""
-    place, tile, at = lane & 255, series >> SHIFT, series & (TILE - 1)
-    lanes[L_COUNT + place] = tiles[tile, COUNT, at]
-    lanes[L_MEAN + place] = tiles[tile, MEAN, at]
-    lanes[L_VARIANCE + place] = tiles[tile, VARIANCE, at]
-    lanes[L_SHORT + place] = tiles[tile, SHORT, at]
-    lanes[L_SHORT_VARIANCE + place] = tiles[tile, SHORT_VARIANCE, at]
-    lanes[L_LEVEL + place] = tiles[tile, LEVEL, at]
-    lanes[L_SLOPE + place] = tiles[tile, SLOPE, at]
-    lanes[L_STEP_VARIANCE + place] = tiles[tile, STEP_VARIANCE, at]
-    lanes[L_PEAK + place] = tiles[tile, PEAK, at]
-    lanes[L_TRUST + place] = tiles[tile, TRUST, at]
-    lanes[L_SEEN + place] = tiles[tile, SEEN, at]
-
-
-@kernel
-def scatter_one(tiles: Float64, series: int, lane: int, lanes: Float64) -> None:
-    """Write back what a series has learned."""
-    place, tile, at = lane & 255, series >> SHIFT, series & (TILE - 1)
-    tiles[tile, COUNT, at] = lanes[L_COUNT + place]
-    tiles[tile, MEAN, at] = lanes[L_MEAN + place]
-    tiles[tile, VARIANCE, at] = lanes[L_VARIANCE + place]
-    tiles[tile, SHORT, at] = lanes[L_SHORT + place]
-    tiles[tile, SHORT_VARIANCE, at] = lanes[L_SHORT_VARIANCE + place]
-    tiles[tile, LEVEL, at] = lanes[L_LEVEL + place]
-    tiles[tile, SLOPE, at] = lanes[L_SLOPE + place]
-    tiles[tile, STEP_VARIANCE, at] = lanes[L_STEP_VARIANCE + place]
-    tiles[tile, PEAK, at] = lanes[L_PEAK + place]
-    tiles[tile, SEEN, at] = lanes[L_TS + place]
-
-
-@kernel
-def _together(series: Int32, lane: int) -> bool:
+@inlined
+def together(series: Int32, lane: int) -> bool:
     """Whether the next lanes are the eight series of a tile, in their order."""
     at = series[lane]
     if at & (TILE - 1) or lane + TILE > len(series):
@@ -133,29 +65,127 @@ def _together(series: Int32, lane: int) -> bool:
     return off == 0
 
 
-@kernel
-def gather(tiles: Float64, series: Int32, lanes: Float64) -> None:
-    """Lay out what is kept of the series."""
-    lane = 0
-    while lane < len(series):
-        at = series[lane]
-        if _together(series, lane):
-            _gather_tile(tiles, at >> SHIFT, lane, lanes)
-            lane += TILE
-        else:
-            _gather_one(tiles, at, lane, lanes)
-            lane += 1
+@inlined
+def _place(series: int) -> int:
+    """Where the columns of a series begin."""
+    return ((series >> SHIFT) * TILE_SIZE + (series & (TILE - 1))) & PLACE
 
 
-@kernel
-def scatter(tiles: Float64, series: Int32, lanes: Float64) -> None:
-    """Write back what the series have learned."""
-    lane = 0
-    while lane < len(series):
-        at = series[lane]
-        if _together(series, lane):
-            _scatter_tile(tiles, at >> SHIFT, lane, lanes)
-            lane += TILE
-        else:
-            scatter_one(tiles, at, lane, lanes)
-            lane += 1
+@inlined
+def move_out(flat: Float64, series: int, tile: Float64, at: int) -> None:
+    """Copy what is kept of a series to column `at` of a tile."""
+    place = _place(int(series))
+    for field in range(SERIES_FIELDS):
+        tile[(TILE * field + at) & LANE] = flat[place + TILE * field]
+
+
+@inlined
+def move_back(tile: Float64, at: int, flat: Float64, series: int) -> None:
+    """Copy column `at` of a tile to what is kept of a series."""
+    place = _place(int(series))
+    for field in range(SERIES_FIELDS):
+        flat[place + TILE * field] = tile[(TILE * field + at) & LANE]
+
+
+@inlined
+def _limit(count: float, knobs: Knobs) -> float:
+    """Spreads at which what is learned of a series is clipped: a young one harder, but for its very first values."""
+    pulled = max(2.0, np.sqrt(knobs.pull * count))
+    young = knobs.loose if count <= knobs.warm else pulled
+    young = 1e9 if count <= knobs.young else young
+    return knobs.winsor if count >= knobs.settled else young
+
+
+@inlined
+def prepare(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, knobs: Knobs) -> bool:
+    """Lay out limits and trust of a tile's eight series, and say whether the values are news to them all.
+
+    That is, each is newer than the last of its series, which has been open. Limits that all are settled for need no
+    square root.
+    """
+    at, to = (tile * TILE_SIZE) & PLACE, lane & LANE
+    odd = young = 0
+    for i in range(many):
+        count = flat[at + T_COUNT + i]
+        odd += 0 if (count > 0.0) & (lanes[to + L_TS + i] > flat[at + T_SEEN + i]) else 1
+        young += 0 if count >= knobs.settled else 1
+        lanes[to + L_LIMIT + i] = knobs.winsor
+        lanes[to + L_TRUST + i] = flat[at + T_TRUST + i]
+    if young > 0:
+        for i in range(many):
+            lanes[to + L_LIMIT + i] = _limit(flat[at + T_COUNT + i], knobs)
+    return odd == 0
+
+
+@inlined
+def _strongest(level: float, step: float, short: float, ordinary: float) -> float:
+    """The z that is largest when `ordinary` is taken off those of level and short average."""
+    off_level, off_short = abs(level) - ordinary, abs(short) - ordinary
+    z = (off_level if level > 0.0 else -off_level) if off_level > abs(step) else step
+    return (off_short if short > 0.0 else -off_short) if off_short > abs(z) else z
+
+
+@inlined
+def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, knobs: Knobs) -> None:
+    """Tell z, mean and spread of the eight values from `lane` on, then learn each at its pace.
+
+    The pace is 1: fully; 0: not; below 0: not when the value is far off. many: eight, but the compiler is not to know:
+    it would not take so few at once.
+    """
+    at, to = (tile * TILE_SIZE) & PLACE, lane & LANE
+    for i in range(many):
+        count, mean = flat[at + T_COUNT + i], flat[at + T_MEAN + i]
+        value, pace = lanes[to + L_VALUE + i], lanes[to + L_PACE + i]
+        slope, peak, last = flat[at + T_SLOPE + i], flat[at + T_PEAK + i], flat[at + T_LEVEL + i]
+        variance, step_variance = flat[at + T_VARIANCE + i], flat[at + T_STEP_VARIANCE + i]
+        short_variance = flat[at + T_SHORT_VARIANCE + i]
+        floor = knobs.floor * peak + knobs.least_spread
+        floor *= floor
+        error, step = value - mean, value - last - slope
+        short = flat[at + T_SHORT + i] + knobs.short * (value - flat[at + T_SHORT + i])
+        spread, step_spread = np.sqrt(variance + floor), np.sqrt(step_variance + floor)
+        short_spread = np.sqrt(short_variance + floor)
+        each = 1.0 / (count + 1.0)
+        both = spread * step_spread
+        scale = 1.0 / (both * short_spread)  # one division for three: it is what a point costs most
+        level, average = error * step_spread * short_spread * scale, (short - mean) * both * scale
+        mature, known = _known(count, each, variance + floor, step_variance + floor, knobs)
+        z = mature * _strongest(known * level, step * spread * short_spread * scale, known * average, knobs.ordinary)
+        lanes[to + L_Z + i], lanes[to + L_EXPECTED + i], lanes[to + L_SPREAD + i] = z, mean, spread
+
+        limit = lanes[to + L_LIMIT + i]
+        taken = (pace > 0.0) | ((pace < 0.0) & (abs(level) < knobs.far))
+        rate = abs(pace) * max(knobs.memory, each)
+        learned = min(max(error, -limit * spread), limit * spread)
+        size, bend = min(abs(step), limit * step_spread), min(abs(short - mean), limit * short_spread)
+        _learn(flat, at + i, taken, rate, (learned, size, bend))
+        flat[at + T_COUNT + i] = count + abs(pace) if taken else count
+        # it is back: what it did during the fault foretells nothing
+        held = abs(known * level if pace == 0.0 else level)
+        back = (pace <= 0.0) & (held < 1.0) & (max(abs(average), abs(z)) > 3.0)
+        flat[at + T_SHORT + i] = value if back else short
+        flat[at + T_LEVEL + i] = value if back else last + (slope + knobs.near * step)
+        flat[at + T_SLOPE + i] = 0.0 if back else slope + knobs.near * knobs.near * step
+        flat[at + T_SEEN + i] = lanes[to + L_TS + i]
+
+
+@inlined
+def _learn(flat: Float64, at: int, taken: bool, rate: float, seen: tuple[float, float, float]) -> None:
+    """Learn the clipped deviations of level, step and short average of a series, if it is taken."""
+    learned, size, bend = seen
+    mean, variance, peak = flat[at + T_MEAN], flat[at + T_VARIANCE], flat[at + T_PEAK]
+    step_variance, short_variance = flat[at + T_STEP_VARIANCE], flat[at + T_SHORT_VARIANCE]
+    flat[at + T_PEAK] = max(peak, abs(mean + learned)) if taken else peak
+    flat[at + T_MEAN] = mean + rate * learned if taken else mean
+    flat[at + T_VARIANCE] = (1.0 - rate) * (variance + rate * learned * learned) if taken else variance
+    flat[at + T_STEP_VARIANCE] = step_variance + (rate * (size * size - step_variance) if taken else 0.0)
+    flat[at + T_SHORT_VARIANCE] = short_variance + (rate * (bend * bend - short_variance) if taken else 0.0)
+
+
+@inlined
+def _known(count: float, each: float, variance: float, step_variance: float, knobs: Knobs) -> tuple[float, float]:
+    """How much the spreads of a series are known, and how much its level: few samples say little of either."""
+    mature = max(0.0, 1.0 - knobs.young * each)
+    # a counter or a young daily curve has no level yet: few of its samples are news
+    news = count * step_variance / (count * step_variance + knobs.young * variance)
+    return mature, news if step_variance < variance else mature
