@@ -9,6 +9,7 @@ from typing import Final
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of mallopt(3)
 LARGEST_ON_HEAP: Final = 32 << 20  # the most that glibc takes
+LARGEST_SHARED: Final = 4 << 20  # what a step of the loop needs for a moment stays; what a restore needs goes
 KEPT: Final = 64 << 20  # bytes that are free at the end of a heap before they are handed back
 
 
@@ -25,12 +26,13 @@ def settle() -> None:
 
 
 def share() -> None:
-    """Let all threads allocate from one heap; before there are any.
+    """Let all threads allocate from one heap, and hand back what is free at its end; before there are any.
 
     Each rebalance of the loop makes some clients with threads of their own, and glibc a heap for every few: after 600
-    such clients half of what was held was free pieces of those.
+    such clients half of what was held was free pieces of those. And they read megabytes of state: glibc keeps up to
+    twice the largest piece that was ever freed, unless it is told how much.
     """
-    _mallopt({M_ARENA_MAX: 1})
+    _mallopt({M_ARENA_MAX: 1, M_MMAP_THRESHOLD: LARGEST_SHARED, M_TRIM_THRESHOLD: LARGEST_SHARED})
 
 
 def _mallopt(settings: Mapping[int, int]) -> None:

@@ -47,3 +47,25 @@ def test_threads_share_one_heap_where_that_is_asked() -> None:
 
     assert heaps("apart") > 1
     assert heaps("share") == 0
+
+
+FREED = """
+import sys
+from app.memory import share
+if sys.argv[1] == "share":
+    share()
+for megabytes in (1, 4, 16, 24):
+    bytes(megabytes << 20)
+pieces = [bytes(100_000) for _ in range(200)]
+del pieces
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps other things")
+def test_what_a_large_state_took_is_handed_back_where_that_is_asked() -> None:
+    def held_kb(word: str) -> int:
+        done = subprocess.run([sys.executable, "-c", FREED, word], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert held_kb("share") < held_kb("apart") - 15_000
