@@ -262,7 +262,7 @@ class Lane:
     def _save_some(self) -> bool:
         """Save the partitions that have waited longest, so much that the others hardly wait for it; is there more?"""
         dirty = sorted(((p, part) for p, part in self.parts.items() if part.dirty), key=lambda each: each[1].saved)
-        large = list(itertools.accumulate(part.size for _, part in dirty))
+        large = list(itertools.accumulate(part.size or AT_ONCE for _, part in dirty))  # a first one may be of any size
         count = 1 + sum(size <= AT_ONCE for size in large[1:])
         self._save(dict(dirty[:count]))
         return len(dirty) > count
