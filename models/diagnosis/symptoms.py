@@ -116,6 +116,10 @@ class Tracker(msgspec.Struct):
             if system is None or entity.partition("/")[0] == system:
                 yield from (s for s in found if s.confirmed)
 
+    def confirmed_of(self, entity: str) -> Iterator[Sighting]:
+        """Every confirmed sighting of one entity."""
+        return (s for s in self.sightings.get(entity, ()) if s.confirmed)
+
     def deviates(self, entity: str, metric: str) -> Contribution | None:
         """The contribution of a metric to the last look at an entity, if it deviated upwards."""
         return next((c for c in self.context.get(entity, ()) if c.z > 0 and fnmatchcase(c.metric, metric)), None)

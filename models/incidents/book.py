@@ -195,9 +195,18 @@ class IncidentBook(msgspec.Struct):
 
     def _quiet(self, incident: Incident) -> bool:
         """Whether nothing hurts by looks that are newer than the incident's state."""
-        return not self._hurting(incident, incident.affected) and all(
+        return not self._hurts(incident) and all(
             self.tracker.is_well(entity, incident.ts) for entity in incident.affected
         )
+
+    def _hurts(self, incident: Incident) -> bool:
+        """Whether `_hurting` finds anything: asked of every open incident ten times a second."""
+        system, surplus = system_of(incident.entity), incident.symptom is Symptom.SURPLUS
+        return any(
+            surplus or sighting.symptom is not Symptom.SURPLUS
+            for entity in incident.affected if system_of(entity) == system
+            for sighting in self.tracker.confirmed_of(entity)
+        )  # fmt: skip
 
     def _close(self, incident: Incident, step: Step, now: Instant, closed_as: str, **said: str) -> Iterator[Incident]:
         """Close it, and open what had to wait for that."""
