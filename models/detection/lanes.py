@@ -32,7 +32,7 @@ from models.detection.columns import (
 from models.detection.kernel import inlined
 from models.detection.knobs import Knobs
 
-LANES: Final = 80  # values that are laid out together; behind them are eight more, for those without a tile
+LANES: Final = 160  # values that are laid out together; behind them are eight more, for those without a tile
 PITCH: Final = LANES + TILE
 
 # rows of `lanes`, in one array: the compiler then sees that they do not overlap
@@ -50,7 +50,7 @@ T_COUNT, T_MEAN, T_VARIANCE, T_SHORT, T_SHORT_VARIANCE, T_LEVEL, T_SLOPE, T_STEP
 
 # masks that change no number here, but let the compiler know that it is no place counted from the end
 PLACE: Final = (1 << 40) - 1
-LANE: Final = 127
+LANE: Final = 255
 
 
 @inlined
