@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import socket
@@ -10,7 +11,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import argon2
 import uvicorn
 
 from app.api.desk import Desk
@@ -23,6 +26,7 @@ from app.security.tokens import Tokens
 from models.safety.roles import Role
 from tests.processes import until
 
+CHEAP = functools.partial(argon2.PasswordHasher, time_cost=1, memory_cost=64)  # test_tokens has the real one
 FREE = ApiSettings(per_s=10_000, burst=10_000, logins_per_min=10_000)
 
 
@@ -75,7 +79,7 @@ def served(
     desk = Desk(broker, Keys(home))
     app = serving(desk, Tokens(Keys(home), security or SecuritySettings()), settings)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", server_header=False, ws="none"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with mock.patch("argon2.PasswordHasher", CHEAP), socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         desk.start()
         thread.start()
