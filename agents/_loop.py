@@ -300,6 +300,7 @@ class Loop:
         while not self.stopped.is_set():
             await asyncio.sleep(TICK_S)
             try:
+                self._pulse.require()
                 for partition in self._owned():
                     for verb in self.verbs:
                         await self._tick_one(verb, partition)

@@ -161,6 +161,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return await super().wait_first(*coroutines, timeout=timeout)
 
 
+def _nothing() -> None:
+    """There is no fence yet."""
+
+
 class _Rebalance(group_coordinator.CoordinatorGroupRebalance):  # type: ignore[misc]
     """Lives with the in-memory cluster, which takes no SyncGroup of a follower once the leader's is there.
 
@@ -173,6 +177,10 @@ class _Rebalance(group_coordinator.CoordinatorGroupRebalance):  # type: ignore[m
         return synced
 
     async def perform_group_join(self) -> tuple[str, bytes] | None:
+        try:
+            getattr(self._coordinator, "require", _nothing)()
+        except Exception:  # the worker ends: as a member it would be given partitions first, and hold up all others
+            return None
         try:
             joined: tuple[str, bytes] | None = await super().perform_group_join()
         except KafkaError as error:
@@ -276,8 +284,9 @@ def fence(app: Any, require: Callable[[], None]) -> None:
     """Ask `require` again right before anything is written to the broker: what it raises fails what was to be sent.
 
     A message that was handed over may wait for milliseconds in the producer, and a process that is suspended there
-    would write it when it wakes up, after others have taken its partitions.
+    would write it when it wakes up, after others have taken its partitions. Nor does it join the group again.
     """
+    app.consumer._thread._consumer._coordinator.require = require
     client = app.producer._producer.client
     write = client.send
 

@@ -15,6 +15,7 @@ from agents import _loop
 from agents._loop import Loop, LoopSettings, _Gone, _Unit
 from agents._pulse import Pulse, Slept
 from agents._snapshots import Shelf
+from agents._transport import _Rebalance
 from agents.decide import Decide
 from models.decision.advisor import Bounds
 from tests.keys import RING, WORKER_KEY
@@ -140,6 +141,15 @@ async def test_a_loop_that_slept_says_nothing_more(loop: Loop) -> None:
     loop._pulse._slept = 61.0
     with pytest.raises(Slept):
         loop._require(unit())
+
+
+async def test_a_loop_that_slept_ends_at_its_next_tick_and_does_not_join_its_group_again(loop: Loop) -> None:
+    loop._pulse._slept = 61.0
+    await asyncio.wait_for(loop._tick(), 5)
+    assert isinstance(loop.failure, Slept)
+    rebalance = object.__new__(_Rebalance)
+    rebalance._coordinator = SimpleNamespace(require=loop._pulse.require)
+    assert await rebalance.perform_group_join() is None
 
 
 def test_every_state_is_read_once_before_threads_read_it(tmp_path: Path) -> None:
