@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from agents._agent import Agent, Chunk
-from models.detection.batch import Batch, Int64, Names, Steer, TooManySeries
+from models.detection.batch import Batch, Float64, Int64, Names, Steer, TooManySeries
 from models.detection.texts import Texts
 from topics import relayed
 from topics.codec import Cause, DeadLetter, DecodeError
@@ -55,11 +55,9 @@ class _Columns:
 
 
 class _Layout(NamedTuple):
-    """The shape of a sender's frames, looked up once: its columns as sent, and what they are here."""
+    """The shape of a sender's frames, looked up once: as sent, and what it is here."""
 
-    entity_sent: bytes
-    start_sent: bytes
-    series_sent: bytes
+    shape: bytes
     entity: NDArray[np.int32]  # numbers of the partition
     start: NDArray[np.int32]
     series: NDArray[np.int32]
@@ -93,14 +91,18 @@ class Decode(Agent[Raw]):
         columns = _Columns()
         for at, cause, detail in self._take(records, columns):
             yield DeadLetter(records[at], cause, detail)
+        between = [(n, Steer(self.names, it) if isinstance(it, Learning) else it) for n, it in columns.between]
+        if not columns.message:
+            yield from (other for _, other in between)
+            return
         batch, kept, absurd = _gate(columns, records, self.names)
         yield from absurd
         first = 0
-        for before, other in columns.between:
+        for before, other in between:
             end = int(np.count_nonzero(kept[:before]))
             if end > first:
                 yield batch.part(first, end)
-            yield Steer(self.names, other) if isinstance(other, Learning) else other
+            yield other
             first = end
         if len(batch) > first:
             yield batch.part(first, len(batch)) if first else batch
@@ -211,9 +213,8 @@ class Decode(Agent[Raw]):
     def _frame(self, value: bytes, chunk: Chunk, at: int, columns: _Columns) -> Iterator[tuple[int, Cause, str]]:
         frame = unpack(value)
         layout = self._last[1] if self._last[0] == frame.names else self._layouts.get(frame.names)
-        sent = frame.entity.tobytes(), frame.start.tobytes(), frame.series.tobytes()
-        if layout is None or layout[:3] != sent:
-            layout = self._laid_out(frame, sent)
+        if layout is None or layout.shape != frame.shape:
+            layout = self._laid_out(frame)
             if len(self._layouts) >= MAX_LAYOUTS:
                 self._layouts.clear()
             self._layouts[frame.names] = layout
@@ -223,8 +224,11 @@ class Decode(Agent[Raw]):
             whole = Batch(chunk.topic, chunk.partition, self.names, layout.entity, frame.ts, layout.start,
                           layout.series, frame.value, offset)  # fmt: skip
             arrived = chunk.messages[at].timestamp()[1]
+            if _sound(whole, arrived):
+                columns.between.append((len(columns.ts), whole))
+                return
             late, bad = _unsound(whole, np.int64(arrived))
-            columns.between.append((len(columns.ts), whole.only(~bad) if bad.any() else whole))
+            columns.between.append((len(columns.ts), whole.only(~bad)))
             yield from ((at, *_fault(bool(late[i]), int(frame.ts[i]), arrived)) for i in np.flatnonzero(bad)[-1:])
             return
         columns.entity.frombytes(layout.entity.data.cast("B"))
@@ -234,7 +238,7 @@ class Decode(Agent[Raw]):
         columns.value.frombytes(frame.value.data.cast("B"))
         columns.message.extend(array("i", [at]) * len(frame.ts))
 
-    def _laid_out(self, frame: Frame, sent: tuple[bytes, bytes, bytes]) -> _Layout:
+    def _laid_out(self, frame: Frame) -> _Layout:
         """What a frame's numbers are here. Raises DecodeError when they are of nothing, or of another's series."""
         entities, series = unpack_names(frame.names)
         for name in (*entities, *(metric for _, metric in series)):
@@ -251,7 +255,7 @@ class Decode(Agent[Raw]):
         for number, entity in enumerate(entities):
             own = np.flatnonzero(owner == number)
             numbers[number], here[own] = self._intern(entity, [series[at][1] for at in own])
-        return _Layout(*sent, numbers[frame.entity], frame.start.astype(np.int32), here[frame.series])
+        return _Layout(frame.shape, numbers[frame.entity], frame.start.astype(np.int32), here[frame.series])
 
     def snapshot(self) -> bytes:
         kept = self.names.dump()
@@ -285,11 +289,21 @@ def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray
     return batch.only(~bad), ~bad, [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()]
 
 
+def _small(value: Float64) -> bool:
+    return bool(value.max() <= MAX_SIZE and value.min() >= -MAX_SIZE)  # NaN is neither
+
+
+def _sound(batch: Batch, arrived: Instant) -> bool:
+    """Whether all stamps and values of a batch are to be learned."""
+    ts = batch.ts
+    return bool(ts.min() >= EARLIEST and (arrived <= 0 or ts.max() <= arrived + AHEAD_MS) and _small(batch.value))
+
+
 def _unsound(batch: Batch, arrived: NDArray[np.int64] | np.int64) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which samples have an absurd stamp, and which have that or a value that is not to be learned."""
     ts, value = batch.ts, batch.value
     late = (ts < EARLIEST) | ((arrived > 0) & (ts > arrived + AHEAD_MS))
-    if not len(value) or (value.max() <= MAX_SIZE and value.min() >= -MAX_SIZE):  # NaN is neither
+    if not len(value) or _small(value):
         return late, late
     return late, late | np.logical_or.reduceat(~(np.abs(value) <= MAX_SIZE), batch.start[:-1])
 

@@ -42,6 +42,7 @@ class Frame(NamedTuple):
     start: NDArray[np.uint32]  # (m + 1,) sample i has the values start[i]:start[i + 1]
     series: NDArray[np.uint32]  # (n,)
     value: NDArray[np.float64]  # (n,)
+    shape: bytes = b""  # entity, start and series as they were sent
 
 
 def pack_names(entities: Sequence[str], series: Sequence[tuple[int, str]]) -> bytes:
@@ -102,7 +103,7 @@ def unpack(data: bytes) -> Frame:
         raise DecodeError(Cause.MALFORMED, f"the frame is cut: {error}") from None
     if start[0] != 0 or start[-1] != n or (start[1:] < start[:-1]).any():
         raise DecodeError(Cause.MALFORMED, "the values of the frame are not shared out among its samples")
-    return Frame(names, ts, entity, start, series, value)
+    return Frame(names, ts, entity, start, series, value, data[at + 8 * m : at + 8 * m + small])
 
 
 class FrameBuilder:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detection.batch import Batch, Float64, Int32, Names
-from models.detection.kernel import kernel
+from models.detection.kernel import inlined, kernel
 from models.detection.settings import DetectionSettings
 
 # of an entity or a series: newest stamp, the clock when it last came, longest gap, times it came, steps without, absent
@@ -53,12 +53,12 @@ class Kept(msgspec.Struct):
     open: list[tuple[int, int, list[int]]] = []  # entity, onset, what is absent
 
 
-@kernel
+@inlined
 def _arrive(rows: Float64, at: int, ts: float) -> None:
     rows[at, NEWEST] = max(rows[at, NEWEST], ts)
 
 
-@kernel
+@inlined
 def _step(rows: Float64, clock: float, offset: int, changed: Int32, count: int) -> int:
     """Take a step of the clock; numbers + offset of what became absent or came back are added to `changed`."""
     for at in range(len(rows)):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.detection.batch import Batch, Float64, Int64, Names
 from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Looks
-from models.detection.kernel import kernel
+from models.detection.kernel import inlined, kernel
 from models.detection.settings import DetectionSettings
 from topics.signals import Kind
 
@@ -72,7 +72,7 @@ class Kept(msgspec.Struct):
     gathered: dict[int, dict[int, Moved]] = {}  # entity → series
 
 
-@kernel
+@inlined
 def _sum_up(row: Float64, ts: float, y: float) -> bool:
     """Take a sample; whether the sum has passed its limit."""
     if row[SAMPLES] == 0.0:
@@ -93,7 +93,7 @@ def _sum_up(row: Float64, ts: float, y: float) -> bool:
     return bool(row[SUM] >= LIMIT)
 
 
-@kernel
+@inlined
 def _moved(row: Float64, ts: float, score: float, boundary: float) -> int:
     """What a look comes to: QUIET; CONTINUE while a change is gathered, RAISE with the last of that; CLEAR."""
     if row[GATHER] > 0.0:
