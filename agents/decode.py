@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from agents._agent import Agent, Chunk
 from models.detection.batch import Batch, Float64, Int64, Names, Steer, TooManySeries
-from models.detection.texts import Texts
+from models.detection.texts import WORD, Texts
 from topics import relayed
 from topics.codec import Cause, DeadLetter, DecodeError
 from topics.formats import native
@@ -28,6 +29,7 @@ MAX_TEXTS: Final = 4  # ways to write the same metrics that are remembered
 MAX_LAYOUTS: Final = 1_000  # remembered shapes of frames
 LARGE: Final = 2_000  # values from which a frame is a batch of its own, whose values are not copied
 
+SLACK: Final = bytes(WORD)
 ENCODED: Final = b',"v":1}'  # how a record ends as `encode` writes it: it may have been relayed
 
 # what is kept; made before there are threads
@@ -114,12 +116,13 @@ class Decode(Agent[Raw]):
         """
         at, messages, least = 0, chunk.messages, 1
         values = [message.value() or b"" for message in messages]
-        apart = [
-            value.startswith(MAGIC) or (value.endswith(ENCODED) and bool(message.headers()))
-            for value, message in zip(values, messages, strict=True)
-        ]
-        texts = [b"" if each else value for value, each in zip(values, apart, strict=True)]
-        whole, ends = b"".join(texts), np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+        apart = [*map(bytes.startswith, values, repeat(MAGIC))]  # each loop in Python would cost as much as the reading
+        ended = [*map(bytes.endswith, values, repeat(ENCODED))]
+        if any(ended):
+            apart = [a or (b and bool(message.headers())) for a, b, message in zip(apart, ended, messages, strict=True)]
+        texts = [b"" if each else value for value, each in zip(values, apart, strict=True)] if any(apart) else values
+        ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+        whole = b"".join((*texts, SLACK))
         while at < len(messages):
             after = at if apart[at] else self._known(whole, ends, at, columns)
             least = 1 if after - at >= least else 2 * least
@@ -278,15 +281,23 @@ def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray
     count, value = np.frombuffer(columns.count, np.int32), np.frombuffer(columns.value, np.float64)
     start = np.zeros(len(count) + 1, np.int32)
     np.cumsum(count, out=start[1:])
-    arrived = np.array([m.timestamp()[1] for m in chunk.messages], np.int64)[message]
+    arrived = np.fromiter((m.timestamp()[1] for m in chunk.messages), np.int64, len(chunk))[message]
     entity, series = np.frombuffer(columns.entity, np.int32), np.frombuffer(columns.series, np.int32)
-    offset = np.array([m.offset() for m in chunk.messages], np.int64)[message]
+    offset = _offsets(chunk)[message]
     batch = Batch(chunk.topic, chunk.partition, names, entity, ts, start, series, value, offset)
     late, bad = _unsound(batch, arrived)
     if not bad.any():
         return batch, ~bad, []
     worst = {int(message[i]): _fault(bool(late[i]), int(ts[i]), int(arrived[i])) for i in np.flatnonzero(bad)}
     return batch.only(~bad), ~bad, [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()]
+
+
+def _offsets(chunk: Chunk) -> Int64:
+    """The offset of each message; they only grow, so mostly two of them tell all."""
+    first, last = chunk.messages[0].offset(), chunk.messages[-1].offset()
+    if last - first == len(chunk) - 1:
+        return np.arange(first, last + 1, dtype=np.int64)
+    return np.fromiter((m.offset() for m in chunk.messages), np.int64, len(chunk))
 
 
 def _small(value: Float64) -> bool:

@@ -12,6 +12,9 @@ import numba
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# a mask that changes no index there is, but lets the compiler know that it is not counted from the end
+PLACE: Final = (1 << 40) - 1
+
 SOURCES: Final = {file.name: file.read_bytes() for file in files(__package__).iterdir() if file.name.endswith(".py")}
 STAMP: Final = hashlib.blake2b(b"".join(SOURCES[name] for name in sorted(SOURCES)), digest_size=16).hexdigest()
 

@@ -29,7 +29,7 @@ from models.detection.columns import (
     TRUST,
     VARIANCE,
 )  # fmt: skip
-from models.detection.kernel import inlined
+from models.detection.kernel import PLACE, inlined
 from models.detection.knobs import Knobs
 
 LANES: Final = 160  # values that are laid out together; behind them are eight more, for those without a tile
@@ -48,9 +48,7 @@ T_COUNT, T_MEAN, T_VARIANCE, T_SHORT, T_SHORT_VARIANCE, T_LEVEL, T_SLOPE, T_STEP
     )
 )  # fmt: skip
 
-# masks that change no number here, but let the compiler know that it is no place counted from the end
-PLACE: Final = (1 << 40) - 1
-LANE: Final = 255
+LANE: Final = 255  # as PLACE
 
 
 @inlined

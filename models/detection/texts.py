@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detection.batch import Float64, Int32, Int64
-from models.detection.kernel import kernel
+from models.detection.kernel import PLACE, inlined, kernel
 
 Bytes = NDArray[np.uint8]
 
 # columns of a known text: where its pieces begin, where their lengths do, where its series do; its numbers; which of
-# them is the stamp; its entity
-PIECES, LENGTHS, OWN, NUMBERS, STAMP, ENTITY = range(6)
-FIELDS: Final = 6
+# them is the stamp; its entity; 1 + the text that came after it last, since senders write in turn
+PIECES, LENGTHS, OWN, NUMBERS, STAMP, ENTITY, NEXT = range(7)
+FIELDS: Final = 7
 
 LONGEST: Final = 65_536  # bytes of a text that is kept
 MOST_BYTES: Final = 64_000_000  # of all of them: then they are forgotten
@@ -32,6 +32,9 @@ EXACT: Final = 1 << 53
 FARTHEST: Final = 22  # 10^22 is the last power of ten that is a double
 POWERS: Final = np.array([float(10**power) for power in range(FARTHEST + 1)])
 WILD: Final = 250  # neither digits nor exponent beyond: such a number may be none that is finite
+
+WORD: Final = 32  # bytes that are compared at once
+BEFORE: Final = np.repeat(np.array([255, 0], np.uint8), WORD)  # from the n-th on: WORD - n that count, n that do not
 
 QUOTE, COLON, SPACE, MINUS, PLUS, POINT, NINE, ZERO, V = 34, 58, 32, 45, 43, 46, 57, 48, 118
 TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
@@ -59,9 +62,9 @@ class Found(NamedTuple):
     total: Int64  # (3,) samples, values, values left to `float`
 
 
-@kernel
+@inlined
 def _digit(text: Bytes, at: int, end: int) -> bool:
-    return at < end and text[at] >= ZERO and text[at] <= NINE
+    return at < end and text[at & PLACE] >= ZERO and text[at & PLACE] <= NINE
 
 
 @kernel
@@ -77,12 +80,12 @@ def begin(text: Bytes, first: int, end: int) -> int:
     return -1
 
 
-@kernel
+@inlined
 def _number(text: Bytes, at: int, end: int) -> tuple[int, int, int, int]:
     """Where a number ends (-1: it is none), its digits as an integer, its power of ten, and how many digits it has."""
     first, whole, power = at, 0, 0
     while _digit(text, at, end):
-        whole = whole * 10 + int(text[at]) - ZERO if at - first < DIGITS else whole
+        whole = whole * 10 + int(text[at & PLACE]) - ZERO if at - first < DIGITS else whole
         at += 1
     digits = at - first
     if digits == 0 or (digits > 1 and text[first] == ZERO):
@@ -91,7 +94,7 @@ def _number(text: Bytes, at: int, end: int) -> tuple[int, int, int, int]:
         at += 1
         point = at
         while _digit(text, at, end):
-            whole = whole * 10 + int(text[at]) - ZERO if digits < DIGITS else whole
+            whole = whole * 10 + int(text[at & PLACE]) - ZERO if digits < DIGITS else whole
             at, digits, power = at + 1, digits + 1, power - 1
         if at == point:
             return -1, 0, 0, 0
@@ -110,7 +113,7 @@ def _number(text: Bytes, at: int, end: int) -> tuple[int, int, int, int]:
     return at, whole, power, digits
 
 
-@kernel
+@inlined
 def _value(text: Bytes, at: int, end: int, place: int, found: Found) -> int:
     """Read value `place`: where its text ends, or -1."""
     minus = at < end and text[at] == MINUS
@@ -129,7 +132,7 @@ def _value(text: Bytes, at: int, end: int, place: int, found: Found) -> int:
     return after
 
 
-@kernel
+@inlined
 def _stamp(text: Bytes, at: int, end: int, sample: int, found: Found) -> int:
     """Read the stamp of a sample, an integer: where its text ends, or -1."""
     after, whole, power, digits = _number(text, at, end)
@@ -139,7 +142,18 @@ def _stamp(text: Bytes, at: int, end: int, sample: int, found: Found) -> int:
     return after
 
 
-@kernel
+@inlined
+def _same(text: Bytes, at: int, pieces: Bytes, piece: int, length: int) -> bool:
+    """Whether a piece stands at `at`, `WORD` bytes at a time: behind both is more, of no matter."""
+    other = 0
+    for done in range(0, length, WORD):
+        a, b, c = (at + done) & PLACE, (piece + done) & PLACE, max(WORD - (length - done), 0) & PLACE
+        for i in range(WORD):
+            other |= (text[a + i] ^ pieces[b + i]) & BEFORE[c + i]
+    return other == 0
+
+
+@inlined
 def _like(text: Bytes, at: int, end: int, known: Known, number: int, found: Found) -> bool:
     """Read a message as one of text `number`, if it is."""
     row, sample, place = known.texts[number], found.total[0], found.total[1]
@@ -148,10 +162,7 @@ def _like(text: Bytes, at: int, end: int, known: Known, number: int, found: Foun
         length = known.lengths[row[LENGTHS] + nth]
         if at + length > end:
             break
-        other = 0
-        for i in range(length):
-            other |= text[at + i] ^ known.pieces[piece + i]
-        if other:
+        if not _same(text, at, known.pieces, piece, length):
             break
         at, piece = at + length, piece + length
         if nth == row[NUMBERS]:
@@ -175,27 +186,42 @@ def _like(text: Bytes, at: int, end: int, known: Known, number: int, found: Foun
     return False
 
 
+@inlined
+def _known(text: Bytes, low: int, high: int, known: Known, last: int, found: Found) -> int:
+    """Read a message by the text that came after `last` before, or by its hash: which text, -1 if it is of none."""
+    number, probe, place = known.texts[last, NEXT] - 1 if last >= 0 else -1, 0, -1
+    while probe < PROBES and found.total[0] < len(found.ts):
+        if number >= 0:
+            if found.total[1] + known.texts[number, NUMBERS] > len(found.value):
+                break
+            if _like(text, low, high, known, number, found):
+                return number
+        elif place >= 0:
+            break
+        if place < 0:
+            place = begin(text, low, high)
+            if place < 0:
+                break
+        number = known.slots[(place + probe) & (len(known.slots) - 1)] - 1
+        probe += 1
+    return -1
+
+
 @kernel
 def read(text: Bytes, ends: Int64, first: int, known: Known, found: Found) -> int:
     """Read messages from `first` on, up to one whose text is not known: which one that is.
 
     text: all messages, one after the other; ends (m,): where each ends.
     """
-    mask, full = len(known.slots) - 1, len(found.value)
+    last = -1
     for message in range(first, len(ends)):
         low, high = ends[message - 1] if message else 0, ends[message]
-        place, done = begin(text, low, high), False
-        if place < 0 or found.total[0] >= len(found.ts):
+        number = _known(text, low, high, known, last, found)
+        if number < 0:
             return message
-        for probe in range(PROBES):
-            number = known.slots[(place + probe) & mask] - 1
-            if number < 0 or found.total[1] + known.texts[number, NUMBERS] > full:
-                break
-            if _like(text, low, high, known, number, found):
-                done = True
-                break
-        if not done:
-            return message
+        if last >= 0:
+            known.texts[last, NEXT] = number + 1
+        last = number
     return len(ends)
 
 
@@ -218,8 +244,11 @@ class Texts:
     def read(self, text: bytes, ends: Int64, first: int) -> tuple[int, Found]:
         """Read messages from `first` up to one whose text is not known: which, and what was read of the others.
 
-        What was read is overwritten by the next call.
+        text: the messages one after the other, and best `WORD` bytes more, so that it need not be copied. What was read
+        is overwritten by the next call.
         """
+        if len(text) < int(ends[-1]) + WORD:
+            text += bytes(WORD)
         if len(self.found.ts) < len(ends) or len(self.found.value) < len(text) // 4:
             self.found = _room(2 * len(ends), len(text) // 2)
         self.found.total[:] = 0
@@ -253,11 +282,11 @@ class Texts:
         self.hashes.append(place)
         known = self.known = known._replace(
             texts=_longer(known.texts, number + 1),
-            pieces=_longer(known.pieces, self.used[0] + len(joined)),
+            pieces=_longer(known.pieces, self.used[0] + len(joined) + WORD),
             lengths=_longer(known.lengths, self.used[1] + len(pieces)),
             series=_longer(known.series, self.used[2] + len(series)),
         )
-        known.texts[number] = *self.used, len(pieces) - 1, stamp, entity
+        known.texts[number] = *self.used, len(pieces) - 1, stamp, entity, 0
         known.pieces[self.used[0] : self.used[0] + len(joined)] = np.frombuffer(joined, np.uint8)
         known.lengths[self.used[1] : self.used[1] + len(pieces)] = [len(piece) for piece in pieces]
         known.series[self.used[2] : self.used[2] + len(series)] = series
