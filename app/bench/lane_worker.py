@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -73,6 +74,7 @@ class Book:
         self.last, self.last_cpu = time.perf_counter(), 0.0
         self.spent: dict[str, float] = {}
         self.full = threading.Event()
+        self.causes: Counter[str] = Counter()
 
     def counted(self, points: int) -> None:
         self.points += points
@@ -84,7 +86,9 @@ class Book:
             self.full.set()
 
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
-    def refused(self, agent: str, cause: str) -> None: ...
+
+    def refused(self, agent: str, cause: str) -> None:  # noqa: ARG002
+        self.causes[cause] += 1
 
 
 def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
@@ -102,7 +106,8 @@ def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
     threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
     lane.run()
     if book.points < end:
-        raise SystemExit(f"only {book.points:,} of {end:,} points came in time: this machine is too busy to measure on")
+        refused = f"; refused: {dict(book.causes)}" if book.causes else ": this machine is too busy to measure on"
+        raise SystemExit(f"only {book.points:,} of {end:,} points came in time{refused}")
     seconds, taken = book.last - book.from_time, book.points - book.from_point
     cpu = book.last_cpu - book.from_cpu
     print_json({

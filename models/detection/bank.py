@@ -37,8 +37,10 @@ from models.detection.columns import (
     FORKED,
     HITS,
     HITS_THEN,
+    LEVEL,
     LONE,
     LOOKS,
+    MEAN,
     ONSET,
     PEAK,
     QUIET,
@@ -50,6 +52,7 @@ from models.detection.columns import (
     SEEN,
     SERIES,
     SERIES_FIELDS,
+    SHORT,
     STRETCH,
     STRETCH_THEN,
     TAIL,
@@ -269,8 +272,11 @@ class Bank:
         self.tiles = _room(self.tiles, -(-wanted // TILE))
         for at, (entity, metric) in enumerate(fresh, self.n_series):
             found, tile, place = prior(metric), at // TILE, at % TILE
-            self.tiles[tile, TAIL, place] = 3.0
-            self.tiles[tile, PEAK, place], self.tiles[tile, TRUST, place] = found.peak, found.trust
+            row = self.tiles[tile, :, place]
+            row[TAIL], row[PEAK], row[TRUST] = 3.0, found.peak, found.trust
+            if not math.isnan(found.mean):
+                row[[MEAN, SHORT, LEVEL]], row[COUNT] = found.mean, 2.0 * self.knobs.young
+                self.entities[entity, SERIES] += 1.0
             if found.peak and self.entities[entity, LOOKS] == 0.0:  # its floors are known: it can be judged sooner
                 self.entities[entity, (USUAL, STRETCH)] = math.log(2.0), 0.2
         self.n_series = wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import Final, NamedTuple
 
@@ -12,10 +13,11 @@ class Prior(NamedTuple):
 
     peak: float = 0.0  # a value it reaches without saying much: its least spread is a share of it (`Knobs.floor`)
     trust: float = 0.0  # weight of such a series when it is off alone: above 0 where a person would act on it alone
+    mean: float = math.nan  # where it is, when that is known: such a series is scored from its first value on
 
 
 FAMILIES: Final = {
-    "up": Prior(10.0, 1.5), "refused": Prior(10.0, 1.5),
+    "up": Prior(10.0, 1.5, 1.0), "refused": Prior(10.0, 1.5, 0.0),
     "ratio": Prior(5.0, 1.5), "utilization": Prior(3.0, 1.5),
     "duration": Prior(0.7, 1.5), "latency": Prior(0.7, 1.5), "memory": Prior(1e8, 1.5),
     "bytes": Prior(1e8), "queue": Prior(100.0),
@@ -26,6 +28,11 @@ UNKNOWN: Final = Prior()
 
 @functools.lru_cache(maxsize=100_000)
 def prior(metric: str) -> Prior:
-    """The family of a metric, by the words of its name; of several the one with the largest peak."""
-    words = re.split(r"[._{}]", metric)
-    return max((FAMILIES[word] for word in words if word in FAMILIES), default=UNKNOWN)
+    """The family of a metric, by the words of its name: of several the last, as units stand at the end.
+
+    But `memory.bytes` is memory.
+    """
+    found = [word for word in re.split(r"[._{}]", metric) if word in FAMILIES]
+    if found[-2:] == ["memory", "bytes"]:
+        found.pop()
+    return FAMILIES[found[-1]] if found else UNKNOWN

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from models.detection import columns
 from models.detection.bank import Bank
 from models.detection.batch import Float64, Names
-from models.detection.columns import CLEAR, RAISE, Samples
+from models.detection.columns import CLEAR, QUIET, RAISE, Samples
+from models.detection.prior import FAMILIES, UNKNOWN, prior
 
 START = 1_700_000_000_000
 
@@ -164,3 +165,32 @@ def test_a_series_that_comes_twice_in_a_sample_is_taken_once() -> None:
 def test_rows_come_back_from_tiles_as_they_were(series: int) -> None:
     rows = np.random.default_rng(8).normal(0, 1, (series, columns.SERIES_FIELDS))
     assert columns.rows_of(columns.tiles_of(rows), series).tobytes() == rows.tobytes()
+
+
+@pytest.mark.parametrize(("metric", "usual", "off"), [("up", 1.0, 0.0), ("up.refused", 0.0, 1.0)])
+def test_a_series_whose_name_says_where_it_is_is_scored_from_its_first_value(
+    metric: str, usual: float, off: float
+) -> None:
+    """It comes to an entity that has long been there; beside it comes one of whose name nothing is known."""
+    rows = np.random.default_rng(5).normal(0.5, 0.02, (61, 2))
+    for value, event in ((usual, QUIET), (off, RAISE)):
+        bank, names = Bank(), Names()
+        names.intern("e0", ["cpu.utilization", "request.duration"])
+        bank.admit(names)
+        assert not alarms(bank, samples(rows[:60]))
+        names.intern("e0", [metric, "unknown"])
+        bank.admit(names)
+        looks = bank.take(samples(np.array([[*rows[60], value, 1e6]]), first=60))
+        assert (looks.event[0], looks.z[3]) == (event, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "family"),
+    [
+        ("system.memory.utilization", "utilization"), ("system.memory.usage", "memory"), ("jvm.memory.bytes", "memory"),
+        ("queue.duration", "duration"), ("http.server.cpu", ""),
+    ],
+)  # fmt: skip
+def test_the_unit_at_the_end_of_a_name_says_what_it_is(metric: str, family: str) -> None:
+    """A share of memory has no spread of megabytes."""
+    assert prior(metric) == FAMILIES.get(family, UNKNOWN)
