@@ -97,10 +97,9 @@ def _unpacker(record: type[Record]) -> msgspec.msgpack.Decoder[Any]:
 
 
 for _record in (Record, *(topic.record for topic in ALL)):
-    (
-        _decoder(_record),
-        _unpacker(_record),
-    )  # before there are threads: msgspec 0.22 crashes when two of them meet a type for the first time
+    # before there are threads: msgspec 0.22 crashes when two of them meet a type for the first time
+    _decoder(_record)
+    _unpacker(_record)
 
 
 def encode(record: Record, topic: Topic | None = None) -> Message:
