@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from agents._agent import Agent, Chunk
 from models.detection.batch import Batch, Float64, Int64, Names, Steer, TooManySeries
-from models.detection.texts import WORD, Texts
+from models.detection.texts import LONGEST, WORD, Texts
 from topics import relayed
 from topics.codec import Cause, DeadLetter, DecodeError
 from topics.formats import native
@@ -116,13 +115,7 @@ class Decode(Agent[Raw]):
         """
         at, messages, least = 0, chunk.messages, 1
         values = [message.value() or b"" for message in messages]
-        apart = [*map(bytes.startswith, values, repeat(MAGIC))]  # each loop in Python would cost as much as the reading
-        ended = [*map(bytes.endswith, values, repeat(ENCODED))]
-        if any(ended):
-            apart = [a or (b and bool(message.headers())) for a, b, message in zip(apart, ended, messages, strict=True)]
-        texts = [b"" if each else value for value, each in zip(values, apart, strict=True)] if any(apart) else values
-        ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-        whole = b"".join((*texts, SLACK))
+        whole, ends, apart = _joined(values, messages)
         while at < len(messages):
             after = at if apart[at] else self._known(whole, ends, at, columns)
             least = 1 if after - at >= least else 2 * least
@@ -290,6 +283,30 @@ def _gate(columns: _Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray
         return batch, ~bad, []
     worst = {int(message[i]): _fault(bool(late[i]), int(ts[i]), int(arrived[i])) for i in np.flatnonzero(bad)}
     return batch.only(~bad), ~bad, [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()]
+
+
+def _joined(values: Sequence[bytes], messages: Sequence[Any]) -> tuple[bytes, Int64, Sequence[bool]]:
+    """Texts one after the other, where each ends, and which are none: frames, and what may have been relayed before.
+
+    Mostly that is seen of all at once: one look at each in Python costs as much as reading it.
+    """
+    lengths = np.fromiter(map(len, values), np.int64, len(values))
+    ends = np.cumsum(lengths)
+    if lengths.max() <= LONGEST:
+        whole = b"".join((*values, SLACK))
+        text = np.frombuffer(whole, np.uint8)
+        framed, ended = (
+            text[ends - lengths] == MAGIC[0],
+            (text[ends - 2] == ENCODED[-2]) & (text[ends - 3] == ENCODED[-3]),
+        )
+        if not (framed | ended).any():
+            return whole, ends, [False] * len(values)
+    apart = [
+        value.startswith(MAGIC) or (value.endswith(ENCODED) and bool(message.headers()))
+        for value, message in zip(values, messages, strict=True)
+    ]
+    texts = [b"" if each else value for value, each in zip(values, apart, strict=True)]
+    return b"".join((*texts, SLACK)), np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts))), apart
 
 
 def _offsets(chunk: Chunk) -> Int64:

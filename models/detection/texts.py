@@ -34,7 +34,6 @@ POWERS: Final = np.array([float(10**power) for power in range(FARTHEST + 1)])
 WILD: Final = 250  # neither digits nor exponent beyond: such a number may be none that is finite
 
 WORD: Final = 32  # bytes that are compared at once
-BEFORE: Final = np.repeat(np.array([255, 0], np.uint8), WORD)  # from the n-th on: WORD - n that count, n that do not
 
 QUOTE, COLON, SPACE, MINUS, PLUS, POINT, NINE, ZERO, V = 34, 58, 32, 45, 43, 46, 57, 48, 118
 TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
@@ -48,6 +47,7 @@ class Known(NamedTuple):
     pieces: Bytes
     lengths: Int32
     series: Int32
+    before: Bytes  # (2 * WORD,) ones, then zeros: from the n-th on WORD - n bytes that count
 
 
 class Found(NamedTuple):
@@ -143,13 +143,13 @@ def _stamp(text: Bytes, at: int, end: int, sample: int, found: Found) -> int:
 
 
 @inlined
-def _same(text: Bytes, at: int, pieces: Bytes, piece: int, length: int) -> bool:
+def _same(text: Bytes, at: int, known: Known, piece: int, length: int) -> bool:
     """Whether a piece stands at `at`, `WORD` bytes at a time: behind both is more, of no matter."""
-    other = 0
+    other, word = 0, (len(known.before) // 2) & (2 * WORD - 1)  # if it knew, the compiler would take them one by one
     for done in range(0, length, WORD):
         a, b, c = (at + done) & PLACE, (piece + done) & PLACE, max(WORD - (length - done), 0) & PLACE
-        for i in range(WORD):
-            other |= (text[a + i] ^ pieces[b + i]) & BEFORE[c + i]
+        for i in range(word):
+            other |= (text[a + i] ^ known.pieces[b + i]) & known.before[c + i]
     return other == 0
 
 
@@ -162,7 +162,7 @@ def _like(text: Bytes, at: int, end: int, known: Known, number: int, found: Foun
         length = known.lengths[row[LENGTHS] + nth]
         if at + length > end:
             break
-        if not _same(text, at, known.pieces, piece, length):
+        if not _same(text, at, known, piece, length):
             break
         at, piece = at + length, piece + length
         if nth == row[NUMBERS]:
@@ -236,7 +236,7 @@ class Texts:
         """Forget everything."""
         self.known = Known(
             np.zeros(1024, np.int32), np.zeros((256, FIELDS), np.int64), np.zeros(65_536, np.uint8),
-            np.zeros(4_096, np.int32), np.zeros(4_096, np.int32),
+            np.zeros(4_096, np.int32), np.zeros(4_096, np.int32), np.repeat(np.array([255, 0], np.uint8), WORD),
         )  # fmt: skip
         self.hashes: list[int] = []
         self.used = [0, 0, 0]  # of pieces, lengths, series
