@@ -78,3 +78,11 @@ def test_the_settings_may_have_rules_of_their_own() -> None:
 def test_a_rule_that_is_none_is_an_error_at_the_start(pattern: str) -> None:
     with pytest.raises(msgspec.ValidationError, match="the mask 'mine'"):
         msgspec.convert({"masks": {"mine": pattern}}, SafetySettings)
+
+
+@pytest.mark.parametrize(
+    "said", ["my paſſword=hunter2", "BEARER abcdefgh12345", "API_KEY: s3cret-s3cret", "toKen = abc"]
+)
+def test_no_way_to_write_a_word_hides_a_secret(said: str) -> None:
+    assert mask(said) != said
+    assert mask(said) == mask(mask(said))
