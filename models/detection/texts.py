@@ -159,7 +159,7 @@ def _like(text: Bytes, at: int, end: int, known: Known, number: int, found: Foun
     row, sample, place = known.texts[number], found.total[0], found.total[1]
     piece, hard = row[PIECES], found.total[2]
     for nth in range(row[NUMBERS] + 1):
-        length = known.lengths[row[LENGTHS] + nth]
+        length = int(known.lengths[row[LENGTHS] + nth])
         if at + length > end:
             break
         if not _same(text, at, known, piece, length):
