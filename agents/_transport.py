@@ -198,6 +198,8 @@ class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]
     """Learns of all partitions at once where to go on; upstream asks for one after the other, and reads none before."""
 
     async def _update_fetch_positions(self, assignment: Any, node_id: int, tps: Any) -> Any:
+        if not getattr(self._client, "ours", False):
+            return await super()._update_fetch_positions(assignment, node_id, tps)
         fresh = [state for state in map(assignment.state_value, tps) if _unplaced(state)]
         try:
             told = await asyncio.gather(*(state.fetch_committed() for state in fresh))
@@ -224,6 +226,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> Any:
         made = super()._create_worker_consumer(transport)
         made._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # hard-coded upstream, with no setting for it
+        made._client.ours = True  # other consumers of this process are left as they are
         return made
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:

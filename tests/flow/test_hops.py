@@ -176,11 +176,11 @@ def test_samples_become_anomalies_and_poison_among_them_is_buried(broker: Broker
 
 def test_two_loop_workers_share_the_systems_and_one_killed_loses_nothing(broker: Broker) -> None:
     systems = [new_system() for _ in range(12)]
-    with worker("loop", broker, env=AUTONOMOUS) as first, worker("loop", broker, env=AUTONOMOUS):
+    with worker("loop", broker, env=AUTONOMOUS) as first, worker("loop", broker, env=AUTONOMOUS) as second:
         send(broker, *[anomaly(f"{s}/catalog/0") for s in systems[:6]])
         first.process.kill()
         send(broker, *[anomaly(f"{s}/catalog/0") for s in systems[6:]])
-        until(lambda: all(of(broker, COMMANDS, Command, s) for s in systems), 60)
+        until(lambda: all(of(broker, COMMANDS, Command, s) for s in systems), 60, second.told)
     for system in systems:
         commands = of(broker, COMMANDS, Command, system)
         assert len({c.id for c in commands}) == 1

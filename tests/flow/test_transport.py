@@ -143,7 +143,7 @@ async def test_l1_a_rebalance_of_an_app_with_tables_and_a_backlog(trial: Trial) 
         app.consumer.perform_seek = perform_seek
         return app
 
-    trial.publish(2_500)
+    trial.publish(6_000)
     async with running(member()):
         await until(lambda: len(trial.done) > 100)
         async with running(member()):
