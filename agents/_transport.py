@@ -230,19 +230,25 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return made
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
-        """Go back to what is committed. Upstream asks for one partition after the other."""
+        """Go back to what is committed, or to the start where nothing is.
+
+        Upstream asks for one partition after the other, and stays where it is in those without a commit: what was
+        handed out of them and dropped in a rebalance would not come again.
+        """
         found: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
         return found
 
     async def _seek_to_committed(self) -> Mapping[TP, int | None]:
         ours = self._ensure_consumer()
         told = await ours._coordinator.fetch_committed_offsets(list(ours.assignment()))
-        offsets = {}
+        offsets: dict[TP, int | None] = {}
         for partition in ours.assignment():  # it may have changed meanwhile
             place = told.get(partition)
             offsets[TP(*partition)] = offset = None if place is None or place.offset < 0 else place.offset
-            if offset:
+            if offset is not None:
                 ours.seek(partition, offset)
+        if fresh := [partition for partition in ours.assignment() if offsets[TP(*partition)] is None]:
+            await ours.seek_to_beginning(*fresh)
         return offsets
 
 

@@ -154,6 +154,26 @@ async def test_l1_a_rebalance_of_an_app_with_tables_and_a_backlog(trial: Trial) 
     assert (trial.done == set(range(trial.published))) is trial.ours, "nobody reads on, however long one waits"
 
 
+async def test_what_was_handed_out_and_dropped_before_anything_was_committed_comes_again(
+    broker: Broker, new_topic: NewTopicFactory, tmp_path: Path
+) -> None:
+    """A rebalance drops what waits in queues, and then goes back to what is committed: here there is nothing yet."""
+    trial = Trial(broker, new_topic(), True, tmp_path)
+    app, seen = trial.app(), []
+
+    async def read(stream: Any) -> None:
+        async for event in stream.noack().events():  # never acked
+            seen.extend(int(record.value) for record in event.message.value.records)
+
+    app.agent(batches(app, trial.topic), name="read")(read)
+    trial.publish(3)
+    async with running(app):
+        await until(lambda: len(seen) == 3)
+        await app.consumer.perform_seek()
+        await until(lambda: len(seen) == 6)
+    assert seen == [0, 1, 2, 0, 1, 2]
+
+
 async def test_l2_a_message_in_flight_at_the_head_of_the_log(trial: Trial) -> None:
     """Stock commits past it as soon as one behind it is done."""
     app, held = trial.app(), asyncio.Event()
