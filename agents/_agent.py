@@ -61,7 +61,7 @@ class Chunk(Sequence[Raw]):
     def __init__(self, topic: str, partition: int, messages: Sequence[Any]) -> None:
         self.topic = topic
         self.partition = partition
-        self.messages = messages  # confluent_kafka.Message or alike: value(), key(), headers(), offset(), timestamp()
+        self.messages = messages  # as `Raw.of` takes them
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -73,9 +73,7 @@ class Chunk(Sequence[Raw]):
     def __getitem__(self, index: int | slice) -> Raw | Chunk:
         if isinstance(index, slice):
             return Chunk(self.topic, self.partition, self.messages[index])
-        m = self.messages[index]
-        headers = tuple((name, value or b"") for name, value in m.headers() or ())
-        return Raw(self.topic, self.partition, m.offset(), m.key(), m.value(), headers, m.timestamp()[1])
+        return Raw.of(self.messages[index])
 
     def __iter__(self) -> Iterator[Raw]:
         return (self[i] for i in range(len(self.messages)))

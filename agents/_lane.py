@@ -13,7 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from agents._output import Output
 from agents._part import POISON, Coming, Part, Sent, through
 from agents._pulse import Pulse, Slept
 from agents._snapshots import HOPELESS
-from agents._watchdog import Watchdog
+from agents._watchdog import Place, Watchdog, behind, waiting
 from topics.codec import DeadLetter
 from topics.spec import Instant, Record, Topic
 from topics.state import LANE_STATE
@@ -58,7 +58,7 @@ class LaneSettings:
     tick_s: float = 0.1
     snapshot_s: float = SNAPSHOT_S
     session_s: float = 6.0  # how long the group waits for a silent member
-    stuck_s: float = 30.0  # how long it may be given nothing while there is something to read
+    stuck_s: float = 30.0  # how long nothing may be taken of a partition while there is something to read
 
 
 class Lane:
@@ -84,6 +84,7 @@ class Lane:
         self._coming: dict[int, Coming] = {}
         self._sent: dict[int, Sent] = {}  # by partition, its snapshot of which the group was not told yet
         self._pool: ThreadPoolExecutor
+        self._asked: tuple[Mapping[Place, int], Future[Place | None]] | None = None  # where something may wait
         # agents that read several topics need the same partitions of each, which only the range assignor promises
         self._eager = len(self.topics) > 1
         self._stop = threading.Event()
@@ -97,7 +98,7 @@ class Lane:
 
         Raises:
             KafkaException: the broker refuses, or will not take what follows from what was read.
-            Stuck: there is something to read, but the client gives nothing: the partitions go to others.
+            Stuck: there is something to read of a partition, but the client gives nothing of it: they go to others.
             StateTooLarge, ValueError: the state cannot be written, or what was written cannot be read by this version.
         """
         self._pulse = Pulse(self.settings.session_s * AWAKE_SHARE)
@@ -145,7 +146,7 @@ class Lane:
     def _work(self, ready: Callable[[], None]) -> None:
         started = ticked = time.monotonic()
         save_at = started + self.settings.snapshot_s
-        told, watchdog = False, Watchdog(self.settings.stuck_s, started)
+        told, watchdog = False, Watchdog(self.settings.stuck_s)
         while not self._stop.is_set():
             first = self.consumer.poll(self.settings.poll_s)
             if first is not None:
@@ -155,14 +156,12 @@ class Lane:
             if self._coming:
                 self._take_up()
             clock = time.monotonic()
-            if first is not None or not self.parts:
-                watchdog.fed(clock)
-            elif clock - self._moved < WAKE_S:
+            if first is None and self.parts and clock - self._moved < WAKE_S:
                 self._wake()
-            watchdog.require(clock, self._behind)
             if clock - ticked >= self.settings.tick_s:
                 ticked = clock
                 self._tick()
+                self._look_after(watchdog, clock)
             if clock >= save_at:
                 left = self._save_some()
                 took = time.monotonic() - clock
@@ -178,16 +177,29 @@ class Lane:
             for place in [TopicPartition(topic.name, partition) for topic in self.topics for partition in self.parts]:
                 self.consumer.get_watermark_offsets(place, timeout=0.2)
 
-    def _behind(self) -> int:
-        """Records that wait on topics without gaps at their end; a broker that does not answer has none to give."""
-        owned = [TopicPartition(t.name, p) for t in self.topics if not t.compact for p in self.parts]
+    def _look_after(self, watchdog: Watchdog, clock: float) -> None:
+        """Raises Stuck where something waits and nothing is taken."""
+        places = {
+            (topic.name, p): part.applied.get(topic.name, 0) for p, part in self.parts.items() for topic in self.topics
+        }
+        late = watchdog.late(clock, places)
+        if late and self._asked is None and (there := behind(late, self._ends(late))):
+            self._asked = late, self._pool.submit(waiting, self.settings.client, there)
+        if self._asked and self._asked[1].done():
+            (asked, answer), self._asked = self._asked, None
+            if place := answer.result():
+                watchdog.waits(clock, place, asked[place])
+
+    def _ends(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+        """The first offset to read of each, and the end; a broker that does not answer has nothing to read."""
         try:
-            ends = [self.consumer.get_watermark_offsets(tp, timeout=2.0) for tp in owned]
-            asked = self.consumer.position(owned), self.consumer.committed(owned, timeout=2.0)
+            kept = self.consumer.committed([TopicPartition(*place) for place in places], timeout=2.0)
+            ends = [self.consumer.get_watermark_offsets(place, timeout=2.0) for place in kept]
         except KafkaException:
-            return 0
-        places = [max(read.offset, kept.offset) for read, kept in zip(*asked, strict=True)]  # below 0: unknown
-        return sum(max(0, high - max(place, low)) for place, (low, high) in zip(places, ends, strict=True))
+            return dict.fromkeys(places, (0, 0))
+        return {
+            (tp.topic, tp.partition): (max(low, tp.offset), high) for tp, (low, high) in zip(kept, ends, strict=True)
+        }
 
     # --- records ------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ from agents import _snapshots
 from agents._agent import Agent, Meter, rehearse
 from agents._pulse import Pulse
 from agents._snapshots import Shelf
-from agents._transport import Batch, batches, fence, install
+from agents._transport import Batch, batches, ends, fence, install
+from agents._watchdog import Place, Watchdog, behind, waiting
 from topics.codec import Cause, DeadLetter, DecodeError, Message, decode, encode
 from topics.spec import Instant, Raw, Read, Record
 from topics.state import LOOP_STATE
@@ -35,6 +36,7 @@ HEARTBEAT_S = 0.25  # how late a worker learns at most that the group is to be d
 HAND_OVER_S = 2.0  # how long a rebalance waits for what is being done
 AWAKE_SHARE = 0.8  # of the group's session: who slept longer may have lost its partitions
 SPARE_S = 3.0  # who is given no partition for so long is a spare worker
+WATCH_S = 1.0  # how often it is looked whether something was taken of each partition
 REFRESH_S = 60.0  # state is written again at least so often while records come: a log without compaction keeps it
 
 
@@ -49,6 +51,7 @@ class LoopSettings:
     group: str = "opsloop-loop"
     session_timeout_s: float = 6.0
     start_deadline_s: float = 45.0
+    stuck_s: float = 30.0  # how long nothing may be taken of a partition while there is something to read
 
 
 @dataclass(slots=True)
@@ -339,10 +342,11 @@ class Loop:
                     await asyncio.sleep(0.02)
             ready()
             ticking = asyncio.create_task(self._tick())
-            watching = asyncio.create_task(self._watch())
+            watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._look_after())]
             await self.stopped.wait()
-            watching.cancel()
-            await asyncio.gather(ticking, watching, return_exceptions=True)
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(ticking, *watching, return_exceptions=True)
         finally:
             await self.app.stop()
             self._pulse.stop()
@@ -370,6 +374,30 @@ class Loop:
             await asyncio.sleep(0.5)
             if self.app.crashed:
                 self._fail(self.app.crash_reason or RuntimeError("Faust stopped"))
+
+    async def _look_after(self) -> None:
+        """End where something waits and nothing is taken."""
+        clock, watchdog = asyncio.get_running_loop().time, Watchdog(self.settings.stuck_s)
+        try:
+            while True:
+                await asyncio.sleep(WATCH_S)
+                late = watchdog.late(clock(), self._places())
+                if late and (there := behind(late, await ends(self.app, late))):
+                    place = await asyncio.to_thread(waiting, self.settings.client, there)
+                    if place is not None:
+                        watchdog.waits(clock(), place, late[place])
+        except Exception as error:
+            self._fail(error)
+
+    def _places(self) -> dict[Place, int]:
+        """The next offset to take of what is owned: of several verbs that read it, the one that is behind decides."""
+        places: dict[Place, int] = {}
+        for number, (verb, (_, agent)) in itertools.product(self._owned(), self.verbs.items()):
+            if unit := self.units.get((verb, number)):
+                for topic in agent.reads:
+                    offset = unit.applied.get(topic.name, 0)
+                    places[topic.name, number] = min(offset, places.get((topic.name, number), offset))
+        return places
 
     def stop(self) -> None:
         """Ask `run` to finish."""

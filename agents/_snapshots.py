@@ -224,21 +224,13 @@ def replay(config: Mapping[str, Any], starts: Mapping[tuple[str, int], int]) -> 
                 error, place = message.error(), (message.topic(), message.partition())
                 if error is None:
                     if place in waiting:
-                        yield _raw(message)
+                        yield Raw.of(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     waiting.discard(place)
                 elif error.code() in HOPELESS or error.fatal():
                     raise KafkaException(error)
             if time.monotonic() - heard > SILENCE_S:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{sorted(waiting)} cannot be read"))
-
-
-def _raw(message: Any) -> Raw:
-    headers = tuple((name, value or b"") for name, value in message.headers() or ())
-    return Raw(
-        message.topic(), message.partition(), message.offset(), message.key(), message.value(), headers,
-        message.timestamp()[1],
-    )  # fmt: skip
 
 
 class _reader:  # noqa: N801 - reads as a function

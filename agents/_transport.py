@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import faust
 from aiokafka.consumer import consumer, fetcher, group_coordinator
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -251,6 +252,24 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             await ours.seek_to_beginning(*fresh)
         return offsets
 
+    async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        """As the function of this name."""
+        found: dict[tuple[str, int], tuple[int, int]] = await self.call_thread(self._ends, places)
+        return found
+
+    async def _ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        ours, partitions = self._ensure_consumer(), [TopicPartition(*place) for place in places]
+        try:
+            told = await ours._coordinator.fetch_committed_offsets(partitions)
+            low, high = await ours.beginning_offsets(partitions), await ours.end_offsets(partitions)
+        except KafkaError:
+            return dict.fromkeys(map(tuple, partitions), (0, 0))
+        first = {place: max(low[place], told[place].offset) if place in told else low[place] for place in partitions}
+        return {tuple(place): (first[place], high[place]) for place in partitions}
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Upstream's only logs, and fails where a partition has no position yet: our watchdog looks after them."""
+
 
 class _Tables(TableManager):  # type: ignore[misc]
     """There are none to wait for: upstream sleeps a second before it looks, and no worker joins its group before."""
@@ -287,6 +306,15 @@ def batches(app: Any, topic: str) -> Any:
     """The channel of `topic` whose events carry a `Batch`."""
     app.batched_topics.add(topic)
     return app.topic(topic, schema=_Untouched(key_type=bytes, value_type=bytes), maxsize=CHANNEL_BATCHES)
+
+
+async def ends(app: Any, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+    """Of each partition the first offset that its group has to read, and the next one that will be written.
+
+    A broker that does not answer has nothing to read.
+    """
+    found: dict[tuple[str, int], tuple[int, int]] = await app.consumer._thread.ends(places)
+    return found
 
 
 def fence(app: Any, require: Callable[[], None]) -> None:

@@ -356,6 +356,12 @@ class _Message:
     def __init__(self, raw: Raw) -> None:
         self.raw = raw
 
+    def topic(self) -> str:
+        return self.raw.topic
+
+    def partition(self) -> int:
+        return self.raw.partition
+
     def value(self) -> bytes | None:
         return self.raw.value
 

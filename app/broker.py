@@ -240,15 +240,6 @@ def partition_of(key: bytes, partitions: int) -> int:
     return ((h ^ h >> 15) & 0x7FFFFFFF) % partitions
 
 
-def raw_of(message: Message) -> Raw:
-    """A message of the client as the rest of Opsloop sees it."""
-    headers = tuple((name, value or b"") for name, value in message.headers() or ())
-    return Raw(
-        message.topic(), message.partition(), message.offset(), message.key(), message.value(), headers,
-        message.timestamp()[1],
-    )  # fmt: skip
-
-
 def never() -> bool:
     """The condition of a reader that is not to stop by itself."""
     return False
@@ -279,7 +270,7 @@ def read_all(
         for message in _messages(reader, places, until_end, never):
             wanted = (key is None or message.key() == key) and (since_ms is None or message.timestamp()[1] >= since_ms)
             if wanted:
-                yield raw_of(message)
+                yield Raw.of(message)
 
 
 def tail(
@@ -301,7 +292,7 @@ def tail(
 
     def follow() -> Iterator[Raw]:
         with opened:
-            yield from map(raw_of, _messages(reader, places, False, stop))
+            yield from map(Raw.of, _messages(reader, places, False, stop))
 
     return follow()
 
@@ -318,7 +309,7 @@ def last_message(broker: Broker, topic: str, partition: int) -> Raw | None:
             if start == low:
                 break
             step *= 16
-        return None if newest is None else raw_of(newest)
+        return None if newest is None else Raw.of(newest)
 
 
 @contextlib.contextmanager

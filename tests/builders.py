@@ -230,3 +230,10 @@ SAMPLES: Final[dict[str, Record]] = {
         ), WORKER_KEY),
     )
 } | {LANE_STATE.name: _SNAPSHOT, LOOP_STATE.name: _SNAPSHOT}  # fmt: skip
+
+
+class Quiet:
+    """A meter that nobody reads."""
+
+    def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
+    def refused(self, agent: str, cause: str) -> None: ...

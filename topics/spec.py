@@ -73,6 +73,15 @@ class Raw:
     headers: tuple[tuple[str, bytes], ...] = ()
     arrived: Instant = 0
 
+    @classmethod
+    def of(cls, message: Any) -> Raw:
+        """A message of confluent-kafka, or what answers like one."""
+        headers = tuple((name, value or b"") for name, value in message.headers() or ())
+        return cls(
+            message.topic(), message.partition(), message.offset(), message.key(), message.value(), headers,
+            message.timestamp()[1],
+        )  # fmt: skip
+
     @property
     def origin(self) -> Origin:
         return Origin(self.topic, self.partition, self.offset)

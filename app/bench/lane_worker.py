@@ -27,7 +27,7 @@ from models.detection.batch import Batch
 from topics.signals import Anomaly
 from topics.spec import Instant
 
-IDLE_S = 30.0
+IDLE_S = 60.0  # a lane that is given nothing although there is something has said so by then
 PATIENT_S = 150.0  # the session of a worker that is held until there is enough for it
 
 
@@ -138,7 +138,7 @@ def shared(address: str, group: str) -> None:
     patient = {"session.timeout.ms": round(PATIENT_S * 1000), "auto.offset.reset": "latest"}
     settings = LaneSettings(
         consumer_config(broker, group) | patient, producer_config(broker), {"bootstrap.servers": broker.bootstrap},
-        session_s=PATIENT_S,
+        session_s=PATIENT_S, stuck_s=PATIENT_S,
     )  # fmt: skip
     lane = Lane(settings, [lambda: Clocked(Decode(), book), lambda: Clocked(Detect(), book)], now_ms, book)
     lane.name = group  # no snapshot of a run before

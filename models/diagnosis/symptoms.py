@@ -14,7 +14,7 @@ import msgspec
 from models.bounded import keep
 from topics.incidents import Symptom
 from topics.signals import Anomaly, Contribution, Direction
-from topics.spec import Instant
+from topics.spec import Instant, system_of
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -112,9 +112,9 @@ class Tracker(msgspec.Struct):
 
     def confirmed(self, system: str | None = None) -> Iterator[Sighting]:
         """Every confirmed sighting, of one system if asked."""
-        for entity, found in self.sightings.items():
-            if system is None or entity.partition("/")[0] == system:
-                yield from (s for s in found if s.confirmed)
+        for entity in self.sightings:
+            if system is None or system_of(entity) == system:
+                yield from self.confirmed_of(entity)
 
     def confirmed_of(self, entity: str) -> Iterator[Sighting]:
         """Every confirmed sighting of one entity."""

@@ -116,13 +116,15 @@ class IncidentBook(msgspec.Struct):
         calls = self.calls.get(system_of(incident.entity), {})
         return rank(hurting, self.tracker, calls, self.changes)[:5] or incident.hypotheses
 
-    def _hurting(self, incident: Incident, affected: Iterable[str]) -> list[Sighting]:
+    def _hurting(self, incident: Incident, affected: Iterable[str]) -> Iterator[Sighting]:
         """What is still confirmed of an incident; a surplus hurts only the incident that is about it."""
-        entities, surplus = set(affected), incident.symptom is Symptom.SURPLUS
-        return [
-            s for s in self.tracker.confirmed(system_of(incident.entity))
-            if s.entity in entities and (surplus or s.symptom is not Symptom.SURPLUS)
-        ]  # fmt: skip
+        system, surplus = system_of(incident.entity), incident.symptom is Symptom.SURPLUS
+        return (
+            sighting
+            for entity in affected if system_of(entity) == system
+            for sighting in self.tracker.confirmed_of(entity)
+            if surplus or sighting.symptom is not Symptom.SURPLUS
+        )  # fmt: skip
 
     def decided(self, decision: Decision, now: Instant) -> Iterator[Incident]:
         """A decision of an incident went on: acting begins when its command is out; a refusal needs a person."""
@@ -195,18 +197,9 @@ class IncidentBook(msgspec.Struct):
 
     def _quiet(self, incident: Incident) -> bool:
         """Whether nothing hurts by looks that are newer than the incident's state."""
-        return not self._hurts(incident) and all(
+        return not any(self._hurting(incident, incident.affected)) and all(
             self.tracker.is_well(entity, incident.ts) for entity in incident.affected
         )
-
-    def _hurts(self, incident: Incident) -> bool:
-        """Whether `_hurting` finds anything: asked of every open incident ten times a second."""
-        system, surplus = system_of(incident.entity), incident.symptom is Symptom.SURPLUS
-        return any(
-            surplus or sighting.symptom is not Symptom.SURPLUS
-            for entity in incident.affected if system_of(entity) == system
-            for sighting in self.tracker.confirmed_of(entity)
-        )  # fmt: skip
 
     def _close(self, incident: Incident, step: Step, now: Instant, closed_as: str, **said: str) -> Iterator[Incident]:
         """Close it, and open what had to wait for that."""

@@ -18,15 +18,9 @@ from agents._snapshots import Shelf
 from agents._transport import _Rebalance
 from agents.decide import Decide
 from models.decision.advisor import Bounds
+from tests.builders import Quiet
 from tests.keys import RING, WORKER_KEY
 from topics.state import LOOP_STATE
-
-
-class Quiet:
-    """A meter that nobody reads."""
-
-    def stepped(self, agent: str, records: int, outputs: int, oldest: int, now: int) -> None: ...
-    def refused(self, agent: str, cause: str) -> None: ...
 
 
 def decide() -> Decide:

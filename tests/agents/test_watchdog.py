@@ -1,28 +1,57 @@
-"""A worker that is given nothing is told from one that has nothing to read."""
+"""A partition of which nothing is taken is told from one with nothing to read."""
 
 from __future__ import annotations
 
 import pytest
 
-from agents._watchdog import Stuck, Watchdog
+from agents._watchdog import Stuck, Watchdog, behind
+
+ONE, OTHER = ("telemetry.metrics", 1), ("telemetry.metrics", 2)
 
 
-def test_a_worker_with_nothing_to_read_is_not_stuck_however_long_it_lasts() -> None:
-    dog = Watchdog(30.0, 100.0)
-    asked: list[float] = []
-
-    def behind() -> int:
-        asked.append(1)
-        return 0
-
+def test_the_broker_is_asked_of_what_does_not_move_once_in_half_of_the_limit_and_of_nothing_else() -> None:
+    dog, asked = Watchdog(30.0), []
     for clock in range(100, 300):
-        dog.require(float(clock), behind)
-    assert len(asked) == 6, "the broker is asked once in thirty seconds"
+        late = dog.late(float(clock), {ONE: 7, OTHER: clock})
+        assert late in ({}, {ONE: 7})
+        asked += [clock] * len(late)
+    assert asked == list(range(115, 300, 15))
 
 
-def test_a_worker_with_records_to_read_that_gets_none_is_stuck() -> None:
-    dog = Watchdog(30.0, 100.0)
-    dog.fed(110.0)
-    dog.require(139.0, lambda: 7)
-    with pytest.raises(Stuck, match="7 records wait and none came for 30 s"):
-        dog.require(140.0, lambda: 7)
+def test_what_waits_and_is_not_taken_is_stuck_half_of_the_limit_after_that_was_seen() -> None:
+    dog = Watchdog(30.0)
+    dog.late(100.0, {ONE: 7, OTHER: 1})
+    assert ONE in dog.late(115.0, {ONE: 7, OTHER: 2})
+    dog.waits(118.0, ONE, 7)
+    assert dog.late(132.9, {ONE: 7, OTHER: 3}) == {}
+    with pytest.raises(Stuck, match=r"something waits from 7 of telemetry\.metrics-1 on, .* taken for 30 s"):
+        dog.late(133.0, {ONE: 7, OTHER: 4})
+
+
+@pytest.mark.parametrize("then", [{ONE: 8}, {}])
+def test_what_is_taken_or_lost_meanwhile_is_not_stuck(then: dict[tuple[str, int], int]) -> None:
+    for early in (True, False):  # before the answer came, and after
+        dog = Watchdog(30.0)
+        dog.late(100.0, {ONE: 7})
+        dog.late(115.0, {ONE: 7})
+        if early:
+            dog.late(117.0, then)
+        dog.waits(118.0, ONE, 7)
+        for clock in range(119, 180):
+            dog.late(float(clock), then)
+
+
+def test_a_partition_that_comes_back_begins_anew() -> None:
+    dog = Watchdog(30.0)
+    dog.late(100.0, {ONE: 7})
+    dog.late(115.0, {ONE: 7})
+    dog.waits(115.0, ONE, 7)
+    dog.late(129.0, {})
+    assert dog.late(131.0, {ONE: 7}) == {}
+    assert dog.late(146.0, {ONE: 7}) == {ONE: 7}
+
+
+def test_it_is_looked_from_what_is_committed_or_still_there() -> None:
+    late = {("a", 0): 0, ("a", 1): 5, ("a", 2): 9, ("a", 3): 0}
+    ends = {("a", 0): (4, 9), ("a", 1): (4, 9), ("a", 2): (4, 9), ("a", 3): (9, 9)}
+    assert behind(late, ends) == {("a", 0): 4, ("a", 1): 5}

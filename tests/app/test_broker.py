@@ -11,9 +11,10 @@ from confluent_kafka import Consumer, Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.broker import DEFAULT, Broker, consumer_config, partition_of, probe, producer_config, raw_of, require
+from app.broker import DEFAULT, Broker, consumer_config, partition_of, probe, producer_config, require
 from app.embedded import Embedded
 from app.errors import UserError
+from topics.spec import Raw
 
 PARTITIONS = list(range(6))
 
@@ -134,4 +135,4 @@ def test_headers_without_a_value_become_empty(embedded: Embedded) -> None:
     while message is None:
         message = reader.poll(0.2)
     reader.close()
-    assert raw_of(message).headers == (("empty", b""), ("full", b"x"))
+    assert Raw.of(message).headers == (("empty", b""), ("full", b"x"))

@@ -18,6 +18,7 @@ from app.broker import consumer_config, producer_config, read_all
 from app.client import Publisher
 from app.clock import now_ms
 from app.kafka import LocalKafka
+from tests.builders import Quiet
 from topics.codec import decode
 from topics.spec import Instant, Raw
 from topics.telemetry import EVENTS, HEARTBEATS, Event
@@ -52,11 +53,6 @@ class Echo(Agent[Raw]):
 
     def restore(self, state: bytes) -> None:
         self.learned = msgspec.msgpack.decode(state, type=int)
-
-
-class Quiet:
-    def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
-    def refused(self, agent: str, cause: str) -> None: ...
 
 
 def test_i13_a_worker_whose_output_nobody_takes_stops_reading_and_loses_nothing(tmp_path: Path) -> None:

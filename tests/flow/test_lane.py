@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from confluent_kafka import Producer
 from processes import until
 
 from agents import _snapshots
@@ -19,6 +20,7 @@ from agents._lane import Lane, LaneSettings
 from app.broker import Broker, consumer_config, producer_config, read_all
 from app.client import Publisher
 from app.clock import now_ms
+from tests.builders import Quiet
 from topics.spec import Instant, Raw
 from topics.state import LANE_STATE
 from topics.telemetry import HEARTBEATS
@@ -26,13 +28,6 @@ from topics.telemetry import HEARTBEATS
 pytestmark = pytest.mark.kafka
 _numbers = itertools.count()
 PARTITION = 4
-
-
-class Quiet:
-    """A meter that nobody reads."""
-
-    def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
-    def refused(self, agent: str, cause: str) -> None: ...
 
 
 class Book(Agent[Raw]):
@@ -178,35 +173,49 @@ def test_a_state_that_this_version_cannot_read_stops_the_worker_and_is_not_overw
     assert kept(broker, name) == [1]
 
 
-class Silent:
-    """A client that gives nothing any more. (`pause` holds the interpreter while it waits for the client's thread.)"""
+class Deaf:
+    """A client that gives nothing of one partition any more.
+
+    (`pause` holds the interpreter while it waits for the client's thread.)
+    """
 
     def __init__(self, client: Any) -> None:
         self.client = client
 
-    def poll(self, timeout: float) -> None:
-        time.sleep(timeout)
+    def poll(self, timeout: float) -> Any:
+        message = self.client.poll(timeout)
+        return None if message is None or message.partition() == PARTITION else message
+
+    def consume(self, count: int, timeout: float) -> list[Any]:
+        return [message for message in self.client.consume(count, timeout) if message.partition() != PARTITION]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.client, name)
 
 
-def test_a_worker_that_is_given_nothing_leaves_its_partitions_to_another_and_says_so(broker: Broker, name: str) -> None:
+def test_a_partition_of_which_nothing_is_given_goes_to_another_worker_though_others_are_busy(
+    broker: Broker, name: str
+) -> None:
     publish(broker, name, 1)
     with running(broker, name, stuck_s=5.0) as stuck:
         until(learns(broker, name, [1]), 20)
-        stuck.lane.consumer = Silent(stuck.lane.consumer)
+        stuck.lane.consumer = Deaf(stuck.lane.consumer)
         time.sleep(2 * stuck.lane.settings.poll_s)  # what it was asked before
         publish(broker, name, *range(2, 12))
-        until(lambda: stuck.failure, 20)
-        assert "10 records wait" in str(stuck.failure)
+        with Publisher(broker) as publisher:
+            until(lambda: publisher.send_raw(HEARTBEATS.name, b"k", b"other 1", partition=0) or stuck.failure, 20)
+        assert f"of {HEARTBEATS.name}-{PARTITION} on, and nothing of it was taken for 5 s" in str(stuck.failure)
         with running(broker, name):
             until(learns(broker, name, list(range(1, 12))), 20)
 
 
-def test_a_worker_with_nothing_to_read_stays(broker: Broker, name: str) -> None:
-    publish(broker, name, 1)
+def test_a_worker_with_nothing_to_read_stays_also_behind_the_mark_of_a_transaction(broker: Broker, name: str) -> None:
+    producer = Producer(producer_config(broker) | {"transactional.id": name})
+    producer.init_transactions(20)
     with running(broker, name, stuck_s=8.0) as idle:
+        producer.begin_transaction()
+        producer.produce(HEARTBEATS.name, f"{name} 1".encode(), b"k", partition=PARTITION)
+        producer.commit_transaction(20)
         until(lambda: idle.failure or learns(broker, name, [1])(), 60)
         assert idle.failure is None
         time.sleep(18.0)

@@ -7,22 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import faust
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, Producer, TopicPartition
 from conftest import NewTopicFactory
 
+from agents import _transport
+from agents._agent import Agent
+from agents._loop import Loop, LoopSettings
 from agents._transport import batches, fence, install
+from agents._watchdog import Stuck
 from app.broker import Broker, consumer_config, producer_config, read_all
+from app.client import Publisher
+from app.clock import now_ms
 from app.embedded import Embedded
+from tests.builders import SAMPLES, Quiet
+from topics.codec import encode
+from topics.signals import ANOMALIES, Anomaly
+from topics.spec import Instant, Read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 _numbers = itertools.count()
@@ -172,6 +184,75 @@ async def test_what_was_handed_out_and_dropped_before_anything_was_committed_com
         await app.consumer.perform_seek()
         await until(lambda: len(seen) == 6)
     assert seen == [0, 1, 2, 0, 1, 2]
+
+
+class Count(Agent[Read[Anomaly]]):
+    """Remembers of what it was told."""
+
+    name, reads, writes = "count", (ANOMALIES,), ()
+    told: ClassVar[set[str]]
+
+    def step(self, records: Sequence[Read[Anomaly]], now: Instant) -> list[Any]:
+        self.told.update(read.record.entity for read in records)
+        return []
+
+
+async def test_a_partition_of_which_nothing_reaches_the_loop_ends_it_and_comes_again_after_a_restart(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Count, "told", set(), raising=False)
+    given, deaf = _transport.Consumer._getmany, [4]
+
+    async def without_some(self: Any, **how: Any) -> Any:
+        return {tp: found for tp, found in (await given(self, **how)).items() if tp.partition not in deaf}
+
+    monkeypatch.setattr(_transport.Consumer, "_getmany", without_some)
+    settings = LoopSettings(
+        broker.bootstrap, {"bootstrap.servers": broker.bootstrap}, tmp_path, group=f"loss-{next(_numbers)}", stuck_s=4.0
+    )
+    names = {f"deaf{next(_numbers)}-{place}-{now_ms()}": place for place in (3, 4)}
+
+    def publish(name: str) -> None:
+        record = msgspec.structs.replace(SAMPLES[ANOMALIES.name], entity=name)
+        with Publisher(broker) as publisher:
+            publisher.send_raw(ANOMALIES.name, b"k", encode(record).value, partition=names[name])
+
+    other, unheard = names
+    loop = Loop(settings, [Count], now_ms, Quiet())
+    run = asyncio.create_task(loop.run())
+    publish(unheard)
+    while not run.done():
+        publish(other)
+        await asyncio.sleep(0.2)
+    with pytest.raises(Stuck, match=f"of {ANOMALIES.name}-4 on, and nothing of it was taken for 4 s"):
+        await run
+    assert (other in Count.told, unheard in Count.told) == (True, False)
+    deaf.clear()
+    loop = Loop(settings, [Count], now_ms, Quiet())
+    run = asyncio.create_task(loop.run())
+    await until(lambda: unheard in Count.told, 40)
+    loop.stop()
+    await run
+
+
+async def test_a_partition_whose_position_is_not_known_ends_no_worker(trial: Trial) -> None:
+    """It has none while it is sought; stock's check of what is slow, every few seconds, fails then."""
+    app = trial.app()
+
+    async def handle(_: int) -> None: ...
+
+    trial.reads(app, handle)
+    trial.publish(1)
+    async with running(app):
+        await until(lambda: trial.done)
+        [place] = app.consumer.assignment()
+        state = app.consumer._thread._consumer._subscription.subscription.assignment.state_value(place)
+        state.await_reset(OffsetResetStrategy.EARLIEST)
+        if trial.ours:
+            app.consumer.verify_event_path(0.0, place)
+        else:
+            with pytest.raises(AssertionError):
+                app.consumer.verify_event_path(0.0, place)
 
 
 async def test_l2_a_message_in_flight_at_the_head_of_the_log(trial: Trial) -> None:
