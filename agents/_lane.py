@@ -179,9 +179,8 @@ class Lane:
 
     def _look_after(self, watchdog: Watchdog, clock: float) -> None:
         """Raises Stuck where something waits and nothing is taken."""
-        places = {
-            (topic.name, p): part.applied.get(topic.name, 0) for p, part in self.parts.items() for topic in self.topics
-        }
+        owned = [(tp.topic, tp.partition) for tp in self.consumer.assignment()]
+        places = {(topic, p): self.parts[p].applied.get(topic, 0) for topic, p in owned if p in self.parts}
         late = watchdog.late(clock, places)
         if late and self._asked is None and (there := behind(late, self._ends(late))):
             self._asked = late, self._pool.submit(waiting, self.settings.client, there)

@@ -391,13 +391,12 @@ class Loop:
 
     def _places(self) -> dict[Place, int]:
         """The next offset to take of what is owned: of several verbs that read it, the one that is behind decides."""
-        places: dict[Place, int] = {}
-        for number, (verb, (_, agent)) in itertools.product(self._owned(), self.verbs.items()):
-            if unit := self.units.get((verb, number)):
-                for topic in agent.reads:
-                    offset = unit.applied.get(topic.name, 0)
-                    places[topic.name, number] = min(offset, places.get((topic.name, number), offset))
-        return places
+        taken: dict[Place, list[int]] = defaultdict(list)
+        for topic, number in self.app.consumer.assignment() if self._owned() else ():
+            for verb, (_, agent) in self.verbs.items():
+                if (unit := self.units.get((verb, number))) and any(topic == read.name for read in agent.reads):
+                    taken[topic, number].append(unit.applied.get(topic, 0))
+        return {place: min(offsets) for place, offsets in taken.items()}
 
     def stop(self) -> None:
         """Ask `run` to finish."""
