@@ -19,7 +19,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 PARTITIONS = 6  # every topic of the loop has as many: one worker then owns all of a system's partitions
 DAY_MS = 86_400_000
-SEGMENT_BYTES = 64 * 2**20
+# The segment that is written to is never compacted, nor is any log of which less than half (or a tenth) is stale
+COMPACTED = {"segment.bytes": str(64 * 2**20), "segment.ms": "600000"}
+COMPACTED_OFTEN = {"segment.bytes": str(16 * 2**20), "segment.ms": "60000", "min.cleanable.dirty.ratio": "0.1"}
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,7 @@ class Topic:
     partitions: int = PARTITIONS
     retention_ms: int | None = 7 * DAY_MS  # None: kept for ever
     compact: bool = False
+    reread: bool = False  # all of it is read whenever a partition moves: compacted often, which large records are not
     cloudevents: bool = True  # low-rate topics carry CloudEvents attributes in their headers
     broadcast: bool = False  # written to every partition, so that every worker sees it
     max_message_bytes: int | None = None
@@ -112,8 +115,8 @@ class Topic:
     def config(self) -> dict[str, str]:
         """The dynamic topic settings that the broker is asked for."""
         wanted = {"cleanup.policy": "compact" if self.compact else "delete"}
-        if self.compact:  # the segment that is written to is never compacted: a restart reads all of it
-            wanted |= {"segment.bytes": str(SEGMENT_BYTES), "segment.ms": "600000"}
+        if self.compact:
+            wanted |= COMPACTED_OFTEN if self.reread else COMPACTED
         else:
             wanted["retention.ms"] = str(-1 if self.retention_ms is None else self.retention_ms)
         if self.max_message_bytes is not None:

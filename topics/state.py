@@ -37,6 +37,6 @@ LANE_STATE = Topic(
     cloudevents=False, max_message_bytes=11_000_000, packed=True, content_type=PACKED,
 )  # fmt: skip
 LOOP_STATE = Topic(
-    "opsloop.state.loop", Snapshot, key=_key, what="snapshots of the agents of the loop", compact=True,
+    "opsloop.state.loop", Snapshot, key=_key, what="snapshots of the agents of the loop", compact=True, reread=True,
     cloudevents=False, max_message_bytes=11_000_000, packed=True, content_type=PACKED,
 )  # fmt: skip

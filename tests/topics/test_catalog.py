@@ -70,10 +70,14 @@ def test_the_audit_is_kept_for_ever() -> None:
     assert BY_NAME["opsloop.audit"].config == {"cleanup.policy": "delete", "retention.ms": "-1"}
 
 
-def test_a_snapshot_may_be_larger_than_other_records() -> None:
-    assert LOOP_STATE.config == {
+def test_a_snapshot_may_be_larger_than_other_records_and_fits_in_a_segment() -> None:
+    assert LANE_STATE.config == {
         "cleanup.policy": "compact", "max.message.bytes": "11000000", "segment.bytes": "67108864",
         "segment.ms": "600000",
+    }  # fmt: skip
+    assert LOOP_STATE.config == {
+        "cleanup.policy": "compact", "max.message.bytes": "11000000", "segment.bytes": "16777216",
+        "segment.ms": "60000", "min.cleanable.dirty.ratio": "0.1",
     }  # fmt: skip
 
 
