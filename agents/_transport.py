@@ -253,11 +253,6 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return offsets
 
     async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
-        """As the function of this name."""
-        found: dict[tuple[str, int], tuple[int, int]] = await self.call_thread(self._ends, places)
-        return found
-
-    async def _ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         ours, partitions = self._ensure_consumer(), [TopicPartition(*place) for place in places]
         try:
             told = await ours._coordinator.fetch_committed_offsets(partitions)
@@ -313,7 +308,8 @@ async def ends(app: Any, places: Iterable[tuple[str, int]]) -> dict[tuple[str, i
 
     A broker that does not answer has nothing to read.
     """
-    found: dict[tuple[str, int], tuple[int, int]] = await app.consumer._thread.ends(places)
+    thread = app.consumer._thread
+    found: dict[tuple[str, int], tuple[int, int]] = await thread.call_thread(thread.ends, places)
     return found
 
 
