@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 AWAKE_SHARE: Final = 0.8  # of the group's session: who slept longer may have lost its partitions
 SNAPSHOT_S: Final = 2.0  # how much is done again after a crash, while the state is small
-PAUSE_FACTOR: Final = 60  # a snapshot that held work up for a second, and cost two, is followed by none for sixty,
+PAUSE_FACTOR: Final = 60  # a snapshot that held work up for a second is followed by none for sixty,
 LONGEST_PAUSE_S: Final = 30.0  # but never for longer than this: an outage is no cost of snapshots
 STEP_MS: Final = 180_000  # a step that takes longer has lost its partitions; longer than an outage that is waited for
 WAKE_S: Final = 1.0  # how long the client's connections may sleep after a rebalance; no setting of its shortens that
