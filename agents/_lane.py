@@ -26,8 +26,8 @@ from agents._callback import whole
 from agents._output import Output
 from agents._part import POISON, Coming, Part, Sent, through
 from agents._pulse import Pulse, Slept
-from agents._snapshots import HOPELESS
-from agents._watchdog import Place, Watchdog, behind, waiting
+from agents._snapshots import HOPELESS, Place
+from agents._watchdog import Watchdog, behind, waiting
 from topics.codec import DeadLetter
 from topics.spec import Instant, Record, Topic
 from topics.state import LANE_STATE

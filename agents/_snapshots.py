@@ -23,6 +23,8 @@ from topics.state import Snapshot
 
 log = structlog.get_logger()
 
+Place = tuple[str, int]  # a topic and the number of a partition
+
 PART_BYTES: Final = 6_000_000  # a record may have 11 MB, and it once was a third larger than its state
 MAX_PARTS: Final = 64
 SILENCE_S: Final = 60.0
@@ -101,12 +103,12 @@ def shelves(
 
 def all_shelves(
     config: Mapping[str, Any], topic: Topic, partitions: Iterable[int], chains: Iterable[str]
-) -> tuple[Mapping[int, Mapping[str, Shelf]], Mapping[tuple[str, int], Raw]]:
+) -> tuple[Mapping[int, Mapping[str, Shelf]], Mapping[Place, Raw]]:
     """Each agent's shelf on each of the partitions, and the last message of each of the topics `chains` there.
 
     One client reads all of it at once: to make a client takes longer than to read a small state.
     """
-    last: dict[tuple[str, int], Raw] = {}
+    last: dict[Place, Raw] = {}
 
     def states() -> Iterator[Raw]:
         for raw in replay(config, starts):
@@ -205,7 +207,7 @@ def ends(consumer: Consumer, place: TopicPartition, limit_s: float = 30.0) -> tu
             time.sleep(0.05)
 
 
-def replay(config: Mapping[str, Any], starts: Mapping[tuple[str, int], int]) -> Iterator[Raw]:
+def replay(config: Mapping[str, Any], starts: Mapping[Place, int]) -> Iterator[Raw]:
     """Every message of partitions (topic, number) from their offsets to their ends as they are now, by EOF and not by
     offset arithmetic. Those of one partition come in its order.
 

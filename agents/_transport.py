@@ -22,6 +22,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.tuples import ack_lock
 
+from agents._snapshots import Place
+
 BATCH_RECORDS: Final = 500
 CHANNEL_BATCHES: Final = 64  # batches a channel holds before the fetcher waits
 FOLLOWERS_FIRST_S: Final = 0.05
@@ -252,7 +254,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             await ours.seek_to_beginning(*fresh)
         return offsets
 
-    async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+    async def ends(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
         ours, partitions = self._ensure_consumer(), [TopicPartition(*place) for place in places]
         try:
             told = await ours._coordinator.fetch_committed_offsets(partitions)
@@ -303,13 +305,13 @@ def batches(app: Any, topic: str) -> Any:
     return app.topic(topic, schema=_Untouched(key_type=bytes, value_type=bytes), maxsize=CHANNEL_BATCHES)
 
 
-async def ends(app: Any, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+async def ends(app: Any, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
     """Of each partition the first offset that its group has to read, and the next one that will be written.
 
     A broker that does not answer has nothing to read.
     """
     thread = app.consumer._thread
-    found: dict[tuple[str, int], tuple[int, int]] = await thread.call_thread(thread.ends, places)
+    found: dict[Place, tuple[int, int]] = await thread.call_thread(thread.ends, places)
     return found
 
 

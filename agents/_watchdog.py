@@ -7,9 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from agents._snapshots import replay
-
-Place = tuple[str, int]  # a topic and the number of a partition
+from agents._snapshots import Place, replay
 
 
 class Stuck(Exception):
