@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from agents._agent import Agent, Chunk
-from models.detection.batch import Batch, Float64, Int64, Names, Steer, TooManySeries
+from models.detection.batch import Batch, Float64, Int64, Names, Series, Steer, TooManySeries
 from models.detection.texts import LONGEST, WORD, Texts
 from topics import relayed
 from topics.codec import Cause, DeadLetter, DecodeError
@@ -32,10 +32,12 @@ SLACK: Final = bytes(WORD)
 ENCODED: Final = b',"v":1}'  # how a record ends as `encode` writes it: it may have been relayed
 
 # what is kept; made before there are threads
-_KEPT: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_KEPT: Final = msgspec.msgpack.Decoder(tuple[list[str], list[str], bytes, bytes, relayed.Seen])
+_KEPT_IN_PAIRS: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])  # with a pair for each series
 _ENTITIES: Final = msgspec.msgpack.Decoder(list[str])
 _SERIES: Final = msgspec.msgpack.Decoder(list[tuple[int, str]])
 _RELAYED: Final = msgspec.msgpack.Decoder(relayed.Seen)
+_IN_PAIRS: Final = (b"\x92", b"\x93")  # how such a state begins: two or three things are in it
 
 Shape = tuple[int, bytes, int]  # entity, its series as int32, how many
 
@@ -254,13 +256,19 @@ class Decode(Agent[Raw]):
         return _Layout(frame.shape, numbers[frame.entity], frame.start.astype(np.int32), here[frame.series])
 
     def snapshot(self) -> bytes:
-        kept = self.names.dump()
-        return msgspec.msgpack.encode((*kept, self._relayed) if self._relayed else kept)
+        return msgspec.msgpack.encode((*self.names.dump(), self._relayed))
 
     def restore(self, state: bytes) -> None:
-        entities, series, *more = _KEPT.decode(state)
-        self.names.load(_ENTITIES.decode(entities), _SERIES.decode(series))
-        self._relayed = _RELAYED.decode(more[0]) if more else {}
+        if state[:1] in _IN_PAIRS:
+            entities, pairs, *more = _KEPT_IN_PAIRS.decode(state)
+            series = Series()
+            for entity, metric in _SERIES.decode(pairs):
+                series.append(entity, metric)
+            self.names.load(_ENTITIES.decode(entities), series)
+            self._relayed = _RELAYED.decode(more[0]) if more else {}
+        else:
+            named, *columns, self._relayed = _KEPT.decode(state)
+            self.names.load(named, Series(*columns))
         self._shapes.clear()
         self._layouts.clear()
         self._texts.clear()

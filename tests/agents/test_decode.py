@@ -61,7 +61,7 @@ def test_samples_become_columns_in_their_order() -> None:
     assert batch.series.tolist() == [0, 1, 2, 0, 1]
     assert batch.value.tolist() == [1, 2.5, 3, 4, 5]
     assert batch.offset.tolist() == [0, 1, 2]
-    assert batch.names.series == [(0, "cpu"), (0, "load"), (1, "cpu")]
+    assert batch.names.series[:] == [(0, "cpu"), (0, "load"), (1, "cpu")]
 
 
 REFUSED = {
@@ -115,7 +115,7 @@ def test_frames_and_json_of_the_same_samples_are_the_same_batch(looks: int) -> N
     one, two = only(decoded(pack(sent))), only(decoded(*texts))
     for column in ("entity", "ts", "start", "series", "value"):
         assert getattr(one, column).tolist() == getattr(two, column).tolist()
-    assert one.names.series == two.names.series
+    assert one.names.series[:] == two.names.series[:]
 
 
 def test_a_large_frame_stands_between_what_came_before_it_and_what_came_after_and_its_values_are_not_copied() -> None:
