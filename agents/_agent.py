@@ -16,6 +16,7 @@ from topics.spec import Instant, Raw, Record, Topic
 In = TypeVar("In")
 
 Output = Record | DeadLetter
+Buffer = bytes | memoryview  # of bytes
 
 
 class Agent(ABC, Generic[In]):
@@ -38,7 +39,11 @@ class Agent(ABC, Generic[In]):
         """The whole state as data; empty when there is none."""
         return b""
 
-    def restore(self, state: bytes) -> None:
+    def pieces(self) -> list[Buffer]:
+        """What `snapshot` gives, in a row. None of it need be a copy: they may be views of what the next step changes."""
+        return [self.snapshot()]
+
+    def restore(self, state: Buffer) -> None:
         """Become what `snapshot` was taken from."""
 
     def resume(self, last: Record) -> dict[str, int]:
@@ -87,3 +92,8 @@ def rehearse(agents: Iterable[Agent[Any]]) -> None:
     for agent in agents:
         if state := agent.snapshot():
             agent.restore(state)
+
+
+def packed(pieces: Sequence[Buffer]) -> list[Buffer]:
+    """MessagePack of the bytes that lie in pieces, in pieces."""
+    return [b"\xc6" + sum(map(len, pieces)).to_bytes(4, "big"), *pieces]

@@ -286,12 +286,12 @@ class Lane:
         self._settle()
         self._pulse.require()
         for partition, part in dirty.items():
-            state = part.state
-            messages = part.shelf.pack(part.applied, state)
+            state = part.pieces()
+            messages = part.shelf.pack(part.applied, *state)
             sent = self._sent[partition] = Sent(dict(part.applied), len(messages))
             for message in messages:
                 self.output.send(message, partition, sent.places.append)
-            part.dirty, part.size, part.saved = False, len(state), time.monotonic()
+            part.dirty, part.size, part.saved = False, sum(map(len, state)), time.monotonic()
 
     def _settle(self) -> None:
         """Return when all that was said and sent stands, and tell the group."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agents._agent import Agent, Chunk
+from agents._agent import Agent, Buffer, Chunk, packed
 from agents._snapshots import Shelf
 from topics.codec import Cause, DeadLetter, DecodeError, decode
 from topics.spec import Instant, Raw, Read, Record
@@ -23,7 +23,7 @@ POISON: Final = (
     msgspec.MsgspecError,
 )  # fmt: skip
 
-_STATES: Final = msgspec.msgpack.Decoder(dict[str, bytes])  # by stage; made before there are threads
+_STATES: Final = msgspec.msgpack.Decoder(dict[str, memoryview])  # by stage; made before there are threads
 
 
 class Part:
@@ -42,10 +42,12 @@ class Part:
         self.size = len(state)  # of its last snapshot
         self.saved = time.monotonic()
 
-    @property
-    def state(self) -> bytes:
-        """All stages' states as one, so that no crash tears them apart."""
-        return msgspec.msgpack.encode({stage.name: stage.snapshot() for stage in self.stages})
+    def pieces(self) -> list[Buffer]:
+        """All stages' states as one, so that no crash tears them apart: a map by stage, as `Agent.pieces`."""
+        found: list[Buffer] = [bytes([0x80 + len(self.stages)])]
+        for stage in self.stages:
+            found += [msgspec.msgpack.encode(stage.name), *packed(stage.pieces())]
+        return found
 
     @property
     def waiting(self) -> list[list[Agent[Any]]]:
@@ -54,7 +56,7 @@ class Part:
 
     def carefully(self, chunk: Chunk, now: Instant) -> list[Record | DeadLetter]:
         """What follows from a chunk with a record in it that breaks a stage: that one is refused alone."""
-        before = self.state
+        before = b"".join(self.pieces())
         try:
             return list(self.following(chunk, now))
         except POISON as error:

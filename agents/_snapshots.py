@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from agents._agent import Buffer
 from topics.codec import DecodeError, Message, decode_value, encode
 from topics.spec import Raw, Topic
 from topics.state import Snapshot
@@ -62,31 +63,46 @@ class Shelf:
     state: bytes = b""
     whole: bool = True  # nothing that was read for it was damaged or torn
 
-    def pack(self, applied: Mapping[str, int], state: bytes) -> list[Message]:
-        """The messages of the next snapshot, for the shelf's own partition. Raises StateTooLarge."""
-        parts = max(1, -(-len(state) // PART_BYTES))
+    def pack(self, applied: Mapping[str, int], *state: Buffer) -> list[Message]:
+        """The messages of the next snapshot, for the shelf's own partition. `state` comes in pieces, which are copied.
+
+        Raises:
+            StateTooLarge: nothing is written of it.
+        """
+        size = sum(map(len, state))
+        parts = max(1, -(-size // PART_BYTES))
         if parts > MAX_PARTS:
             raise StateTooLarge(
-                f"the state of {self.agent} on partition {self.partition} has {len(state):,} bytes, and the most is"
+                f"the state of {self.agent} on partition {self.partition} has {size:,} bytes, and the most is"
                 f" {MAX_PARTS * PART_BYTES:,}: spread its entities over more partitions"
             )
         self.seq += 1
         made = []
         for part in range(parts):
-            piece: Any = memoryview(state)[part * PART_BYTES : (part + 1) * PART_BYTES]  # no copy; written as bytes
             snapshot = Snapshot(
-                agent=self.agent, partition=self.partition, applied=dict(applied), state=piece, checksum="",
+                agent=self.agent, partition=self.partition, applied=dict(applied), checksum="",
+                state=_span(state, part * PART_BYTES, (part + 1) * PART_BYTES),
                 epoch=self.epoch, seq=self.seq, part=part, parts=parts,
             )  # fmt: skip
             made.append(encode(msgspec.structs.replace(snapshot, checksum=checksum(snapshot)), self.topic))
         return made
 
 
+def _span(pieces: Iterable[Buffer], first: int, end: int) -> memoryview:
+    """Bytes `first` to `end` of pieces in a row; not a copy where they lie in one of them."""
+    found, begin = [], 0
+    for piece in pieces:
+        found.append(memoryview(piece)[max(first - begin, 0) : max(end - begin, 0)])
+        begin += len(piece)
+    found = [view for view in found if view]
+    return found[0] if len(found) == 1 else memoryview(b"".join(found))
+
+
 def checksum(snapshot: Snapshot) -> str:
     """BLAKE2b (128 bits) of everything in a snapshot; one without a number has that of its state alone."""
     digest = hashlib.blake2b(snapshot.state, digest_size=16)
     if snapshot.seq:
-        rest = msgspec.structs.replace(snapshot, state=b"", checksum="")
+        rest = msgspec.structs.replace(snapshot, state=memoryview(b""), checksum="")
         digest.update(msgspec.json.encode(rest, order="sorted"))
     return digest.hexdigest()
 

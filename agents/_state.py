@@ -6,7 +6,7 @@ from typing import ClassVar, Generic, TypeVar
 
 import msgspec
 
-from agents._agent import Agent
+from agents._agent import Agent, Buffer
 from topics.spec import Read, Record
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -24,5 +24,5 @@ class Stateful(Agent[Read[Record]], Generic[S]):
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(self.state)
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, state: Buffer) -> None:
         self.state = msgspec.msgpack.decode(state, type=self.shape)  # type: ignore[assignment]

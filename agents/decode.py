@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from agents._agent import Agent, Chunk
+from agents._agent import Agent, Buffer, Chunk
 from models.detection.batch import Batch, Float64, Int64, Names, Series, Steer, TooManySeries
 from models.detection.texts import LONGEST, WORD, Texts
 from topics import relayed
@@ -258,17 +258,17 @@ class Decode(Agent[Raw]):
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode((*self.names.dump(), self._relayed))
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, state: Buffer) -> None:
         if state[:1] in _IN_PAIRS:
             entities, pairs, *more = _KEPT_IN_PAIRS.decode(state)
             series = Series()
-            for entity, metric in _SERIES.decode(pairs):
-                series.append(entity, metric)
+            for pair in _SERIES.decode(pairs):
+                series.append(*pair)
             self.names.load(_ENTITIES.decode(entities), series)
             self._relayed = _RELAYED.decode(more[0]) if more else {}
         else:
-            named, *columns, self._relayed = _KEPT.decode(state)
-            self.names.load(named, Series(*columns))
+            named, metrics, entity, metric, self._relayed = _KEPT.decode(state)
+            self.names.load(named, Series(metrics, entity, metric))
         self._shapes.clear()
         self._layouts.clear()
         self._texts.clear()

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from agents._agent import Agent
+from agents._agent import Agent, Buffer, packed
 from models.detection.absence import WHOLE, Absence, Lost
 from models.detection.absence import Kept as KeptAbsence
 from models.detection.alarms import Alarms, Beyond, Deviation, Look, Out, Ranges, Told, strongest_levels
@@ -27,9 +27,11 @@ from models.detection.columns import (
     SERIES_FIELDS,
     TAIL_NOW,
     TAIL_THEN,
+    TILE,
     Looks,
     Samples,
     rows_of,
+    tiles_for,
     tiles_of,
 )
 from models.detection.course import Course, Courses
@@ -67,12 +69,12 @@ class _Fork(msgspec.Struct):
 
 
 class _State(msgspec.Struct):
-    """A snapshot: the rows of series, entities and copies as little-endian float64."""
+    """A snapshot: rows and tiles as little-endian float64. Tiles of series and rows of entities come after it."""
 
     version: int
-    series: bytes
-    entities: bytes
-    forks: list[_Fork]
+    series: bytes = b""  # both are within it only in one of before
+    entities: bytes = b""
+    forks: list[_Fork] = []
     lone: bytes = b""
     panel: list[Kept] = []
     absence: KeptAbsence = msgspec.field(default_factory=KeptAbsence)
@@ -83,6 +85,12 @@ class _State(msgspec.Struct):
     shifts: KeptShifts = msgspec.field(default_factory=KeptShifts)
     courses: dict[str, Course] = {}
     season: KeptSeason = msgspec.field(default_factory=KeptSeason)
+    n_series: int = 0
+
+
+_KEPT: Final = msgspec.msgpack.Decoder(tuple[_State, memoryview, memoryview])  # made before there are threads
+_KEPT_IN_ROWS: Final = msgspec.msgpack.Decoder(_State)
+_THREE: Final = b"\x93"  # how a tuple of three begins
 
 
 class Detect(Agent[Batch | Steer]):
@@ -182,7 +190,10 @@ class Detect(Agent[Batch | Steer]):
         )  # fmt: skip
 
     def snapshot(self) -> bytes:
-        rows, entities = self.bank.series, self.bank.entities[: self.bank.n_entities]
+        return b"".join(self.pieces())
+
+    def pieces(self) -> list[Buffer]:
+        bank = self.bank
         forks = [
             _Fork(
                 number,
@@ -195,22 +206,28 @@ class Detect(Agent[Batch | Steer]):
             )
             for number, fork in sorted(self.forks.open.items())
         ]
-        return msgspec.msgpack.encode(
-            _State(
-                self.version, _bytes(rows), _bytes(entities), forks, _bytes(self.bank.lone_rows), self.panel.dump(),
-                self.absence.dump(), self.alarms.told, self.ranges.out, self.ranges.ended, self.hysteresis.held,
-                self.shifts.dump(),
-                self.courses.open,
-                self.season.dump(),
-            )
+        small = _State(
+            self.version, forks=forks, lone=_bytes(bank.lone_rows), panel=self.panel.dump(),
+            absence=self.absence.dump(), told=self.alarms.told, out=self.ranges.out, ended=self.ranges.ended,
+            held=self.hysteresis.held, shifts=self.shifts.dump(), courses=self.courses.open, season=self.season.dump(),
+            n_series=bank.n_series,
         )  # fmt: skip
+        tiles, entities = _bytes(bank.tiles[: tiles_for(bank.n_series)]), _bytes(bank.entities[: bank.n_entities])
+        return [_THREE, msgspec.msgpack.encode(small), *packed([tiles]), *packed([entities])]
 
-    def restore(self, state: bytes) -> None:
-        kept = msgspec.msgpack.decode(state, type=_State)
+    def restore(self, state: Buffer) -> None:
+        entities: Buffer
+        if state[:1] == _THREE:
+            kept, data, entities = _KEPT.decode(state)
+            tiles, series = _floats(data).reshape(-1, SERIES_FIELDS, TILE), kept.n_series
+        else:
+            kept = _KEPT_IN_ROWS.decode(state)
+            rows, entities = _rows(kept.series, SERIES_FIELDS), kept.entities
+            tiles, series = tiles_of(rows), len(rows)
         if kept.version not in (1, self.version):
             raise ValueError(f"this worker reads version {self.version} of the learners' state, not {kept.version}")
-        self.bank.load(_rows(kept.series, SERIES_FIELDS))
-        self.bank.entities = _entities(kept.entities, kept.version)
+        self.bank.load(tiles, series)
+        self.bank.entities = _entities(entities, kept.version)
         self.bank.n_entities = len(self.bank.entities)
         self.bank.lone = _lone(kept.lone)
         self.forks.open = {
@@ -229,7 +246,7 @@ class Detect(Agent[Batch | Steer]):
         self.season.load(kept.season)
 
 
-def _entities(data: bytes, version: int) -> Float64:
+def _entities(data: Buffer, version: int) -> Float64:
     """Version 1 did not count the series of an entity: each goes on as one of many, with its boundary as it stands."""
     if version > 1:
         return _rows(data, ENTITY_FIELDS)
@@ -359,10 +376,15 @@ def _grade(ratio: float, state: State) -> Grade:
     return next((grade for least, grade in GRADES if ratio >= least), "minor")
 
 
-def _bytes(rows: Float64) -> bytes:
-    """What msgspec writes as bytes, without a copy of its own."""
-    return np.ascontiguousarray(rows, "<f8").data  # type: ignore[return-value]
+def _bytes(array: Float64) -> bytes:
+    """A view of what is little-endian already; msgspec writes one as bytes."""
+    return np.ascontiguousarray(array, "<f8").reshape(-1).view(np.uint8).data  # type: ignore[return-value]
 
 
-def _rows(data: bytes, fields: int) -> Float64:
-    return np.frombuffer(data, "<f8").reshape(-1, fields).copy()
+def _rows(data: Buffer, fields: int) -> Float64:
+    return _floats(data).reshape(-1, fields)
+
+
+def _floats(data: Buffer) -> Float64:
+    """A copy: what was read has no place that an array can be changed in."""
+    return np.frombuffer(data, "<f8").copy()

@@ -19,7 +19,7 @@ class Snapshot(Record, frozen=True):
     agent: str
     partition: Count
     applied: dict[str, int]  # next offset to read, by topic
-    state: bytes
+    state: memoryview  # of what was read, without a copy
     checksum: str  # BLAKE2b of everything else
     epoch: Count = 0
     seq: Count = 0  # counted up by each snapshot; 0: one without a number, as they were before

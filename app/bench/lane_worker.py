@@ -37,7 +37,7 @@ class Clocked(Agent[Any]):
     def __init__(self, inner: Agent[Any], book: Book) -> None:
         self.inner, self.book = inner, book
         self.name, self.reads, self.writes, self.raw = inner.name, inner.reads, inner.writes, inner.raw  # type: ignore[misc]
-        self.snapshot, self.restore = inner.snapshot, inner.restore  # type: ignore[method-assign]
+        self.pieces, self.restore = inner.pieces, inner.restore  # type: ignore[method-assign]
 
     def step(self, records: Sequence[Any], now: Instant) -> Iterator[Any]:
         began = time.perf_counter()
@@ -153,7 +153,7 @@ class Timed(Agent[Any]):
     def __init__(self, inner: Agent[Any], lines: list[tuple[str, float, float, float]], mark: list[float]) -> None:
         self.inner, self.lines, self.mark = inner, lines, mark
         self.name, self.reads, self.writes, self.raw = inner.name, inner.reads, inner.writes, inner.raw  # type: ignore[misc]
-        self.snapshot, self.restore = inner.snapshot, inner.restore  # type: ignore[method-assign]
+        self.pieces, self.restore = inner.pieces, inner.restore  # type: ignore[method-assign]
 
     def step(self, records: Sequence[Any], now: Instant) -> Iterator[Any]:
         began, at = time.perf_counter(), float(now_ms())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from agents import _snapshots
 from agents._agent import Agent
 from agents._lane import SNAPSHOT_S
 from agents._output import Output
+from agents._part import Part
 from agents.decode import Decode
 from agents.detect import Detect
 from app.bench.lane import METRICS_EACH, START, broker_for_bench, fill_frames, worked
@@ -60,25 +60,22 @@ def compared(without: list[dict[str, float]], with_them: list[dict[str, float]])
 
 def moved(broker: Broker, entities: int) -> dict[str, float]:
     """Write the state of `entities` with ten series each as a lane does, take it up as a new owner does, in seconds."""
-    stages = _taught(entities)
+    taught = [lambda stage=stage: stage for stage in _taught(entities)]
+    part = Part(taught, b"", _snapshots.Shelf(LANE_STATE, AGENT, 0))
     output = Output(producer_config(broker), lambda: False)
     began, cpu = time.perf_counter(), time.process_time()
-    state = msgspec.msgpack.encode({stage.name: stage.snapshot() for stage in stages})
-    for message in _snapshots.Shelf(LANE_STATE, AGENT, 0).pack({}, state):
+    for message in part.shelf.pack({}, *part.pieces()):
         output.send(message, 0)
     output.flush()
     written, written_cpu = time.perf_counter() - began, time.process_time() - cpu
     began = time.perf_counter()
     shelf = _snapshots.shelves({"bootstrap.servers": broker.bootstrap}, LANE_STATE, 0)[AGENT]
-    kept = msgspec.msgpack.decode(shelf.state, type=dict[str, bytes])
-    again: list[Agent[Any]] = [Decode(), Detect()]
-    for stage in again:
-        stage.restore(kept[stage.name])
+    again = Part([Decode, Detect], shelf.state, shelf)
     restored = time.perf_counter() - began
-    equal = shelf.state == msgspec.msgpack.encode({stage.name: stage.snapshot() for stage in again})
+    equal = shelf.state == b"".join(part.pieces()) == b"".join(again.pieces())
     return {
-        "state_bytes": float(len(state)), "snapshot_s": written, "snapshot_cpu_s": written_cpu, "restore_s": restored,
-        "restored_equal": float(equal),
+        "state_bytes": float(len(shelf.state)), "snapshot_s": written, "snapshot_cpu_s": written_cpu,
+        "restore_s": restored, "restored_equal": float(equal),
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from agents import _snapshots
 from agents._agent import Agent
+from agents._part import Part
 from agents.decode import chunk_of
 from agents.detect import Detect
 from app import pipeline
@@ -103,11 +104,7 @@ def check_learners(broker: Broker, report: Report, *, untidy: bool = False) -> N
         if (shelf.applied or {}).get(METRICS.name) != end:
             report.violated(f"partition {partition}: kept up to {shelf.applied}, and the log ends at {end}")
             continue
-        restored = [make() for make in pipeline.lane()]
-        kept = msgspec.msgpack.decode(shelf.state, type=dict[str, bytes])
-        for stage in restored:
-            if own := kept.get(stage.name):
-                stage.restore(own)
+        restored = Part(pipeline.lane(), shelf.state, shelf).stages
         same = _hash(straight) == _hash(restored) and _next(straight, partition) == _next(restored, partition)
         report.check(same, f"partition {partition}: what was learned differs from a run without a crash")
         equal += same

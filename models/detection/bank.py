@@ -67,7 +67,7 @@ from models.detection.columns import (
     Rows,
     Samples,
     rows_of,
-    tiles_of,
+    tiles_for,
 )  # fmt: skip
 from models.detection.kernel import inlined, kernel
 from models.detection.knobs import Knobs, narrowed
@@ -269,7 +269,7 @@ class Bank:
         self.entities = _room(self.entities, len(names.entities))
         self.entities[known:, (USUAL, STRETCH)] = math.log(3.0), 0.3
         wanted = self.n_series + len(fresh)
-        self.tiles = _room(self.tiles, -(-wanted // TILE))
+        self.tiles = _room(self.tiles, tiles_for(wanted))
         for at, (entity, metric) in enumerate(fresh, self.n_series):
             found, tile, place = prior(metric), at // TILE, at % TILE
             row = self.tiles[tile, :, place]
@@ -297,9 +297,9 @@ class Bank:
         tile, place = np.divmod(np.asarray(series, np.int64), TILE)
         self.tiles[tile, :, place] = rows
 
-    def load(self, series: Float64) -> None:
-        """Take up the rows of all series, (n_series, SERIES_FIELDS)."""
-        self.tiles, self.n_series = tiles_of(series), len(series)
+    def load(self, tiles: Float64, n_series: int) -> None:
+        """Take up the tiles of so many series."""
+        self.tiles, self.n_series = tiles, n_series
 
     @property
     def lone_rows(self) -> Float64:

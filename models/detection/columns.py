@@ -40,10 +40,14 @@ class Rows(NamedTuple):
     lone: Float64  # (n_lone, lone.FIELDS)
 
 
-def tiles_of(rows: Float64, series: int = 0) -> Float64:
-    """Tiles with `rows` (n, SERIES_FIELDS) in them, and room for `series` at least."""
-    count = -(-max(len(rows), series) // TILE)
-    tiles = np.zeros((count, SERIES_FIELDS, TILE))
+def tiles_for(series: int) -> int:
+    """How many tiles so many series need."""
+    return -(-series // TILE)
+
+
+def tiles_of(rows: Float64) -> Float64:
+    """Tiles with `rows` (n, SERIES_FIELDS) in them."""
+    tiles = np.zeros((tiles_for(len(rows)), SERIES_FIELDS, TILE))
     whole, rest = divmod(len(rows), TILE)
     tiles[:whole] = rows[: whole * TILE].reshape(whole, TILE, SERIES_FIELDS).transpose(0, 2, 1)
     if rest:

@@ -12,6 +12,7 @@ import pytest
 from faust.types import TP
 
 from agents import _loop
+from agents._agent import Buffer
 from agents._loop import Loop, LoopSettings, _Gone, _Unit
 from agents._pulse import Pulse, Slept
 from agents._snapshots import Shelf
@@ -148,10 +149,10 @@ async def test_a_loop_that_slept_ends_at_its_next_tick_and_does_not_join_its_gro
 
 def test_every_state_is_read_once_before_threads_read_it(tmp_path: Path) -> None:
     """Two threads that meet a type of msgspec 0.22 for the first time crash the process."""
-    restored: list[bytes] = []
+    restored: list[Buffer] = []
 
     class Told(Decide):
-        def restore(self, state: bytes) -> None:
+        def restore(self, state: Buffer) -> None:
             restored.append(state)
             super().restore(state)
 

@@ -101,6 +101,15 @@ def test_a_snapshot_with_a_part_missing_is_refused(log: Log, monkeypatch: pytest
     assert log.shelf().state == b"small"
 
 
+@given(st.lists(st.binary(max_size=25)))
+def test_a_state_comes_back_however_it_was_cut_into_pieces(pieces: list[bytes]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_snapshots, "PART_BYTES", 10)
+        log = Log(patched)
+        log.write(log.shelf().pack({"t": 1}, *pieces))
+        assert (log.shelf().applied, log.shelf().state) == ({"t": 1}, b"".join(pieces))
+
+
 def test_a_state_that_is_too_large_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_snapshots, "PART_BYTES", 10)
     with pytest.raises(StateTooLarge, match="641 bytes"):

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from processes import until
 
-from agents._agent import Agent
+from agents._agent import Agent, Buffer
 from agents._lane import Lane, LaneSettings
 from app.admin import ensure
 from app.broker import consumer_config, producer_config, read_all
@@ -51,7 +51,7 @@ class Echo(Agent[Raw]):
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(self.learned)
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, state: Buffer) -> None:
         self.learned = msgspec.msgpack.decode(state, type=int)
 
 

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from processes import until
 
 from agents import _snapshots
-from agents._agent import Agent
+from agents._agent import Agent, Buffer
 from agents._lane import Lane, LaneSettings
 from app.broker import Broker, consumer_config, producer_config, read_all
 from app.client import Publisher
@@ -54,7 +54,7 @@ class Book(Agent[Raw]):
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(self.learned)
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, state: Buffer) -> None:
         self.learned = msgspec.msgpack.decode(state, type=list[int])
 
 
@@ -161,7 +161,7 @@ def test_a_state_that_this_version_cannot_read_stops_the_worker_and_is_not_overw
     with running(broker, name):
         until(learns(broker, name, [1]), 20)
 
-    def restore(_: Book, state: bytes) -> None:
+    def restore(_: Book, state: Buffer) -> None:
         if msgspec.msgpack.decode(state):  # not the fresh one that a start rehearses with
             int("version 9")  # an error of C code, as a decoder's: the client loses one that nobody has caught
 
