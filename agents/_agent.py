@@ -40,7 +40,7 @@ class Agent(ABC, Generic[In]):
         return b""
 
     def pieces(self) -> list[Buffer]:
-        """What `snapshot` gives, in a row. None of it need be a copy: they may be views of what the next step changes."""
+        """What `snapshot` gives, in a row. No copy is needed for it: views of what the next step changes will do."""
         return [self.snapshot()]
 
     def restore(self, state: Buffer) -> None:

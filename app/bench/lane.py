@@ -17,7 +17,6 @@ import numpy as np
 import orjson
 from confluent_kafka.admin import NewTopic
 
-from agents._lane import SNAPSHOT_S
 from app.admin import ensure
 from app.broker import Broker, admin, require
 from app.client import Publisher
@@ -131,9 +130,9 @@ def _frame(names: bytes, entities: int, first: int, rng: np.random.Generator) ->
     )  # fmt: skip
 
 
-def worked(broker: Broker, end: int, begin: int = 0, snapshot_s: float = SNAPSHOT_S) -> dict[str, float]:
+def worked(broker: Broker, end: int, begin: int = 0, *, turns: bool = False) -> dict[str, float]:
     """What a worker process, pinned to one core, says of the points from `begin` to `end` of the topic."""
-    return _child("app.bench.lane_worker", broker, str(end), str(begin), str(snapshot_s))
+    return _child("app.bench.lane_worker", broker, str(end), str(begin), *["turns"] * turns)
 
 
 def faust(broker: Broker, points: int) -> float:

@@ -1,6 +1,6 @@
 """A lane that times itself.
 
-`python -m app.bench.lane_worker BROKER END BEGIN SNAPSHOT_S`, or `BROKER timed`, or `BROKER shared GROUP`.
+`python -m app.bench.lane_worker BROKER END BEGIN [turns]`, or `BROKER timed`, or `BROKER shared GROUP`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from models.detection.batch import Batch
 from topics.signals import Anomaly
 from topics.spec import Instant
 
+TURN_S = 2.0
 IDLE_S = 60.0  # a lane that is given nothing although there is something has said so by then
 PATIENT_S = 150.0  # the session of a worker that is held until there is enough for it
 
@@ -48,20 +49,54 @@ class Clocked(Agent[Any]):
         yield from found
 
 
-class Timekept(Lane):
-    """A lane that notes for how long snapshots held its work up, what CPU went by, and how many there were."""
+class Turns(Lane):
+    """A lane that takes turns: snapshots as ever, then none for as long, from when the book says that it is warm.
 
-    held = 0.0
-    held_cpu = 0.0
+    Turns that follow each other have the same neighbours on a machine, which runs that do are not sure to have.
+    """
+
+    held_s = 0.0
+    held_cpu_s = 0.0
     saved = 0
 
+    def __init__(
+        self, settings: LaneSettings, stages: Sequence[Callable[[], Agent[Any]]], now: Callable[[], Instant], book: Book
+    ) -> None:
+        super().__init__(settings, stages, now, book)
+        self.book = book
+        self.turns: list[Counter[str]] = []  # what went by in each; the first is one with snapshots
+        self._began: Counter[str] = Counter()
+
     def _save_some(self) -> bool:
+        now, without = self._now(), len(self.turns) % 2 == 1
+        if not self._began:
+            self._began = now if self.book.from_time else self._began
+        elif now["s"] - self._began["s"] >= (self.turns[-1]["s"] if without else TURN_S):
+            now.subtract(self._began)
+            self.turns.append(now)
+            self._began, without = self._now(), not without
+        if without:
+            return True
         began, cpu = time.perf_counter(), time.process_time()
         left = super()._save_some()
-        self.held += time.perf_counter() - began
-        self.held_cpu += time.process_time() - cpu
+        self.held_s += time.perf_counter() - began
+        self.held_cpu_s += time.process_time() - cpu
         self.saved += 1
         return left
+
+    def _now(self) -> Counter[str]:
+        return Counter({
+            "points": self.book.points, "cpu_s": time.process_time(), "s": time.perf_counter(),
+            "held_s": self.held_s, "held_cpu_s": self.held_cpu_s, "saved": self.saved,
+        })  # fmt: skip
+
+    def told(self) -> dict[str, float]:
+        """What the turns came to, as many with snapshots as without."""
+        whole = self.turns[: len(self.turns) // 2 * 2]
+        both = {"with": sum(whole[::2], Counter()), "without": sum(whole[1::2], Counter())}
+        return {"turns": float(len(whole))} | {
+            f"{name}_{what}": float(turns[what]) for name, turns in both.items() for what in self._now()
+        }
 
 
 class Book:
@@ -91,17 +126,15 @@ class Book:
         self.causes[cause] += 1
 
 
-def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
+def main(address: str, end: int, begin: int, turns: bool) -> None:
     """Take the topic from its start, and print how quickly the points from `begin` to `end` were taken."""
     rehearse()
     settle()
     broker, book = Broker.from_environment(address), Book(begin, end)
     reading = {"bootstrap.servers": broker.bootstrap}
-    settings = LaneSettings(
-        consumer_config(broker, f"bench-{now_ms()}"), producer_config(broker), reading, snapshot_s=snapshot_s
-    )
+    settings = LaneSettings(consumer_config(broker, f"bench-{now_ms()}"), producer_config(broker), reading)
     stages: list[Callable[[], Agent[Any]]] = [lambda: Clocked(Decode(), book), lambda: Clocked(Detect(), book)]
-    lane = Timekept(settings, stages, now_ms, book)
+    lane = (Turns if turns else Lane)(settings, stages, now_ms, book)
     lane.name = f"{lane.name}-{now_ms()}"  # no snapshot of a run before: every run takes the topic from its start
     threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
     lane.run()
@@ -113,8 +146,8 @@ def main(address: str, end: int, begin: int, snapshot_s: float) -> None:
     print_json({
         "points_per_s": taken / seconds, "points_per_cpu_s": taken / cpu, "points": book.points,
         "decode_s": book.spent.get("decode", 0.0),
-        "detect_s": book.spent.get("detect", 0.0), "seconds": seconds, "held_s": lane.held,
-        "cpu_s": cpu, "held_cpu_s": lane.held_cpu, "saved": lane.saved,
+        "detect_s": book.spent.get("detect", 0.0), "seconds": seconds, "cpu_s": cpu,
+        **(lane.told() if isinstance(lane, Turns) else {}),
     })  # fmt: skip
 
 
@@ -193,4 +226,4 @@ if __name__ == "__main__":
     elif sys.argv[2] == "shared":
         shared(sys.argv[1], sys.argv[3])
     else:
-        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] == ["turns"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,44 +18,49 @@ from agents.detect import Detect
 from app.bench.lane import METRICS_EACH, START, broker_for_bench, fill_frames, worked
 from app.broker import Broker, producer_config
 from app.client import Publisher
+from app.errors import UserError
 from app.printing import err, print_json, print_table
 from models.detection.columns import Samples
 from topics.state import LANE_STATE
 
 AGENT: Final = "bench"
-NEVER_S: Final = 1e9
-RATES: Final = ("points_per_cpu_s", "points_per_s")
 ROUNDS: Final = 3
 
 
 def run(address: str, points: int, entities: int, json: bool) -> None:
     """Let a worker take `points` of `entities` with and without snapshots, in turn; then move a state of as many."""
-    runs: dict[float, list[dict[str, float]]] = {NEVER_S: [], SNAPSHOT_S: []}
+    runs: list[dict[str, float]] = []
     with broker_for_bench(address) as broker:
         with Publisher(broker) as publisher:
             whole = fill_frames(publisher, points, 0, entities)
         err.print(f"· {whole:,} points of {entities:,} entities wait on the topic")
         for number in range(ROUNDS):
-            for period in sorted(runs, reverse=number % 2 == 1):  # neither is always the first
-                runs[period].append(worked(broker, whole, 0, period))
-            err.print(f"· {number + 1} of {ROUNDS} rounds with and without snapshots")
-        found = compared(runs[NEVER_S], runs[SNAPSHOT_S]) | moved(broker, entities)
+            runs.append(worked(broker, whole, turns=True))
+            err.print(f"· {number + 1} of {ROUNDS} rounds, of {runs[-1]['turns']:.0f} turns with and without snapshots")
+        found = compared(runs) | moved(broker, entities)
     if json:
         print_json(found)
     else:
         print_table("Snapshots", ("figure", "value"), ((k, f"{v:,.3g}") for k, v in found.items()))
 
 
-def compared(without: list[dict[str, float]], with_them: list[dict[str, float]]) -> dict[str, float]:
-    """The best rate of each, by CPU time and by the clock, and what is missing; and how long work was held up."""
-    best = {rate: [max(run[rate] for run in runs) for runs in (without, with_them)] for rate in RATES}
-    cpu, clock = best["points_per_cpu_s"], best["points_per_s"]
+def compared(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The rate of all turns with snapshots and of all without, by CPU time and by the clock, and what is missing.
+
+    Raises UserError when there were not turns enough.
+    """
+    total = {name: sum(run[name] for run in runs) for name in runs[0]}
+    if not total["turns"]:
+        raise UserError("the points were taken before there was a turn without snapshots", "Give more --points")
+    cpu, clock = (
+        [total[f"{turn}_points"] / total[f"{turn}_{by}"] for turn in ("without", "with")] for by in ("cpu_s", "s")
+    )
     return {
-        "period_s": SNAPSHOT_S, "snapshots": sum(run["saved"] for run in with_them) / len(with_them),
+        "period_s": SNAPSHOT_S, "turns": total["turns"], "snapshots": total["with_saved"],
         "points_per_cpu_s_without": cpu[0], "points_per_cpu_s_with": cpu[1],
-        "snapshot_share": max(0.0, 1.0 - cpu[1] / cpu[0]), "snapshot_clock_share": max(0.0, 1.0 - clock[1] / clock[0]),
-        "held_share": min(run["held_s"] / run["seconds"] for run in with_them),
-        "held_cpu_share": sum(run["held_cpu_s"] for run in with_them) / sum(run["cpu_s"] for run in with_them),
+        "snapshot_share": 1.0 - cpu[1] / cpu[0], "snapshot_clock_share": 1.0 - clock[1] / clock[0],
+        "held_share": total["with_held_s"] / total["with_s"],
+        "held_cpu_share": total["with_held_cpu_s"] / total["with_cpu_s"],
     }  # fmt: skip
 
 
