@@ -13,7 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from agents._output import Output
 from agents._part import POISON, Coming, Part, Sent, through
 from agents._pulse import Pulse, Slept
 from agents._snapshots import HOPELESS, Place
-from agents._watchdog import Watchdog, behind, waiting
+from agents._watchdog import Lookout
 from topics.codec import DeadLetter
 from topics.spec import Instant, Record, Topic
 from topics.state import LANE_STATE
@@ -84,7 +84,6 @@ class Lane:
         self._coming: dict[int, Coming] = {}
         self._sent: dict[int, Sent] = {}  # by partition, its snapshot of which the group was not told yet
         self._pool: ThreadPoolExecutor
-        self._asked: tuple[Mapping[Place, int], Future[Place | None]] | None = None  # where something may wait
         # agents that read several topics need the same partitions of each, which only the range assignor promises
         self._eager = len(self.topics) > 1
         self._stop = threading.Event()
@@ -146,7 +145,7 @@ class Lane:
     def _work(self, ready: Callable[[], None]) -> None:
         started = ticked = time.monotonic()
         save_at = started + self.settings.snapshot_s
-        told, watchdog = False, Watchdog(self.settings.stuck_s)
+        told, lookout = False, Lookout(self.settings.stuck_s, self.settings.client, self._pool)
         while not self._stop.is_set():
             first = self.consumer.poll(self.settings.poll_s)
             if first is not None:
@@ -161,7 +160,7 @@ class Lane:
             if clock - ticked >= self.settings.tick_s:
                 ticked = clock
                 self._tick()
-                self._look_after(watchdog, clock)
+                lookout.look(self.consumer, clock, self._places())
             if clock >= save_at:
                 left = self._save_some()
                 took = time.monotonic() - clock
@@ -177,28 +176,10 @@ class Lane:
             for place in [TopicPartition(topic.name, partition) for topic in self.topics for partition in self.parts]:
                 self.consumer.get_watermark_offsets(place, timeout=0.2)
 
-    def _look_after(self, watchdog: Watchdog, clock: float) -> None:
-        """Raises Stuck where something waits and nothing is taken."""
+    def _places(self) -> dict[Place, int]:
+        """The next offset to take of what is owned."""
         owned = [(tp.topic, tp.partition) for tp in self.consumer.assignment()]
-        places = {(topic, p): self.parts[p].applied.get(topic, 0) for topic, p in owned if p in self.parts}
-        late = watchdog.late(clock, places)
-        if late and self._asked is None and (there := behind(late, self._ends(late))):
-            self._asked = late, self._pool.submit(waiting, self.settings.client, there)
-        if self._asked and self._asked[1].done():
-            (asked, answer), self._asked = self._asked, None
-            if place := answer.result():
-                watchdog.waits(clock, place, asked[place])
-
-    def _ends(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
-        """The first offset to read of each, and the end; a broker that does not answer has nothing to read."""
-        try:
-            kept = self.consumer.committed([TopicPartition(*place) for place in places], timeout=2.0)
-            ends = [self.consumer.get_watermark_offsets(place, timeout=2.0) for place in kept]
-        except KafkaException:
-            return dict.fromkeys(places, (0, 0))
-        return {
-            (tp.topic, tp.partition): (max(low, tp.offset), high) for tp, (low, high) in zip(kept, ends, strict=True)
-        }
+        return {(topic, p): self.parts[p].applied.get(topic, 0) for topic, p in owned if p in self.parts}
 
     # --- records ------------------------------------------------------------------------------------------------------
 

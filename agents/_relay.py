@@ -12,6 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +23,8 @@ from agents._agent import Agent, Chunk, Meter
 from agents._callback import whole
 from agents._output import Output
 from agents._part import POISON
-from agents._snapshots import HOPELESS
+from agents._snapshots import HOPELESS, Place
+from agents._watchdog import Lookout
 from topics.codec import Cause, DeadLetter, encode
 from topics.relayed import stamp
 from topics.spec import Instant, Raw, Record
@@ -41,10 +43,12 @@ class RelaySettings:
     topics: Sequence[str]  # regular expressions, each from ^ to $
     consumer: Mapping[str, Any]  # configuration of confluent-kafka, with the group in it, of the classic protocol
     producer: Mapping[str, Any]
+    client: Mapping[str, Any]  # for looking whether something waits: without a group
     identify: Callable[[str], str]  # topic → what tells it from one of that name before it; empty: it is not known
     batch: int = 1000
     poll_s: float = 0.05
     commit_s: float = 1.0  # how much is said again after a crash
+    stuck_s: float = 30.0  # how long nothing may be taken of a partition while there is something to read
 
 
 class Relay:
@@ -55,33 +59,44 @@ class Relay:
         self.agent = agent
         self.now = now
         self.meter = meter
-        self._next: dict[tuple[str, int], int] = {}  # what is done and not committed yet
+        self._next: dict[Place, int] = {}  # what is done and not committed yet
         self._ids: dict[str, str] = {}  # of topics
-        self._reached: dict[tuple[str, int], int] = {}
+        self._reached: dict[Place, int] = {}  # the next offset to take
         self._stop = threading.Event()
         self._output: Output
         self._consumer: Any = None
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Work until `stop`. Raises KafkaException when the broker refuses, or will not take what follows."""
+        """Work until `stop`.
+
+        Raises:
+            KafkaException: the broker refuses, or will not take what follows.
+            Stuck: there is something to read of a partition, but the client gives nothing of it: they go to others.
+        """
         self._output = Output(self.settings.producer, self._stop.is_set)
         finding = {"topic.blacklist": NOT_OURS, "topic.metadata.refresh.interval.ms": NEW_TOPICS_MS}
         self._consumer = Consumer({**self.settings.consumer, **finding})
         going = {"on_revoke": whole(self._revoked), "on_lost": whole(self._lost)}
         self._consumer.subscribe(list(self.settings.topics), **going)
         ready()
+        pool = ThreadPoolExecutor(1, "watchdog")
+        lookout = Lookout(self.settings.stuck_s, self.settings.client, pool)
         try:
-            commit_at = time.monotonic() + self.settings.commit_s
+            commit_at, dry = time.monotonic() + self.settings.commit_s, False
             while not self._stop.is_set():
                 first = self._consumer.poll(self.settings.poll_s)
-                if first is not None:
-                    self._take([first, *self._consumer.consume(self.settings.batch - 1, 0)])
+                found = [] if first is None else [first, *self._consumer.consume(self.settings.batch - 1, 0)]
+                self._take(found)
+                dry = dry or len(found) < self.settings.batch
                 self._output.poll()
                 if time.monotonic() >= commit_at:
                     self._commit()
-                    commit_at = time.monotonic() + self.settings.commit_s
+                    # who has a backlog takes it in the order of its fetches, where a partition may wait for minutes
+                    lookout.look(self._consumer, time.monotonic(), self._places() if dry else {})
+                    commit_at, dry = time.monotonic() + self.settings.commit_s, False
             self._commit()
         finally:
+            pool.shutdown(wait=False, cancel_futures=True)
             self._next.clear()
             self._consumer.close()
 
@@ -90,7 +105,7 @@ class Relay:
         self._stop.set()
 
     def _take(self, messages: Iterable[Message]) -> None:
-        chunks: dict[tuple[str, int], list[Message]] = defaultdict(list)
+        chunks: dict[Place, list[Message]] = defaultdict(list)
         for message in messages:
             error = message.error()
             if error is None:
@@ -141,16 +156,21 @@ class Relay:
         except KafkaException as error:  # a rebalance is under way: the next owner says it again
             log.info("commit left to the next owner", cause=str(error))
 
-    def _revoked(self, _consumer: Any, _revoked: list[TopicPartition]) -> None:
+    def _places(self) -> dict[Place, int]:
+        """The next offset to take of what is owned."""
+        owned = [(tp.topic, tp.partition) for tp in self._consumer.assignment()]
+        return {place: self._reached.get(place, 0) for place in owned}
+
+    def _revoked(self, _consumer: Any, revoked: list[TopicPartition]) -> None:
         self._commit()
-        self._forget()
+        self._forget(revoked)
 
     def _lost(self, _consumer: Any, lost: list[TopicPartition]) -> None:
-        for place in lost:
-            self._next.pop((place.topic, place.partition), None)
-        self._forget()
+        self._forget(lost)
 
-    def _forget(self) -> None:
-        """Another has read on, or made the topic anew."""
+    def _forget(self, gone: Iterable[TopicPartition]) -> None:
+        """Another reads on, or makes the topic anew. What stays is known: a commit of it may have failed."""
         self._ids.clear()
-        self._reached.clear()
+        for place in gone:
+            self._next.pop((place.topic, place.partition), None)
+            self._reached.pop((place.topic, place.partition), None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, Future
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
 
 from agents._snapshots import Place, replay
 
@@ -54,6 +55,45 @@ class Watchdog:
         if place in self._still and self._still[place][0] == offset:
             self._still[place] = offset, clock
             self._waits.add(place)
+
+
+class Lookout:
+    """The watchdog over what a consumer of confluent-kafka was assigned; whether something waits is read in `pool`.
+
+    config: of a consumer without a group.
+    """
+
+    def __init__(self, limit_s: float, config: Mapping[str, Any], pool: Executor) -> None:
+        self._watchdog = Watchdog(limit_s)
+        self._config = config
+        self._pool = pool
+        self._asked: tuple[Mapping[Place, int], Future[Place | None]] | None = None  # where something may wait
+
+    def look(self, consumer: Any, clock: float, places: Mapping[Place, int]) -> None:
+        """Raises Stuck where something waits and nothing is taken. places: the next offsets to take."""
+        late = self._watchdog.late(clock, places)
+        if late and self._asked is None and (there := behind(late, _ends(consumer, late))):
+            self._asked = late, self._pool.submit(waiting, self._config, there)
+        if self._asked and self._asked[1].done():
+            (asked, answer), self._asked = self._asked, None
+            if place := answer.result():
+                self._watchdog.waits(clock, place, asked[place])
+
+
+def _ends(consumer: Any, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+    """Of each place the first offset that the group has to read, and the next one that will be written.
+
+    A broker that does not answer has nothing to read. Its first and next offsets are those of two times of the
+    protocol; `get_watermark_offsets` takes 23 ms a partition, behind the fetches, and the worker waits for it.
+    """
+    asked = [[TopicPartition(*place, edge) for place in places] for edge in (OFFSET_BEGINNING, OFFSET_END)]
+    try:
+        told = [consumer.committed([TopicPartition(*place) for place in places], timeout=2.0)]
+        told += [consumer.offsets_for_times(times, timeout=2.0) for times in asked]
+    except KafkaException:
+        return dict.fromkeys(places, (0, 0))
+    kept, low, high = ({(tp.topic, tp.partition): 0 if tp.error else tp.offset for tp in each} for each in told)
+    return {place: (max(low[place], kept[place]), high[place]) for place in places}
 
 
 def behind(late: Mapping[Place, int], ends: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:

@@ -66,7 +66,7 @@ def make_relay(worker: Worker) -> Relay:
     classic = replace(worker.broker, group_protocol="classic")  # whose client looks for new topics by itself
     settings = RelaySettings(
         ingest.patterns(worker.settings.ingest), consumer_config(classic, "opsloop-rekey"),
-        producer_config(worker.broker), partial(topic_id, worker.broker),
+        producer_config(worker.broker), _reading(worker.broker), partial(topic_id, worker.broker),
     )  # fmt: skip
     return Relay(settings, Rekey(ingest.choose(worker.settings.ingest)), now_ms, Meter())
 

@@ -237,3 +237,24 @@ class Quiet:
 
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
     def refused(self, agent: str, cause: str) -> None: ...
+
+
+class Deaf:
+    """A client that gives nothing of one partition any more.
+
+    (`pause` holds the interpreter while it waits for the client's thread.)
+    """
+
+    def __init__(self, client: Any, partition: int) -> None:
+        self.client = client
+        self.partition = partition
+
+    def poll(self, timeout: float) -> Any:
+        message = self.client.poll(timeout)
+        return None if message is None or message.partition() == self.partition else message
+
+    def consume(self, count: int, timeout: float) -> list[Any]:
+        return [message for message in self.client.consume(count, timeout) if message.partition() != self.partition]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Sequence
+from typing import Any
 
-from agents._watchdog import Stuck, Watchdog, behind
+import pytest
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
+
+from agents._watchdog import Stuck, Watchdog, _ends, behind
 
 ONE, OTHER = ("telemetry.metrics", 1), ("telemetry.metrics", 2)
 
@@ -55,3 +59,35 @@ def test_it_is_looked_from_what_is_committed_or_still_there() -> None:
     late = {("a", 0): 0, ("a", 1): 5, ("a", 2): 9, ("a", 3): 0}
     ends = {("a", 0): (4, 9), ("a", 1): (4, 9), ("a", 2): (4, 9), ("a", 3): (9, 9)}
     assert behind(late, ends) == {("a", 0): 4, ("a", 1): 5}
+
+
+class Told:
+    """A consumer whose broker says where partitions begin and end, in an order of its own."""
+
+    committed_at: Sequence[int] = (-1001, 7, 7)  # of partitions 0, 1 and 2; the first was never committed
+    fails = False
+
+    def committed(self, places: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return [TopicPartition(tp.topic, tp.partition, self.committed_at[tp.partition]) for tp in places]
+
+    def offsets_for_times(self, times: Sequence[TopicPartition], timeout: float) -> list[Any]:
+        if self.fails:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return [Edge(tp.topic, tp.partition, 9 if tp.offset == OFFSET_END else 4) for tp in reversed(times)]
+
+
+class Edge:
+    """What is told of a partition; the last one has no leader."""
+
+    def __init__(self, topic: str, partition: int, offset: int) -> None:
+        self.topic, self.partition = topic, partition
+        self.offset, self.error = (
+            (-1, KafkaError(KafkaError.LEADER_NOT_AVAILABLE)) if partition == 2 else (offset, None)
+        )
+
+
+def test_a_partition_or_a_broker_that_does_not_answer_has_nothing_to_read() -> None:
+    places, consumer = [("a", 0), ("a", 1), ("a", 2)], Told()
+    assert _ends(consumer, places) == {("a", 0): (4, 9), ("a", 1): (7, 9), ("a", 2): (7, 0)}
+    consumer.fails = True
+    assert _ends(consumer, places) == dict.fromkeys(places, (0, 0))

@@ -7,7 +7,6 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +19,7 @@ from agents._lane import Lane, LaneSettings
 from app.broker import Broker, consumer_config, producer_config, read_all
 from app.client import Publisher
 from app.clock import now_ms
-from tests.builders import Quiet
+from tests.builders import Deaf, Quiet
 from topics.spec import Instant, Raw
 from topics.state import LANE_STATE
 from topics.telemetry import HEARTBEATS
@@ -173,33 +172,13 @@ def test_a_state_that_this_version_cannot_read_stops_the_worker_and_is_not_overw
     assert kept(broker, name) == [1]
 
 
-class Deaf:
-    """A client that gives nothing of one partition any more.
-
-    (`pause` holds the interpreter while it waits for the client's thread.)
-    """
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-
-    def poll(self, timeout: float) -> Any:
-        message = self.client.poll(timeout)
-        return None if message is None or message.partition() == PARTITION else message
-
-    def consume(self, count: int, timeout: float) -> list[Any]:
-        return [message for message in self.client.consume(count, timeout) if message.partition() != PARTITION]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
-
-
 def test_a_partition_of_which_nothing_is_given_goes_to_another_worker_though_others_are_busy(
     broker: Broker, name: str
 ) -> None:
     publish(broker, name, 1)
     with running(broker, name, stuck_s=5.0) as stuck:
         until(learns(broker, name, [1]), 20)
-        stuck.lane.consumer = Deaf(stuck.lane.consumer)
+        stuck.lane.consumer = Deaf(stuck.lane.consumer, PARTITION)
         time.sleep(2 * stuck.lane.settings.poll_s)  # what it was asked before
         publish(broker, name, *range(2, 12))
         with Publisher(broker) as publisher:
