@@ -12,7 +12,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import faust
@@ -46,7 +45,6 @@ class LoopSettings:
 
     bootstrap: str
     client: Mapping[str, Any]  # configuration of confluent-kafka clients, for reading snapshots
-    datadir: Path
     credentials: Any = None  # Faust's, for the same security settings as `client` has
     group: str = "opsloop-loop"
     session_timeout_s: float = 6.0
@@ -107,7 +105,7 @@ class Loop:
             settings.group,
             broker=";".join(f"kafka://{address}" for address in settings.bootstrap.split(",")),
             broker_credentials=settings.credentials,
-            store="memory://", datadir=settings.datadir, web_enabled=False, topic_allow_declare=False,
+            store="memory://", web_enabled=False, topic_allow_declare=False,
             topic_disable_leader=True, consumer_auto_offset_reset="earliest", broker_commit_interval=1.0,
             broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=HEARTBEAT_S,
             broker_request_timeout=30.0, stream_wait_empty=False, stream_buffer_maxsize=65536,

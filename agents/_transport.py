@@ -165,7 +165,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
 
 def _nothing() -> None:
-    """There is no fence yet."""
+    """There is no fence yet, or no folder to make."""
 
 
 class _Rebalance(group_coordinator.CoordinatorGroupRebalance):  # type: ignore[misc]
@@ -289,6 +289,7 @@ class Transport(driver.Transport):  # type: ignore[misc]
 def install(app: Any) -> None:
     """Make `app` use this transport, and hand out nothing until each partition is back at its committed offset."""
     app.conf.TableManager = _Tables
+    app._create_directories = _nothing  # what is kept is on topics
     app.transport = Transport(app.conf.broker_consumer, app)
     app.batched_topics = set()
 

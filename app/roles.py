@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -82,12 +81,12 @@ def _reading(broker: Broker) -> dict[str, object]:
     return {k: v for k, v in consumer_config(broker, "").items() if k not in grouped}
 
 
-def make_loop(worker: Worker, datadir: Path) -> Loop:
+def make_loop(worker: Worker) -> Loop:
     """The loop with all its verbs."""
     from agents._loop import Loop, LoopSettings  # Faust takes half a second that lanes need not wait
 
     broker = worker.broker
-    settings = LoopSettings(broker.bootstrap, _reading(broker), datadir, credentials(broker.security))
+    settings = LoopSettings(broker.bootstrap, _reading(broker), credentials(broker.security))
     keys = keys_of(worker.home)
     return Loop(settings, pipeline.loop(worker.settings, keys.own(WORKER), keys), now_ms, Meter())
 
@@ -151,8 +150,7 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
         threads.append((lane, thread))
     try:
         if "loop" in roles:
-            with tempfile.TemporaryDirectory(prefix="opsloop-loop-") as datadir:
-                uvloop.run(_run_loop(make_loop(worker, Path(datadir)), lambda: one_ready("loop"), stopping))
+            uvloop.run(_run_loop(make_loop(worker), lambda: one_ready("loop"), stopping))
         while not stopping.wait(0.2) and all(thread.is_alive() for _, thread in threads):
             pass
     finally:

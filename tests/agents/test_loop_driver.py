@@ -29,9 +29,9 @@ def decide() -> Decide:
 
 
 @pytest.fixture
-async def loop(tmp_path: Path) -> Loop:
+async def loop() -> Loop:
     """A loop that never met a broker: only its books are tried."""
-    made = Loop(LoopSettings("127.0.0.1:1", {}, tmp_path), [decide], lambda: 0, Quiet())
+    made = Loop(LoopSettings("127.0.0.1:1", {}), [decide], lambda: 0, Quiet())
     made.app.consumer_generation_id = 5
     made._pulse = Pulse(60.0)
     return made
@@ -147,7 +147,7 @@ async def test_a_loop_that_slept_ends_at_its_next_tick_and_does_not_join_its_gro
     assert await rebalance.perform_group_join() is None
 
 
-def test_every_state_is_read_once_before_threads_read_it(tmp_path: Path) -> None:
+def test_every_state_is_read_once_before_threads_read_it() -> None:
     """Two threads that meet a type of msgspec 0.22 for the first time crash the process."""
     restored: list[Buffer] = []
 
@@ -156,7 +156,7 @@ def test_every_state_is_read_once_before_threads_read_it(tmp_path: Path) -> None
             restored.append(state)
             super().restore(state)
 
-    Loop(LoopSettings("127.0.0.1:1", {}, tmp_path), [lambda: Told(Bounds(), WORKER_KEY, RING)], lambda: 0, Quiet())
+    Loop(LoopSettings("127.0.0.1:1", {}), [lambda: Told(Bounds(), WORKER_KEY, RING)], lambda: 0, Quiet())
     assert restored == [decide().snapshot()]
     assert restored[0]
 
@@ -170,3 +170,11 @@ async def test_who_is_given_no_partition_for_a_while_is_a_spare_worker(
     assert await loop._spare()
     asyncio.get_running_loop().call_later(0.01, setattr, loop.app, "unassigned", False)
     assert not await loop._spare(), "what it has is on its way"
+
+
+async def test_a_worker_makes_no_folder_that_a_kill_would_leave_behind(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await loop.app.on_first_start()
+    assert not list(tmp_path.iterdir())

@@ -198,7 +198,7 @@ class Count(Agent[Read[Anomaly]]):
 
 
 async def test_a_partition_of_which_nothing_reaches_the_loop_ends_it_and_comes_again_after_a_restart(
-    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Count, "told", set(), raising=False)
     given, deaf = _transport.Consumer._getmany, [4]
@@ -208,7 +208,7 @@ async def test_a_partition_of_which_nothing_reaches_the_loop_ends_it_and_comes_a
 
     monkeypatch.setattr(_transport.Consumer, "_getmany", without_some)
     settings = LoopSettings(
-        broker.bootstrap, {"bootstrap.servers": broker.bootstrap}, tmp_path, group=f"loss-{next(_numbers)}", stuck_s=4.0
+        broker.bootstrap, {"bootstrap.servers": broker.bootstrap}, group=f"loss-{next(_numbers)}", stuck_s=4.0
     )
     names = {f"deaf{next(_numbers)}-{place}-{now_ms()}": place for place in (3, 4)}
 
