@@ -226,6 +226,16 @@ consumer.Fetcher = _Fetcher
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    def _stopped_set(self) -> None:
+        """A thread that has crashed has closed its event loop, of which upstream asks more: its end fails then."""
+        if self.thread_loop.is_closed():
+            self._stopped.set()
+        else:
+            super()._stopped_set()
+
+    async def commit(self, offsets: Mapping[TP, int]) -> bool:
+        return not self.thread_loop.is_closed() and bool(await super().commit(offsets))
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         made = super()._create_worker_consumer(transport)
         made._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # hard-coded upstream, with no setting for it

@@ -255,6 +255,27 @@ async def test_a_partition_whose_position_is_not_known_ends_no_worker(trial: Tri
                 app.consumer.verify_event_path(0.0, place)
 
 
+async def test_the_end_of_an_app_whose_consumer_crashed_has_no_error_of_its_own(
+    trial: Trial, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = trial.app()
+
+    async def handle(_: int) -> None: ...
+
+    async def crash() -> None:
+        raise ArithmeticError
+
+    trial.reads(app, handle)
+    trial.publish(1)
+    async with running(app):
+        await until(lambda: trial.done)
+        thread = app.consumer._thread
+        thread.thread_loop.call_soon_threadsafe(lambda: thread.add_future(crash()))
+        await until(thread.thread_loop.is_closed)
+    assert "ArithmeticError" in caplog.text
+    assert ("Event loop is closed" in caplog.text) != trial.ours
+
+
 async def test_l2_a_message_in_flight_at_the_head_of_the_log(trial: Trial) -> None:
     """Stock commits past it as soon as one behind it is done."""
     app, held = trial.app(), asyncio.Event()
