@@ -145,11 +145,13 @@ class Lane:
     def _work(self, ready: Callable[[], None]) -> None:
         started = ticked = time.monotonic()
         save_at = started + self.settings.snapshot_s
-        told, lookout = False, Lookout(self.settings.stuck_s, self.settings.client, self._pool)
+        told, dry, lookout = False, False, Lookout(self.settings.stuck_s, self.settings.client, self._pool)
         while not self._stop.is_set():
             first = self.consumer.poll(self.settings.poll_s)
-            if first is not None:
-                self._take([first, *self.consumer.consume(self.settings.batch - 1, 0)], started)
+            found = [] if first is None else [first, *self.consumer.consume(self.settings.batch - 1, 0)]
+            dry = dry or len(found) < self.settings.batch
+            if found:
+                self._take(found, started)
             self.output.poll()
             self._tell()
             if self._coming:
@@ -160,7 +162,8 @@ class Lane:
             if clock - ticked >= self.settings.tick_s:
                 ticked = clock
                 self._tick()
-                lookout.look(self.consumer, clock, self._places())
+                lookout.look(self.consumer, clock, self._places(), dry)
+                dry = False
             if clock >= save_at:
                 left = self._save_some()
                 took = time.monotonic() - clock

@@ -379,7 +379,8 @@ class Loop:
         try:
             while True:
                 await asyncio.sleep(WATCH_S)
-                late = watchdog.late(clock(), self._places())
+                done = all(message.acked for message in self.app.consumer.unacked)  # of what was handed out
+                late = watchdog.late(clock(), self._places(), dry=done)
                 if late and (there := behind(late, await ends(self.app, late))):
                     place = await asyncio.to_thread(waiting, self.settings.client, there)
                     if place is not None:

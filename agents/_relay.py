@@ -91,8 +91,7 @@ class Relay:
                 self._output.poll()
                 if time.monotonic() >= commit_at:
                     self._commit()
-                    # who has a backlog takes it in the order of its fetches, where a partition may wait for minutes
-                    lookout.look(self._consumer, time.monotonic(), self._places() if dry else {})
+                    lookout.look(self._consumer, time.monotonic(), self._places(), dry)
                     commit_at, dry = time.monotonic() + self.settings.commit_s, False
             self._commit()
         finally:

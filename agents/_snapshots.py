@@ -263,7 +263,7 @@ class _reader:  # noqa: N801 - reads as a function
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
-                "fetch.message.max.bytes": 11_000_000,
+                "fetch.message.max.bytes": PART_BYTES + 100_000,  # one part: a piece of the next would come for nothing
                 "queued.max.messages.kbytes": 131_072,
                 "fetch.wait.max.ms": 20,
                 "fetch.error.backoff.ms": 50,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
 
 from agents._snapshots import Place, replay
+
+BACKLOG: Final = 10.0
 
 
 class Stuck(Exception):
@@ -19,16 +22,19 @@ class Watchdog:
     """Tells partitions of which nothing is taken although there is something from those with nothing to read.
 
     limit_s: how long that may last. Half of it passes before the broker is asked, the other half after its answer, in
-    which what had come just then is taken.
+    which what had come just then is taken. A client with a backlog gives what it has in the order of its fetches: one
+    that was not dry since has `BACKLOG` times as long.
     """
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         self._still: dict[Place, tuple[int, float]] = {}  # the next offset to take, and since when
-        self._waits: set[Place] = set()
+        self._waits: dict[Place, float] = {}  # where a record was found, and until when others may come first
 
-    def late(self, clock: float, places: Mapping[Place, int]) -> dict[Place, int]:
+    def late(self, clock: float, places: Mapping[Place, int], dry: bool) -> dict[Place, int]:
         """Of the next offsets to take, those that have not moved for half of the limit; again after as long.
+
+        dry: whether the client had nothing more to give at some time since the last call.
 
         Raises:
             Stuck: a record waited at one of them all the while.
@@ -38,14 +44,14 @@ class Watchdog:
             was, since = self._still.get(place, (offset, clock))
             still[place] = offset, since if was == offset else clock
             if was != offset:
-                self._waits.discard(place)
+                self._waits.pop(place, None)
         self._still = still
-        self._waits &= still.keys()
+        self._waits = {place: clock if dry else until for place, until in self._waits.items() if place in still}
         late = {place: offset for place, (offset, since) in still.items() if clock - since >= self.limit_s / 2}
-        for topic, number in self._waits & late.keys():
+        for topic, number in [place for place in late if self._waits.get(place, math.inf) <= clock]:
             raise Stuck(
                 f"something waits from {late[topic, number]} of {topic}-{number} on, and nothing of it was taken for "
-                f"{self.limit_s:g} s: it is left to others"
+                f"{self.limit_s:g} s and more: it is left to others"
             )
         still |= {place: (offset, clock) for place, offset in late.items()}
         return late
@@ -54,7 +60,7 @@ class Watchdog:
         """A record was found that is to be read from `offset` on."""
         if place in self._still and self._still[place][0] == offset:
             self._still[place] = offset, clock
-            self._waits.add(place)
+            self._waits.setdefault(place, clock + BACKLOG * self.limit_s)
 
 
 class Lookout:
@@ -69,9 +75,9 @@ class Lookout:
         self._pool = pool
         self._asked: tuple[Mapping[Place, int], Future[Place | None]] | None = None  # where something may wait
 
-    def look(self, consumer: Any, clock: float, places: Mapping[Place, int]) -> None:
-        """Raises Stuck where something waits and nothing is taken. places: the next offsets to take."""
-        late = self._watchdog.late(clock, places)
+    def look(self, consumer: Any, clock: float, places: Mapping[Place, int], dry: bool) -> None:
+        """Raises Stuck where something waits and nothing is taken. places, dry: as `Watchdog.late` takes them."""
+        late = self._watchdog.late(clock, places, dry)
         if late and self._asked is None and (there := behind(late, _ends(consumer, late))):
             self._asked = late, self._pool.submit(waiting, self._config, there)
         if self._asked and self._asked[1].done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ ONE, OTHER = ("telemetry.metrics", 1), ("telemetry.metrics", 2)
 def test_the_broker_is_asked_of_what_does_not_move_once_in_half_of_the_limit_and_of_nothing_else() -> None:
     dog, asked = Watchdog(30.0), []
     for clock in range(100, 300):
-        late = dog.late(float(clock), {ONE: 7, OTHER: clock})
+        late = dog.late(float(clock), {ONE: 7, OTHER: clock}, dry=True)
         assert late in ({}, {ONE: 7})
         asked += [clock] * len(late)
     assert asked == list(range(115, 300, 15))
@@ -24,35 +25,59 @@ def test_the_broker_is_asked_of_what_does_not_move_once_in_half_of_the_limit_and
 
 def test_what_waits_and_is_not_taken_is_stuck_half_of_the_limit_after_that_was_seen() -> None:
     dog = Watchdog(30.0)
-    dog.late(100.0, {ONE: 7, OTHER: 1})
-    assert ONE in dog.late(115.0, {ONE: 7, OTHER: 2})
+    dog.late(100.0, {ONE: 7, OTHER: 1}, dry=True)
+    assert ONE in dog.late(115.0, {ONE: 7, OTHER: 2}, dry=True)
     dog.waits(118.0, ONE, 7)
-    assert dog.late(132.9, {ONE: 7, OTHER: 3}) == {}
+    assert dog.late(132.9, {ONE: 7, OTHER: 3}, dry=True) == {}
     with pytest.raises(Stuck, match=r"something waits from 7 of telemetry\.metrics-1 on, .* taken for 30 s"):
-        dog.late(133.0, {ONE: 7, OTHER: 4})
+        dog.late(133.0, {ONE: 7, OTHER: 4}, dry=True)
+
+
+def test_what_the_client_has_of_others_comes_first_but_not_for_ever() -> None:
+    """A client gives what it has in the order of its fetches, and a partition of which nothing comes is behind it."""
+    dog = Watchdog(30.0)
+    for clock in range(100, 401):
+        if ONE in dog.late(float(clock), {ONE: 7, OTHER: clock}, dry=clock < 115):
+            dog.waits(float(clock), ONE, 7)
+    dried = copy.deepcopy(dog)
+    assert dried.late(401.0, {ONE: 7, OTHER: 401}, dry=True) == {}
+    with pytest.raises(Stuck):
+        dried.late(415.0, {ONE: 7, OTHER: 415}, dry=False)
+    assert dog.late(414.0, {ONE: 7, OTHER: 414}, dry=False) == {}
+
+
+def test_a_backlog_has_ten_times_as_long() -> None:
+    dog = Watchdog(30.0)
+    dog.late(100.0, {ONE: 7}, dry=False)
+    dog.late(115.0, {ONE: 7}, dry=False)
+    dog.waits(115.0, ONE, 7)
+    for clock in range(116, 415):
+        dog.late(float(clock), {ONE: 7}, dry=False)
+    with pytest.raises(Stuck):
+        [dog.late(float(clock), {ONE: 7}, dry=False) for clock in range(415, 431)]
 
 
 @pytest.mark.parametrize("then", [{ONE: 8}, {}])
 def test_what_is_taken_or_lost_meanwhile_is_not_stuck(then: dict[tuple[str, int], int]) -> None:
     for early in (True, False):  # before the answer came, and after
         dog = Watchdog(30.0)
-        dog.late(100.0, {ONE: 7})
-        dog.late(115.0, {ONE: 7})
+        dog.late(100.0, {ONE: 7}, dry=True)
+        dog.late(115.0, {ONE: 7}, dry=True)
         if early:
-            dog.late(117.0, then)
+            dog.late(117.0, then, dry=True)
         dog.waits(118.0, ONE, 7)
         for clock in range(119, 180):
-            dog.late(float(clock), then)
+            dog.late(float(clock), then, dry=True)
 
 
 def test_a_partition_that_comes_back_begins_anew() -> None:
     dog = Watchdog(30.0)
-    dog.late(100.0, {ONE: 7})
-    dog.late(115.0, {ONE: 7})
+    dog.late(100.0, {ONE: 7}, dry=True)
+    dog.late(115.0, {ONE: 7}, dry=True)
     dog.waits(115.0, ONE, 7)
-    dog.late(129.0, {})
-    assert dog.late(131.0, {ONE: 7}) == {}
-    assert dog.late(146.0, {ONE: 7}) == {ONE: 7}
+    dog.late(129.0, {}, dry=True)
+    assert dog.late(131.0, {ONE: 7}, dry=True) == {}
+    assert dog.late(146.0, {ONE: 7}, dry=True) == {ONE: 7}
 
 
 def test_it_is_looked_from_what_is_committed_or_still_there() -> None:

@@ -36,8 +36,9 @@ class Book(Agent[Raw]):
     writes = ()
     raw = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, pause_s: float = 0.0) -> None:
         self.name = name  # type: ignore[misc]
+        self.pause_s = pause_s
         self.learned: list[int] = []
 
     def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Raw]:
@@ -47,6 +48,7 @@ class Book(Agent[Raw]):
                 continue
             if said == "break":
                 raise ValueError("cannot be learned")
+            time.sleep(self.pause_s)
             self.learned.append(int(said))
         yield from ()
 
@@ -60,11 +62,11 @@ class Book(Agent[Raw]):
 class Running:
     """A lane in a thread of its own."""
 
-    def __init__(self, broker: Broker, name: str, stuck_s: float = 30.0) -> None:
+    def __init__(self, broker: Broker, name: str, stuck_s: float, pause_s: float, batch: int) -> None:
         config = consumer_config(broker, f"lane-{name}")
-        settings = LaneSettings(config, producer_config(broker), config, snapshot_s=0.2, stuck_s=stuck_s)
+        settings = LaneSettings(config, producer_config(broker), config, batch, snapshot_s=0.2, stuck_s=stuck_s)
         self.failure: BaseException | None = None
-        self.lane = Lane(settings, [lambda: Book(name)], now_ms, Quiet())
+        self.lane = Lane(settings, [lambda: Book(name, pause_s)], now_ms, Quiet())
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
@@ -75,8 +77,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(broker: Broker, name: str, stuck_s: float = 30.0) -> Iterator[Running]:
-    started = Running(broker, name, stuck_s)
+def running(
+    broker: Broker, name: str, stuck_s: float = 30.0, pause_s: float = 0.0, batch: int = 1000
+) -> Iterator[Running]:
+    started = Running(broker, name, stuck_s, pause_s, batch)
     started.thread.start()
     try:
         yield started
@@ -186,6 +190,16 @@ def test_a_partition_of_which_nothing_is_given_goes_to_another_worker_though_oth
         assert f"of {HEARTBEATS.name}-{PARTITION} on, and nothing of it was taken for 5 s" in str(stuck.failure)
         with running(broker, name):
             until(learns(broker, name, list(range(1, 12))), 20)
+
+
+def test_a_worker_stays_that_has_a_backlog_in_which_a_partition_waits_for_its_turn(broker: Broker, name: str) -> None:
+    with Publisher(broker) as publisher:
+        for number, partition in itertools.product(range(200), (PARTITION, 0)):
+            publisher.send_raw(HEARTBEATS.name, b"k", f"{name} {number}".encode(), partition=partition)
+    with running(broker, name, stuck_s=1.0, pause_s=0.02, batch=10) as busy:
+        until(lambda: busy.failure or learns(broker, name, list(range(200)))(), 60)
+        until(lambda: busy.failure or len(busy.lane.parts[0].stages[0].learned) == 200, 60)  # type: ignore[attr-defined]
+    assert busy.failure is None
 
 
 def test_a_worker_with_nothing_to_read_stays_also_behind_the_mark_of_a_transaction(broker: Broker, name: str) -> None:

@@ -235,6 +235,40 @@ async def test_a_partition_of_which_nothing_reaches_the_loop_ends_it_and_comes_a
     await run
 
 
+async def test_the_loop_stays_that_has_a_backlog_in_which_a_partition_waits_for_its_turn(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Count, "told", set(), raising=False)
+    keep = Loop._keep
+
+    async def keep_slowly(*given: Any) -> None:
+        await asyncio.sleep(1.0)
+        await keep(*given)
+
+    monkeypatch.setattr(Loop, "_keep", keep_slowly)
+    settings = LoopSettings(
+        broker.bootstrap, {"bootstrap.servers": broker.bootstrap}, group=f"loss-{next(_numbers)}", stuck_s=1.0
+    )
+    stamp = now_ms()
+
+    def publish(place: int, count: int) -> set[str]:
+        names = {f"late{number}-{place}-{stamp}" for number in range(count)}
+        with Publisher(broker) as publisher:
+            for name in names:
+                record = msgspec.structs.replace(SAMPLES[ANOMALIES.name], entity=name)
+                publisher.send_raw(ANOMALIES.name, b"k", encode(record).value, partition=place)
+        return names
+
+    names = publish(3, 4000)
+    loop = Loop(settings, [Count], now_ms, Quiet())
+    run = asyncio.create_task(loop.run())
+    await until(lambda: run.done() or names & Count.told, 40)
+    names |= publish(4, 1)
+    await until(lambda: run.done() or names <= Count.told, 60)
+    loop.stop()
+    await run
+
+
 async def test_a_partition_whose_position_is_not_known_ends_no_worker(trial: Trial) -> None:
     """It has none while it is sought; stock's check of what is slow, every few seconds, fails then."""
     app = trial.app()
