@@ -55,8 +55,8 @@ _SETTINGS: Final[dict[str, object]] = {
     # a dead worker's partitions move on after six seconds, a new worker waits for nobody
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 1_000,
-    "group.consumer.min.heartbeat.interval.ms": 250,
-    "group.consumer.heartbeat.interval.ms": 250,
+    "group.consumer.min.heartbeat.interval.ms": 100,
+    "group.consumer.heartbeat.interval.ms": 100,  # a partition that was given up waits for its new owner to ask
     "group.consumer.min.session.timeout.ms": 3_000,
     "group.consumer.session.timeout.ms": 6_000,
     # a dead broker's partitions get a new leader within the session of the workers, not after it
