@@ -28,6 +28,7 @@ BATCH_RECORDS: Final = 500
 CHANNEL_BATCHES: Final = 64  # batches a channel holds before the fetcher waits
 FOLLOWERS_FIRST_S: Final = 0.05
 NOTHING_YET_S: Final = 0.05  # how often a worker without partitions looks whether it has some
+NEW_TOPICS_MS: Final = 5_000  # how soon a topic is found that a worker did not see when it joined; upstream 5 min
 FETCH_MAX_WAIT_MS: Final = 25  # Faust's 1,500 would make every hop on the in-memory cluster wait as long
 
 
@@ -299,6 +300,7 @@ class Transport(driver.Transport):  # type: ignore[misc]
 def install(app: Any) -> None:
     """Make `app` use this transport, and hand out nothing until each partition is back at its committed offset."""
     app.conf.TableManager = _Tables
+    app.conf.consumer_metadata_max_age_ms = NEW_TOPICS_MS
     app._create_directories = _nothing  # what is kept is on topics
     app.transport = Transport(app.conf.broker_consumer, app)
     app.batched_topics = set()

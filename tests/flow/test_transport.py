@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import NewTopic
 from conftest import NewTopicFactory
 
 from agents import _transport
@@ -27,7 +28,7 @@ from agents._agent import Agent
 from agents._loop import Loop, LoopSettings
 from agents._transport import batches, fence, install
 from agents._watchdog import Stuck
-from app.broker import Broker, consumer_config, producer_config, read_all
+from app.broker import Broker, admin, consumer_config, producer_config, read_all
 from app.client import Publisher
 from app.clock import now_ms
 from app.embedded import Embedded
@@ -157,13 +158,18 @@ async def test_l1_a_rebalance_of_an_app_with_tables_and_a_backlog(trial: Trial) 
 
     trial.publish(6_000)
     async with running(member()):
-        await until(lambda: len(trial.done) > 100)
-        async with running(member()):
-            await asyncio.sleep(2)
-        await quiet(lambda: len(trial.done))
-        trial.publish(5)
-        await quiet(lambda: len(trial.done))
-    assert (trial.done == set(range(trial.published))) is trial.ours, "nobody reads on, however long one waits"
+        for _ in range(1 if trial.ours else 4):  # stock loses in five of six
+            before = len(trial.done)
+            await until(lambda before=before: len(trial.done) > before + 100)
+            async with running(member()):
+                await asyncio.sleep(2)
+            await quiet(lambda: len(trial.done))
+            trial.publish(5)
+            await quiet(lambda: len(trial.done))
+            if lost := set(range(trial.published)) - trial.done:
+                break
+            trial.publish(6_000)
+    assert bool(lost) is not trial.ours, "nobody reads on, however long one waits"
 
 
 async def test_what_was_handed_out_and_dropped_before_anything_was_committed_comes_again(
@@ -287,6 +293,21 @@ async def test_a_partition_whose_position_is_not_known_ends_no_worker(trial: Tri
         else:
             with pytest.raises(AssertionError):
                 app.consumer.verify_event_path(0.0, place)
+
+
+async def test_a_topic_that_was_not_there_when_a_worker_joined_is_found_soon(broker: Broker, tmp_path: Path) -> None:
+    """A broker does not know one that was just made at once; stock looks again after five minutes."""
+    trial, client = Trial(broker, f"late-{now_ms()}", True, tmp_path), admin(broker)
+    app = trial.app()
+
+    async def handle(_: int) -> None: ...
+
+    trial.reads(app, handle)
+    async with running(app):
+        await until(lambda: app.unassigned)
+        client.create_topics([NewTopic(trial.topic, 1, 1)])[trial.topic].result(15)
+        trial.publish(1)
+        await until(lambda: trial.done, 20)
 
 
 async def test_the_end_of_an_app_whose_consumer_crashed_has_no_error_of_its_own(
