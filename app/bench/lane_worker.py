@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -91,12 +93,19 @@ class Turns(Lane):
         })  # fmt: skip
 
     def told(self) -> dict[str, float]:
-        """What the turns came to, as many with snapshots as without."""
-        whole = self.turns[: len(self.turns) // 2 * 2]
-        both = {"with": sum(whole[::2], Counter()), "without": sum(whole[1::2], Counter())}
-        return {"turns": float(len(whole))} | {
-            f"{name}_{what}": float(turns[what]) for name, turns in both.items() for what in self._now()
-        }
+        """What the turns came to: rates, and what one with snapshots misses of one beside it, by the median."""
+        found = {"turns": float(len(self.turns)), "snapshots": float(sum(turn["saved"] for turn in self.turns))}
+        for by in ("cpu_s", "s"):
+            rates = [turn["points"] / turn[by] for turn in self.turns]
+            pairs = [(w, o) if at % 2 == 0 else (o, w) for at, (w, o) in enumerate(itertools.pairwise(rates))]
+            found |= {
+                f"points_per_{by}_with": statistics.median(rates[::2]),
+                f"points_per_{by}_without": statistics.median(rates[1::2]),
+                f"share_{by}": statistics.median(1.0 - with_them / without for with_them, without in pairs),
+                f"held_share_{by}": sum(turn[f"held_{by}"] for turn in self.turns)
+                / sum(turn[by] for turn in self.turns[::2]),
+            } if pairs else {}  # fmt: skip
+        return found
 
 
 class Book:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +25,7 @@ from models.detection.columns import Samples
 from topics.state import LANE_STATE
 
 AGENT: Final = "bench"
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 
 
 def run(address: str, points: int, entities: int, json: bool) -> None:
@@ -36,7 +37,7 @@ def run(address: str, points: int, entities: int, json: bool) -> None:
         err.print(f"· {whole:,} points of {entities:,} entities wait on the topic")
         for number in range(ROUNDS):
             runs.append(worked(broker, whole, turns=True))
-            err.print(f"· {number + 1} of {ROUNDS} rounds, of {runs[-1]['turns']:.0f} turns with and without snapshots")
+            err.print(f"· {number + 1} of {ROUNDS} rounds of {runs[-1]['turns']:.0f} turns, with and without snapshots")
         found = compared(runs) | moved(broker, entities)
     if json:
         print_json(found)
@@ -45,22 +46,22 @@ def run(address: str, points: int, entities: int, json: bool) -> None:
 
 
 def compared(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The rate of all turns with snapshots and of all without, by CPU time and by the clock, and what is missing.
+    """The medians of some runs, and of what snapshots take of the rate the least and the most of a run too.
 
     Raises UserError when there were not turns enough.
     """
-    total = {name: sum(run[name] for run in runs) for name in runs[0]}
-    if not total["turns"]:
+    if min(run["turns"] for run in runs) < 2:
         raise UserError("the points were taken before there was a turn without snapshots", "Give more --points")
-    cpu, clock = (
-        [total[f"{turn}_points"] / total[f"{turn}_{by}"] for turn in ("without", "with")] for by in ("cpu_s", "s")
-    )
+    middle = {name: median(run[name] for run in runs) for name in runs[0]}
+    shares = [run["share_cpu_s"] for run in runs]
     return {
-        "period_s": SNAPSHOT_S, "turns": total["turns"], "snapshots": total["with_saved"],
-        "points_per_cpu_s_without": cpu[0], "points_per_cpu_s_with": cpu[1],
-        "snapshot_share": 1.0 - cpu[1] / cpu[0], "snapshot_clock_share": 1.0 - clock[1] / clock[0],
-        "held_share": total["with_held_s"] / total["with_s"],
-        "held_cpu_share": total["with_held_cpu_s"] / total["with_cpu_s"],
+        "period_s": SNAPSHOT_S, "turns": sum(run["turns"] for run in runs),
+        "snapshots": sum(run["snapshots"] for run in runs),
+        "points_per_cpu_s_without": middle["points_per_cpu_s_without"],
+        "points_per_cpu_s_with": middle["points_per_cpu_s_with"],
+        "snapshot_share": middle["share_cpu_s"], "snapshot_share_low": min(shares), "snapshot_share_high": max(shares),
+        "snapshot_clock_share": middle["share_s"],
+        "held_share": middle["held_share_s"], "held_cpu_share": middle["held_share_cpu_s"],
     }  # fmt: skip
 
 

@@ -151,7 +151,7 @@ def latency(
 @benches.command()
 def snapshots(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
-    points: Annotated[int, typer.Option(help="Points in frames, taken three times")] = 480_000_000,
+    points: Annotated[int, typer.Option(help="Points in frames, taken five times")] = 480_000_000,
     entities: Annotated[int, typer.Option(help="Entities that they are of, with ten series each")] = 100_000,
     json: JsonOption = False,
 ) -> None:
