@@ -24,9 +24,9 @@ from agents import _snapshots
 from agents._agent import Agent, Chunk, Meter, rehearse
 from agents._callback import whole
 from agents._output import Output
-from agents._part import POISON, Coming, Part, Sent, through
-from agents._pulse import Pulse, Slept
+from agents._partition import POISON, Coming, Part, Sent, through
 from agents._snapshots import HOPELESS, Place
+from agents._suspension import Pulse, Slept
 from agents._watchdog import Lookout
 from topics.codec import DeadLetter
 from topics.spec import Instant, Record, Topic

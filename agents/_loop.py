@@ -20,8 +20,8 @@ from faust.types import TP
 
 from agents import _snapshots
 from agents._agent import Agent, Meter, rehearse
-from agents._pulse import Pulse
 from agents._snapshots import Place, Shelf
+from agents._suspension import Pulse
 from agents._transport import Batch, batches, ends, fence, install
 from agents._watchdog import Watchdog, behind, waiting
 from topics.codec import Cause, DeadLetter, DecodeError, Message, decode, encode

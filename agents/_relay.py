@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from agents._agent import Agent, Chunk, Meter
 from agents._callback import whole
 from agents._output import Output
-from agents._part import POISON
+from agents._partition import POISON
 from agents._snapshots import HOPELESS, Place
 from agents._watchdog import Lookout
 from topics.codec import Cause, DeadLetter, encode

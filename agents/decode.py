@@ -12,12 +12,12 @@ import orjson
 from numpy.typing import NDArray
 
 from agents._agent import Agent, Buffer, Chunk
-from models.detection.batch import Batch, Float64, Int64, Names, Series, Steer, TooManySeries
-from models.detection.texts import LONGEST, WORD, Texts
 from topics import relayed
+from topics.batch import Batch, Float64, Int64, Names, Series, Steer, TooManySeries
 from topics.codec import Cause, DeadLetter, DecodeError
 from topics.formats import native
 from topics.formats.native import AHEAD_MS, EARLIEST, MAX_NAME, MAX_SIZE
+from topics.formats.texts import LONGEST, WORD, Texts
 from topics.frames import MAGIC, Frame, unpack, unpack_names
 from topics.learning import Learning
 from topics.spec import Instant, Raw

@@ -13,9 +13,9 @@ import numpy as np
 from agents._agent import Agent, Buffer, packed
 from models.detection.absence import WHOLE, Absence, Lost
 from models.detection.absence import Kept as KeptAbsence
+from models.detection.alarm_trajectory import Course, Courses
 from models.detection.alarms import Alarms, Beyond, Deviation, Look, Out, Ranges, Told, strongest_levels
 from models.detection.bank import Bank
-from models.detection.batch import Batch, Float64, Steer
 from models.detection.columns import (
     CLEAR,
     CONTINUE,
@@ -34,17 +34,17 @@ from models.detection.columns import (
     tiles_for,
     tiles_of,
 )
-from models.detection.course import Course, Courses
+from models.detection.detector_set import Panel
+from models.detection.entity_detectors import Kept, Sight, Watch
 from models.detection.forks import Fork, Forks
 from models.detection.hysteresis import Held, Hysteresis
-from models.detection.lone import FIELDS as LONE_FIELDS
-from models.detection.panel import Panel
 from models.detection.season import Kept as KeptSeason
 from models.detection.season import Season, renew
 from models.detection.settings import DetectionSettings
 from models.detection.shift import PLAIN, Shift, Shifts
 from models.detection.shift import Kept as KeptShifts
-from models.detection.watch import Kept, Sight, Watch
+from models.detection.univariate import FIELDS as LONE_FIELDS
+from topics.batch import Batch, Float64, Steer
 from topics.learning import Feedback
 from topics.signals import ANOMALIES, Anomaly, Contribution, Direction
 from topics.spec import Instant, Origin, derive

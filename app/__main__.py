@@ -6,7 +6,7 @@ import sys
 
 from app.cli import build
 from app.errors import UserError
-from app.parent import follow
+from app.runtime.parent import follow
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from app.broker import CREATE_TOPICS, SEE_DOCTOR, Broker, partition_of, producer_config
 from app.clock import now_ms
 from app.errors import UserError
+from app.kafka.broker import CREATE_TOPICS, SEE_DOCTOR, Broker, partition_of, producer_config
 from topics.codec import DeadLetter, encode
 from topics.frames import CONTENT_TYPE, FrameBuilder
 from topics.spec import Instant, Record, Topic

@@ -4,7 +4,7 @@ telemetry ─► decode ─► detect ─► respond ─► decide ─► gate �
                           ▲          ▲                                      │      │
                           └─ learn ──┴──────────────────────────────────────┴──────┘  record keeps all, attest signs it
 
-Topics of other agents come in through `rekey`, which writes telemetry (app/ingest.py).
+Topics of other agents come in through `rekey`, which writes telemetry (app/ingest/settings.py).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from agents.decide import Decide
 from agents.decode import LARGE, Decode, chunk_of
 from agents.detect import Detect
 from agents.gate import Gate
-from agents.learn import Learn
+from agents.label import Learn
 from agents.record import Keep
 from agents.respond import Respond
 from agents.verify import Verify
 from app.policy.shipped import policies
 from app.settings import Settings
 from models.decision.advisor import Bounds
-from models.detection.batch import Batch
+from models.detection.entity_detectors import Watch
 from models.detection.settings import DetectionSettings
-from models.detection.watch import Watch
 from models.safety.masking import rules_with
 from models.safety.signing import Keyring, Signer
+from topics.batch import Batch
 from topics.codec import encode
 from topics.frames import FrameBuilder
 from topics.spec import Raw

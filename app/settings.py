@@ -16,7 +16,7 @@ import msgspec
 
 from app.api.settings import ApiSettings
 from app.errors import UserError
-from app.ingest import IngestSettings
+from app.ingest.settings import IngestSettings
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
 from models.decision.base import DecisionSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.broker import Broker
+from app.kafka.broker import Broker
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ import typer.testing
 from confluent_kafka.admin import NewTopic
 from hypothesis import settings
 
-from app.admin import ensure
-from app.broker import Broker, admin
-from app.embedded import Embedded
-from app.kafka import LocalKafka
+from app.kafka.admin import ensure
+from app.kafka.broker import Broker, admin
+from app.kafka.embedded import Embedded
+from app.kafka.local import LocalKafka
 from topics.catalog import ALL
 
 ON_CI: Final = os.environ.get("CI") == "true"

@@ -12,10 +12,10 @@ import msgspec
 
 from agents._lane import Lane
 from agents.act import Act, Done
-from app.adapters.ledger import Ledger
-from app.broker import Broker
+from app.actuators.ledger import Ledger
 from app.clock import now_ms
-from app.roles import Worker, make_lane
+from app.kafka.broker import Broker
+from app.runtime.workers import Worker, make_lane
 from app.security.keys import Keys, keys_of
 from app.security.switch import LocalSwitch
 from app.settings import Settings

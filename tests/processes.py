@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from app.broker import Broker
-from app.parent import FOLLOW
+from app.kafka.broker import Broker
+from app.runtime.parent import FOLLOW
 
 
 class Opsloop:

@@ -16,10 +16,10 @@ from unittest import mock
 import argon2
 import uvicorn
 
-from app.api.desk import Desk
+from app.api.read_model import Desk
 from app.api.server import serving
 from app.api.settings import ApiSettings
-from app.broker import Broker
+from app.kafka.broker import Broker
 from app.security.keys import Keys
 from app.security.settings import SecuritySettings
 from app.security.tokens import Tokens

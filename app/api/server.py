@@ -18,23 +18,23 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.api.bodies import Login, Maintenance, Note, Vote, Wish
-from app.api.desk import Desk
-from app.api.door import Door
+from app.api.limits import Door
+from app.api.read_model import Desk
 from app.api.routes import PUBLIC, ROUTES
 from app.api.settings import ApiSettings
 from app.api.throttle import Throttle
-from app.asking import wish as wished
-from app.broker import probe
 from app.client import DeliveryError
 from app.clock import now_ms
+from app.decisions.requests import wish as wished
 from app.errors import UserError
+from app.history.story import records
+from app.kafka.broker import probe
 from app.security.keys import Keys
+from app.security.messages import answered, asked, maintained, publish, resumed, stopped, tell
 from app.security.switch import LocalSwitch
 from app.security.tokens import Tokens
 from app.security.votes import cast_and_hear
-from app.security.words import answered, asked, maintained, publish, resumed, stopped, tell
 from app.settings import home
-from app.story import records
 from models.safety.roles import OPERATIONS, may
 from models.safety.signing import Principal, Refused
 from topics.audit import AUDIT, Entry

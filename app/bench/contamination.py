@@ -16,7 +16,7 @@ import numpy as np
 from agents.detect import Detect
 from app.bench.scoring import Float64
 from app.printing import print_json, print_table
-from models.detection.batch import Batch, Names, Steer
+from topics.batch import Batch, Names, Steer
 from topics.learning import Feedback, Learning
 from topics.telemetry import METRICS
 

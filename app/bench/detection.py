@@ -37,10 +37,10 @@ from app.bench.scoring import (
     window_of,
 )  # fmt: skip
 from app.errors import UserError
+from app.offline.score import Recording, batch_of, load, score
 from app.printing import err, print_json, print_table
-from app.score import Recording, batch_of, load, score
-from models.detection.batch import Names
 from models.detection.settings import DetectionSettings, Pattern
+from topics.batch import Names
 
 CHOSEN_ON: Final = frozenset({"machine-1-6", "machine-3-4", "omi-1", "omi-3", "omi-5"})
 PERIODS_A_DAY: Final = {"smd": 1440, "asd": 288}

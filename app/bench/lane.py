@@ -17,16 +17,16 @@ import numpy as np
 import orjson
 from confluent_kafka.admin import NewTopic
 
-from app.admin import ensure
-from app.broker import Broker, admin, require
 from app.client import Publisher
 from app.errors import UserError
-from app.kafka import LocalKafka
-from app.memory import settle
+from app.kafka.admin import ensure
+from app.kafka.broker import Broker, admin, require
+from app.kafka.local import LocalKafka
 from app.printing import err, print_json, print_table
+from app.runtime.memory import settle
 from models.detection.bank import Bank
-from models.detection.batch import Names
 from models.detection.columns import ENTITY_FIELDS, SERIES_FIELDS, Samples
+from topics.batch import Names
 from topics.frames import Frame, pack, pack_names
 from topics.spec import Instant
 from topics.telemetry import METRICS

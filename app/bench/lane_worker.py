@@ -19,13 +19,13 @@ from agents._agent import Agent
 from agents._lane import Lane, LaneSettings
 from agents.decode import Decode
 from agents.detect import Detect
-from app.broker import Broker, consumer_config, producer_config
 from app.clock import now_ms
-from app.groups import settled
-from app.memory import settle
+from app.kafka.broker import Broker, consumer_config, producer_config
+from app.kafka.groups import settled
 from app.pipeline import rehearse
 from app.printing import print_json
-from models.detection.batch import Batch
+from app.runtime.memory import settle
+from topics.batch import Batch
 from topics.signals import Anomaly
 from topics.spec import Instant
 

@@ -13,9 +13,9 @@ import numpy as np
 import orjson
 
 from app.bench.lane import broker_for_bench
-from app.broker import Broker, tail
 from app.client import Publisher
 from app.clock import now_ms
+from app.kafka.broker import Broker, tail
 from app.printing import err, print_json, print_table
 from topics.codec import decode
 from topics.frames import Frame, pack, pack_names

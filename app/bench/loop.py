@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from app.broker import Broker, tail
 from app.client import Publisher
 from app.clock import now_ms
 from app.demo.run import broker_for
 from app.errors import UserError
+from app.kafka.broker import Broker, tail
 from app.printing import err, print_json, print_table
 from topics.actions import COMMANDS, Order
 from topics.codec import decode

@@ -13,13 +13,13 @@ from agents import _snapshots
 from agents._agent import Agent
 from agents._lane import SNAPSHOT_S
 from agents._output import Output
-from agents._part import Part
+from agents._partition import Part
 from agents.decode import Decode
 from agents.detect import Detect
 from app.bench.lane import METRICS_EACH, START, broker_for_bench, fill_frames, worked
-from app.broker import Broker, producer_config
 from app.client import Publisher
 from app.errors import UserError
+from app.kafka.broker import Broker, producer_config
 from app.printing import err, print_json, print_table
 from models.detection.columns import Samples
 from topics.state import LANE_STATE

@@ -15,9 +15,9 @@ from confluent_kafka.admin import NewTopic
 from agents._snapshots import ends
 from agents._transport import batches, install
 from app.bench.lane import broker_for_bench
-from app.broker import Broker, admin
 from app.client import Publisher
 from app.clock import now_ms
+from app.kafka.broker import Broker, admin
 from app.printing import print_json, print_table
 
 WAYS: Final = ("stock", "ours", "ours_in_batches")

@@ -17,11 +17,11 @@ import numpy as np
 import psutil
 
 from app.bench.lane import METRICS_EACH, PERIOD_MS, START, broker_for_bench, fill_json
-from app.broker import Broker
 from app.client import Publisher
 from app.drills.load import PROBE, Probes
 from app.drills.processes import Worker, started
 from app.errors import UserError
+from app.kafka.broker import Broker
 from app.printing import err, print_json, print_table
 from topics.frames import FrameBuilder
 from topics.telemetry import METRICS

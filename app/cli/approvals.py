@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.broker import Broker
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
+from app.kafka.broker import Broker
 from app.printing import out, print_json
 from topics.decisions import Verdict
 from topics.refusals import Refusal
@@ -29,10 +29,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _vote(identity: str, vote: Literal["approve", "reject"], address: str, voter: str, reason: str, json: bool) -> None:
-    from app.broker import require
     from app.clock import now_ms
+    from app.history.story import decision_of
+    from app.kafka.broker import require
     from app.security.votes import cast_and_hear
-    from app.story import decision_of
 
     broker = broker_of(address)
     require(broker)
@@ -85,8 +85,8 @@ def kill_switch(
 
     Example: `opsloop kill-switch on --reason "maintenance"`
     """
+    from app.security.messages import resumed, stopped
     from app.security.switch import LocalSwitch
-    from app.security.words import resumed, stopped
     from app.settings import home
 
     if position not in ("on", "off"):
@@ -113,8 +113,8 @@ def maintenance(
 
     Example: `opsloop maintenance shop/catalog --minutes 30`
     """
-    from app.broker import require
-    from app.security.words import maintained, publish
+    from app.kafka.broker import require
+    from app.security.messages import maintained, publish
 
     where = broker_of(broker)
     require(where)
@@ -129,8 +129,8 @@ def maintenance(
 
 
 def _publish(broker: Broker, setting: Setting) -> None:
-    from app.broker import probe
-    from app.security.words import publish
+    from app.kafka.broker import probe
+    from app.security.messages import publish
 
     if cause := probe(broker):
         done = "the actuators of this host have stopped" if setting.value == ON else "nothing was changed"

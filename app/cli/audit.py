@@ -9,9 +9,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from app.broker import Broker
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
+from app.kafka.broker import Broker
 from app.printing import out, print_json
 from topics.audit import AUDIT, CHECKPOINTS, Checkpoint, Entry
 
@@ -32,9 +32,9 @@ def verify(broker: BrokerOption = "", start: From = 0, json: JsonOption = False)
 
     Exit code: 0 when it is whole, 1 when it is not, with every place.
     """
-    from app.audit import examine
-    from app.broker import require
     from app.clock import now_ms
+    from app.history.audit import examine
+    from app.kafka.broker import require
     from app.security.keys import Keys
     from app.settings import home
 
@@ -62,8 +62,8 @@ def show(
 
     Example: `opsloop audit show --last 20`
     """
-    from app.broker import require
-    from app.telling import clock, sentence
+    from app.history.render import clock, sentence
+    from app.kafka.broker import require
     from topics.catalog import named
     from topics.codec import decode_value
 
@@ -87,8 +87,8 @@ def prove(
 
     Example: `opsloop audit prove 0/12`
     """
-    from app.audit import prove as proof
-    from app.broker import require
+    from app.history.audit import prove as proof
+    from app.kafka.broker import require
 
     chain, _, seq = place.partition("/")
     if not (chain.isdigit() and seq.isdigit()):
@@ -107,7 +107,7 @@ def export(
 
     Example: `opsloop audit export audit.jsonl`
     """
-    from app.broker import require
+    from app.kafka.broker import require
 
     where = broker_of(broker)
     require(where)
@@ -124,13 +124,13 @@ def export(
 
 def entries(broker: Broker) -> Iterator[Entry]:
     """The entries of all chains, each chain in its order."""
-    from app.story import records
+    from app.history.story import records
 
     return (read.record for read in records(broker, [AUDIT]) if isinstance(read.record, Entry))
 
 
 def points(broker: Broker) -> Iterator[Checkpoint]:
     """All checkpoints."""
-    from app.story import records
+    from app.history.story import records
 
     return (read.record for read in records(broker, [CHECKPOINTS]) if isinstance(read.record, Checkpoint))

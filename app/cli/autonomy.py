@@ -30,12 +30,12 @@ def show(broker: BrokerOption = "", json: JsonOption = False) -> None:
 
     Example: `opsloop autonomy show`
     """
-    from app.broker import require
     from app.clock import now_ms
+    from app.history.render import clock
+    from app.history.story import decisions
+    from app.history.story import trust as fold
+    from app.kafka.broker import require
     from app.settings import load
-    from app.story import decisions
-    from app.story import trust as fold
-    from app.telling import clock
     from models.safety.promotion import GRANT, group_of
     from topics.decisions import Verdict
 
@@ -87,9 +87,9 @@ def revoke(name: Name, broker: BrokerOption = "", reason: Why = "", who: Who = "
 
 
 def _say(name: str, value: str, address: str, who: str, reason: str, json: bool) -> None:
-    from app.broker import require
     from app.client import Publisher
     from app.clock import now_ms
+    from app.kafka.broker import require
     from app.security.keys import Keys
     from app.settings import home, masked
     from models.safety.promotion import AUTONOMY

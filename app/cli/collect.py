@@ -38,9 +38,9 @@ def collect(
     """
     import socket
 
-    from app.broker import require
-    from app.collect.scrape import Target
-    from app.collector import Collector, Sources
+    from app.ingest.collect.scrape import Target
+    from app.ingest.collector import Collector, Sources
+    from app.kafka.broker import require
 
     chosen = broker_of(broker)
     sources = Sources(

@@ -13,7 +13,7 @@ from app.errors import UserError
 from app.printing import out, print_json, print_table
 
 if TYPE_CHECKING:
-    from app.dead_letters import Letter
+    from app.kafka.dead_letters import Letter
     from topics.spec import Topic
 
 commands = typer.Typer(no_args_is_help=True, help="Messages that were refused: list, show, replay, purge.")
@@ -35,7 +35,7 @@ def list_letters(
 
     Example: `opsloop dead-letters list --cause malformed`
     """
-    from app.dead_letters import letters
+    from app.kafka.dead_letters import letters
 
     found = letters(broker_of(broker), _topics(topic), cause)
     if as_json:
@@ -56,7 +56,7 @@ def show(
 
     Example: `opsloop dead-letters show 3fa9`
     """
-    from app.dead_letters import one
+    from app.kafka.dead_letters import one
 
     found = one(broker_of(broker), letter)
     if as_json:
@@ -77,9 +77,9 @@ def replay(
 
     Example: `opsloop dead-letters replay --topic telemetry.metrics --cause version`
     """
-    from app.dead_letters import letters as find
-    from app.dead_letters import one
-    from app.dead_letters import replay as send
+    from app.kafka.dead_letters import letters as find
+    from app.kafka.dead_letters import one
+    from app.kafka.dead_letters import replay as send
 
     chosen = broker_of(broker)
     if letters:
@@ -105,7 +105,7 @@ def purge(
 
     Example: `opsloop dead-letters purge --topic telemetry.metrics --yes`
     """
-    from app.dead_letters import purge as delete
+    from app.kafka.dead_letters import purge as delete
 
     if not yes:
         raise UserError("dead letters that are deleted do not come back", "Look at them with list, then add --yes")

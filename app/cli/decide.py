@@ -38,7 +38,7 @@ def decide(
 
     Example: `opsloop decide --kind scaling --target shop/catalog --fact utilization=0.91`
     """
-    from app import asking
+    from app.decisions import requests as asking
     from app.settings import load
 
     question = asking.read(file) if file else asking.Question(
@@ -68,7 +68,7 @@ def propose(
 
     Example: `opsloop propose restart_service shop/catalog/0 --reason "memory looks odd"`
     """
-    from app import asking
+    from app.decisions import requests as asking
 
     wish = asking.wish(action, target, asking.pairs(parameter or []), who or getpass.getuser(), reason, expect)
     wish = asking.publish(wish, broker_of(broker))

@@ -19,7 +19,7 @@ def doctor(broker: BrokerOption = "", json: JsonOption = False) -> None:
 
     Example: `opsloop doctor --broker kafka-1:9092`
     """
-    from app.doctor import examine
+    from app.kafka.doctor import examine
     from app.settings import load
 
     findings = []

@@ -22,8 +22,8 @@ import typer
 
 from app.cli.options import JsonOption
 from app.errors import UserError
-from app.parent import FOLLOW
 from app.printing import err, print_json, print_table
+from app.runtime.parent import FOLLOW
 
 if TYPE_CHECKING:
     from app.drills.catalogue import Drill

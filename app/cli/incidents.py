@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
+from app.history.render import clock, details, sentence, styled
 from app.printing import out, print_json, print_table
-from app.telling import clock, details, sentence, styled
 from topics.audit import Entry
 from topics.decisions import Verdict
 from topics.refusals import Refusal
@@ -43,8 +43,8 @@ def incidents(
 
     Example: `opsloop incidents --open`
     """
-    from app.broker import require
-    from app.story import incidents as read
+    from app.history.story import incidents as read
+    from app.kafka.broker import require
     from models.incidents.lifecycle import is_open
 
     where = broker_of(broker)
@@ -68,8 +68,8 @@ def decisions(
 
     Example: `opsloop decisions --waiting`
     """
-    from app.broker import require
-    from app.story import decisions as read
+    from app.history.story import decisions as read
+    from app.kafka.broker import require
 
     where = broker_of(broker)
     require(where)
@@ -95,8 +95,8 @@ def explain(
 
     Example: `opsloop explain 4be1`: the beginning of an id is enough.
     """
-    from app.broker import require
-    from app.story import explain as tell
+    from app.history.story import explain as tell
+    from app.kafka.broker import require
 
     where = broker_of(broker)
     require(where)
@@ -141,9 +141,9 @@ def resolve(
 
 
 def _answer(identity: str, word: str, address: str, person: str, note: str, json: bool) -> None:
-    from app.broker import require
-    from app.security.words import answered, tell
-    from app.story import incident_of
+    from app.history.story import incident_of
+    from app.kafka.broker import require
+    from app.security.messages import answered, tell
 
     where = broker_of(address)
     require(where)

@@ -12,7 +12,7 @@ from app.errors import UserError
 from app.printing import err, out, print_json, print_table
 
 if TYPE_CHECKING:
-    from app.kafka import LocalKafka
+    from app.kafka.local import LocalKafka
 
 FolderOption = Annotated[
     Path | None, typer.Option("--folder", help="Where its data and logs are  [default: ~/.opsloop/kafka]")
@@ -46,7 +46,7 @@ def up(
     Example: `opsloop kafka up --nodes 3`, then `opsloop topics apply`. The data stays over `down` and `up`; the number
     of nodes and the ports are those of the first start until `opsloop kafka down --delete`.
     """
-    from app.kafka import VERSION, LocalKafka
+    from app.kafka.local import VERSION, LocalKafka
 
     where = _folder(folder)
     kafka = LocalKafka(where, nodes or 1, port or 9092, detached=True)
@@ -107,6 +107,6 @@ def status(folder: FolderOption = None, as_json: JsonOption = False) -> None:
 
 
 def _cluster(folder: Path) -> LocalKafka | None:
-    from app.kafka import running
+    from app.kafka.local import running
 
     return running(folder)

@@ -39,10 +39,10 @@ def label(
 
     Example: `opsloop label 3f2a new_trend`
     """
-    from app.broker import require
     from app.client import Publisher
     from app.clock import now_ms
-    from app.story import incidents
+    from app.history.story import incidents
+    from app.kafka.broker import require
     from topics.learning import Label
 
     where = broker_of(broker)

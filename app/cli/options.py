@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from app.broker import Broker
 from app.errors import UserError
+from app.kafka.broker import Broker
 from topics.spec import Instant
 
 BrokerOption = Annotated[
@@ -24,7 +24,7 @@ def broker_of(address: str) -> Broker:
 def window(start: str, end: str) -> tuple[Instant, Instant]:
     """The times that --from and --to name: the epoch and now when they are left out. Raises UserError."""
     from app.clock import now_ms
-    from app.publish import instant
+    from app.ingest.publish import instant
 
     try:
         return (instant(start) if start else 0), (instant(end) if end else now_ms())

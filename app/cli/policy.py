@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from app.broker import Broker
 from app.cli import policy_study
 from app.cli.options import BrokerOption, JsonOption
 from app.errors import UserError
+from app.kafka.broker import Broker
 from app.printing import out, print_json, print_table
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from app.printing import err
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from app.broker import Broker
-    from app.publish import Bad
+    from app.ingest.publish import Bad
+    from app.kafka.broker import Broker
     from topics.spec import Record, Topic
 
 SHOWN = 20  # bad lines that are told one by one
@@ -52,7 +52,7 @@ def publish(
     JSON line is `{"entity": "web-1", "ts": 1700000000000, "metrics": {"cpu": 0.5}}`. Lines that cannot be read are
     reported with their number and left out; the exit code is then 1.
     """
-    from app.broker import require
+    from app.kafka.broker import require
     from topics.catalog import named
 
     try:
@@ -74,7 +74,7 @@ def publish(
 
 
 def _records(stream: TextIO, format: Format, topic: Topic, entity: str) -> Iterator[Record | Bad]:
-    from app.publish import read_csv, read_jsonl
+    from app.ingest.publish import read_csv, read_jsonl
     from topics.telemetry import METRICS
 
     if format is Format.JSONL:
@@ -87,7 +87,7 @@ def _records(stream: TextIO, format: Format, topic: Topic, entity: str) -> Itera
 def _send(broker: Broker, records: Iterator[Record | Bad], speed: float, progress: Progress) -> tuple[int, list[Bad]]:
     from app.client import Publisher
     from app.clock import now_ms
-    from app.publish import Bad, replay
+    from app.ingest.publish import Bad, replay
 
     published, bad = 0, []
     task = progress.tasks[0].id

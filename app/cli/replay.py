@@ -13,7 +13,7 @@ from app.errors import UserError
 from app.printing import err, out, print_json, print_table
 
 if TYPE_CHECKING:
-    from app.replay import Change
+    from app.offline.replay import Change
     from topics.decisions import Decision
     from topics.spec import Raw
 
@@ -37,7 +37,7 @@ def replay(
     Examples: `opsloop replay --from 2026-11-21T09:00 --to 2026-11-21T10:00` · `opsloop replay --history day.jsonl.gz
     --settings stricter.toml`.
     """
-    from app import replay as play
+    from app.offline import replay as play
     from app.security.keys import WORKER, keys_of
     from app.settings import home
     from app.settings import load as settings_of

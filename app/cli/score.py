@@ -11,7 +11,7 @@ from app.cli.options import JsonOption
 from app.printing import err, print_json, print_table
 
 if TYPE_CHECKING:
-    from app.score import Int8
+    from app.offline.score import Int8
 
 
 def register(app: typer.Typer) -> None:
@@ -42,8 +42,8 @@ def score(
     import numpy as np
 
     from app.errors import UserError
-    from app.score import load, recordings
-    from app.score import score as scored
+    from app.offline.score import load, recordings
+    from app.offline.score import score as scored
     from app.settings import load as settings_of
 
     arrays: dict[str, Any] = {}

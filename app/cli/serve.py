@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from app.broker import Broker, require
 from app.cli.options import BrokerOption, broker_of
 from app.errors import UserError
+from app.kafka.broker import Broker, require
 from app.printing import err
 
 PORT = 8642
@@ -55,7 +55,7 @@ def _run(broker: Broker, host: str, listening: socket.socket, tls: tuple[Path, P
     import msgspec
     import uvicorn
 
-    from app.api.desk import Desk
+    from app.api.read_model import Desk
     from app.api.server import serving
     from app.security.keys import keys_of
     from app.security.tokens import Tokens

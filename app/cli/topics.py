@@ -14,7 +14,7 @@ from app.printing import out, print_json, print_table
 from topics.catalog import ALL
 
 if TYPE_CHECKING:
-    from app.admin import Step
+    from app.kafka.admin import Step
 
 commands = typer.Typer(no_args_is_help=True, help="The topics of Opsloop: list, plan, apply, export.")
 
@@ -53,9 +53,9 @@ def plan(broker: BrokerOption = "", as_json: JsonOption = False) -> None:
 
     Example: `opsloop topics plan || opsloop topics apply`
     """
-    from app.admin import connected, size, wanted
-    from app.admin import plan as differences
-    from app.broker import require
+    from app.kafka.admin import connected, size, wanted
+    from app.kafka.admin import plan as differences
+    from app.kafka.broker import require
 
     chosen = broker_of(broker)
     require(chosen)
@@ -74,9 +74,9 @@ def apply(broker: BrokerOption = "", grow: GrowOption = False, as_json: JsonOpti
 
     Example: `opsloop topics apply --broker 127.0.0.1:9092`. Exit code 1 when something is left that it may not do.
     """
-    from app.admin import apply as bring_about
-    from app.admin import connected, plan, size, wanted
-    from app.broker import require
+    from app.kafka.admin import apply as bring_about
+    from app.kafka.admin import connected, plan, size, wanted
+    from app.kafka.broker import require
 
     chosen = broker_of(broker)
     require(chosen)
@@ -103,7 +103,7 @@ def export(
 
     Example: `opsloop topics export --asyncapi topics.json`
     """
-    from app.asyncapi import document
+    from app.kafka.asyncapi import document
 
     if asyncapi is None or str(asyncapi) == "-":
         print_json(document())

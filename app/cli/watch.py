@@ -51,7 +51,7 @@ def watch(
 
     Example: `opsloop watch incidents decisions actions.results` · `opsloop watch audit --from-start --json --count 10`
     """
-    from app.broker import require, tail
+    from app.kafka.broker import require, tail
 
     names = [_full(topic) for topic in topics]
     chosen = broker_of(broker)

@@ -31,7 +31,8 @@ def worker(
 
     Example: `opsloop worker loop --broker 127.0.0.1:9092`. Workers of one role share the partitions among them.
     """
-    from app import metrics, roles
+    from app.runtime import metrics
+    from app.runtime import workers as roles
     from app.settings import load
 
     if role not in ROLES:

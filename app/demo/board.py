@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from app.admin import wanted
-from app.broker import Broker, tail
 from app.clock import now_ms
+from app.kafka.admin import wanted
+from app.kafka.broker import Broker, tail
 from topics.actions import COMMANDS, RESULTS, Order, Result
 from topics.codec import DecodeError, decode
 from topics.decisions import DECISIONS, Decision, Verdict

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Final
 
-from app.adapters.programs import Programs
+from app.actuators.programs import Programs
 from app.demo import plan
 from app.demo.layout import Layout, Target
 

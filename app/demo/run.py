@@ -15,11 +15,11 @@ from pathlib import Path
 
 import psutil
 
-from app.broker import Broker
 from app.clock import now_ms
 from app.demo.board import Board, Follower, Injected, judge
 from app.demo.people import introduced, invite
-from app.parent import FOLLOW
+from app.kafka.broker import Broker
+from app.runtime.parent import FOLLOW
 from app.security.switch import LocalSwitch
 from app.settings import home
 from models.safety.modes import Mode
@@ -237,9 +237,9 @@ def broker_for(address: str, say: Callable[[str], None]) -> Iterator[Broker]:
     Raises:
         UserError: the named one does not answer.
     """
-    from app import admin
-    from app.broker import require
-    from app.embedded import Embedded
+    from app.kafka import admin
+    from app.kafka.broker import require
+    from app.kafka.embedded import Embedded
 
     if address:
         broker = Broker.from_environment(address)

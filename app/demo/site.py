@@ -16,7 +16,7 @@ from typing import Final
 
 import app
 from app import settings
-from app.adapters.programs import Programs, Unreachable
+from app.actuators.programs import Programs, Unreachable
 from app.demo import files, plan, replicas
 from app.demo.layout import BOOT, Layout, Line, Tally, Target
 from app.errors import UserError

@@ -20,9 +20,9 @@ from rich.text import Text
 from app.clock import now_ms
 from app.demo.board import HOPS, Board, Seen
 from app.demo.run import Demo
+from app.history.render import clock, sentence
+from app.security.messages import publish
 from app.security.votes import signed
-from app.security.words import publish
-from app.telling import clock, sentence
 from topics.incidents import Incident
 
 BARS: Final = "▁▂▃▄▅▆▇█"

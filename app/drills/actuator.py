@@ -19,13 +19,13 @@ from typing import Final
 
 import msgspec
 
-from app.adapters.ledger import Ledger
+from app.actuators.ledger import Ledger
 from app.clock import now_ms
 from app.demo.site import Site
 from app.drills.disk import SmallDisk
 from app.drills.report import Report
 from app.errors import UserError
-from app.parent import FOLLOW
+from app.runtime.parent import FOLLOW
 from app.security.keys import WORKER, keys_of
 from models.safety.signing import Signer, seal
 from topics.actions import Command, Result

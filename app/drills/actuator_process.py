@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 
 from agents.act import Act
-from app.adapters.ledger import Ledger
-from app.adapters.supervisor import SupervisorActuator
+from app.actuators.ledger import Ledger
+from app.actuators.supervisor import SupervisorActuator
 from app.clock import now_ms
-from app.parent import follow
+from app.runtime.parent import follow
 from app.security.keys import Keys
 from models.safety.guard import Guard
 from models.safety.limits import SafetySettings

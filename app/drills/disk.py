@@ -13,10 +13,10 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from app.admin import ensure
-from app.broker import consumer_config, probe
 from app.drills.report import LeftOut
-from app.kafka import LocalKafka, Node, Progress
+from app.kafka.admin import ensure
+from app.kafka.broker import consumer_config, probe
+from app.kafka.local import LocalKafka, Node, Progress
 from topics.catalog import ALL
 from topics.spec import Topic
 

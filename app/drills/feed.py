@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
 
-from app.broker import Broker, producer_config, read_all
 from app.clock import now_ms
 from app.drills.field import in_turn, opened
 from app.drills.report import Report
 from app.errors import UserError
+from app.kafka.broker import Broker, producer_config, read_all
 from topics.codec import Cause
 from topics.spec import Topic
 from topics.telemetry import METRICS

@@ -14,14 +14,14 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from agents._snapshots import shelves
-from app.admin import ensure
-from app.broker import Broker, admin, consumer_config
 from app.drills.history import check_learners, check_transport
 from app.drills.load import Load, Probes, teach
 from app.drills.processes import Worker, started
 from app.drills.report import Report
 from app.errors import UserError
-from app.kafka import LocalKafka
+from app.kafka.admin import ensure
+from app.kafka.broker import Broker, admin, consumer_config
+from app.kafka.local import LocalKafka
 from topics.state import LANE_STATE
 from topics.telemetry import METRICS
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from agents import _snapshots
 from agents._agent import Agent
-from agents._part import Part
+from agents._partition import Part
 from agents.decode import chunk_of
 from agents.detect import Detect
 from app import pipeline
-from app.broker import Broker, consumer_config, read_all
 from app.drills.load import ENTITIES, PROBE, START_MS, STEP_MS, Load, Probes
 from app.drills.report import Report
+from app.kafka.broker import Broker, consumer_config, read_all
 from topics.codec import encode
 from topics.spec import Raw, Record
 from topics.state import LANE_STATE

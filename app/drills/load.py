@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
-from app.broker import Broker, producer_config, tail
 from app.client import Publisher
+from app.kafka.broker import Broker, producer_config, tail
 from topics.codec import encode
 from topics.frames import FrameBuilder
 from topics.telemetry import METRICS, Sample

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-from app.admin import ensure
-from app.broker import partition_of, tail
 from app.client import Publisher
 from app.clock import now_ms
 from app.drills.disk import SmallKafka
@@ -23,7 +21,9 @@ from app.drills.field import Cluster, one_node, partitions
 from app.drills.processes import Worker, started
 from app.drills.report import Report
 from app.errors import UserError
-from app.story import records
+from app.history.story import records
+from app.kafka.admin import ensure
+from app.kafka.broker import partition_of, tail
 from models.safety.chain import verify
 from topics.actions import COMMANDS, Order
 from topics.audit import AUDIT, Entry

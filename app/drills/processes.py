@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.broker import Broker
 from app.errors import UserError
-from app.parent import FOLLOW
+from app.kafka.broker import Broker
+from app.runtime.parent import FOLLOW
 
 READY_S = 180.0  # a machine may be busy with much else
 

@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from app.broker import Broker
-from app.kafka import LocalKafka, Node
+from app.kafka.broker import Broker
+from app.kafka.local import LocalKafka, Node
 
 CHUNK: Final = 65_536
 

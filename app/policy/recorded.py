@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.broker import Broker
-from app.story import records
+from app.history.story import records
+from app.kafka.broker import Broker
 from topics.decisions import DECISIONS, Decision
 from topics.spec import Instant
 from topics.verdicts import VERDICTS, Effect, Judgement

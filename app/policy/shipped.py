@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import Final
 
-from app.adapters.opa import Opa
+from app.policy.opa import Opa
 from app.policy.settings import PolicySettings
 from app.security.secrets import resolve
 from models.policy.engine import Policies

@@ -8,14 +8,14 @@ from typing import Final
 
 import msgspec
 
-from app.broker import Broker, require
 from app.client import Publisher
 from app.clock import now_ms
 from app.errors import UserError
+from app.history.story import records
+from app.kafka.broker import Broker, require
 from app.policy.shipped import policies
 from app.security.keys import Keys
 from app.settings import home
-from app.story import records
 from models.policy.book import Book, author, sign_policy
 from models.policy.engine import Active, Policies
 from models.policy.header import read as read_head

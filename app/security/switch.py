@@ -14,8 +14,8 @@ from typing import Literal
 import msgspec
 import structlog
 
-from app.broker import Broker, tail
 from app.clock import now_ms
+from app.kafka.broker import Broker, tail
 from app.security.keys import Keys, write
 from models.safety.signing import Refused
 from models.safety.switch import KillSwitch

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from app.broker import Broker
 from app.clock import now_ms
+from app.kafka.broker import Broker
 from app.security.keys import Keys
-from app.security.words import publish_and_hear
+from app.security.messages import publish_and_hear
 from app.settings import home, masked
 from models.safety.approval import LONGEST_MS
 from models.safety.signing import sign_vote

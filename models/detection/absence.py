@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detection.batch import Batch, Float64, Int32, Names
-from models.detection.kernel import inlined, kernel
 from models.detection.settings import DetectionSettings
+from topics.batch import Batch, Float64, Int32, Names
+from topics.kernel import inlined, kernel
 
 # of an entity or a series: newest stamp, the clock when it last came, longest gap, times it came, steps without, absent
 NEWEST, COUNTED, CAME, GAP, TIMES, STEPS, ABSENT = range(7)

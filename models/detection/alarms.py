@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from models.detection.batch import Batch, Float64, Names
 from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE
 from models.detection.settings import DetectionSettings
+from topics.batch import Batch, Float64, Names
 
 DAY_MS: Final = 86_400_000
 CRITICAL: Final = 8.0  # boundaries: such an alarm is told beyond its entity's budget

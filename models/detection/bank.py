@@ -25,8 +25,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.detection.batch import Float64, Names
-from models.detection.broad import broad_or_strong
 from models.detection.columns import (
     ALARMED,
     CALM,
@@ -69,13 +67,15 @@ from models.detection.columns import (
     rows_of,
     tiles_for,
 )  # fmt: skip
-from models.detection.kernel import inlined, kernel
-from models.detection.knobs import Knobs, narrowed
-from models.detection.lone import FIELDS as LONE_FIELDS
-from models.detection.lone import MOST as MOST_LONE
-from models.detection.lone import Lone, open_row, rested, surprise
+from models.detection.config import Knobs, narrowed
+from models.detection.entity_score import broad_or_strong
 from models.detection.points import MARKS, RUN, Desk, Part, desk_of, seen, take_values
 from models.detection.prior import prior
+from models.detection.univariate import FIELDS as LONE_FIELDS
+from models.detection.univariate import MOST as MOST_LONE
+from models.detection.univariate import Lone, open_row, rested, surprise
+from topics.batch import Float64, Names
+from topics.kernel import inlined, kernel
 
 
 @inlined

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from models.detection.batch import Float64
+from topics.batch import Float64
 from topics.signals import Kind
 
 WHOLE: Final = -1  # no feature alone

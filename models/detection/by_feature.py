@@ -11,7 +11,7 @@ import msgspec
 
 from models.detection import river_state
 from models.detection.base import Detector, StateError
-from models.detection.batch import Float64
+from topics.batch import Float64
 
 
 class ByFeature(Detector):

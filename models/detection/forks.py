@@ -14,10 +14,10 @@ import numpy as np
 
 from models.detection import columns
 from models.detection.bank import Bank, take
-from models.detection.batch import Float64, Steer
 from models.detection.columns import Looks, Rows, Samples, rows_of, tiles_of
-from models.detection.knobs import narrowed
+from models.detection.config import narrowed
 from models.detection.points import desk_of
+from topics.batch import Float64, Steer
 from topics.learning import Feedback
 
 FRESH: Final = 16.0  # samples that a copy is taken to rest on: what it sees now soon outweighs what was

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detection.base import WHOLE, Detector, StateError
-from models.detection.batch import Float64, Int32, Int64
-from models.detection.kernel import kernel
+from topics.batch import Float64, Int32, Int64
+from topics.kernel import kernel
 
 TREES: Final = 25
 HEIGHT: Final = 6

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detection.batch import Batch, Names
 from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Looks
-from models.detection.knobs import Knobs
+from models.detection.config import Knobs
 from models.detection.settings import DetectionSettings
+from topics.batch import Batch, Names
 
 CHOICES: Final = ("opens_at", "opens_looks", "closes_at", "closes_looks")
 KNOBS: Final = Knobs()

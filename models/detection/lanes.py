@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 
-from models.detection.batch import Float64, Int32
 from models.detection.columns import (
     COUNT,
     LEVEL,
@@ -29,8 +28,9 @@ from models.detection.columns import (
     TRUST,
     VARIANCE,
 )  # fmt: skip
-from models.detection.kernel import PLACE, inlined
-from models.detection.knobs import Knobs
+from models.detection.config import Knobs
+from topics.batch import Float64, Int32
+from topics.kernel import PLACE, inlined
 
 LANES: Final = 160  # values that are laid out together; behind them are eight more, for those without a tile
 PITCH: Final = LANES + TILE

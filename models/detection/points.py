@@ -11,8 +11,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.detection.batch import Float64, Int32, Int64
-from models.detection.broad import WORK
 from models.detection.columns import (
     COUNT,
     LEVEL,
@@ -33,8 +31,8 @@ from models.detection.columns import (
     Rows,
     Samples,
 )  # fmt: skip
-from models.detection.kernel import inlined, kernel
-from models.detection.knobs import Knobs
+from models.detection.config import Knobs
+from models.detection.entity_score import WORK
 from models.detection.lanes import (
     L_EXPECTED,
     L_PACE,
@@ -54,7 +52,9 @@ from models.detection.lanes import (
     take_tile,
     together,
 )  # fmt: skip
-from models.detection.lone import Seen
+from models.detection.univariate import Seen
+from topics.batch import Float64, Int32, Int64
+from topics.kernel import inlined, kernel
 
 RUN: Final = 160  # values of different series that are judged together, or samples
 MARKS: Final = 256

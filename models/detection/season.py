@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from models.detection import columns
 from models.detection.bank import Bank
-from models.detection.batch import Batch, Float64, Int32, Int64, Names
-from models.detection.kernel import kernel
 from models.detection.settings import DetectionSettings
+from topics.batch import Batch, Float64, Int32, Int64, Names
+from topics.kernel import kernel
 
 HOUR_MS: Final = 3_600_000.0
 PERIODS: Final = {"day": 24, "week": 168}

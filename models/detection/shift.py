@@ -19,10 +19,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detection.batch import Batch, Float64, Int64, Names
 from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Looks
-from models.detection.kernel import inlined, kernel
 from models.detection.settings import DetectionSettings
+from topics.batch import Batch, Float64, Int64, Names
+from topics.kernel import inlined, kernel
 from topics.signals import Kind
 
 # columns of an entity: looks since its last sample, samples that were learned, mean and variance of the log score, the

@@ -59,7 +59,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overrides: str = ""  # a policy of a wider scope that this one takes the place of, where that one says it may
     overridable: bool = False
     valid_until: Instant = 0  # after this it is too old to be believed, and denies what it covers; 0: never
-    standing: bool = False  # it also denies what was done before and still stands, see models.policy.standing
+    standing: bool = False  # it also denies what was done before and still stands, see models.policy.violations
     title: str = ""
 
 

@@ -15,13 +15,13 @@ from models.bounded import keep
 from models.policy.book import Book
 from models.policy.engine import Policies, Ruling
 from models.policy.facts import facts_of
-from models.policy.standing import Upholder
+from models.policy.violations import Upholder
 from models.safety.approval import check_proposal
+from models.safety.context import AROUND, LEAST_URGENT, Objection, Surroundings
 from models.safety.modes import SILENT, Mode, acts, at_most, mode_of, need, tier
 from models.safety.promotion import GRANT, LEADS, group_of
 from models.safety.settings import SafetySettings as SafetySettings
 from models.safety.signing import TRUST, Keyring, Refused
-from models.safety.surroundings import AROUND, LEAST_URGENT, Objection, Surroundings
 from models.safety.switch import KillSwitch
 from models.safety.trust import Trust
 from topics.decisions import Decision, Verdict

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.decode import Decode, chunk_of
-from models.detection.batch import Batch, Names, Steer
+from topics.batch import Batch, Names, Steer
 from topics.codec import Cause, DeadLetter, encode
 from topics.frames import Frame, FrameBuilder, pack, pack_names
 from topics.learning import Learning

@@ -11,14 +11,14 @@ import pytest
 
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
-from app.replay import load
-from models.detection.batch import Batch
+from app.offline.replay import load
+from topics.batch import Batch
 from topics.codec import decode_value, encode
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Raw
 from topics.telemetry import METRICS
 
-HISTORY = Path(__file__).parents[1] / "app" / "histories" / "kill-catalog.jsonl.gz"
+HISTORY = Path(__file__).parents[1] / "app" / "offline" / "histories" / "kill-catalog.jsonl.gz"
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from faust.types import TP
 from agents import _loop
 from agents._agent import Buffer
 from agents._loop import Loop, LoopSettings, _Gone, _Unit
-from agents._pulse import Pulse, Slept
 from agents._snapshots import Shelf
+from agents._suspension import Pulse, Slept
 from agents._transport import _Rebalance
 from agents.decide import Decide
 from models.decision.advisor import Bounds

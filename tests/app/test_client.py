@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.broker import read_all
 from app.client import DeliveryError, Publisher
-from app.embedded import Embedded
+from app.kafka.broker import read_all
+from app.kafka.embedded import Embedded
 from topics.codec import Cause, DeadLetter, decode
 from topics.spec import Raw
 from topics.telemetry import EVENTS, Event

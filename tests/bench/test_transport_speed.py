@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.bench.transport import WAYS, filled, rate
-from app.broker import Broker
+from app.kafka.broker import Broker
 
 pytestmark = [pytest.mark.bench, pytest.mark.kafka, pytest.mark.timeout(600)]
 MESSAGES = 60_000

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from models.detection.base import Detector, StateError
+from models.detection.entity_detectors import FARTHEST, Watch, revived
 from models.detection.members import MEMBERS, Member, member
 from models.detection.settings import DetectionSettings, Pattern
-from models.detection.watch import FARTHEST, Watch, revived
 from tests.telemetry import at, raw
 from topics.signals import Anomaly
 from topics.spec import Raw

@@ -8,10 +8,10 @@ from typing import Final
 
 import pytest
 
-from app.admin import ensure
-from app.broker import probe
-from app.embedded import Embedded
-from app.kafka import LocalKafka
+from app.kafka.admin import ensure
+from app.kafka.broker import probe
+from app.kafka.embedded import Embedded
+from app.kafka.local import LocalKafka
 from tests.clusters import Cluster
 from tests.processes import until
 

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.broker import Broker, read_all
 from app.client import Publisher
 from app.clock import now_ms
+from app.kafka.broker import Broker, read_all
 from app.security.keys import WORKER, Keys, enrol
 from models.safety.roles import Role
 from models.safety.settings import SafetySettings

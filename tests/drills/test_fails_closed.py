@@ -11,12 +11,12 @@ from typing import Any, Final
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from app.admin import ensure
-from app.broker import Broker, admin, read_all
 from app.client import Publisher
 from app.clock import now_ms
-from app.embedded import Embedded
-from app.kafka import LocalKafka
+from app.kafka.admin import ensure
+from app.kafka.broker import Broker, admin, read_all
+from app.kafka.embedded import Embedded
+from app.kafka.local import LocalKafka
 from app.security.keys import WORKER, enrol, keys_of
 from app.settings import home as home_of
 from models.safety.modes import Mode

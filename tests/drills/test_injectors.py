@@ -20,7 +20,6 @@ import psutil
 import pytest
 
 from agents.decode import Decode, chunk_of
-from app.broker import Broker, probe
 from app.clock import now_ms
 from app.drills import history
 from app.drills.clock import Clock
@@ -32,7 +31,8 @@ from app.drills.processes import Worker
 from app.drills.proxy import Proxy, Way
 from app.drills.report import Report
 from app.drills.soak import judge
-from app.kafka import LocalKafka
+from app.kafka.broker import Broker, probe
+from app.kafka.local import LocalKafka
 from topics.codec import DeadLetter
 from topics.spec import Raw
 

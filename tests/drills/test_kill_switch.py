@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from app.broker import Broker, read_all
 from app.client import Publisher
 from app.clock import now_ms
+from app.kafka.broker import Broker, read_all
 from app.security.keys import WORKER, Keys, enrol
 from app.security.switch import NAME
 from models.safety.modes import Mode

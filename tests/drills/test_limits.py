@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.broker import read_all
 from app.client import Publisher
 from app.clock import now_ms
+from app.kafka.broker import read_all
 from app.security.keys import WORKER, keys_of
 from app.settings import home as home_of
 from models.safety.modes import Mode

@@ -11,9 +11,9 @@ import psutil
 import pytest
 from processes import opsloop
 
-from app.broker import Broker
-from app.kafka import LocalKafka
-from app.story import records
+from app.history.story import records
+from app.kafka.broker import Broker
+from app.kafka.local import LocalKafka
 from models.safety.chain import verify
 from topics.audit import AUDIT, Entry
 

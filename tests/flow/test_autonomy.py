@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from app.broker import Broker
 from app.client import Publisher
 from app.clock import now_ms
+from app.history.story import records
+from app.kafka.broker import Broker
 from app.security.keys import WORKER, Keys, keys_of
 from app.settings import home
-from app.story import records
 from models.safety.roles import Role
 from models.safety.signing import sign_proposal
 from tests.builders import decision, incident, judgement, look, proposal

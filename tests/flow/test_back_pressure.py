@@ -13,11 +13,11 @@ from processes import until
 
 from agents._agent import Agent, Buffer
 from agents._lane import Lane, LaneSettings
-from app.admin import ensure
-from app.broker import consumer_config, producer_config, read_all
 from app.client import Publisher
 from app.clock import now_ms
-from app.kafka import LocalKafka
+from app.kafka.admin import ensure
+from app.kafka.broker import consumer_config, producer_config, read_all
+from app.kafka.local import LocalKafka
 from tests.builders import Quiet
 from topics.codec import decode
 from topics.spec import Instant, Raw

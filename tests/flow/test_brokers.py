@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer
 
-from app.admin import ensure
-from app.broker import Broker, consumer_config, last_message, partition_of, probe, read_all, tail
 from app.client import Publisher
-from app.embedded import Embedded
 from app.errors import UserError
-from app.kafka import LocalKafka
+from app.kafka.admin import ensure
+from app.kafka.broker import Broker, consumer_config, last_message, partition_of, probe, read_all, tail
+from app.kafka.embedded import Embedded
+from app.kafka.local import LocalKafka
 from topics.settings import SETTINGS, Setting
 from topics.telemetry import METRICS
 
@@ -106,8 +106,8 @@ def test_a_missing_topic_is_named_to_writers(broker: Broker) -> None:
 MEMBER = """
 import sys
 from confluent_kafka import Consumer
-from app.admin import ensure
-from app.broker import Broker, consumer_config
+from app.kafka.admin import ensure
+from app.kafka.broker import Broker, consumer_config
 bootstrap, protocol, group = sys.argv[1:]
 consumer = Consumer(consumer_config(Broker(bootstrap, group_protocol=protocol), group))
 consumer.subscribe(["opsloop.telemetry.metrics"], on_assign=lambda _, places: print(len(places), flush=True))
@@ -162,7 +162,7 @@ def test_a_killed_node_comes_back_with_everything_it_acknowledged(tmp_path: Path
 @pytest.mark.kafka
 def test_no_broker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from app.kafka import LocalKafka;"
+        "import os, sys; from pathlib import Path; from app.kafka.local import LocalKafka;"
         "kafka = LocalKafka(Path(sys.argv[1])); kafka.start(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)

@@ -8,9 +8,9 @@ import json
 import pytest
 from processes import run
 
-from app import dead_letters
-from app.broker import Broker, read_all
 from app.client import Publisher
+from app.kafka import dead_letters
+from app.kafka.broker import Broker, read_all
 from topics.codec import Cause, DeadLetter
 from topics.spec import Raw
 from topics.telemetry import HEARTBEATS

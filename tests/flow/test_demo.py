@@ -12,7 +12,7 @@ from processes import Opsloop, opsloop, run, until
 
 from app.demo.board import Injected
 from app.demo.faults import FAULTS
-from app.kafka import LocalKafka
+from app.kafka.local import LocalKafka
 from topics.spec import derive
 
 AUTO = ("--approve", "auto", "--json", "--limit", "90")

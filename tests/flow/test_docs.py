@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from app.cli import build
-from app.parent import FOLLOW
+from app.runtime.parent import FOLLOW
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

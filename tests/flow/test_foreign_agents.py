@@ -22,15 +22,15 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from processes import until, worker
 
 from agents.decode import Decode, chunk_of
-from app.broker import Broker, admin, read_all
 from app.client import Publisher
 from app.clock import now_ms
-from app.dead_letters import letters, replay
-from app.ingest import IngestSettings
-from app.roles import Worker, make_relay
+from app.history.story import records
+from app.ingest.settings import IngestSettings
+from app.kafka.broker import Broker, admin, read_all
+from app.kafka.dead_letters import letters, replay
+from app.runtime.workers import Worker, make_relay
 from app.settings import Settings
-from app.story import records
-from models.detection.batch import Batch
+from topics.batch import Batch
 from topics.codec import decode
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Raw

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import pytest
 from processes import run, until, worker
 
-from app.admin import ensure
-from app.broker import Broker, read_all
 from app.client import Publisher
 from app.clock import now_ms
-from app.kafka import LocalKafka
-from app.story import explain, records
+from app.history.story import explain, records
+from app.kafka.admin import ensure
+from app.kafka.broker import Broker, read_all
+from app.kafka.local import LocalKafka
 from models.safety.chain import verify
 from topics.actions import COMMANDS, RESULTS, Command, Order, Result
 from topics.audit import AUDIT, Entry

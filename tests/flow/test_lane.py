@@ -16,9 +16,9 @@ from processes import until
 from agents import _snapshots
 from agents._agent import Agent, Buffer
 from agents._lane import Lane, LaneSettings
-from app.broker import Broker, consumer_config, producer_config, read_all
 from app.client import Publisher
 from app.clock import now_ms
+from app.kafka.broker import Broker, consumer_config, producer_config, read_all
 from tests.builders import Deaf, Quiet
 from topics.spec import Instant, Raw
 from topics.state import LANE_STATE

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from processes import run, until, worker
 
-from app.broker import Broker
 from app.client import Publisher
 from app.clock import now_ms
+from app.history.story import records
+from app.kafka.broker import Broker
 from app.security.keys import Keys
 from app.settings import home
-from app.story import records
 from models.safety.roles import Role
 from models.safety.signing import sign_proposal
 from tests.builders import proposal

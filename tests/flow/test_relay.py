@@ -14,9 +14,9 @@ from processes import until
 from agents._agent import Agent
 from agents._relay import Relay, RelaySettings
 from agents._watchdog import Stuck
-from app.broker import Broker, consumer_config, producer_config
 from app.client import Publisher
 from app.clock import now_ms
+from app.kafka.broker import Broker, consumer_config, producer_config
 from tests.builders import Deaf, Quiet
 from topics.spec import Instant, Raw
 

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.admin import ensure
-from app.broker import Broker, probe, read_all
 from app.client import Publisher
 from app.clock import now_ms
-from app.kafka import LocalKafka, Node
+from app.kafka.admin import ensure
+from app.kafka.broker import Broker, probe, read_all
+from app.kafka.local import LocalKafka, Node
 from app.security.keys import WORKER, keys_of
 from app.settings import home
 from models.safety.signing import sign_proposal

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.embedded import Embedded
+from app.kafka.embedded import Embedded
 from tests.processes import opsloop, run
 
 

@@ -28,10 +28,10 @@ from agents._agent import Agent
 from agents._loop import Loop, LoopSettings
 from agents._transport import batches, fence, install
 from agents._watchdog import Stuck
-from app.broker import Broker, admin, consumer_config, producer_config, read_all
 from app.client import Publisher
 from app.clock import now_ms
-from app.embedded import Embedded
+from app.kafka.broker import Broker, admin, consumer_config, producer_config, read_all
+from app.kafka.embedded import Embedded
 from tests.builders import SAMPLES, Quiet
 from topics.codec import encode
 from topics.signals import ANOMALIES, Anomaly

@@ -19,10 +19,10 @@ from joserfc.jwk import KeySet, RSAKey
 from app.api.routes import PUBLIC, ROUTES
 from app.api.server import serving
 from app.api.settings import ApiSettings
-from app.broker import read_all
 from app.client import Publisher
 from app.clock import now_ms
-from app.embedded import Embedded
+from app.kafka.broker import read_all
+from app.kafka.embedded import Embedded
 from app.security.settings import SecuritySettings
 from app.security.switch import LocalSwitch
 from models.safety.approval import check_proposal

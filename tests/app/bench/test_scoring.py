@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.bench.scoring import NabFile, auc_pr, events, nab, segments, total, vus_pr, window_of
-from app.score import load
+from app.offline.score import load
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 

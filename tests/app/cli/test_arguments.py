@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app import broker, story
 from app.__main__ import main
+from app.history import story
+from app.kafka import broker
 from tests.builders import decision, proposal
 from topics.decisions import Decision, Verdict
 

@@ -9,10 +9,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from app.broker import Broker, read_all
 from app.cli import collect, doctor, kafka, publish, topics, watch
-from app.embedded import Embedded
 from app.errors import UserError
+from app.kafka.broker import Broker, read_all
+from app.kafka.embedded import Embedded
 from topics.telemetry import METRICS
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from app.__main__ import main
 from app.clock import now_ms
-from app.security import words
+from app.security import messages
 from app.security.keys import Keys
 from models.decision.base import Kind
 from models.policy.engine import Policies
@@ -36,8 +36,8 @@ Typed = Callable[..., tuple[int, str, str]]
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Proposal]:
     """What would be published."""
     found: list[Proposal] = []
-    monkeypatch.setattr(words, "publish", lambda _, wish: found.append(wish))
-    monkeypatch.setattr("app.broker.require", lambda _: None)
+    monkeypatch.setattr(messages, "publish", lambda _, wish: found.append(wish))
+    monkeypatch.setattr("app.kafka.broker.require", lambda _: None)
     return found
 
 

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from app import broker, story
 from app.cli import incidents
-from app.telling import details, sentence
+from app.history import story
+from app.history.render import details, sentence
+from app.kafka import broker
 from models.decision.advisor import Advisor, Bounds
 from models.decision.base import Case, Kind
 from tests.builders import NOW, SAMPLES, approval, decision, hypothesis, incident, proposal, signed

@@ -12,11 +12,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from app import printing
-from app.broker import Broker
 from app.cli import build
 from app.client import Publisher
-from app.embedded import Embedded
 from app.errors import UserError
+from app.kafka.broker import Broker
+from app.kafka.embedded import Embedded
 from app.policy.store import load
 from app.security.keys import Keys
 from models.policy.book import Book
@@ -86,7 +86,7 @@ def test_a_version_reaches_every_partition_under_the_signature_of_its_author(
     store = load(Broker(embedded.bootstrap), Keys(home))
     (word,) = store.versions["probe"].values()
     assert (word.by, word.key, word.comment) == ("ada", Keys(home).own("ada").key, "x")
-    from app.story import records
+    from app.history.story import records
 
     places = {read.origin.partition for read in records(Broker(embedded.bootstrap), [POLICIES])}
     assert places == set(range(POLICIES.partitions))

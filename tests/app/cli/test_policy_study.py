@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app.broker import Broker
 from app.cli import build
 from app.client import Publisher
-from app.embedded import Embedded
 from app.errors import UserError
+from app.kafka.broker import Broker
+from app.kafka.embedded import Embedded
 from app.policy.shipped import texts
 from models.policy.examples import examples
 from tests.builders import decision, judgement, proposal

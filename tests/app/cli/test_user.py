@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from app.audit import Proof
 from app.cli import build
 from app.client import Publisher
-from app.embedded import Embedded
 from app.errors import UserError
+from app.history.audit import Proof
+from app.kafka.embedded import Embedded
 from app.security.keys import Keys
 from app.security.settings import SecuritySettings
 from app.security.tokens import Tokens

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.adapters.supervisor import SupervisorActuator
+from app.actuators.supervisor import SupervisorActuator
 from app.clock import now_ms
 from app.demo import faults, plan
 from app.demo.site import Site

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from faust.auth import SASLCredentials, SSLCredentials
 
-from app.broker import Broker
 from app.errors import UserError
+from app.kafka.broker import Broker
 from app.security.faust import credentials
 from app.security.secrets import resolve
 

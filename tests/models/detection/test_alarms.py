@@ -15,12 +15,12 @@ from agents.detect import Detect
 from app.errors import UserError
 from app.settings import load
 from models.detection.alarms import Alarms, Deviation, Look
-from models.detection.batch import Batch, Names
 from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Looks
 from models.detection.hysteresis import Hysteresis
 from models.detection.members import MEMBERS, member
 from models.detection.settings import DetectionSettings, Pattern
 from tests.telemetry import at, raw
+from topics.batch import Batch, Names
 from topics.signals import Anomaly
 from topics.spec import Raw
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from models.detection import columns
 from models.detection.bank import Bank
-from models.detection.batch import Float64, Names
 from models.detection.columns import CLEAR, QUIET, RAISE, Samples
 from models.detection.prior import FAMILIES, UNKNOWN, prior
+from topics.batch import Float64, Names
 
 START = 1_700_000_000_000
 

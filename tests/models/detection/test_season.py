@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from agents.detect import Detect
-from app.score import batch_of
+from app.offline.score import batch_of
 from models.detection import season
-from models.detection.batch import Float64, Names, Steer
 from models.detection.settings import DetectionSettings, Pattern
+from topics.batch import Float64, Names, Steer
 from topics.learning import Learning
 from topics.signals import Anomaly
 

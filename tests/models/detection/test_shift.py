@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from agents.detect import Detect
-from app.score import batch_of
-from models.detection.batch import Float64, Names, Steer
+from app.offline.score import batch_of
 from models.detection.settings import DetectionSettings, Pattern
+from topics.batch import Float64, Names, Steer
 from topics.learning import Learning
 from topics.signals import Anomaly
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agents.decode import Decode, chunk_of
 from agents.rekey import Rekey
-from models.detection.batch import Batch
+from topics.batch import Batch
 from topics.codec import Cause, DeadLetter, DecodeError
 from topics.formats import content_of
 from topics.formats import read as read_content

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from agents.rekey import Rekey
-from models.detection.batch import Batch, Steer
 from tests.agents.test_decode import frame
 from tests.topics.formats.test_formats import EXAMPLES
+from topics.batch import Batch, Steer
 from topics.codec import DeadLetter, DecodeError, encode
 from topics.formats import READERS, native
 from topics.frames import MAGIC, pack

@@ -1,0 +1,94 @@
+"""What waits for people and what they were told, followed from the topics, so that no question reads a topic again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import structlog
+from confluent_kafka import KafkaException
+
+from app.clock import now_ms
+from app.errors import UserError
+from app.history.story import is_older
+from app.kafka.broker import Broker, read_all, tail
+from app.security.keys import Keys
+from models.bounded import keep
+from models.safety.context import Surroundings
+from models.safety.signing import Refused
+from models.safety.switch import KillSwitch
+from topics.codec import DecodeError, decode
+from topics.decisions import DECISIONS, Decision
+from topics.incidents import INCIDENTS, Incident
+from topics.settings import SETTINGS, Setting
+from topics.spec import Raw, Record
+
+log = structlog.get_logger()
+
+KEPT = 5_000  # decisions and incidents, each
+RETRY_S = 1.0
+
+
+class Desk:
+    """The newest state of decisions, incidents, the kill switch and maintenance. Read by any thread, written by one."""
+
+    def __init__(self, broker: Broker, keys: Keys) -> None:
+        self.broker, self._keys = broker, keys
+        self.decisions: dict[str, Decision] = {}
+        self.incidents: dict[str, Incident] = {}
+        self.switch = KillSwitch()
+        self._around = Surroundings()
+        self.ready = threading.Event()  # set while what is here is up to date
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join(10)
+
+    def maintained(self) -> dict[str, int]:
+        """Scopes under maintenance, each with its end (ms)."""
+        now = now_ms()
+        return {scope: until for scope, until in dict(self._around.maintained).items() if until > now}
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                for raw in self._raws():
+                    self._take(raw)
+            except (UserError, KafkaException) as error:
+                log.warning("the topics cannot be followed", cause=str(error))
+            self.ready.clear()
+            self._over.wait(RETRY_S)
+
+    def _raws(self) -> Iterator[Raw]:
+        """Everything there is, and then what comes; the end is fixed first, so nothing falls between."""
+        names = [topic.name for topic in (DECISIONS, INCIDENTS, SETTINGS)]
+        coming = tail(self.broker, names, stop=self._over.is_set)
+        yield from read_all(self.broker, names)
+        self.ready.set()
+        yield from coming
+
+    def _take(self, raw: Raw) -> None:
+        try:
+            self.see(decode(raw).record)
+        except DecodeError:
+            return  # its agent has dead-lettered it
+
+    def see(self, record: Record) -> None:
+        """Take in one record."""
+        match record:
+            case Decision() if not is_older(record, self.decisions.get(record.id)):
+                keep(self.decisions, record.id, record, KEPT)
+            case Incident() if not is_older(record, self.incidents.get(record.id)):
+                keep(self.incidents, record.id, record, KEPT)
+            case Setting():
+                try:
+                    self.switch.take(record, self._keys, now_ms())
+                    self._around.maintain(record, self._keys)
+                except Refused:
+                    return  # the gate tells why

@@ -1,0 +1,1 @@
+"""Decision requests by people."""

@@ -1,0 +1,1 @@
+"""Telemetry in: collectors, files, and the topics of other agents."""

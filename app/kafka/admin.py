@@ -1,0 +1,233 @@
+"""The broker's topics against the catalogue: what differs, and making it so.
+
+Creates and alters; never deletes a topic and never shrinks one. Growing a topic moves keys to other partitions, so it
+is refused unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+
+from app.errors import UserError
+from app.kafka.broker import SEE_DOCTOR, Broker, admin
+from topics.catalog import ALL
+from topics.spec import DAY_MS, Topic
+from topics.state import LANE_STATE, LOOP_STATE
+
+REQUEST_S = 15.0
+DLQ_RETENTION_MS = 14 * DAY_MS  # long enough to come back from a holiday and look
+# Kafka 4 refuses stamps more than an hour ahead: a worker with a wrong clock would end. Nothing here rests on them
+ANY_CLOCK = {"message.timestamp.after.max.ms": str(2**63 - 1)}  # the largest; known since Kafka 3.6
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the broker should have of one topic."""
+
+    name: str
+    partitions: int
+    replicas: int
+    config: dict[str, str]
+
+
+class Kind(StrEnum):
+    """What a step does, or why it cannot be done here."""
+
+    CREATE = "create"
+    CONFIG = "config"
+    GROW = "grow"
+    SHRINK = "shrink"
+    REPLICAS = "replicas"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One difference between catalogue and broker. `detail` holds, by setting, what is there and what is wanted."""
+
+    kind: Kind
+    topic: str
+    detail: dict[str, tuple[str | None, str | None]]
+
+    @property
+    def safe(self) -> bool:
+        """Whether `apply` does it unasked."""
+        return self.kind in (Kind.CREATE, Kind.CONFIG)
+
+    @property
+    def possible(self) -> bool:
+        """Whether `apply` can do it at all: partitions never go away, and replicas are moved by Kafka's own tools."""
+        return self.kind not in (Kind.SHRINK, Kind.REPLICAS)
+
+
+def wanted(brokers: int, catalogue: Iterable[Topic] = ALL) -> Iterator[Wanted]:
+    """Every topic of the catalogue, each followed by its dead-letter topic, for a cluster of `brokers` nodes.
+
+    Three copies where there are as many brokers, and then two must have a record before it is acknowledged. A
+    dead-letter topic has one partition: it is read by people. State is written by its own reader alone and has none.
+    """
+    replicas = min(3, brokers)
+    safety = {"min.insync.replicas": str(max(1, replicas - 1))} | ANY_CLOCK
+    for topic in catalogue:
+        yield Wanted(topic.name, topic.partitions, replicas, topic.config | safety)
+        if topic not in (LANE_STATE, LOOP_STATE):
+            dead = {"cleanup.policy": "delete", "retention.ms": str(DLQ_RETENTION_MS), "max.message.bytes": "11000000"}
+            yield Wanted(topic.dlq, 1, replicas, dead | safety)
+
+
+def plan(client: AdminClient, want: Sequence[Wanted]) -> list[Step]:
+    """What separates the broker from `want`, in the catalogue's order.
+
+    Raises:
+        KafkaException: the broker refused to say (a missing right is not a missing topic).
+    """
+    have = _described(client, [each.name for each in want])
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in have]
+    asked = client.describe_configs(resources, request_timeout=REQUEST_S) if resources else {}
+    settings = {resource.name: future.result() for resource, future in asked.items()}
+    return [step for each in want for step in _steps(each, have.get(each.name), settings.get(each.name, {}))]
+
+
+def _described(client: AdminClient, names: list[str]) -> dict[str, Any]:
+    have = {}
+    for name, future in client.describe_topics(TopicCollection(names), request_timeout=REQUEST_S).items():
+        try:
+            have[name] = future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+    return have
+
+
+def _steps(want: Wanted, have: Any, settings: dict[str, Any]) -> Iterator[Step]:
+    if have is None:
+        shape = {"partitions": str(want.partitions), "replicas": str(want.replicas)} | want.config
+        yield Step(Kind.CREATE, want.name, {name: (None, value) for name, value in shape.items()})
+        return
+    count, replicas = len(have.partitions), len(have.partitions[0].replicas)
+    if count != want.partitions:
+        kind = Kind.GROW if count < want.partitions else Kind.SHRINK
+        yield Step(kind, want.name, {"partitions": (str(count), str(want.partitions))})
+    if replicas != want.replicas:
+        yield Step(Kind.REPLICAS, want.name, {"replicas": (str(replicas), str(want.replicas))})
+    if changes := dict(_changes(want.config, settings)):
+        yield Step(Kind.CONFIG, want.name, changes)
+
+
+def _changes(want: dict[str, str], have: dict[str, Any]) -> Iterator[tuple[str, tuple[str | None, str | None]]]:
+    for name, value in want.items():
+        now = have[name].value if name in have else None
+        if _normal(name, now) != _normal(name, value):
+            yield name, (now, value)
+    for name, entry in have.items():  # what somebody set by hand goes back to the broker's default
+        if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value and name not in want:
+            yield name, (entry.value, None)
+
+
+def _normal(name: str, value: str | None) -> str | None:
+    if name == "cleanup.policy" and value:
+        return ",".join(sorted(part.strip() for part in value.split(",")))
+    return value
+
+
+def apply(client: AdminClient, want: Sequence[Wanted], steps: Sequence[Step], *, grow: bool = False) -> list[Step]:
+    """Do the steps that are safe, and with `grow` those that add partitions; returns what was done.
+
+    Everything is validated by the broker before anything is changed, and visible to clients when this returns.
+
+    Raises:
+        UserError: the broker refused a topic or a setting, with its reason.
+    """
+    by_name = {each.name: each for each in want}
+    new = [_new(by_name[step.topic]) for step in steps if step.kind is Kind.CREATE]
+    changed = [_altered(step) for step in steps if step.kind is Kind.CONFIG]
+    for validate_only in (True, False):
+        if new:
+            _finish(client.create_topics(new, request_timeout=REQUEST_S, validate_only=validate_only))
+        if changed:
+            _finish(client.incremental_alter_configs(changed, validate_only=validate_only, request_timeout=REQUEST_S))
+    grown = [step for step in steps if grow and step.kind is Kind.GROW]
+    if grown:
+        _finish(client.create_partitions([NewPartitions(s.topic, by_name[s.topic].partitions) for s in grown]))
+    done = [step for step in steps if step.safe or step in grown]
+    end = time.monotonic() + REQUEST_S
+    while done and any(step in done for step in plan(client, want)) and time.monotonic() < end:
+        time.sleep(0.02)  # the controller has agreed; its brokers hear of it a moment later
+    return done
+
+
+def _new(want: Wanted) -> NewTopic:
+    return NewTopic(want.name, want.partitions, want.replicas, config=want.config)
+
+
+def _altered(step: Step) -> ConfigResource:
+    entries = [
+        ConfigEntry(
+            name, value, incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
+        )
+        for name, (_, value) in step.detail.items()
+    ]
+    return ConfigResource(ResourceType.TOPIC, step.topic, incremental_configs=entries)
+
+
+def _finish(futures: dict[Any, Any]) -> None:
+    for subject, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else applies the same catalogue
+                raise UserError(f"the broker refused {subject}: {error.args[0].str()}", exit_code=1) from None
+
+
+def ensure(broker: Broker, catalogue: Iterable[Topic] = ALL) -> list[Step]:
+    """Bring the broker's topics up to the catalogue as far as that is safe; returns what was done."""
+    with connected(broker) as client:
+        want = list(wanted(size(client), catalogue))
+        return apply(client, want, plan(client, want))
+
+
+def size(client: AdminClient) -> int:
+    """How many brokers the cluster has."""
+    return len(client.list_topics(timeout=REQUEST_S).brokers)
+
+
+@contextlib.contextmanager
+def connected(broker: Broker) -> Iterator[AdminClient]:
+    """A client for administration whose failures are errors that a person can read.
+
+    Raises:
+        UserError: the broker does not do administration, or refused.
+    """
+    if broker.embedded:
+        raise UserError("the in-memory cluster has no topics to administer", "Start a broker: opsloop kafka up")
+    client = admin(broker)
+    try:
+        yield client
+    except KafkaException as error:
+        raise UserError(f"the broker refused: {error.args[0].str()}", SEE_DOCTOR, exit_code=1) from None
+
+
+def topic_id(broker: Broker, topic: str) -> str:
+    """What the broker calls a topic, and no other that is made under its name; empty when it does not tell."""
+    client = admin(broker)  # kept until its future is done
+    try:
+        found = client.describe_topics(TopicCollection([topic]))[topic].result(REQUEST_S)
+    except KafkaException:
+        return ""
+    return str(found.topic_id)

@@ -1,0 +1,383 @@
+"""The broker: where it is, how every client is configured, what is wrong when it does not answer, and plain reading.
+
+Keys land on the same partition whoever writes them: all producers of librdkafka use the murmur2 partitioner of the Java
+client, which aiokafka uses too. So one worker owns an entity, in both drivers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from agents._snapshots import ends
+from app.errors import UserError
+from app.security.secrets import resolve
+from topics.spec import Instant, Raw
+
+log = logging.getLogger("opsloop.kafka")
+log.addHandler(logging.NullHandler())  # librdkafka must never write to the terminal
+
+Config = dict[str, Any]
+OnError = Callable[[KafkaError], None]
+
+DEFAULT = "127.0.0.1:9092"
+MAX_MESSAGE_BYTES = 11_000_000  # snapshots of learners are the largest records there are
+STALL_S = 30.0  # reading to the end gives up when the broker is silent for as long
+CREATE_TOPICS = "Create the topics with `opsloop topics apply`."
+SEE_DOCTOR = "Look at it with `opsloop doctor`."
+_SETTING = "OPSLOOP_KAFKA_"
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where the broker is and how it is spoken to. Small enough to be given to every process."""
+
+    bootstrap: str = DEFAULT
+    embedded: bool = False
+    """The in-memory cluster: no administration, no transactions, no group protocol of its own."""
+    security: Mapping[str, str] = field(default_factory=dict)
+    """librdkafka's `security.protocol`, `sasl.*`, `ssl.*`, passed through as they are."""
+    group_protocol: str = "auto"
+    """`consumer` for the group protocol of brokers from 4.0 on: joins stall nobody. See app.kafka.groups for `auto`."""
+
+    @classmethod
+    def from_environment(cls, bootstrap: str = "", environment: Mapping[str, str] = os.environ) -> Broker:
+        """The broker that is configured: `bootstrap`, else OPSLOOP_BROKER, else port 9092 on this host.
+
+        OPSLOOP_KAFKA_SECURITY_PROTOCOL=SASL_SSL becomes `security.protocol`, and so on for every setting of librdkafka;
+        OPSLOOP_KAFKA_GROUP_PROTOCOL=consumer chooses the new group protocol. A value may say where a secret is
+        (`file:/run/secrets/kafka`, see app.security.secrets).
+        """
+        given = {
+            name.removeprefix(_SETTING).lower().replace("_", "."): resolve(value, environment)
+            for name, value in environment.items()
+            if name.startswith(_SETTING)
+        }
+        protocol = given.pop("group.protocol", "auto")
+        return cls(bootstrap or environment.get("OPSLOOP_BROKER", "") or DEFAULT, False, given, protocol)
+
+
+def _common(broker: Broker, on_error: OnError | None) -> Config:
+    return {
+        **broker.security,
+        "bootstrap.servers": broker.bootstrap,
+        "client.id": "opsloop",
+        "log_level": 0,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1_000,
+        "error_cb": on_error or _remember,
+    }
+
+
+def _remember(error: KafkaError) -> None:
+    log.warning("%s: %s", error.name(), error.str())
+
+
+def producer_config(broker: Broker, *, compression: str = "", on_error: OnError | None = None) -> Config:
+    """Settings of a producer that loses nothing and keeps order: a record counts when every in-sync replica has it."""
+    config = _common(broker, on_error) | {
+        "partitioner": "murmur2_random",
+        "acks": "all",
+        "enable.idempotence": True,
+        "linger.ms": 5,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "topic.metadata.propagation.max.ms": 5_000,  # an unknown topic is an error soon, not silence
+    }
+    return config | ({"compression.type": compression} if compression else {})
+
+
+def consumer_config(broker: Broker, group: str, *, on_error: OnError | None = None) -> Config:
+    """Settings of a consumer that keeps its own offsets: a dead member's partitions move on after six seconds."""
+    config = _common(broker, on_error) | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 20,
+        "fetch.error.backoff.ms": 50,
+        "fetch.queue.backoff.ms": 10,  # a full queue is empty long before the second of the default
+    }
+    if broker.group_protocol == "consumer" and not broker.embedded:  # its time-outs are the broker's to set
+        return config | {"group.protocol": "consumer"}
+    return config | {
+        "group.protocol": "classic",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": 6_000,
+        "heartbeat.interval.ms": 500,
+    }
+
+
+def admin(broker: Broker) -> AdminClient:
+    """A client for administration. Keep it in a variable until its futures are done."""
+    return AdminClient(_common(broker, None))
+
+
+# --- what is wrong ----------------------------------------------------------------------------------------------------
+
+_FINAL = frozenset({"_AUTHENTICATION", "_SSL", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"})
+
+
+_NOISE = re.compile(r"^\S+://\S+: | \(after \d+ms in state \w+.*\)")  # the client's address and state
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def about(self, *words: str) -> str:
+        return next((line[:200] for line in self.lines if all(word in line for word in words)), "")
+
+
+def probe(broker: Broker, limit: float = 5.0) -> str | None:
+    """None when the broker answers and lets us in, else the cause in words.
+
+    librdkafka by itself retries a wrong password or certificate for ever and says nothing; this names the cause, most
+    often in under a second. `limit` is in seconds.
+    """
+    if cause := _refused(broker.bootstrap, limit):
+        return cause
+    causes: list[KafkaError] = []
+    lines, logger = _Lines(), logging.Logger("opsloop.kafka.probe", level=logging.DEBUG)
+    logger.addHandler(lines)
+    try:
+        client = AdminClient(_common(broker, causes.append) | {"logger": logger, "log_level": 6})
+    except KafkaException as error:  # a setting that the client does not know or cannot use
+        return str(error.args[0].str())
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        try:
+            client.list_topics(timeout=min(0.4, limit))
+            return None
+        except KafkaException:
+            client.poll(0)
+        if cause := _named(causes, lines):
+            return cause
+    return f"no answer within {limit:g} s" + (f": {_NOISE.sub('', causes[-1].str())}" if causes else "")
+
+
+def _named(causes: Iterable[KafkaError], lines: _Lines) -> str:
+    for error in causes:
+        if error.name() in _FINAL or "handshake failed" in error.str():
+            return _NOISE.sub("", error.str())
+    if lines.about("closed by peer", "APIVERSION_QUERY") or lines.about("Disconnected", "APIVERSION_QUERY"):
+        return "it hung up at the first request: do the TLS and SASL settings of client and listener differ?"
+    if line := lines.about("alert"):
+        return f"TLS alert: {line}"
+    return ""
+
+
+def _refused(bootstrap: str, limit: float) -> str:
+    """Why no address of `bootstrap` takes a connection; empty when one does."""
+    cause = "no address is given"
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().removeprefix("PLAINTEXT://").rpartition(":")
+        if not host or not port.isdigit():
+            cause = f"{address!r} is not host:port"
+            continue
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=limit).close()
+            return ""
+        except ConnectionRefusedError:
+            cause = "connection refused"
+        except socket.gaierror:
+            cause = f"the name {host} is not known"
+        except TimeoutError:
+            cause = f"no answer within {limit:g} s"
+        except OSError as error:
+            cause = str(error.strerror or error).lower()
+    return cause
+
+
+def require(broker: Broker, limit: float = 5.0) -> None:
+    """Return when the broker is usable.
+
+    Raises:
+        UserError: it is not, with the cause and what to do about it.
+    """
+    if cause := probe(broker, limit):
+        remedy = "Start one with `opsloop kafka up`, or point --broker at yours."
+        if "refused" not in cause and "not known" not in cause and "host:port" not in cause:
+            remedy = "Check --broker and the OPSLOOP_KAFKA_* settings."
+        raise UserError(f"no broker at {broker.bootstrap} ({cause})", remedy)
+
+
+# --- reading without a group ------------------------------------------------------------------------------------------
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a key: MurmurHash2 as Kafka's Java client computes it (`Utils.murmur2`), modulo `partitions`."""
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    h = 0x9747B28C ^ len(key)
+    whole = len(key) & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(key[i : i + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    if whole < len(key):
+        h = (h ^ int.from_bytes(key[whole:], "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return ((h ^ h >> 15) & 0x7FFFFFFF) % partitions
+
+
+def never() -> bool:
+    """The condition of a reader that is not to stop by itself."""
+    return False
+
+
+def read_all(
+    broker: Broker,
+    topics: Iterable[str],
+    *,
+    partitions: Iterable[int] | None = None,
+    key: bytes | None = None,
+    since_ms: Instant | None = None,
+    until_end: bool = True,
+) -> Iterator[Raw]:
+    """The messages of `topics`, each partition in its order, from the start to the end as it is when it is reached.
+
+    `partitions` restricts every topic to these; `key` reads only the key's partition, and yields only that key;
+    `since_ms` starts at the broker's time of arrival. Without `until_end` it goes on for ever, and then partitions
+    yield as data comes. The end is the client's end-of-partition event: control records leave gaps in the offsets.
+
+    Raises:
+        UserError: a topic does not exist, or the broker stopped answering.
+    """
+    with _reader(broker) as reader:
+        places = _places(reader, topics, OFFSET_BEGINNING, key, partitions)
+        if since_ms is not None and not broker.embedded:  # the in-memory cluster cannot look up a time
+            places = reader.offsets_for_times([_at(p, since_ms) for p in places], timeout=STALL_S)
+        for message in _messages(reader, places, until_end, never):
+            wanted = (key is None or message.key() == key) and (since_ms is None or message.timestamp()[1] >= since_ms)
+            if wanted:
+                yield Raw.of(message)
+
+
+def tail(
+    broker: Broker, topics: Iterable[str], *, from_end: bool = True, stop: Callable[[], bool] = never
+) -> Iterator[Raw]:
+    """Messages as they come, until `stop` says so (asked several times a second), across outages of the broker.
+
+    The end is fixed by the call, not by the first message that is asked for: nothing written after it is missed.
+
+    Raises:
+        UserError: a topic does not exist.
+    """
+    opened = contextlib.ExitStack()
+    reader = opened.enter_context(_reader(broker))
+    places = _places(reader, topics, OFFSET_BEGINNING)
+    if from_end:
+        for place in places:
+            place.offset = ends(reader, place, STALL_S)[1]
+
+    def follow() -> Iterator[Raw]:
+        with opened:
+            yield from map(Raw.of, _messages(reader, places, False, stop))
+
+    return follow()
+
+
+def last_message(broker: Broker, topic: str, partition: int) -> Raw | None:
+    """The newest message of a partition, or None when it has none. Steps back over control records and gaps."""
+    with _reader(broker) as reader:
+        low, high = ends(reader, TopicPartition(topic, partition), STALL_S)
+        step, newest = 1, None
+        while high > low and newest is None:
+            start = max(low, high - step)
+            for message in _messages(reader, [TopicPartition(topic, partition, start)], True, never):
+                newest = message
+            if start == low:
+                break
+            step *= 16
+        return None if newest is None else Raw.of(newest)
+
+
+@contextlib.contextmanager
+def _reader(broker: Broker) -> Iterator[Consumer]:
+    config = consumer_config(broker, "opsloop-reader")  # the client wants a name; nothing is ever committed
+    reader = Consumer(
+        config
+        | {
+            "group.protocol": "classic",
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+        }
+    )
+    try:
+        yield reader
+    except KafkaException as error:
+        raise UserError(f"the broker does not answer ({error.args[0].str()})", SEE_DOCTOR) from None
+    finally:
+        reader.close()
+
+
+def _places(
+    reader: Consumer,
+    topics: Iterable[str],
+    offset: int,
+    key: bytes | None = None,
+    partitions: Iterable[int] | None = None,
+) -> list[TopicPartition]:
+    places = []
+    chosen = None if partitions is None else set(partitions)
+    for name in topics:
+        found = reader.list_topics(name, timeout=STALL_S).topics[name]
+        if found.error is not None or not found.partitions:
+            raise UserError(f"there is no topic {name} on this broker", CREATE_TOPICS)
+        wanted = {partition_of(key, len(found.partitions))} if key is not None else set(found.partitions)
+        places += [TopicPartition(name, p, offset) for p in sorted(wanted) if chosen is None or p in chosen]
+    return places
+
+
+def _at(place: TopicPartition, since: Instant) -> TopicPartition:
+    return TopicPartition(place.topic, place.partition, since)
+
+
+def _messages(
+    reader: Consumer, places: list[TopicPartition], until_end: bool, stop: Callable[[], bool]
+) -> Iterator[Message]:
+    open_places = {(p.topic, p.partition) for p in places if p.offset != OFFSET_END or not until_end}
+    reader.assign([p for p in places if (p.topic, p.partition) in open_places])
+    heard = time.monotonic()
+    while open_places and not stop():
+        first = reader.poll(0.1)
+        batch = [] if first is None else [first, *reader.consume(1_000, 0)]
+        if batch:
+            heard = time.monotonic()
+        elif until_end and time.monotonic() - heard > STALL_S:
+            raise UserError(f"the broker fell silent for {STALL_S:g} s", SEE_DOCTOR)
+        for message in batch:
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                if until_end:
+                    open_places.discard((message.topic(), message.partition()))
+            elif error.fatal() or error.code() in _HOPELESS:
+                raise UserError(f"reading {message.topic()} failed ({error.str()})", SEE_DOCTOR)
+
+
+_HOPELESS = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.TOPIC_AUTHORIZATION_FAILED}
+)

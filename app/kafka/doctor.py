@@ -1,0 +1,153 @@
+"""Is everything there that Opsloop needs? Each finding comes with what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import platform
+import shutil
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import confluent_kafka
+import msgspec
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, Message
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from app.client import Publisher
+from app.clock import now_ms
+from app.errors import UserError
+from app.ingest.settings import IngestSettings, found
+from app.kafka.admin import connected, plan, size, wanted
+from app.kafka.broker import Broker, probe
+from app.kafka.local import INSTALL
+
+CLOCK_MS: Final = 500  # more than this, and evidence from two hosts cannot be put in order
+_PROBE_TOPIC: Final = "opsloop.doctor"
+_EXTRAS: Final = (
+    ("demo", "supervisor", "the demo site and the actuator for supervised processes"),
+    ("api", "fastapi", "approvals by HTTP"),
+)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at. A note is worth knowing; only `failed` needs somebody."""
+
+    what: str
+    state: Literal["ok", "note", "failed"]
+    detail: str
+    remedy: str = ""
+
+
+def examine(broker: Broker, settings: IngestSettings | None = None) -> Iterator[Finding]:
+    """Look at this installation, then at the broker, then at what is optional."""
+    yield Finding("python", "ok", platform.python_version())
+    yield Finding("kafka client", "ok", f"confluent-kafka {confluent_kafka.__version__}, librdkafka {_librdkafka()}")
+    cause = probe(broker)
+    if cause is None:
+        yield from _broker(broker, settings or IngestSettings())
+    else:
+        remedy = "Start one with `opsloop kafka up`, or point --broker at yours"
+        yield Finding("broker", "failed", f"{broker.bootstrap}: {cause}", remedy)
+    yield from _extras()
+    yield _java(needed=cause is not None)
+
+
+def _librdkafka() -> str:
+    return str(confluent_kafka.libversion()[0])
+
+
+def _broker(broker: Broker, settings: IngestSettings) -> Iterator[Finding]:
+    with contextlib.ExitStack() as stack:
+        try:
+            client = stack.enter_context(connected(broker))
+            yield _version(broker, client)
+            yield _topics(client)
+            yield _clock(broker, client)
+            yield from _ingest(client, settings)
+        except (UserError, KafkaException) as error:
+            yield Finding("broker", "failed", str(error), "Give this user the rights of the catalogue's topics")
+
+
+def _version(broker: Broker, client: AdminClient) -> Finding:
+    nodes = client.list_topics(timeout=10).brokers
+    resource = ConfigResource(ResourceType.BROKER, str(min(nodes)))
+    settings = client.describe_configs([resource], request_timeout=10)[resource].result()
+    # a broker does not say its version, but what it can do
+    setting = settings.get("group.coordinator.rebalance.protocols")
+    protocols = (setting.value if setting else "classic").split(",")
+    version = "4.1 or newer" if "streams" in protocols else "4.0" if "consumer" in protocols else "before 4.0"
+    detail = f"{broker.bootstrap}: {len(nodes)} node{'s' * (len(nodes) > 1)}, Kafka {version}"
+    if "consumer" in protocols and broker.group_protocol == "classic":
+        advice = "Set OPSLOOP_KAFKA_GROUP_PROTOCOL=consumer: then workers that join stall nobody"
+        return Finding("broker", "ok", detail, advice)
+    return Finding("broker", "ok", detail)
+
+
+def _topics(client: AdminClient) -> Finding:
+    want = list(wanted(size(client)))
+    steps = plan(client, want)
+    if not steps:
+        return Finding("topics", "ok", f"all {len(want)} as the catalogue wants them")
+    missing = sum(step.kind == "create" for step in steps)
+    detail = f"{missing} missing, {len(steps) - missing} different, of {len(want)}"
+    return Finding("topics", "failed", detail, "See them with `opsloop topics plan`, then `opsloop topics apply`")
+
+
+def _ingest(client: AdminClient, settings: IngestSettings) -> Iterator[Finding]:
+    """What other agents publish to: a topic that is not there is never told by the client, which waits for it."""
+    topics = client.list_topics(timeout=10).topics
+    for pattern, names in found(settings, topics).items():
+        if names:
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            yield Finding(f"ingest {pattern}", "ok", f"{shown} as {settings.topics[pattern]}")
+        else:
+            remedy = "Create it, or mend [ingest.topics]"
+            yield Finding(f"ingest {pattern}", "note", "the broker has no such topic", remedy)
+
+
+def _clock(broker: Broker, client: AdminClient) -> Finding:
+    """The broker stamps a message on a topic of our own; the difference to us is its clock, within the round trip."""
+    stamped: list[int] = []
+
+    def delivered(error: object, message: Message) -> None:
+        kind, at = message.timestamp()
+        if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
+            stamped.append(at)
+
+    settings = {"message.timestamp.type": "LogAppendTime", "retention.ms": "3600000"}
+    try:
+        client.create_topics([NewTopic(_PROBE_TOPIC, 1, config=settings)])[_PROBE_TOPIC].result(10)
+        publisher = Publisher(broker, on_delivery=delivered)
+        for _ in range(2):  # the first one waits for connection and leader, the second is the measurement
+            before = now_ms()
+            publisher.send_raw(_PROBE_TOPIC, b"clock", b"")
+            publisher.flush(10)
+            after = now_ms()
+    except (KafkaException, UserError) as error:
+        return Finding("clock", "note", f"not compared with the broker's: {error}")
+    finally:
+        with contextlib.suppress(KafkaException):
+            client.delete_topics([_PROBE_TOPIC])[_PROBE_TOPIC].result(10)
+    if not stamped:
+        return Finding("clock", "note", "not compared: the broker did not stamp the message")
+    off = max(0, before - stamped[-1], stamped[-1] - after)
+    if off > CLOCK_MS:
+        return Finding("clock", "failed", f"{off} ms away from the broker's", "Let both hosts keep time with NTP")
+    return Finding("clock", "ok", f"within {max(off, after - before)} ms of the broker's")
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, module, what in _EXTRAS:
+        if importlib.util.find_spec(module):
+            yield Finding(f"extra {extra}", "ok", what)
+        else:
+            yield Finding(f"extra {extra}", "note", f"not installed: {what}", f"pip install 'opsloop[{extra}]'")
+
+
+def _java(*, needed: bool) -> Finding:
+    missing = [name for name, program in (("Java", "java"), ("Maven", "mvn")) if not shutil.which(program)]
+    if not missing:
+        return Finding("java and maven", "ok", "there for `opsloop kafka up`")
+    state: Literal["note", "failed"] = "failed" if needed else "note"
+    return Finding("java and maven", state, f"no {' and no '.join(missing)}: needed by `opsloop kafka up`", INSTALL)

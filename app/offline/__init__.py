@@ -1,0 +1,1 @@
+"""Recordings: scored and replayed without a broker."""

@@ -1,0 +1,1 @@
+"""Worker processes: what they run, their metrics, memory, logging and end."""

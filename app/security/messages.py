@@ -1,0 +1,140 @@
+"""What people say to the loop besides votes, each under their signature where it takes one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from app.client import Publisher
+from app.clock import now_ms
+from app.errors import UserError
+from app.kafka.broker import Broker, tail
+from app.security.keys import Keys
+from app.security.switch import LocalSwitch, Said
+from app.settings import home, masked
+from models.incidents.lifecycle import is_open
+from models.safety.context import MAINTENANCE
+from models.safety.masking import mask
+from models.safety.roles import may
+from models.safety.signing import sign_proposal, sign_setting
+from topics.approvals import Approval
+from topics.catalog import topic_of
+from topics.codec import DecodeError, decode
+from topics.incidents import INCIDENTS, Incident, State
+from topics.proposals import Proposal
+from topics.refusals import REFUSALS, Refusal
+from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, Setting
+from topics.spec import Raw, Record, Topic
+
+ANSWER_S: Final = 4.0  # how long somebody who said something waits to hear what became of it
+OUTLAST_S: Final = 60.0  # within which it must have been said
+
+
+def stopped(by: str, reason: str, switch: LocalSwitch) -> Setting:
+    """Stop everything on this host at once; the setting that tells the others. It needs no rights."""
+    said = mask(reason)  # by the rules that need no settings: a damaged file of them must not be in the way
+    setting = Setting(name=KILL_SWITCH, value=ON, ts=now_ms(), by=by, reason=said)
+    switch.turn_on(Said(by, setting.reason, setting.ts))
+    return setting
+
+
+def resumed(by: str, reason: str) -> Setting:
+    """The setting that allows acting again.
+
+    Raises:
+        UserError: it is not for them to say, or their key is not on this host.
+    """
+    keys = Keys(home())
+    entry = keys.entry(by)
+    if entry is None or not may(entry.roles, "resume"):
+        raise UserError(f"{by} may not allow acting again", "Ask an admin: opsloop user list")
+    setting = Setting(name=KILL_SWITCH, value="off", ts=now_ms(), by=by, reason=masked(reason))
+    return sign_setting(setting, keys.own(by))
+
+
+def maintained(scope: str, minutes: int, by: str, reason: str) -> Setting:
+    """The setting that nothing is changed within a scope for so long; 0 ends it, which takes a signature to count."""
+    now, keys = now_ms(), Keys(home())
+    until = now + minutes * 60_000 if minutes else 0
+    setting = Setting(name=f"{MAINTENANCE}{scope}", value=str(until), ts=now, by=by, reason=masked(reason))
+    return sign_setting(setting, keys.own(by)) if keys.entry(by) else setting
+
+
+def answered(incident: Incident, word: str, by: str, note: str) -> Setting:
+    """The setting by which a person takes an incident on, or closes it.
+
+    Raises:
+        UserError: that is not possible any more, it is not for them to say, or their key is not on this host.
+    """
+    keys = Keys(home())
+    entry = keys.entry(by)
+    if entry is None or not may(entry.roles, "respond"):
+        raise UserError(f"{by} may not answer for incidents", "Ask an operator or approver: opsloop user list")
+    if not is_open(incident.state) or (word == ACKNOWLEDGED and incident.state is not State.TRIGGERED):
+        raise UserError(f"incident {incident.id} is {incident.state}: it cannot be {word}", exit_code=1)
+    setting = Setting(name=f"{INCIDENT}{incident.id}", value=word, ts=now_ms(), by=by, reason=masked(note))
+    return sign_setting(setting, keys.own(by))
+
+
+def asked(wish: Proposal) -> Proposal:
+    """The proposal under the signature of who asks.
+
+    Raises:
+        UserError: it is not for them to ask, or their key is not on this host.
+    """
+    keys, by = Keys(home()), wish.requester
+    entry = keys.entry(by)
+    if entry is None:
+        raise UserError(f"{by} has no key on this host", f"Make one: opsloop user add {by} --role operator")
+    if not may(entry.roles, "propose"):
+        raise UserError(f"{by} may not ask for changes", "Ask an operator or a lead: opsloop user list")
+    return sign_proposal(wish, keys.own(by))
+
+
+def publish(broker: Broker, said: Setting | Proposal | Approval) -> None:
+    """Tell the workers; return when the broker has it."""
+    with Publisher(broker) as publisher:
+        publisher.send(said)
+
+
+def publish_and_hear(
+    broker: Broker, said: Setting | Approval, topic: Topic, answers: Callable[[Record], bool]
+) -> Record | None:
+    """The same, and what a worker made of it: the first record of a topic that answers it, or the refusal of what was
+    said; None: nothing in time."""
+    end = time.monotonic() + OUTLAST_S
+    topics = {topic_of(said).name, topic.name, REFUSALS.name}
+    heard = tail(broker, sorted(topics), stop=lambda: time.monotonic() > end)
+    publish(broker, said)
+    end = time.monotonic() + ANSWER_S
+    return _heard(heard, said, answers)
+
+
+def tell(broker: Broker, setting: Setting) -> Incident | Refusal | None:
+    """Publish a word on an incident; the incident as it stands then, or the refusal. None: nothing in time."""
+
+    def answers(record: Record) -> bool:
+        return isinstance(record, Incident) and setting.name == f"{INCIDENT}{record.id}" and record.by == setting.by
+
+    found = publish_and_hear(broker, setting, INCIDENTS, answers)
+    assert found is None or isinstance(found, Incident | Refusal)
+    return found
+
+
+def _heard(heard: Iterator[Raw], said: Setting | Approval, answers: Callable[[Record], bool]) -> Record | None:
+    places, refusals = set[str](), dict[str, Refusal]()
+    for raw in heard:
+        try:
+            record = decode(raw).record
+        except DecodeError:
+            continue
+        if isinstance(record, Setting | Approval) and record.signature == said.signature:
+            places.add(str(raw.origin))
+        elif isinstance(record, Refusal):
+            refusals[record.origin] = record
+        elif answers(record):
+            return record
+        if told := places & refusals.keys():
+            return refusals[told.pop()]
+    return None

@@ -1,0 +1,182 @@
+"""An entity with one series: told by what is rare for it, once, and by the hour of the day where there is one."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.detection import columns
+from models.detection.bank import Bank
+from models.detection.columns import RAISE, Samples
+from models.detection.forks import Forks
+from models.detection.univariate import FIELDS, open_row
+from models.detection.univariate import Lone as LoneKnobs
+from topics.batch import Float64, Names, Steer
+from topics.learning import Feedback, Learning
+
+START = 1_699_920_000_000  # midnight
+FIVE_MINUTES = 300_000
+DAY = 288
+
+
+def alone() -> tuple[Bank, Names]:
+    names, bank = Names(), Bank()
+    names.intern("web", ["requests"])
+    bank.admit(names)
+    return bank, names
+
+
+def samples(values: Float64, first: int = 0, series: int = 1) -> Samples:
+    """values: (n,) of one series, or (n * series,) of several, a sample every five minutes."""
+    n = len(values) // series
+    ts = START + FIVE_MINUTES * np.arange(first, first + n, dtype=np.int64)
+    numbers = np.tile(np.arange(series, dtype=np.int32), n)
+    start = np.arange(0, n * series + 1, series, dtype=np.int32)
+    return Samples(np.zeros(n, np.int32), ts, start, numbers, values)
+
+
+def raised(bank: Bank, values: Float64, first: int = 0) -> list[int]:
+    return np.flatnonzero(bank.take(samples(values, first)).event == RAISE).tolist()
+
+
+def spiky(n: int, seed: int) -> Float64:
+    rng = np.random.default_rng(seed)
+    return rng.normal(10, 1, n) + np.where(rng.random(n) < 0.02, rng.exponential(20, n), 0.0)
+
+
+def days(n: int, seed: int = 1) -> Float64:
+    """Busy from nine to six."""
+    hour = np.arange(n) % DAY // 12
+    return np.where((hour >= 9) & (hour < 18), 80.0, 20.0) + np.random.default_rng(seed).normal(0, 1, n)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 60), min_size=1, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_scores_are_the_same_bits_however_the_stream_is_cut(seed: int, cuts: list[int]) -> None:
+    values = spiky(300, seed)
+    (one, _), (two, _) = alone(), alone()
+    whole = one.take(samples(values)).score.copy()
+    edges = [0, *[e for e in np.cumsum(cuts).tolist() if e < 300], 300]
+    pieces = [two.take(samples(values[a:b], a)).score.copy() for a, b in itertools.pairwise(edges)]
+    assert np.concatenate(pieces).tobytes() == whole.tobytes()
+    assert one.lone_rows.tobytes() == two.lone_rows.tobytes()
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 80), min_size=1, max_size=10))
+@settings(max_examples=25, deadline=None)
+def test_entities_of_one_series_among_others_have_the_same_bits_for_any_cut(seed: int, cuts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    looks, width = 60, np.array([1, 1, 1, 3, 1, 2])
+    widths = np.tile(width, looks)
+    widths[30 * 6 + 1 :: 6] = 2  # the second shows another series half way
+    first = np.concatenate(([0], np.cumsum(np.maximum(width, 2))))[:-1]
+    start = np.concatenate(([0], np.cumsum(widths))).astype(np.int32)
+    whose = np.tile(np.arange(6, dtype=np.int32), looks)
+    series = np.concatenate([first[e] + np.arange(w) for e, w in zip(whose, widths, strict=True)]).astype(np.int32)
+    ts = START + FIVE_MINUTES * np.repeat(np.arange(looks, dtype=np.int64), 6)
+    values = rng.normal(10, 1, len(series)) * rng.choice([1, 1, 1, 9], len(series))
+
+    def run(edges: list[int]) -> bytes:
+        names, bank = Names(), Bank()
+        for entity, size in enumerate(np.maximum(width, 2).tolist()):
+            names.intern(str(entity), map(str, range(size)))
+        bank.admit(names)
+        found = []
+        for a, b in itertools.pairwise(edges):
+            low, high = start[a], start[b]
+            batch = Samples(whose[a:b], ts[a:b], start[a : b + 1] - low, series[low:high], values[low:high])
+            found.append(bank.take(batch).score.tobytes())
+        assert bank.entities[:6, columns.LONE].tolist() == [1, -1, 3, -1, 4, -1]  # the second had row 2
+        return b"".join(found) + bank.lone_rows.tobytes() + bank.series.tobytes() + bank.entities.tobytes()
+
+    inside = [e for e in np.cumsum(cuts).tolist() if e < len(whose)]
+    assert run([0, *inside, len(whose)]) == run([0, len(whose)])
+
+
+def test_most_spikes_of_a_spiky_series_are_no_alarm_and_a_new_level_is_one() -> None:
+    bank, _ = alone()
+    values = spiky(3000, 3)
+    values[2500:2520] += 300
+    found = raised(bank, values)
+    spikes = int((values[500:2500] > 20).sum())
+    assert len([at for at in found if 500 <= at < 2500]) < spikes / 3, (spikes, found)
+    assert any(2500 <= at < 2503 for at in found)
+
+
+def test_a_day_without_its_busy_hours_is_told_by_what_is_usual_at_that_hour() -> None:
+    bank, _ = alone()
+    values = days(10 * DAY)
+    quiet = 8 * DAY + 9 * 12
+    values[quiet : quiet + 9 * 12] = 20.0 + np.random.default_rng(2).normal(0, 1, 9 * 12)
+    found = [at for at in raised(bank, values) if at >= 4 * DAY]
+    assert found
+    assert quiet <= found[0] < quiet + 6, found
+
+
+def test_a_weekend_soon_is_no_alarm_and_a_workday_like_a_weekend_is_one() -> None:
+    bank, _ = alone()
+    n = 35 * DAY
+    weekend = (np.arange(n) // DAY + 1) % 7 >= 5  # START is a Tuesday
+    values = np.where(weekend, 20.0 + np.random.default_rng(3).normal(0, 1, n), days(n))
+    holiday = 29 * DAY + 9 * 12
+    values[holiday : holiday + 9 * 12] = 20.0 + np.random.default_rng(2).normal(0, 1, 9 * 12)
+    found = [at for at in raised(bank, values) if at >= 18 * DAY]
+    assert not [at for at in found if weekend[at]], found
+    assert [at for at in found if holiday <= at < holiday + 6], found
+
+
+def test_a_fault_is_told_loudly_once_and_stays_in_order_below_the_boundary() -> None:
+    bank, _ = alone()
+    values = np.random.default_rng(4).normal(10, 1, 1200)
+    values[1000:1050] += 30
+    looks = bank.take(samples(values))
+    loud = np.flatnonzero(looks.score[1000:1050] > looks.boundary[1000:1050])
+    assert 1 <= len(loud) < 10
+    damped = np.delete(looks.score[1000:1050], loud)
+    assert (damped < looks.boundary[1000]).all()
+    assert np.median(damped[:20]) > np.median(looks.score[500:1000])
+
+
+def test_an_entity_that_shows_a_second_series_is_one_of_many_from_then_on() -> None:
+    bank, names = alone()
+    bank.take(samples(spiky(100, 5)))
+    assert bank.entities[0, columns.LONE] == 1.0
+    names.intern("web", ["requests", "errors"])
+    bank.admit(names)
+    bank.take(samples(spiky(200, 6), 100, series=2))
+    assert bank.entities[0, columns.LONE] == -1.0
+
+
+def test_when_no_row_is_left_an_entity_is_scored_as_before() -> None:
+    full = np.zeros((3, FIELDS))
+    full[0, 0] = 20_000
+    assert open_row(full, 0.0, LoneKnobs()) == -1
+    assert full[0, 0] == 20_000
+
+
+def steer(names: Names, word: str, label: Feedback) -> Steer:
+    learning = {"incident": "i", "entity": "web", "learning": word, "ts": START, "label": label}
+    return Steer(names, Learning(**learning))
+
+
+def test_a_confirmed_fault_is_as_strange_the_second_time_and_a_new_trend_is_accepted() -> None:
+    calm, fault = np.random.default_rng(7).normal(10, 1, 1000), np.random.default_rng(8).normal(40, 1, 300)
+    ends = {}
+    for label in ("confirmed", "new_trend"):
+        bank, names = alone()
+        forks = Forks(bank)
+        forks.take(samples(calm))
+        before = bank.lone_rows.copy()
+        forks.take(samples(fault[:2], 1000))
+        forks.steer(steer(names, "open", "confirmed"))
+        forks.take(samples(fault[2:], 1002))
+        forks.steer(steer(names, "close", label))
+        forks.take(samples(calm[:400] if label == "confirmed" else fault, 1300))
+        second = forks.take(samples(fault[:20], 1700 if label == "confirmed" else 1600))
+        ends[label] = float((second.score / second.boundary).max())
+        assert before.shape == bank.lone_rows.shape
+    assert ends["confirmed"] > 1.0
+    assert ends["new_trend"] < 0.5

@@ -1,0 +1,190 @@
+"""What was done and still stands, held against the policies of now."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from models.policy.engine import Policies
+from models.policy.examples import NOON, ordinary
+from models.policy.facts import action_facts, target_facts
+from models.policy.rego import Rego
+from models.policy.violations import AGAIN_MS, LOOK_MS, TRIES, UPHOLD
+from models.safety.limits import Gate, SafetySettings
+from models.safety.modes import Mode
+from tests.builders import approval, decision, incident, judgement, look, policy, proposal, result, topology
+from tests.keys import RING
+from tests.looped import MemoryLoop, World
+from tests.rules import rule
+from topics.actions import Result
+from topics.decisions import Decision, Verdict
+from topics.incidents import Symptom
+from topics.policies import Facts
+from topics.proposals import Proposal
+from topics.spec import Record
+from topics.verdicts import Effect
+
+READY = Policies(Rego())
+CAP = rule(
+    'default allow := true\nallow := false if input.action.name == "scale_out"\n'
+    'reasons contains "too dear" if not allow',
+    name="cap", kind="cost", standing=True,
+)  # fmt: skip
+SERVICE = "shop/catalog"
+SETTINGS = SafetySettings()
+
+
+def facts(action: str, requester: str = "decide") -> Facts:
+    start = ordinary()
+    return msgspec.structs.replace(
+        start, action=action_facts(action), target=target_facts(SERVICE, {}), parameters={"replicas": "2"},
+        wish=msgspec.structs.replace(start.wish, requester=requester),
+    )  # fmt: skip
+
+
+def sent(action: str = "scale_out", requester: str = "decide", number: int = 1) -> Decision:
+    wish = proposal(id=f"p{number}", action=action, target=SERVICE, requester=requester)
+    return decision(Verdict.DISPATCHED, wish, facts=facts(action, requester))
+
+
+def did(of: Decision, outcome: str = "succeeded") -> Result:
+    return result(decision=of.id, action=of.proposal.action, target=SERVICE, outcome=outcome, id=f"r{of.id}")
+
+
+def upholder(*words: object, source: str = CAP) -> Gate:
+    """A gate that has read these, and then of a policy."""
+    gate = Gate()
+    for word in words:
+        if isinstance(word, Decision):
+            gate.standing.decided(word)
+        elif isinstance(word, Result):
+            gate.standing.done(word)
+    gate.policies.take(policy(source), RING, READY.check)
+    return gate
+
+
+def looks(gate: Gate, now: int = NOON, settings: SafetySettings = SETTINGS) -> list[Proposal]:
+    return list(gate.wishes(settings, READY, now))
+
+
+OUT = sent()
+
+
+def test_what_stands_against_a_new_policy_is_to_be_undone_and_says_why() -> None:
+    (wish,) = looks(upholder(OUT, did(OUT)))
+    assert (wish.action, wish.target, wish.parameters) == ("scale_in", SERVICE, {"replicas": "2"})
+    assert (wish.requester, wish.cause, wish.incident, wish.kind) == (UPHOLD, "policy_violation", "", "compliance")
+    assert wish.reasons == ("policy cap denies the scale_out that stands there: too dear",)
+
+
+def test_the_order_of_topics_does_not_matter_and_repeats_say_nothing_new() -> None:
+    straight = looks(upholder(OUT, did(OUT)))
+    assert looks(upholder(did(OUT), OUT)) == straight
+    assert looks(upholder(OUT, did(OUT), OUT, did(OUT))) == straight
+
+
+NOTHING = {
+    "without a policy of what stands": upholder(OUT, did(OUT), source=CAP.replace("standing: true", "standing: false")),
+    "where it is only written down": upholder(
+        OUT, did(OUT), source=CAP.replace("standing: true", "standing: true\n#   enforcement: monitor")
+    ),
+    "where nothing was done": upholder(OUT),
+    "where it failed": upholder(OUT, did(OUT, "failed")),
+    "where it was undone": upholder(OUT, did(OUT), sent("scale_in", number=2), did(sent("scale_in", number=2))),
+    "where it was undone, and then both are read again": upholder(
+        OUT, did(OUT), sent("scale_in", number=2), did(sent("scale_in", number=2)), OUT, did(OUT)
+    ),
+    "where it was done to uphold a policy": upholder(sent(requester=UPHOLD), did(sent(requester=UPHOLD))),
+    "where it cannot be undone": upholder(sent("restart_service"), did(sent("restart_service"))),
+    "where the policy gives no answer": upholder(
+        OUT, did(OUT), source=rule("allow if input.system.storm", name="cap", standing=True)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", NOTHING.values(), ids=NOTHING)
+def test_nothing_is_proposed(state: Gate) -> None:
+    assert looks(state) == []
+
+
+def test_it_is_proposed_again_after_growing_waits_and_then_no_more() -> None:
+    state = upholder(OUT, did(OUT))
+    when = [now - NOON for now in range(NOON, NOON + 40 * AGAIN_MS, AGAIN_MS // 2) for _ in looks(state, now)]
+    assert when == [0, AGAIN_MS, 3 * AGAIN_MS, 7 * AGAIN_MS, 15 * AGAIN_MS]
+    assert len(when) == TRIES
+
+
+def test_a_policy_of_hours_is_looked_at_with_the_time_of_now() -> None:
+    source = rule("default allow := true\nallow := false if input.time.hour >= 20", name="cap", standing=True)
+    state = upholder(OUT, did(OUT), source=source)
+    assert looks(state, NOON) == []
+    assert len(looks(state, NOON + 10 * 3_600_000)) == 1
+
+
+def denied_if(condition: str) -> str:
+    return rule(f"default allow := true\nallow := false if {condition}", name="cap", standing=True)
+
+
+SHOP = topology(*((f"shop/s{n}", f"shop/s{n + 1}") for n in range(4)))
+STORM = [incident(id=f"i{n}", entity=f"shop/s{n}/0", affected=(f"shop/s{n}/0",)) for n in range(4)]
+RECENT = [
+    decision(Verdict.DISPATCHED, proposal(id=f"p{n}", target=f"shop/s{n}/0", incident=""), ts=NOON - n)
+    for n in range(10, 13)
+]
+VAIN = [sent(number=40), judgement(Effect.INEFFECTIVE, decision=sent(number=40).id)]
+NOW_SO: dict[str, tuple[str, list[Record], SafetySettings]] = {
+    "health": ("input.system.storm", [SHOP, *STORM], SETTINGS),
+    "incidents": ("input.system.incidents >= 4", STORM, SETTINGS),
+    "capacity": ("input.system.services >= 5", [SHOP], SETTINGS),
+    "budget": ("input.system.actions >= 3", list(RECENT), SETTINGS),
+    "failures": ("input.system.failures >= 1", VAIN, SETTINGS),
+    "telemetry": ("not input.system.stale", [look("shop/catalog/0", NOON + LOOK_MS, Symptom.DOWN)], SETTINGS),
+    "mode": ('input.system.mode == "observe"', [], SafetySettings(mode=Mode.OBSERVE)),
+    "label": ('input.target.environment == "staging"', [], SafetySettings(environments={"shop": "staging"})),
+}
+
+
+@pytest.mark.parametrize("name", NOW_SO)
+def test_what_stands_is_looked_at_as_things_are_now_and_not_as_they_were(name: str) -> None:
+    condition, seen, settings = NOW_SO[name]
+    gate = upholder(OUT, did(OUT), source=denied_if(condition))
+    assert looks(gate) == [], "as things were"
+    for record in seen:
+        gate.around.see(record)
+        if isinstance(record, Decision):
+            gate.follow(record, settings)
+    (wish,) = looks(gate, NOON + LOOK_MS, settings)
+    assert (wish.action, wish.target, wish.requester) == ("scale_in", SERVICE, UPHOLD)
+
+
+def test_who_wanted_what_stands_and_why_is_as_it_was() -> None:
+    source = denied_if('input.wish.requester == "olga"')
+    assert looks(upholder(OUT, did(OUT), source=source)) == []
+    hers = sent(requester="olga")
+    assert len(looks(upholder(hers, did(hers), source=source))) == 1
+
+
+def test_a_look_is_taken_at_once_when_a_policy_changes_and_else_now_and_then() -> None:
+    state = upholder(OUT, did(OUT), source=rule(name="cap"))
+    assert looks(state, NOON) == []
+    state.policies.take(policy(CAP, 2), RING, READY.check)
+    assert len(looks(state, NOON + 1)) == 1
+
+
+def test_in_the_loop_a_violation_goes_through_the_gate_and_is_undone() -> None:
+    world = World([("scale_out", SERVICE)])
+    loop = MemoryLoop(world)
+    loop.publish(topology(("shop/gateway", SERVICE)))
+    loop.run(1)
+    world.break_("shop/catalog/0", Symptom.SATURATION)
+    loop.run(20)
+    assert [c.action for c in world.ran] == ["scale_out"]
+    loop.publish(policy(CAP, ts=loop.now))
+    loop.run(5)
+    (wish,) = [p for p in loop.of(Proposal) if p.requester == UPHOLD]
+    (asked,) = [d for d in loop.of(Decision) if d.proposal.id == wish.id]
+    assert (asked.state, asked.policy[-1].policy) == (Verdict.PENDING, "storm"), "it met the policies as every other"
+    loop.publish(approval(asked, "ana"))
+    loop.run(20)
+    assert [c.action for c in world.ran] == ["scale_out", "scale_in"]
+    assert len([p for p in loop.of(Proposal) if p.requester == UPHOLD]) == 1, "nothing is left to be undone"

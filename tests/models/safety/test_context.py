@@ -1,0 +1,220 @@
+"""Circumstances under which nothing acts, or nothing acts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.policy.shipped import policies
+from models.safety.context import AROUND
+from models.safety.limits import Gate
+from models.safety.modes import Mode
+from models.safety.settings import Freeze, SafetySettings
+from models.safety.signing import Refused, sign_setting
+from tests.builders import CATALOG, NOW, Symptom, decision, incident, judgement, look, proposal, topology
+from tests.keys import RING, key_of
+from topics.decisions import Decision, Verdict
+from topics.incidents import State
+from topics.settings import Setting
+from topics.verdicts import EXPECTATION, RESULT, Effect
+
+SETTINGS = SafetySettings(mode=Mode.AUTONOMOUS, blast_share=1.0, concurrency=50)
+SHOP = topology(*(("shop/gateway", f"shop/{s}") for s in ("catalog", "cart", "orders")), ("shop/catalog", "shop/store"))
+SECOND, MINUTE = 1_000, 60_000
+
+
+def judge(gate: Gate, now: int = NOW, settings: SafetySettings = SETTINGS, **changes: Any) -> Decision:
+    *_, answer = gate.judge(proposal(**{"id": f"p{now}", "ts": now} | changes), settings, policies(), now)
+    return answer
+
+
+def restarted(gate: Gate) -> Gate:
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(gate), type=Gate)
+
+
+def unwell(gate: Gate, *services: str) -> None:
+    gate.around.see(SHOP)
+    for service in services:
+        gate.around.see(incident(id=f"i-{service}", entity=f"shop/{service}/0", affected=()))
+
+
+def in_vain(gate: Gate, times: int, ts: int = NOW - SECOND) -> None:
+    for number in range(times):
+        done = decision(Verdict.DISPATCHED, proposal(id=f"vain{number}"))
+        gate.around.see(done)
+        for _ in range(2):  # a verdict that is told twice counts once
+            gate.around.see(judgement(Effect.INEFFECTIVE, id=f"v{number}", decision=done.id, entity="shop/x/0", ts=ts))
+
+
+def under_maintenance(gate: Gate) -> None:
+    gate.set(Setting(name="maintenance/shop/catalog", value=str(NOW + MINUTE), ts=NOW, by="anybody"), RING, NOW)
+
+
+FROZEN = msgspec.structs.replace(SETTINGS, freezes=(Freeze("13 22 * * 2", 5, "shop"),))  # NOW is a Tuesday, 22:13:20
+BLOCKS: dict[str, tuple[Callable[[Gate], None], dict[str, Any], SafetySettings]] = {
+    "frozen": (lambda gate: None, {}, FROZEN),
+    "maintenance": (under_maintenance, {}, SETTINGS),
+    "consecutive_failures": (lambda gate: in_vain(gate, 3), {}, SETTINGS),
+    "exponential_backoff": (lambda gate: in_vain(gate, 2), {}, SETTINGS),
+    "storm_active": (lambda gate: unwell(gate, "gateway", "catalog", "store"), {"incident": "i-catalog"}, SETTINGS),
+    "capacity_floor": (lambda gate: unwell(gate, "catalog"), {"action": "scale_in", "incident": "i9"}, SETTINGS),
+}
+
+
+@pytest.mark.parametrize("reason", BLOCKS)
+@pytest.mark.parametrize("restart", [False, True], ids=["", "restarted"])
+def test_a_circumstance_denies_with_its_reason_before_and_after_a_restart(reason: str, restart: bool) -> None:
+    prepare, changes, settings = BLOCKS[reason]
+    gate = Gate()
+    prepare(gate)
+    answer = judge(restarted(gate) if restart else gate, NOW, settings, **changes)
+    assert (answer.state, answer.blocked) == (Verdict.DENIED, reason), answer.reasons
+    assert answer.reasons[0]
+
+
+def test_every_circumstance_there_is_has_been_tried() -> None:
+    assert len(AROUND) == len(BLOCKS)
+
+
+@pytest.mark.parametrize(("minutes", "frozen"), [(-1, False), (0, True), (4, True), (5, False)])
+def test_a_freeze_holds_from_its_time_for_its_minutes(minutes: int, frozen: bool) -> None:
+    began = NOW - 20 * SECOND
+    answer = judge(Gate(), began + minutes * MINUTE, FROZEN)
+    assert (answer.blocked == "frozen") is frozen
+    assert judge(Gate(), began, FROZEN, target="bank/x/0").state is Verdict.APPROVED
+
+
+def test_what_is_no_cron_expression_is_refused_when_the_settings_are_read() -> None:
+    with pytest.raises(msgspec.ValidationError, match="no cron expression"):
+        msgspec.convert({"freezes": [{"cron": "every tuesday", "minutes": 5}]}, SafetySettings)
+
+
+def test_maintenance_ends_at_its_time_and_covers_its_scope_alone() -> None:
+    gate = Gate()
+    under_maintenance(gate)
+    assert judge(gate, NOW, target="shop/cart/0").state is Verdict.APPROVED
+    assert judge(gate, NOW + MINUTE).state is Verdict.APPROVED
+
+
+def test_maintenance_is_ended_early_by_who_may_stop_things_alone() -> None:
+    gate = Gate()
+    under_maintenance(gate)
+    end = Setting(name="maintenance/shop/catalog", value="0", ts=NOW, by="ben")
+    for setting in (end, sign_setting(msgspec.structs.replace(end, by="vera"), key_of("vera"))):
+        with pytest.raises(Refused):
+            gate.set(setting, RING, NOW)
+    assert judge(gate).blocked == "maintenance"
+    gate.set(sign_setting(end, key_of("ben")), RING, NOW)
+    assert judge(gate, NOW + 1).state is Verdict.APPROVED
+
+
+def test_a_success_ends_a_row_of_failures() -> None:
+    gate = Gate()
+    in_vain(gate, 3)
+    gate.around.see(judgement(Effect.REMEDIATED, id="good", decision=decision(proposed=proposal(id="vain0")).id))
+    assert judge(gate).state is Verdict.APPROVED
+
+
+def test_waiting_doubles_with_each_further_failure() -> None:
+    patient = msgspec.structs.replace(SETTINGS, failures=10)
+    for count, wait in ((2, 10), (3, 20), (4, 40)):
+        gate = Gate()
+        in_vain(gate, count, NOW)
+        assert judge(gate, NOW + wait * SECOND - 1, patient).blocked == "exponential_backoff"
+        assert judge(gate, NOW + wait * SECOND, patient).state is Verdict.APPROVED
+
+
+def test_in_a_storm_the_cause_at_the_bottom_may_be_treated() -> None:
+    gate = Gate()
+    unwell(gate, "gateway", "catalog", "store")
+    assert judge(gate, target="shop/store/0", incident="i-store").state is Verdict.APPROVED
+    gate.around.see(incident(id="i-store", entity="shop/store/0", seq=5, state=State.RESOLVED, affected=()))
+    assert judge(gate, NOW + 1, incident="i-catalog").state is Verdict.APPROVED
+
+
+def test_the_state_of_an_incident_that_comes_late_changes_nothing() -> None:
+    gate = Gate()
+    gate.around.see(incident(id="i1", seq=4, priority=0))
+    gate.around.see(incident(id="i1", seq=2, priority=3))
+    assert gate.around.priority(proposal(incident="i1")) == 0
+
+
+@pytest.mark.parametrize(
+    ("age", "state"), [(0, Verdict.APPROVED), (14 * SECOND, Verdict.APPROVED), (17 * SECOND, Verdict.PENDING)]
+)
+def test_i20_nothing_acts_alone_on_stale_telemetry(age: int, state: Verdict) -> None:
+    gate = Gate()
+    gate.around.see(incident())
+    gate.around.see(look(CATALOG, NOW - age, Symptom.DOWN))
+    answer = judge(restarted(gate))
+    assert answer.state is state
+    assert ("telemetry" in answer.reasons[0]) is (state is Verdict.PENDING)
+
+
+def test_i20_nothing_acts_alone_when_telemetry_of_most_of_what_is_affected_is_missing() -> None:
+    gate = Gate()
+    gate.around.see(incident(affected=("shop/catalog/0", "shop/cart/0", "shop/orders/0")))
+    gate.around.see(look(CATALOG, NOW, Symptom.DOWN))
+    assert judge(gate).state is Verdict.PENDING
+    gate.around.see(look("shop/cart/0", NOW, Symptom.DOWN))
+    assert judge(gate, NOW + 1, target="shop/cart/0").state is Verdict.APPROVED
+
+
+def test_i20_a_proposal_that_rests_on_no_telemetry_at_all_is_asked_about() -> None:
+    assert judge(Gate(), incident="").state is Verdict.PENDING
+
+
+def test_what_only_waits_makes_room_for_something_more_urgent_and_is_told_to_whom() -> None:
+    gate = Gate()
+    gate.around.see(incident(id="low", priority=3))
+    gate.around.see(incident(id="high", priority=0))
+    asking = SafetySettings()
+    waiting = judge(gate, NOW, asking, incident="low")
+    lost, winner = gate.judge(
+        proposal(id="p2", ts=NOW, incident="high", target="shop/catalog"), asking, policies(), NOW
+    )
+    assert (lost.id, lost.state, lost.blocked) == (waiting.id, Verdict.DENIED, "lease_held")
+    assert winner.id in lost.reasons[-1]
+    assert winner.state is Verdict.PENDING
+    assert judge(restarted(gate), NOW + 1, asking, incident="low").blocked == "duplicate_in_progress"
+
+
+def test_what_has_been_said_yes_to_makes_room_for_nothing() -> None:
+    gate = Gate()
+    gate.around.see(incident(id="high", priority=0))
+    asking = SafetySettings()
+    waiting = judge(gate, NOW, asking, incident="low")
+    gate.follow(msgspec.structs.replace(waiting, state=Verdict.APPROVED), asking)
+    answer = judge(gate, NOW + 1, asking, incident="high")
+    assert (answer.state, answer.blocked) == (Verdict.DENIED, "duplicate_in_progress")
+
+
+def test_the_narrowest_scope_chooses_the_mode() -> None:
+    scoped = msgspec.structs.replace(SETTINGS, scopes={"shop": Mode.APPROVE, "shop/catalog": Mode.SUGGEST})
+    assert judge(Gate(), settings=scoped).blocked == "mode"
+    assert judge(Gate(), settings=scoped, target="shop/cart/0").state is Verdict.PENDING
+    assert judge(Gate(), settings=scoped, target="bank/cart/0").state is Verdict.APPROVED
+
+
+def test_memory_has_bounds() -> None:
+    gate = Gate()
+    for number in range(5_200):
+        gate.around.see(incident(id=f"i{number}", entity=f"shop/s{number}/0"))
+        gate.around.see(look(f"shop/s{number}/0", NOW))
+        gate.around.see(judgement(Effect.INEFFECTIVE, id=f"v{number}", entity=f"shop/s{number}/0"))
+    sizes = [len(getattr(gate.around, name)) for name in ("open", "looks", "vain", "judged")]
+    assert max(sizes) <= 5_000, sizes
+
+
+def test_an_actuators_own_word_does_not_end_a_row_of_failures() -> None:
+    gate = Gate()
+    made = decision(Verdict.DISPATCHED, proposal(id="p1"))
+    gate.around.see(made)
+    gate.around.see(judgement(Effect.INEFFECTIVE, id="v1", decision=made.id))
+    gate.around.see(judgement(Effect.REMEDIATED, id="v2", decision=made.id, basis=RESULT))
+    assert [vain.count for vain in gate.around.vain.values()] == [1]
+    gate.around.see(judgement(Effect.REMEDIATED, id="v3", decision=made.id, basis=EXPECTATION))
+    assert gate.around.vain == {}
