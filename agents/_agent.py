@@ -84,7 +84,7 @@ class Chunk(Sequence[Raw]):
         return (self[i] for i in range(len(self.messages)))
 
 
-def rehearse(agents: Iterable[Agent[Any]]) -> None:
+def warm_up(agents: Iterable[Agent[Any]]) -> None:
     """Let each read its first state back, before there are threads that do.
 
     msgspec 0.22 crashes the process (a null pointer, not an exception) when two threads meet a type for the first time.

@@ -21,13 +21,13 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from agents import _snapshots
-from agents._agent import Agent, Chunk, Meter, rehearse
+from agents._agent import Agent, Chunk, Meter, warm_up
 from agents._callback import whole
 from agents._output import Output
-from agents._partition import POISON, Coming, Part, Sent, through
+from agents._partition import POISON, InflightSnapshot, PartitionState, PendingRestore, through
 from agents._snapshots import HOPELESS, Place
-from agents._suspension import Pulse, Slept
-from agents._watchdog import Lookout
+from agents._suspension import Suspended, SuspensionDetector
+from agents._watchdog import StallDetector
 from topics.codec import DeadLetter
 from topics.spec import Instant, Record, Topic
 from topics.state import LANE_STATE
@@ -76,19 +76,19 @@ class Lane:
         self.now = now
         self.meter = meter
         made = [make() for make in stages]
-        rehearse(made)
+        warm_up(made)
         self._first = made[0].name
         self.name = "lane/" + "+".join(stage.name for stage in made)  # names its snapshots
         self.topics: list[Topic] = list(dict.fromkeys(topic for stage in made for topic in stage.reads))
-        self.parts: dict[int, Part] = {}
-        self._coming: dict[int, Coming] = {}
-        self._sent: dict[int, Sent] = {}  # by partition, its snapshot of which the group was not told yet
+        self.parts: dict[int, PartitionState] = {}
+        self._coming: dict[int, PendingRestore] = {}
+        self._sent: dict[int, InflightSnapshot] = {}  # by partition, its snapshot of which the group was not told yet
         self._pool: ThreadPoolExecutor
         # agents that read several topics need the same partitions of each, which only the range assignor promises
         self._eager = len(self.topics) > 1
         self._stop = threading.Event()
         self._moved = 0.0  # when partitions last came or went
-        self._pulse: Pulse
+        self._suspension: SuspensionDetector
         self.output: Output
         self.consumer: Any = None
 
@@ -100,7 +100,7 @@ class Lane:
             Stuck: there is something to read of a partition, but the client gives nothing of it: they go to others.
             StateTooLarge, ValueError: the state cannot be written, or what was written cannot be read by this version.
         """
-        self._pulse = Pulse(self.settings.session_s * AWAKE_SHARE)
+        self._suspension = SuspensionDetector(self.settings.session_s * AWAKE_SHARE)
         self._pool = ThreadPoolExecutor(RESTORERS, "restore")
         try:
             while not self._stop.is_set():
@@ -110,7 +110,7 @@ class Lane:
                     self._work(ready)
                     self._save(self.parts)
                     self._settle()
-                except Slept as slept:
+                except Suspended as slept:
                     log.warning("everything is dropped and the group joined anew", cause=str(slept))
                     self.output.drop()
                 finally:
@@ -118,10 +118,10 @@ class Lane:
                     self._sent.clear()
                     self.parts.clear()  # before `close`, which asks for a last snapshot of what is still owned
                     self.consumer.close()
-                self._pulse.wake()
+                self._suspension.wake()
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pulse.stop()
+            self._suspension.stop()
 
     def stop(self) -> None:
         """Ask `run` to finish; it saves first."""
@@ -145,7 +145,7 @@ class Lane:
     def _work(self, ready: Callable[[], None]) -> None:
         started = ticked = time.monotonic()
         save_at = started + self.settings.snapshot_s
-        told, dry, lookout = False, False, Lookout(self.settings.stuck_s, self.settings.client, self._pool)
+        told, dry, stall_detector = False, False, StallDetector(self.settings.stuck_s, self.settings.client, self._pool)
         while not self._stop.is_set():
             first = self.consumer.poll(self.settings.poll_s)
             found = [] if first is None else [first, *self.consumer.consume(self.settings.batch - 1, 0)]
@@ -153,7 +153,7 @@ class Lane:
             if found:
                 self._take(found, started)
             self.output.poll()
-            self._tell()
+            self._commit()
             if self._coming:
                 self._take_up()
             clock = time.monotonic()
@@ -162,7 +162,7 @@ class Lane:
             if clock - ticked >= self.settings.tick_s:
                 ticked = clock
                 self._tick()
-                lookout.look(self.consumer, clock, self._places(), dry)
+                stall_detector.check(self.consumer, clock, self._places(), dry)
                 dry = False
             if clock >= save_at:
                 left = self._save_some()
@@ -194,7 +194,7 @@ class Lane:
                 chunks[message.topic(), message.partition()].append(message)
             elif self._hopeless(error, started):
                 raise KafkaException(error)
-        self._pulse.require()
+        self._suspension.require()
         gone_back: set[int] = set()  # what was fetched for these is read again
         for (topic, partition), found in chunks.items():
             part = self.parts.get(partition)
@@ -215,7 +215,7 @@ class Lane:
             return True
         return error.fatal() or error.code() in HOPELESS
 
-    def _applied(self, partition: int, part: Part, chunk: Chunk) -> bool:
+    def _applied(self, partition: int, part: PartitionState, chunk: Chunk) -> bool:
         """Take a chunk into the state. False: a record broke a stage, and the partition starts anew, with care."""
         now, end = self.now(), chunk.messages[-1].offset() + 1
         try:
@@ -232,7 +232,7 @@ class Lane:
         self.meter.stepped(part.stages[-1].name, len(chunk), said, chunk.messages[0].timestamp()[1], self.now())
         return True
 
-    def _go_back(self, partition: int, part: Part, topic: str, end: int) -> None:
+    def _go_back(self, partition: int, part: PartitionState, topic: str, end: int) -> None:
         """Take the partition up at its snapshot again: what broke may have left the state half changed."""
         self._settle()  # so that no snapshot is passed over
         again = self._restored(partition)
@@ -246,7 +246,7 @@ class Lane:
     def _tick(self) -> None:
         for part in self.parts.values():
             for stages in part.waiting:
-                self._pulse.require()
+                self._suspension.require()
                 part.dirty |= self._say(through(stages, (), self.now())) > 0
 
     # --- output and state ---------------------------------------------------------------------------------------------
@@ -262,17 +262,17 @@ class Lane:
         self._save(dict(dirty[:count]))
         return len(dirty) > count
 
-    def _save(self, parts: Mapping[int, Part]) -> None:
+    def _save(self, parts: Mapping[int, PartitionState]) -> None:
         """Send what has changed: outputs first, and when they stand, state with its offsets; work goes on meanwhile."""
         dirty = {partition: part for partition, part in parts.items() if part.dirty}
         if not dirty:
             return
         self._settle()
-        self._pulse.require()
+        self._suspension.require()
         for partition, part in dirty.items():
             state = part.pieces()
-            messages = part.shelf.pack(part.applied, *state)
-            sent = self._sent[partition] = Sent(dict(part.applied), len(messages))
+            messages = part.store.pack(part.applied, *state)
+            sent = self._sent[partition] = InflightSnapshot(dict(part.applied), len(messages))
             for message in messages:
                 self.output.send(message, partition, sent.places.append)
             part.dirty, part.size, part.saved = False, sum(map(len, state)), time.monotonic()
@@ -280,9 +280,9 @@ class Lane:
     def _settle(self) -> None:
         """Return when all that was said and sent stands, and tell the group."""
         self.output.flush()
-        self._tell()
+        self._commit()
 
-    def _tell(self) -> None:
+    def _commit(self) -> None:
         """Commit the offsets of the snapshots, once all of them stand."""
         if not self._sent or not all(sent.stands for sent in self._sent.values()):
             return
@@ -300,8 +300,8 @@ class Lane:
 
     def _assigned(self, consumer: Any, assigned: list[TopicPartition]) -> None:
         fresh = sorted({tp.partition for tp in assigned} - self.parts.keys() - self._coming.keys())
-        for partition, since in zip(fresh, self._told(consumer, fresh), strict=True):
-            self._coming[partition] = Coming(self._pool.submit(self._restored, partition, since))
+        for partition, since in zip(fresh, self._committed(consumer, fresh), strict=True):
+            self._coming[partition] = PendingRestore(self._pool.submit(self._restored, partition, since))
         if self._eager:
             consumer.assign(assigned)
         else:
@@ -326,7 +326,7 @@ class Lane:
             del self._coming[partition]
             self._moved = time.monotonic()
 
-    def _told(self, consumer: Any, partitions: Sequence[int]) -> list[int | None]:
+    def _committed(self, consumer: Any, partitions: Sequence[int]) -> list[int | None]:
         """Where the owners before say that their last snapshots are."""
         try:
             asked = consumer.committed([TopicPartition(self.topics[0].name, p) for p in partitions], timeout=1.0)
@@ -336,10 +336,10 @@ class Lane:
         said = {place.partition: place.metadata or "" for place in asked}
         return [int(said[p]) if said.get(p, "").isdecimal() else None for p in partitions]
 
-    def _restored(self, partition: int, since: int | None = None) -> Part:
-        shelf = _snapshots.newest_shelf(self.settings.client, LANE_STATE, self.name, partition, since)
-        state, shelf.state = shelf.state, b""
-        return Part(self.make, state, shelf)
+    def _restored(self, partition: int, since: int | None = None) -> PartitionState:
+        store = _snapshots.newest_store(self.settings.client, LANE_STATE, self.name, partition, since)
+        state, store.state = store.state, b""
+        return PartitionState(self.make, state, store)
 
     def _revoked(self, consumer: Any, revoked: list[TopicPartition]) -> None:
         going = {tp.partition for tp in revoked}

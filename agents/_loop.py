@@ -19,9 +19,9 @@ import structlog
 from faust.types import TP
 
 from agents import _snapshots
-from agents._agent import Agent, Meter, rehearse
-from agents._snapshots import Place, Shelf
-from agents._suspension import Pulse
+from agents._agent import Agent, Meter, warm_up
+from agents._snapshots import Place, SnapshotStore
+from agents._suspension import SuspensionDetector
 from agents._transport import Batch, batches, ends, fence, install
 from agents._watchdog import Watchdog, behind, waiting
 from topics.codec import Cause, DeadLetter, DecodeError, Message, decode, encode
@@ -57,19 +57,19 @@ class _Unit:
     """One verb on one partition: the agent, and what of each topic is already in its state."""
 
     agent: Agent[Any]
-    shelf: Shelf
+    store: SnapshotStore
     applied: dict[str, int]
     state: bytes
     written: float = 0.0
-    even: bool = True  # what it knows and what it has said are on the broker
-    gone: bool = False  # the partition is another worker's: nothing more is said of it
+    durable: bool = True  # what it knows and what it has said are on the broker
+    revoked: bool = False  # the partition is another worker's: nothing more is said of it
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 _Units = dict[tuple[str, int], _Unit]  # by verb and partition
 
 
-class _Gone(Exception):
+class _Revoked(Exception):
     """The partition was lost: what was begun is for its next owner to do."""
 
 
@@ -85,7 +85,7 @@ class Loop:
     ) -> None:
         self.settings = settings
         self.verbs = {made.name: (make, made) for make in verbs for made in (make(),)}
-        rehearse(make() for make in verbs)
+        warm_up(make() for make in verbs)
         self.now = now
         self.meter = meter
         self.units: _Units = {}
@@ -94,7 +94,7 @@ class Loop:
         self.failure: BaseException | None = None
         self.stopped = asyncio.Event()
         self._lost_generation = -1
-        self._pulse: Pulse
+        self._suspension: SuspensionDetector
         self._first_reader: dict[str, str] = {}
         self._chains = {agent.chain for _, agent in self.verbs.values() if agent.chain is not None}
         self.app = self._app()
@@ -129,7 +129,7 @@ class Loop:
                     self._require_ours(event.message)
                     await self._apply(verb, event.message.value)
                     self._require_ours(event.message)
-                except _Gone:
+                except _Revoked:
                     continue  # the ack stays held: the next owner reads it
                 except asyncio.CancelledError:
                     raise
@@ -148,7 +148,7 @@ class Loop:
     def _require_ours(self, message: Any) -> None:
         """Raises _Gone when the message is of a membership that ended."""
         if message.generation_id == self._lost_generation or (message.generation_id != self.app.consumer_generation_id):
-            raise _Gone
+            raise _Revoked
 
     async def _revoked(self, _app: Any, _revoked: Iterable[TP], **_: Any) -> None:
         """All partitions go at once: end what was begun, as long as they are surely ours, and say nothing more."""
@@ -160,9 +160,9 @@ class Loop:
         if ended:
             await asyncio.wait(ended.values(), timeout=HAND_OVER_S)
         for key, unit in going.items():
-            unit.gone = True
-            if ended[key].done() and unit.even:
-                self._kept[key] = _Unit(unit.agent, unit.shelf, unit.applied, unit.state, unit.written)
+            unit.revoked = True
+            if ended[key].done() and unit.durable:
+                self._kept[key] = _Unit(unit.agent, unit.store, unit.applied, unit.state, unit.written)
 
     async def _assigned(self, _app: Any, assigned: Iterable[TP], **_: Any) -> None:
         """Take up what stayed here, and begin to restore the rest before the first record of it comes.
@@ -186,7 +186,7 @@ class Loop:
                 task = self.loading[partition] = asyncio.create_task(self._load([partition]))
             restored = await asyncio.shield(task)
             if self.loading.get(partition) is not task:
-                raise _Gone
+                raise _Revoked
             unit = self.units.setdefault((verb, partition), restored[verb, partition])
         return unit
 
@@ -196,16 +196,16 @@ class Loop:
     def _restore(self, partitions: Sequence[int]) -> _Units:
         """Every verb's unit of the partitions, from its snapshot or from the chain that it writes."""
         chains = {chain.name for chain in self._chains}
-        found, last = _snapshots.all_shelves(self.settings.client, LOOP_STATE, partitions, chains)
+        found, last = _snapshots.all_stores(self.settings.client, LOOP_STATE, partitions, chains)
         units = {}
         for partition, (name, (make, _)) in itertools.product(partitions, self.verbs.items()):
-            agent, shelf = make(), _snapshots.shelf_of(found.get(partition, {}), LOOP_STATE, name, partition)
-            applied = dict(shelf.applied or {})
-            if shelf.state:
-                agent.restore(shelf.state)
+            agent, store = make(), _snapshots.store_of(found.get(partition, {}), LOOP_STATE, name, partition)
+            applied = dict(store.applied or {})
+            if store.state:
+                agent.restore(store.state)
             if agent.chain is not None and (link := last.get((agent.chain.name, partition))):
                 applied = agent.resume(decode(link).record)
-            units[name, partition] = _Unit(agent, shelf, applied, shelf.state)
+            units[name, partition] = _Unit(agent, store, applied, store.state)
         return units
 
     async def _apply(self, verb: str, batch: Batch) -> None:
@@ -214,13 +214,13 @@ class Loop:
         unit = await self._unit(verb, partition)
         async with unit.lock:
             if self.units.get((verb, partition)) is not unit:
-                raise _Gone
+                raise _Revoked
             seen = unit.applied.get(topic, -1)
             raws = [_raw(record) for record in batch.records if record.offset >= seen]
             if not raws:
                 return
             reads, refused = self._decode(verb, raws)
-            unit.even = False
+            unit.durable = False
             outputs = [*refused, *self._step(verb, unit, reads)]
             unit.applied[topic] = raws[-1].offset + 1
             self.meter.stepped(verb, len(raws), len(outputs), raws[0].arrived, self.now())
@@ -266,16 +266,16 @@ class Loop:
         clock = asyncio.get_running_loop().time()
         if state and (state != unit.state or clock - unit.written > REFRESH_S):
             self._require(unit)
-            parts = unit.shelf.pack(unit.applied, state)
+            parts = unit.store.pack(unit.applied, state)
             await asyncio.gather(*[await self._produce(part, partition) for part in parts])
             unit.state, unit.written = state, clock
-        unit.even = True
+        unit.durable = True
 
     def _require(self, unit: _Unit) -> None:
         """Raises _Gone or Slept when what would be said now is no longer ours to say."""
-        self._pulse.require()
-        if unit.gone:
-            raise _Gone
+        self._suspension.require()
+        if unit.revoked:
+            raise _Revoked
 
     async def _send(self, outputs: Sequence[Any], partition: int) -> None:
         pending = []
@@ -301,25 +301,25 @@ class Loop:
         while not self.stopped.is_set():
             await asyncio.sleep(TICK_S)
             try:
-                self._pulse.require()
+                self._suspension.require()
                 for partition in self._owned():
                     for verb in self.verbs:
                         await self._tick_one(verb, partition)
-            except _Gone:
+            except _Revoked:
                 continue
             except Exception as error:
                 self._fail(error)
 
     async def _tick_one(self, verb: str, partition: int) -> None:
         unit = await self._unit(verb, partition)
-        if unit.lock.locked() or not unit.even:
+        if unit.lock.locked() or not unit.durable:
             return
         async with unit.lock:
-            unit.even = False
+            unit.durable = False
             outputs = list(unit.agent.step((), self.now()))
             if outputs and self.units.get((verb, partition)) is unit:
                 await self._keep(partition, unit, outputs)
-            unit.even = unit.even or not outputs
+            unit.durable = unit.durable or not outputs
 
     def _owned(self) -> list[int]:
         topics: dict[int, int] = defaultdict(int)
@@ -331,23 +331,23 @@ class Loop:
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Work until `stop`. Raises what made it stop, when it was not asked to; TimeoutError: it joined no group."""
-        self._pulse = Pulse(self.settings.session_timeout_s * AWAKE_SHARE)
+        self._suspension = SuspensionDetector(self.settings.session_timeout_s * AWAKE_SHARE)
         try:
             async with asyncio.timeout(self.settings.start_deadline_s):
                 await self.app.start()
-                fence(self.app, self._pulse.require)
+                fence(self.app, self._suspension.require)
                 while not (await self._restored() or await self._spare()):
                     await asyncio.sleep(0.02)
             ready()
             ticking = asyncio.create_task(self._tick())
-            watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._look_after())]
+            watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_stalls())]
             await self.stopped.wait()
             for task in watching:
                 task.cancel()
             await asyncio.gather(ticking, *watching, return_exceptions=True)
         finally:
             await self.app.stop()
-            self._pulse.stop()
+            self._suspension.stop()
         if self.failure is not None:
             raise self.failure
 
@@ -363,7 +363,7 @@ class Loop:
         owned = self._owned()
         try:
             await asyncio.gather(*(self._unit(verb, partition) for partition in owned for verb in self.verbs))
-        except _Gone:
+        except _Revoked:
             return False
         return bool(owned)
 
@@ -373,7 +373,7 @@ class Loop:
             if self.app.crashed:
                 self._fail(self.app.crash_reason or RuntimeError("Faust stopped"))
 
-    async def _look_after(self) -> None:
+    async def _watch_stalls(self) -> None:
         """End where something waits and nothing is taken."""
         clock, watchdog = asyncio.get_running_loop().time, Watchdog(self.settings.stuck_s)
         try:

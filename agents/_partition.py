@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from agents._agent import Agent, Buffer, Chunk, packed
-from agents._snapshots import Shelf
+from agents._snapshots import SnapshotStore
 from topics.codec import Cause, DeadLetter, DecodeError, decode
 from topics.spec import Instant, Raw, Read, Record
 
-Said = Iterator[Record | DeadLetter]
+Produced = Iterator[Record | DeadLetter]
 
 # what a record can make a learner raise; anything else (a full disk, a damaged ledger) is no fault of the record
 POISON: Final = (
@@ -26,16 +26,16 @@ POISON: Final = (
 _STATES: Final = msgspec.msgpack.Decoder(dict[str, memoryview])  # by stage; made before there are threads
 
 
-class Part:
+class PartitionState:
     """One partition: the stages, as they were when `state` was taken, and the offsets that are in them.
 
     Raises ValueError when this version cannot read the state.
     """
 
-    def __init__(self, make: Sequence[Callable[[], Agent[Any]]], state: bytes, shelf: Shelf) -> None:
-        self.make, self.shelf = make, shelf
+    def __init__(self, make: Sequence[Callable[[], Agent[Any]]], state: bytes, store: SnapshotStore) -> None:
+        self.make, self.store = make, store
         self.stages = self._made(state)
-        self.applied: dict[str, int] = dict(shelf.applied or {})  # the next offset of each topic that is not in them
+        self.applied: dict[str, int] = dict(store.applied or {})  # the next offset of each topic that is not in them
         self.began: dict[str, int] = {}  # the first offset of each topic that was seen
         self.careful: dict[str, int] = {}  # below this offset is a record that broke a stage
         self.dirty = False
@@ -66,7 +66,7 @@ class Part:
         middle = len(chunk) // 2
         return self.carefully(chunk[:middle], now) + self.carefully(chunk[middle:], now)
 
-    def following(self, chunk: Chunk, now: Instant) -> Said:
+    def following(self, chunk: Chunk, now: Instant) -> Produced:
         """What follows from a chunk; what does not decode is refused."""
         given: Sequence[Any] = chunk
         if not self.stages[0].raw:
@@ -85,15 +85,15 @@ class Part:
 
 
 @dataclass(slots=True)
-class Coming:
+class PendingRestore:
     """A partition that is being restored."""
 
-    part: Future[Part]
+    part: Future[PartitionState]
     passed: dict[str, int] = field(default_factory=dict)  # the first offset of each topic that came too early
 
 
 @dataclass(slots=True)
-class Sent:
+class InflightSnapshot:
     """A snapshot on its way to the broker."""
 
     applied: dict[str, int]  # the offsets that are in it
@@ -105,7 +105,7 @@ class Sent:
         return len(self.places) == self.parts
 
 
-def through(stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Said:
+def through(stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Produced:
     """Push `given` through the stages: what leaves them."""
     onward: list[Any] = []
     for output in stages[0].step(given, now):

@@ -24,7 +24,7 @@ from agents._callback import whole
 from agents._output import Output
 from agents._partition import POISON
 from agents._snapshots import HOPELESS, Place
-from agents._watchdog import Lookout
+from agents._watchdog import StallDetector
 from topics.codec import Cause, DeadLetter, encode
 from topics.relayed import stamp
 from topics.spec import Instant, Raw, Record
@@ -80,7 +80,7 @@ class Relay:
         self._consumer.subscribe(list(self.settings.topics), **going)
         ready()
         pool = ThreadPoolExecutor(1, "watchdog")
-        lookout = Lookout(self.settings.stuck_s, self.settings.client, pool)
+        stall_detector = StallDetector(self.settings.stuck_s, self.settings.client, pool)
         try:
             commit_at, dry = time.monotonic() + self.settings.commit_s, False
             while not self._stop.is_set():
@@ -91,7 +91,7 @@ class Relay:
                 self._output.poll()
                 if time.monotonic() >= commit_at:
                     self._commit()
-                    lookout.look(self._consumer, time.monotonic(), self._places(), dry)
+                    stall_detector.check(self._consumer, time.monotonic(), self._places(), dry)
                     commit_at, dry = time.monotonic() + self.settings.commit_s, False
             self._commit()
         finally:

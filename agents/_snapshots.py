@@ -51,7 +51,7 @@ class StateTooLarge(Exception):
 
 
 @dataclass(slots=True)
-class Shelf:
+class SnapshotStore:
     """Where one agent's snapshots of one partition go, and the newest that was found there."""
 
     topic: Topic
@@ -107,19 +107,19 @@ def checksum(snapshot: Snapshot) -> str:
     return digest.hexdigest()
 
 
-def shelves(
+def stores(
     config: Mapping[str, Any], topic: Topic, partition: int, since: int = OFFSET_BEGINNING
-) -> Mapping[str, Shelf]:
+) -> Mapping[str, SnapshotStore]:
     """Each agent's shelf on one partition of a state topic, with its newest whole snapshot from offset `since` on.
 
     An agent that never wrote one has an empty shelf: ask with `shelf_of`.
     """
-    return _shelves(topic, replay(config, {(topic.name, partition): since})).get(partition, {})
+    return _stores(topic, replay(config, {(topic.name, partition): since})).get(partition, {})
 
 
-def all_shelves(
+def all_stores(
     config: Mapping[str, Any], topic: Topic, partitions: Iterable[int], chains: Iterable[str]
-) -> tuple[Mapping[int, Mapping[str, Shelf]], Mapping[Place, Raw]]:
+) -> tuple[Mapping[int, Mapping[str, SnapshotStore]], Mapping[Place, Raw]]:
     """Each agent's shelf on each of the partitions, and the last message of each of the topics `chains` there.
 
     One client reads all of it at once: to make a client takes longer than to read a small state.
@@ -135,10 +135,10 @@ def all_shelves(
 
     places = {topic.name: OFFSET_BEGINNING} | dict.fromkeys(chains, OFFSET_LAST)
     starts = {(name, partition): offset for partition in partitions for name, offset in places.items()}
-    return _shelves(topic, states()), last
+    return _stores(topic, states()), last
 
 
-def _shelves(topic: Topic, raws: Iterable[Raw]) -> dict[int, dict[str, Shelf]]:
+def _stores(topic: Topic, raws: Iterable[Raw]) -> dict[int, dict[str, SnapshotStore]]:
     found: dict[tuple[int, str], dict[tuple[int, int], dict[int, Snapshot]]] = defaultdict(lambda: defaultdict(dict))
     refused: set[int] = set()
     for raw in raws:
@@ -148,29 +148,31 @@ def _shelves(topic: Topic, raws: Iterable[Raw]) -> dict[int, dict[str, Shelf]]:
             _forget_older(tried)
         else:
             refused.add(raw.partition)
-    made: dict[int, dict[str, Shelf]] = defaultdict(dict)
+    made: dict[int, dict[str, SnapshotStore]] = defaultdict(dict)
     for (partition, agent), tried in found.items():
-        made[partition][agent] = _newest(Shelf(topic, agent, partition, whole=partition not in refused), tried)
+        made[partition][agent] = _newest(SnapshotStore(topic, agent, partition, whole=partition not in refused), tried)
     return made
 
 
-def newest_shelf(config: Mapping[str, Any], topic: Topic, agent: str, partition: int, since: int | None) -> Shelf:
+def newest_store(
+    config: Mapping[str, Any], topic: Topic, agent: str, partition: int, since: int | None
+) -> SnapshotStore:
     """The shelf of `agent` for a new owner.
 
     `since` is where its newest snapshot was written, as far as the group was told: what is older is read only when
     nothing was told, or when something from there on is damaged.
     """
     if since is not None:
-        found = shelves(config, topic, partition, since)
+        found = stores(config, topic, partition, since)
         if agent in found and found[agent].whole:
-            return shelf_of(found, topic, agent, partition)
-    return shelf_of(shelves(config, topic, partition), topic, agent, partition)
+            return store_of(found, topic, agent, partition)
+    return store_of(stores(config, topic, partition), topic, agent, partition)
 
 
-def shelf_of(found: Mapping[str, Shelf], topic: Topic, agent: str, partition: int) -> Shelf:
+def store_of(found: Mapping[str, SnapshotStore], topic: Topic, agent: str, partition: int) -> SnapshotStore:
     """The shelf of `agent` for a new owner: it writes under a higher epoch than any that was found."""
-    shelf = found.get(agent) or Shelf(topic, agent, partition, epoch=0)
-    return replace(shelf, epoch=shelf.epoch + 1)
+    store = found.get(agent) or SnapshotStore(topic, agent, partition, epoch=0)
+    return replace(store, epoch=store.epoch + 1)
 
 
 def _forget_older(tried: dict[tuple[int, int], dict[int, Snapshot]]) -> None:
@@ -181,16 +183,16 @@ def _forget_older(tried: dict[tuple[int, int], dict[int, Snapshot]]) -> None:
             del tried[rank]
 
 
-def _newest(shelf: Shelf, tried: dict[tuple[int, int], dict[int, Snapshot]]) -> Shelf:
-    shelf.epoch, shelf.seq = max(tried)  # a torn one counts too: its number is used
+def _newest(store: SnapshotStore, tried: dict[tuple[int, int], dict[int, Snapshot]]) -> SnapshotStore:
+    store.epoch, store.seq = max(tried)  # a torn one counts too: its number is used
     for rank in sorted(tried, reverse=True):
         parts = [tried[rank][part] for part in sorted(tried[rank])]
         if len(parts) == parts[0].parts:
-            shelf.applied, shelf.state = dict(parts[0].applied), b"".join(p.state for p in parts)
+            store.applied, store.state = dict(parts[0].applied), b"".join(p.state for p in parts)
             break
-        shelf.whole = False
-        log.warning("snapshot refused, some of it is missing", agent=shelf.agent, partition=shelf.partition, seq=rank)
-    return shelf
+        store.whole = False
+        log.warning("snapshot refused, some of it is missing", agent=store.agent, partition=store.partition, seq=rank)
+    return store
 
 
 def _whole(topic: Topic, raw: Raw) -> Snapshot | None:

@@ -9,11 +9,11 @@ from typing import Final
 BEAT_S: Final = 0.1
 
 
-class Slept(Exception):
+class Suspended(Exception):
     """This process did not run for longer than its group waits for a member."""
 
 
-class Pulse:
+class SuspensionDetector:
     """Tells a process that was stopped, or suspended with its machine, from one that is only busy.
 
     A thread beats ten times a second however long the worker's own step takes; it misses beats only when the whole
@@ -31,7 +31,7 @@ class Pulse:
         """Raises Slept when the process slept too long since the last `wake`."""
         slept = max(self._slept, _clock() - self._at)  # the beat may not have had its turn yet
         if slept > self.limit_s:
-            raise Slept(f"this process did not run for {slept:.1f} s")
+            raise Suspended(f"this process did not run for {slept:.1f} s")
 
     def wake(self) -> None:
         """Begin anew, once everything from before the sleep is dropped."""

@@ -63,7 +63,7 @@ class Watchdog:
             self._waits.setdefault(place, clock + BACKLOG * self.limit_s)
 
 
-class Lookout:
+class StallDetector:
     """The watchdog over what a consumer of confluent-kafka was assigned; whether something waits is read in `pool`.
 
     config: of a consumer without a group.
@@ -75,7 +75,7 @@ class Lookout:
         self._pool = pool
         self._asked: tuple[Mapping[Place, int], Future[Place | None]] | None = None  # where something may wait
 
-    def look(self, consumer: Any, clock: float, places: Mapping[Place, int], dry: bool) -> None:
+    def check(self, consumer: Any, clock: float, places: Mapping[Place, int], dry: bool) -> None:
         """Raises Stuck where something waits and nothing is taken. places, dry: as `Watchdog.late` takes them."""
         late = self._watchdog.late(clock, places, dry)
         if late and self._asked is None and (there := behind(late, _ends(consumer, late))):

@@ -12,7 +12,7 @@ from models.actions.catalogue import ACTIONS
 from models.safety.guard import Guard, Past
 from models.safety.signing import Refused
 from models.safety.switch import KillSwitch
-from topics.actions import COMMANDS, RESULTS, Command, Order, Outcome, Result
+from topics.actions import COMMANDS, RESULTS, Command, Outcome, Result, SignedCommand
 from topics.refusals import REFUSALS, Refusal, refusal
 from topics.settings import SETTINGS, Setting
 from topics.spec import Instant, Read, Record, derive
@@ -100,7 +100,7 @@ class Act(Stateful[KillSwitch]):
                 match read.record:
                     case Setting() as setting:
                         self.state.take(setting, self.guard.keyring, now)
-                    case Order() as order:
+                    case SignedCommand() as order:
                         for result in self._obey(self.guard.open(order), now):
                             now = max(now, result.ts)  # a command takes time, and the next may expire meanwhile
                             yield result

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from agents._state import Stateful
 from models.safety.limits import SafetySettings
 from models.safety.signing import Keyring, Refused, Signer, seal, sign_setting
-from models.safety.votes import Ballot, Rules
+from models.safety.votes import ApprovalTracker, Rules
 from topics.actions import COMMANDS, RESULTS, Command, Result
 from topics.approvals import APPROVALS, Approval
 from topics.audit import AUDIT, Entry
@@ -21,13 +21,13 @@ from topics.settings import SETTINGS, Setting
 from topics.spec import Instant, Read, Record
 
 
-class Approve(Stateful[Ballot]):
+class Approve(Stateful[ApprovalTracker]):
     """Holds what waits for votes; the only writer of commands, each under its signature."""
 
     name = "approve"
     reads = (DECISIONS, APPROVALS, INCIDENTS, RESULTS, SETTINGS, AUDIT)
     writes = (DECISIONS, COMMANDS, SETTINGS, REFUSALS)
-    shape = Ballot
+    shape = ApprovalTracker
 
     def __init__(self, settings: SafetySettings, signer: Signer, keyring: Keyring) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from topics.policies import POLICIES, Policy
 from topics.proposals import PROPOSALS, Proposal
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record
-from topics.verdicts import VERDICTS, Judgement
+from topics.verdicts import VERDICTS, Verdict
 
 
 class Decide(Stateful[Planner]):
@@ -31,10 +31,10 @@ class Decide(Stateful[Planner]):
         self.bounds, self.signer, self.keyring = bounds, signer, keyring
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Proposal]:
-        for wish in self._wishes(records, now):
-            yield sign_proposal(wish, self.signer)
+        for proposal in self._proposals(records, now):
+            yield sign_proposal(proposal, self.signer)
 
-    def _wishes(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Proposal]:
+    def _proposals(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Proposal]:
         for read in records:
             match read.record:
                 case Incident() as incident:
@@ -42,8 +42,8 @@ class Decide(Stateful[Planner]):
                 case Decision() as decision:
                     self.state.decided(decision, now)
                 case Anomaly() as anomaly:
-                    self.state.look(anomaly)
-                case Judgement() as verdict:
+                    self.state.observe(anomaly)
+                case Verdict() as verdict:
                     self.state.verdict(verdict)
                 case Policy() as policy:
                     self._hold(policy)

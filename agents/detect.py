@@ -13,29 +13,29 @@ import numpy as np
 from agents._agent import Agent, Buffer, packed
 from models.detection.absence import WHOLE, Absence, Lost
 from models.detection.absence import Kept as KeptAbsence
-from models.detection.alarm_trajectory import Course, Courses
-from models.detection.alarms import Alarms, Beyond, Deviation, Look, Out, Ranges, Told, strongest_levels
+from models.detection.alarm_trajectory import Trajectories, Trajectory
+from models.detection.alarms import Alarms, Beyond, Deviation, Out, Ranges, ScoredSample, Told, strongest_levels
 from models.detection.bank import Bank
 from models.detection.columns import (
     CLEAR,
     CONTINUE,
     ENTITY_FIELDS,
-    LOOKS,
     QUIET,
     RAISE,
+    SAMPLES,
     SERIES,
     SERIES_FIELDS,
     TAIL_NOW,
     TAIL_THEN,
     TILE,
-    Looks,
     Samples,
+    Scored,
     rows_of,
     tiles_for,
     tiles_of,
 )
-from models.detection.detector_set import Panel
-from models.detection.entity_detectors import Kept, Sight, Watch
+from models.detection.detector_set import DetectorSet
+from models.detection.entity_detectors import EntityDetectors, Finding, Kept
 from models.detection.forks import Fork, Forks
 from models.detection.hysteresis import Held, Hysteresis
 from models.detection.season import Kept as KeptSeason
@@ -43,7 +43,7 @@ from models.detection.season import Season, renew
 from models.detection.settings import DetectionSettings
 from models.detection.shift import PLAIN, Shift, Shifts
 from models.detection.shift import Kept as KeptShifts
-from models.detection.univariate import FIELDS as LONE_FIELDS
+from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
 from topics.batch import Batch, Float64, Steer
 from topics.learning import Feedback
 from topics.signals import ANOMALIES, Anomaly, Contribution, Direction
@@ -65,7 +65,7 @@ class _Fork(msgspec.Struct):
     series: list[int]
     rows: bytes
     row: bytes
-    lone: bytes = b""
+    univariate: bytes = b""
 
 
 class _State(msgspec.Struct):
@@ -75,15 +75,15 @@ class _State(msgspec.Struct):
     series: bytes = b""  # both are within it only in one of before
     entities: bytes = b""
     forks: list[_Fork] = []
-    lone: bytes = b""
-    panel: list[Kept] = []
+    univariate: bytes = b""
+    detectors: list[Kept] = []
     absence: KeptAbsence = msgspec.field(default_factory=KeptAbsence)
     told: dict[str, Told] = {}
     out: dict[int, Out] = {}
     ended: dict[int, int] = {}
     held: dict[str, Held] = {}
     shifts: KeptShifts = msgspec.field(default_factory=KeptShifts)
-    courses: dict[str, Course] = {}
+    trajectories: dict[str, Trajectory] = {}
     season: KeptSeason = msgspec.field(default_factory=KeptSeason)
     n_series: int = 0
 
@@ -111,9 +111,9 @@ class Detect(Agent[Batch | Steer]):
         self.bank = Bank()
         self.forks = Forks(self.bank)
         self.settings = settings or DetectionSettings()
-        self.panel = Panel(self.settings)
+        self.detectors = DetectorSet(self.settings)
         self.season = Season(self.settings)
-        self.courses = Courses()
+        self.trajectories = Trajectories()
         self.shifts = Shifts(self.settings)
         self.absence = Absence(self.settings)
         self.hysteresis = Hysteresis(self.settings)
@@ -124,61 +124,61 @@ class Detect(Agent[Batch | Steer]):
         for batch in records:
             if isinstance(batch, Steer):
                 if (anew := self.forks.steer(batch)) is not None:
-                    self.panel.restart(anew)
+                    self.detectors.restart(anew)
                     self.shifts.restart(anew)
                 continue
-            for _, said in self.looks(batch):
+            for _, said in self.scored(batch):
                 yield from said
 
-    def looks(self, batch: Batch) -> Iterator[tuple[Looks, list[Anomaly]]]:
+    def scored(self, batch: Batch) -> Iterator[tuple[Scored, list[Anomaly]]]:
         """What the bank makes of a batch and what is said of it, in parts that follow each other; it is learned."""
         self.bank.admit(batch.names)
         for part, value, proven in self.season.take(batch, self.forks.open):
-            yield self._look(part, value)
+            yield self._observe(part, value)
             if proven:
                 renew(self.bank, batch.names, proven)
 
-    def _look(self, batch: Batch, value: Float64) -> tuple[Looks, list[Anomaly]]:
+    def _observe(self, batch: Batch, value: Float64) -> tuple[Scored, list[Anomaly]]:
         """A part of a batch. value: what the bank is to see of it, in the order of the batch's own."""
-        looks = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, value))
+        scored = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, value))
         usual = None if value is batch.value else batch.value - value  # at this hour, beyond what is at all hours
         if usual is not None:
-            looks = looks._replace(expected=looks.expected + usual)
-        found = ((at, self._wanted(batch, looks, at)) for at in self.hysteresis.samples(batch, looks))
+            scored = scored._replace(expected=scored.expected + usual)
+        found = ((at, self._wanted(batch, scored, at)) for at in self.hysteresis.samples(batch, scored))
         said = [(at, _in_context(batch, usual, at, anomaly)) for at, anomaly in found if anomaly is not None]
-        said += [(at, _second(batch, at, who, told)) for at, who, told in self.panel.take(batch, self.forks.open)]
-        said += [(s.sample, _shifted(batch, s)) for s in self.shifts.take(batch, looks, self.forks.open)]
+        said += [(at, _second(batch, at, who, told)) for at, who, told in self.detectors.take(batch, self.forks.open)]
+        said += [(s.sample, _shifted(batch, s)) for s in self.shifts.take(batch, scored, self.forks.open)]
         said += [(beyond.sample, _beyond(batch, beyond)) for beyond in self.ranges.take(batch)]
         said += [(lost.sample, _absent(batch, lost)) for lost in self.absence.take(batch)]
-        return looks, [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
+        return scored, [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
 
-    def _wanted(self, batch: Batch, looks: Looks, sample: int) -> Anomaly | None:
+    def _wanted(self, batch: Batch, scored: Scored, sample: int) -> Anomaly | None:
         """What the bank says of a look, if users want to know."""
-        event, onset = self.hysteresis.event(batch, looks, sample)
+        event, onset = self.hysteresis.event(batch, scored, sample)
         if event == QUIET:
             return None
-        anomaly = self._anomaly(batch, looks, sample, (STATES[event], onset))
+        anomaly = self._anomaly(batch, scored, sample, (STATES[event], onset))
         if not self.alarms.chosen:
             return anomaly
         deviations = [Deviation(c.metric, c.value, c.expected, c.z) for c in anomaly.attribution]
         first = Deviation(anomaly.metric, anomaly.value, anomaly.expected)
         own = slice(int(batch.start[sample]), int(batch.start[sample + 1]))
-        level = strongest_levels(batch.value[own], looks.expected[own], looks.spread[own])
-        look = Look(anomaly.ts, anomaly.onset, anomaly.score, own.stop - own.start, level)
-        heard = self.alarms.heard(anomaly.entity, event, look, deviations or [first])
+        level = strongest_levels(batch.value[own], scored.expected[own], scored.spread[own])
+        scored_sample = ScoredSample(anomaly.ts, anomaly.onset, anomaly.score, own.stop - own.start, level)
+        heard = self.alarms.heard(anomaly.entity, event, scored_sample, deviations or [first])
         if heard == event:
             return anomaly
         return None if heard == QUIET else msgspec.structs.replace(anomaly, state=STATES[heard])
 
-    def _anomaly(self, batch: Batch, looks: Looks, sample: int, told: tuple[State, int]) -> Anomaly:
+    def _anomaly(self, batch: Batch, scored: Scored, sample: int, told: tuple[State, int]) -> Anomaly:
         number, ts = int(batch.entity[sample]), int(batch.ts[sample])
         entity = batch.names.entities[number]
         state, onset = told
-        ratio = float(looks.score[sample] / looks.boundary[sample])
-        places = _strongest(looks, int(batch.start[sample]), int(batch.start[sample + 1]))
-        found = [_contribution(batch, looks, place) for place in places]
-        first, spread = found[0], float(looks.spread[places[0]])
-        kind = self.courses.kind(entity, state, ts, found, spread)
+        ratio = float(scored.score[sample] / scored.boundary[sample])
+        places = _strongest(scored, int(batch.start[sample]), int(batch.start[sample + 1]))
+        found = [_contribution(batch, scored, place) for place in places]
+        first, spread = found[0], float(scored.spread[places[0]])
+        kind = self.trajectories.kind(entity, state, ts, found, spread)
         return Anomaly(
             id=derive("anomaly", entity, self.name, onset), entity=entity, ts=ts, state=state, kind=kind,
             score=ratio, grade=_grade(ratio, state), confidence=1.0 - math.exp(-ratio), metric=first.metric,
@@ -202,16 +202,25 @@ class Detect(Agent[Batch | Steer]):
                 fork.series,
                 _bytes(rows_of(fork.tiles, len(fork.series))),
                 _bytes(fork.entity),
-                _bytes(fork.lone),
+                _bytes(fork.univariate),
             )
             for number, fork in sorted(self.forks.open.items())
         ]
         small = _State(
-            self.version, forks=forks, lone=_bytes(bank.lone_rows), panel=self.panel.dump(),
-            absence=self.absence.dump(), told=self.alarms.told, out=self.ranges.out, ended=self.ranges.ended,
-            held=self.hysteresis.held, shifts=self.shifts.dump(), courses=self.courses.open, season=self.season.dump(),
+            self.version,
+            forks=forks,
+            univariate=_bytes(bank.univariate_rows),
+            detectors=self.detectors.dump(),
+            absence=self.absence.dump(),
+            told=self.alarms.told,
+            out=self.ranges.out,
+            ended=self.ranges.ended,
+            held=self.hysteresis.held,
+            shifts=self.shifts.dump(),
+            trajectories=self.trajectories.open,
+            season=self.season.dump(),
             n_series=bank.n_series,
-        )  # fmt: skip
+        )
         tiles, entities = _bytes(bank.tiles[: tiles_for(bank.n_series)]), _bytes(bank.entities[: bank.n_entities])
         return [_THREE, msgspec.msgpack.encode(small), *packed([tiles]), *packed([entities])]
 
@@ -229,20 +238,20 @@ class Detect(Agent[Batch | Steer]):
         self.bank.load(tiles, series)
         self.bank.entities = _entities(entities, kept.version)
         self.bank.n_entities = len(self.bank.entities)
-        self.bank.lone = _lone(kept.lone)
+        self.bank.univariate = _univariate(kept.univariate)
         self.forks.open = {
             f.entity: Fork(
                 f.incidents, f.label, f.series, tiles_of(_rows(f.rows, SERIES_FIELDS)),
-                _entities(f.row, kept.version), _lone(f.lone),
+                _entities(f.row, kept.version), _univariate(f.univariate),
             )
             for f in kept.forks
         }  # fmt: skip
-        self.panel.load(kept.panel)
+        self.detectors.load(kept.detectors)
         self.absence.load(kept.absence)
         self.alarms.told, self.ranges.out, self.ranges.ended = kept.told, kept.out, kept.ended
         self.hysteresis.held = kept.held
         self.shifts.load(kept.shifts)
-        self.courses.open = kept.courses
+        self.trajectories.open = kept.trajectories
         self.season.load(kept.season)
 
 
@@ -251,13 +260,13 @@ def _entities(data: Buffer, version: int) -> Float64:
     if version > 1:
         return _rows(data, ENTITY_FIELDS)
     rows = np.pad(_rows(data, SERIES), ((0, 0), (0, ENTITY_FIELDS - SERIES)))
-    rows[rows[:, LOOKS] > 0.0, SERIES] = 2.0
+    rows[rows[:, SAMPLES] > 0.0, SERIES] = 2.0
     rows[:, TAIL_THEN] = rows[:, TAIL_NOW]
     return rows
 
 
-def _lone(data: bytes) -> Float64:
-    return _rows(data, LONE_FIELDS) if data else np.zeros((2, LONE_FIELDS))
+def _univariate(data: bytes) -> Float64:
+    return _rows(data, UNIVARIATE_FIELDS) if data else np.zeros((2, UNIVARIATE_FIELDS))
 
 
 def _in_context(batch: Batch, usual: Float64 | None, sample: int, anomaly: Anomaly) -> Anomaly:
@@ -270,24 +279,24 @@ def _in_context(batch: Batch, usual: Float64 | None, sample: int, anomaly: Anoma
     return anomaly
 
 
-def _second(batch: Batch, sample: int, watch: Watch, sight: Sight) -> Anomaly:
+def _second(batch: Batch, sample: int, watch: EntityDetectors, finding: Finding) -> Anomaly:
     """What a detector beside the bank says of an entity."""
-    entity, ts, state = batch.names.entities[int(batch.entity[sample])], int(batch.ts[sample]), STATES[sight.event]
-    x = np.nan_to_num(sight.x)
-    values = x * sight.spread + sight.mean
+    entity, ts, state = batch.names.entities[int(batch.entity[sample])], int(batch.ts[sample]), STATES[finding.event]
+    x = np.nan_to_num(finding.x)
+    values = x * finding.spread + finding.mean
     names = watch.detector.features
     found = [
-        Contribution(metric=names[at], z=float(x[at]), value=float(values[at]), expected=float(sight.mean[at]))
-        for at in dict.fromkeys((sight.place, *np.argsort(-np.abs(x), kind="stable").tolist()))
+        Contribution(metric=names[at], z=float(x[at]), value=float(values[at]), expected=float(finding.mean[at]))
+        for at in dict.fromkeys((finding.place, *np.argsort(-np.abs(x), kind="stable").tolist()))
     ]
-    first, width = found[0], NOTABLE_Z * float(sight.spread[sight.place])
+    first, width = found[0], NOTABLE_Z * float(finding.spread[finding.place])
     detector = watch.detector
     return Anomaly(
-        id=derive("anomaly", entity, detector.name, sight.onset), entity=entity, ts=ts, state=state,
-        kind=detector.kind, score=sight.ratio, grade=_grade(sight.ratio, state),
-        confidence=1.0 - math.exp(-sight.ratio), metric=first.metric, direction="up" if first.z >= 0 else "down",
+        id=derive("anomaly", entity, detector.name, finding.onset), entity=entity, ts=ts, state=state,
+        kind=detector.kind, score=finding.ratio, grade=_grade(finding.ratio, state),
+        confidence=1.0 - math.exp(-finding.ratio), metric=first.metric, direction="up" if first.z >= 0 else "down",
         value=first.value, expected=first.expected, low=first.expected - width, high=first.expected + width,
-        onset=sight.onset, attribution=tuple(c for c in found if abs(c.z) >= NOTABLE_Z)[:MOST_CONTRIBUTIONS],
+        onset=finding.onset, attribution=tuple(c for c in found if abs(c.z) >= NOTABLE_Z)[:MOST_CONTRIBUTIONS],
         detector=detector.name, detector_version=detector.version,
         evidence=str(Origin(batch.topic, batch.partition, int(batch.offset[sample]))), view="second",
     )  # fmt: skip
@@ -299,7 +308,7 @@ def _shifted(batch: Batch, shift: Shift) -> Anomaly:
     found = [
         (
             Contribution(
-                metric=batch.names.series[series][1], z=m.off / m.looks, value=m.value / m.looks, expected=m.expected
+                metric=batch.names.series[series][1], z=m.off / m.scored, value=m.value / m.scored, expected=m.expected
             ),
             m.spread,
         )
@@ -354,17 +363,17 @@ def _absent(batch: Batch, lost: Lost) -> Anomaly:
     )  # fmt: skip
 
 
-def _strongest(looks: Looks, first: int, end: int) -> list[int]:
+def _strongest(scored: Scored, first: int, end: int) -> list[int]:
     """Places of the values with the largest |z|; ties go to the earlier one."""
-    order = np.argsort(-np.abs(looks.z[first:end]), kind="stable")[:MOST_CONTRIBUTIONS]
+    order = np.argsort(-np.abs(scored.z[first:end]), kind="stable")[:MOST_CONTRIBUTIONS]
     return [first + int(at) for at in order]
 
 
-def _contribution(batch: Batch, looks: Looks, place: int) -> Contribution:
-    value, expected = float(batch.value[place]), float(looks.expected[place])
+def _contribution(batch: Batch, scored: Scored, place: int) -> Contribution:
+    value, expected = float(batch.value[place]), float(scored.expected[place])
     return Contribution(
         metric=batch.names.series[batch.series[place]][1],
-        z=math.copysign(float(looks.z[place]), value - expected),
+        z=math.copysign(float(scored.z[place]), value - expected),
         value=value,
         expected=expected,
     )

@@ -40,14 +40,14 @@ class Gate(Stateful[Limits]):
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Decision | Refusal | Proposal]:
         for read in records:
-            self.state.around.see(read.record)
+            self.state.context.see(read.record)
             self.state.trust.see(read.record, self.settings, now)
             try:
                 yield from self._one(read, now)
             except Refused as refused:
                 yield refusal(read.record, str(read.origin), refused.code, refused.detail, now)
-        for wish in self.state.wishes(self.settings, self.policies, now):
-            yield sign_proposal(wish, self.signer)
+        for proposal in self.state.proposals(self.settings, self.policies, now):
+            yield sign_proposal(proposal, self.signer)
 
     def _one(self, read: Read[Record], now: Instant) -> Iterator[Decision]:
         match read.record:
@@ -56,9 +56,9 @@ class Gate(Stateful[Limits]):
                     yield from self.state.judge(proposal, self.settings, self.policies, now, read.origin.offset)
             case Decision() as decision:
                 self.state.follow(decision, self.settings)
-                self.state.standing.decided(decision)
+                self.state.violations.decided(decision)
             case Result() as result:
-                self.state.standing.done(result)
+                self.state.violations.done(result)
             case Policy() as policy:
                 self.state.policies.take(policy, self.keyring, self.policies.check)
             case Setting() as setting:

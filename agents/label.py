@@ -21,13 +21,13 @@ class Open(msgspec.Struct):
     labelled: list[str] = msgspec.field(default_factory=list)  # still going on, but told: not forked again
 
 
-class Learn(Stateful[Open]):
+class Labeller(Stateful[Open]):
     """Opens a fork for each entity that an incident touches, and closes it when the incident ends or is labelled.
 
     An incident that ends without a label was a fault: what was seen during it is not learned.
     """
 
-    name = "learn"
+    name = "label"
     reads = (INCIDENTS, LABELS)
     writes = (LEARNING,)
     shape = Open

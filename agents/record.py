@@ -21,7 +21,7 @@ from topics.spec import Instant, Read, Record
 from topics.verdicts import VERDICTS
 
 
-class Keep(Agent[Read[Record]]):
+class AuditWriter(Agent[Read[Record]]):
     """The writer of one partition's chain. The newest entry is its whole state, so no crash can fork it."""
 
     name = "record"

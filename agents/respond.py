@@ -16,7 +16,7 @@ from topics.settings import INCIDENT, SETTINGS, Setting
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record
 from topics.telemetry import EVENTS, Event
-from topics.verdicts import VERDICTS, Judgement
+from topics.verdicts import VERDICTS, Verdict
 
 
 class Respond(Stateful[IncidentBook]):
@@ -42,7 +42,7 @@ class Respond(Stateful[IncidentBook]):
                     yield from self.state.decided(decision, now)
                 case Result() as result:
                     yield from self.state.acted(result, now)
-                case Judgement() as verdict:
+                case Verdict() as verdict:
                     yield from self.state.judged(verdict, now)
                 case Setting() as setting:
                     yield from self._told(setting, str(read.origin), now)

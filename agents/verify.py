@@ -11,7 +11,7 @@ from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record
-from topics.verdicts import VERDICTS, Judgement
+from topics.verdicts import VERDICTS, Verdict
 
 
 class Verify(Stateful[Verifier]):
@@ -26,11 +26,11 @@ class Verify(Stateful[Verifier]):
         super().__init__()
         self.settings = settings
 
-    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Judgement]:
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Verdict]:
         for read in records:
             match read.record:
                 case Anomaly() as anomaly:
-                    self.state.look(anomaly)
+                    self.state.observe(anomaly)
                 case Incident() as incident:
                     self.state.incident(incident)
                 case Decision() as decision:

@@ -19,14 +19,14 @@ from agents.decide import Decide
 from agents.decode import LARGE, Decode, chunk_of
 from agents.detect import Detect
 from agents.gate import Gate
-from agents.label import Learn
-from agents.record import Keep
+from agents.label import Labeller
+from agents.record import AuditWriter
 from agents.respond import Respond
 from agents.verify import Verify
 from app.policy.shipped import policies
 from app.settings import Settings
 from models.decision.advisor import Bounds
-from models.detection.entity_detectors import Watch
+from models.detection.entity_detectors import EntityDetectors
 from models.detection.settings import DetectionSettings
 from models.safety.masking import rules_with
 from models.safety.signing import Keyring, Signer
@@ -44,16 +44,16 @@ def lane(settings: DetectionSettings | None = None) -> Stages:
     return [Decode, lambda: Detect(settings)]
 
 
-def rehearse(settings: DetectionSettings | None = None) -> None:
+def warm_up(settings: DetectionSettings | None = None) -> None:
     """Take samples through the lane's stages, so that their kernels are compiled before the first real one."""
     now = 10**12
     message = encode(Sample(entity="rehearsal", ts=now, metrics={"a": 1.0, "b": 2.0}))
     for name in {name for pattern in (settings or DetectionSettings()).patterns for name in pattern.learners or ()}:
-        Watch(name, ("a", "b")).look(now, {"a": 1.0, "b": 2.0}, forked=False)
+        EntityDetectors(name, ("a", "b")).observe(now, {"a": 1.0, "b": 2.0}, forked=False)
     detect = Detect()
     frame = FrameBuilder()  # a large one is read where it lies, which the compiler takes for another type
-    for look in range(LARGE // 2):
-        frame.add("rehearsal", now + look + 1, {"a": 1.0, "b": 2.0})
+    for scored_sample in range(LARGE // 2):
+        frame.add("rehearsal", now + scored_sample + 1, {"a": 1.0, "b": 2.0})
     values = message.value, message.value, frame.take()  # the second one shows a text that is to be learned
     raws = [Raw(METRICS.name, 0, at, b"", value) for at, value in enumerate(values)]
     for batch in Decode().step(chunk_of(raws), now):
@@ -77,7 +77,7 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
         lambda: Gate(settings.safety, signer, keyring, policies(settings.policy)),
         lambda: Approve(settings.safety, signer, keyring),
         lambda: Verify(settings.verification),
-        Learn,
-        lambda: Keep(rules_with(settings.safety.masks)),
+        Labeller,
+        lambda: AuditWriter(rules_with(settings.safety.masks)),
         lambda: Attest(signer),
     ]

@@ -12,12 +12,12 @@ from models.policy.book import sign_policy
 from models.policy.header import read
 from models.safety.signing import OURS, seal, sign_checkpoint, sign_proposal, sign_setting, sign_vote
 from tests.keys import WORKER_KEY, key_of
-from topics.actions import Command, Order, Result
+from topics.actions import Command, Result, SignedCommand
 from topics.approvals import Approval, subject
 from topics.audit import GENESIS, Checkpoint, Entry
 from topics.catalog import topic_of
-from topics.decisions import Decision, Verdict
-from topics.incidents import Hypothesis, Incident, State, Symptom
+from topics.decisions import Decision, DecisionState
+from topics.incidents import Hypothesis, Incident, State, SymptomKind
 from topics.learning import Label
 from topics.policies import Policy
 from topics.proposals import Proposal
@@ -27,30 +27,30 @@ from topics.signals import Anomaly, Contribution
 from topics.spec import Instant, Origin, Read, Record, derive, system_of
 from topics.state import LANE_STATE, LOOP_STATE, Snapshot
 from topics.telemetry import Event, Heartbeat, Sample
-from topics.verdicts import Effect, Judgement
+from topics.verdicts import Effect, Verdict
 
 NOW: Final = 1_700_000_000_000
 CATALOG: Final = "shop/catalog/0"
 
-_IDLE: Final = next(rule.metric for rule in RULES if rule.symptom is Symptom.SURPLUS)
+_IDLE: Final = next(rule.metric for rule in RULES if rule.symptom is SymptomKind.SURPLUS)
 
 # one contribution that is the symptom, far beyond what its rule asks for
 HURTS: Final = {
-    Symptom.DOWN: Contribution("up.refused", 50.0, 1.0, 0.0),
-    Symptom.UNRESPONSIVE: Contribution("up", -50.0, 0.0, 1.0),
-    Symptom.ERRORS: Contribution("http.server.error_ratio", 30.0, 0.5, 0.01),
-    Symptom.MEMORY: Contribution("process.memory.usage", 30.0, 200e6, 60e6),
-    Symptom.SATURATION: Contribution("http.server.utilization", 20.0, 0.95, 0.3),
-    Symptom.LATENCY: Contribution("http.server.own_duration.p95", 20.0, 0.5, 0.02),
-    Symptom.DEPENDENCY: Contribution("http.client.error_ratio.catalog", 20.0, 0.6, 0.0),
-    Symptom.SURPLUS: Contribution(_IDLE, 20.0, 3.0, 0.0),
+    SymptomKind.DOWN: Contribution("up.refused", 50.0, 1.0, 0.0),
+    SymptomKind.UNRESPONSIVE: Contribution("up", -50.0, 0.0, 1.0),
+    SymptomKind.ERRORS: Contribution("http.server.error_ratio", 30.0, 0.5, 0.01),
+    SymptomKind.MEMORY: Contribution("process.memory.usage", 30.0, 200e6, 60e6),
+    SymptomKind.SATURATION: Contribution("http.server.utilization", 20.0, 0.95, 0.3),
+    SymptomKind.LATENCY: Contribution("http.server.own_duration.p95", 20.0, 0.5, 0.02),
+    SymptomKind.DEPENDENCY: Contribution("http.client.error_ratio.catalog", 20.0, 0.6, 0.0),
+    SymptomKind.SURPLUS: Contribution(_IDLE, 20.0, 3.0, 0.0),
 }
 BUSY: Final = Contribution("http.server.request_rate", 20.0, 90.0, 30.0)
 
 
-def look(entity: str, ts: Instant, *shown: Symptom | Contribution, **changes: Any) -> Anomaly:
+def sample(entity: str, ts: Instant, *shown: SymptomKind | Contribution, **changes: Any) -> Anomaly:
     """One look at an entity that shows symptoms (or deviations); none: its alarm is on for something else."""
-    attribution = tuple(HURTS[s] if isinstance(s, Symptom) else s for s in shown)
+    attribution = tuple(HURTS[s] if isinstance(s, SymptomKind) else s for s in shown)
     first = attribution[0] if attribution else Contribution("system.cpu.utilization", 7.0, 0.6, 0.5)
     fields: dict[str, Any] = {
         "id": derive("anomaly", entity, "bank", ts), "entity": entity, "ts": ts, "state": "continuing",
@@ -64,7 +64,7 @@ def look(entity: str, ts: Instant, *shown: Symptom | Contribution, **changes: An
 
 def cleared(entity: str, ts: Instant) -> Anomaly:
     """The look that ends an alarm."""
-    return look(entity, ts, state="cleared", grade="none", score=0.1)
+    return sample(entity, ts, state="cleared", grade="none", score=0.1)
 
 
 def hypothesis(cause: str = "process_gone", target: str = CATALOG, score: float = 0.98) -> Hypothesis:
@@ -74,7 +74,7 @@ def hypothesis(cause: str = "process_gone", target: str = CATALOG, score: float 
 def incident(**changes: Any) -> Incident:
     """An incident that has just been triggered."""
     fields: dict[str, Any] = {
-        "id": "i1", "entity": CATALOG, "symptom": Symptom.DOWN, "onset": NOW, "ts": NOW, "state": State.TRIGGERED,
+        "id": "i1", "entity": CATALOG, "symptom": SymptomKind.DOWN, "onset": NOW, "ts": NOW, "state": State.TRIGGERED,
         "step": "confirm", "seq": 0, "priority": 1, "hypotheses": (hypothesis(),), "affected": (CATALOG,),
         "evidence": ("opsloop.telemetry.metrics-0-1",), "detected": NOW,
     }  # fmt: skip
@@ -91,30 +91,38 @@ def proposal(**changes: Any) -> Proposal:
     return Proposal(**fields | changes)
 
 
-def signed(wish: Proposal | None = None, by: str = "", **changes: Any) -> Proposal:
+def signed(proposed: Proposal | None = None, by: str = "", **changes: Any) -> Proposal:
     """A proposal under the signature of who asks: the worker's for agents of Opsloop's own."""
-    wish = msgspec.structs.replace(wish or proposal(), **changes)
-    name = by or wish.requester
-    return sign_proposal(wish, WORKER_KEY if name in OURS else key_of(name))
+    proposed = msgspec.structs.replace(proposed or proposal(), **changes)
+    name = by or proposed.requester
+    return sign_proposal(proposed, WORKER_KEY if name in OURS else key_of(name))
 
 
-def decision(state: Verdict = Verdict.PENDING, proposed: Proposal | None = None, **changes: Any) -> Decision:
+def decision(
+    state: DecisionState = DecisionState.PENDING, proposed: Proposal | None = None, **changes: Any
+) -> Decision:
     """The gate's decision on a proposal, in any state."""
-    wish = proposed or proposal()
+    proposed = proposed or proposal()
     fields: dict[str, Any] = {
-        "id": derive("decision", wish.id), "ts": NOW, "state": state, "proposal": wish, "tier": "autonomous",
-        "mode": "approve", "reasons": ("mode approve",), "expires": NOW + 120_000 if state is Verdict.PENDING else 0,
-    }  # fmt: skip
+        "id": derive("decision", proposed.id),
+        "ts": NOW,
+        "state": state,
+        "proposal": proposed,
+        "tier": "autonomous",
+        "mode": "approve",
+        "reasons": ("mode approve",),
+        "expires": NOW + 120_000 if state is DecisionState.PENDING else 0,
+    }
     return Decision(**fields | changes)
 
 
 def approval(of: Decision, voter: str = "ana", vote: str = "approve", **changes: Any) -> Approval:
     """A vote under its voter's signature; `changes` are signed too."""
-    wish = of.proposal
+    proposed = of.proposal
     fields: dict[str, Any] = {
-        "id": derive("approval", of.id, voter), "decision": of.id, "system": system_of(wish.target), "ts": NOW,
+        "id": derive("approval", of.id, voter), "decision": of.id, "system": system_of(proposed.target), "ts": NOW,
         "voter": voter, "vote": vote, "reason": "", "expires": NOW + 180_000,
-        "subject": subject(of.id, wish.action, wish.target, wish.parameters, wish.requester),
+        "subject": subject(of.id, proposed.action, proposed.target, proposed.parameters, proposed.requester),
     }  # fmt: skip
     return sign_vote(Approval(**fields | changes), key_of(voter))
 
@@ -128,7 +136,7 @@ def command(**changes: Any) -> Command:
     return Command(**fields | changes)
 
 
-def order(of: Command | None = None, **changes: Any) -> Order:
+def order(of: Command | None = None, **changes: Any) -> SignedCommand:
     """A command under the worker's signature."""
     return seal(of or command(**changes), WORKER_KEY)
 
@@ -142,12 +150,12 @@ def result(**changes: Any) -> Result:
     return Result(**fields | changes)
 
 
-def judgement(effect: Effect = Effect.REMEDIATED, **changes: Any) -> Judgement:
+def verdict_on(effect: Effect = Effect.REMEDIATED, **changes: Any) -> Verdict:
     fields: dict[str, Any] = {
         "id": "v1", "incident": "i1", "entity": CATALOG, "decision": "d1", "command": "c1",
         "action": "restart_service", "ts": NOW, "effect": effect, "reasons": ("no symptom for 2.5 s",),
     }  # fmt: skip
-    return Judgement(**fields | changes)
+    return Verdict(**fields | changes)
 
 
 def switch(value: str, ts: Instant = NOW) -> Setting:
@@ -208,14 +216,14 @@ SAMPLES: Final[dict[str, Record]] = {
         Sample(entity=CATALOG, ts=NOW, metrics={"up": 1.0, "http.server.request_rate": 31.5}),
         topology(("shop/gateway", "shop/catalog")),
         Heartbeat(node="edge-1", ts=NOW, seq=4, period_ms=500),
-        look(CATALOG, NOW, Symptom.LATENCY, BUSY),
+        sample(CATALOG, NOW, SymptomKind.LATENCY, BUSY),
         incident(attempts=("d0",), closed_as=""),
         proposal(alternatives=("scale_out on shop/catalog: less sure (0.40)",), evidence=("opsloop.incidents-0-1",)),
-        decision(Verdict.DISPATCHED, voters=("ana",), command="c1"),
+        decision(DecisionState.DISPATCHED, voters=("ana",), command="c1"),
         approval(decision(), reason="seen it before"),
         order(parameters={"replicas": "1"}),
         result(),
-        judgement(Effect.INEFFECTIVE, evidence=("opsloop.signals.anomalies-0-9",)),
+        verdict_on(Effect.INEFFECTIVE, evidence=("opsloop.signals.anomalies-0-9",)),
         Label(incident="i1", entity=CATALOG, label="expected", ts=NOW, by="ana"),
         refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
         switch("on"),

@@ -14,12 +14,12 @@ from app.settings import Settings
 from models.safety.guard import Guard
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
-from tests.builders import NOW, cleared, look
+from tests.builders import NOW, cleared, sample
 from tests.keys import RING, WORKER_KEY
 from topics.actions import Command, Result
 from topics.catalog import topic_of
 from topics.codec import decode_value, encode
-from topics.incidents import Symptom
+from topics.incidents import SymptomKind
 from topics.spec import Instant, Origin, Read, Record
 
 TICK_MS = 100
@@ -60,12 +60,12 @@ class World:
 
     def __init__(self, cures: Iterable[tuple[str, str]] = ()) -> None:
         self.cures = set(cures)  # (action, target)
-        self.hurting: dict[str, tuple[Symptom, ...]] = {}
+        self.hurting: dict[str, tuple[SymptomKind, ...]] = {}
         self.ran: list[Command] = []
         self.now = NOW
         self._reported: set[str] = set()
 
-    def break_(self, entity: str, *symptoms: Symptom) -> None:
+    def break_(self, entity: str, *symptoms: SymptomKind) -> None:
         self.hurting[entity] = symptoms
 
     def heal(self) -> None:
@@ -83,14 +83,14 @@ class World:
     def probe(self, command: Command) -> Done:
         return Done("unknown", "", self.now)
 
-    def looks(self, now: Instant) -> list[Record]:
+    def samples(self, now: Instant) -> list[Record]:
         """What detection says at this time: a look at each entity that hurts, one more when it has stopped."""
         self.now = now
         if now % 200:
             return []
         over = self._reported - set(self.hurting)
         self._reported = set(self.hurting)
-        return [look(e, now, *s) for e, s in self.hurting.items()] + [cleared(e, now) for e in sorted(over)]
+        return [sample(e, now, *s) for e, s in self.hurting.items()] + [cleared(e, now) for e in sorted(over)]
 
 
 def stages(actuator: Actuator, ledger: Ledger, mode: Mode) -> list[Callable[[], Agent[Any]]]:
@@ -142,7 +142,7 @@ class MemoryLoop:
         """Let time pass in ticks; `each` is called in every one."""
         for _ in range(round(seconds * 1000 / TICK_MS)):
             self.now += TICK_MS
-            self.publish(*self.world.looks(self.now))
+            self.publish(*self.world.samples(self.now))
             each()
             self.settle()
             for agent in self.agents:

@@ -16,7 +16,7 @@ from unittest import mock
 import argon2
 import uvicorn
 
-from app.api.read_model import Desk
+from app.api.read_model import ReadModel
 from app.api.server import serving
 from app.api.settings import ApiSettings
 from app.kafka.broker import Broker
@@ -45,8 +45,8 @@ class Answer:
 class Client:
     """Asks as anybody in the folder of keys."""
 
-    def __init__(self, port: int, home: Path, desk: Desk) -> None:
-        self.port, self.keys, self.desk = port, Keys(home), desk
+    def __init__(self, port: int, home: Path, read_model: ReadModel) -> None:
+        self.port, self.keys, self.read_model = port, Keys(home), read_model
         self.tokens = Tokens(self.keys, SecuritySettings())
         self._given: dict[str, str] = {}
 
@@ -76,17 +76,17 @@ def served(
     broker: Broker, home: Path, settings: ApiSettings = FREE, security: SecuritySettings | None = None
 ) -> Iterator[Client]:
     """The interface over a broker, once it knows what is on it."""
-    desk = Desk(broker, Keys(home))
-    app = serving(desk, Tokens(Keys(home), security or SecuritySettings()), settings)
+    read_model = ReadModel(broker, Keys(home))
+    app = serving(read_model, Tokens(Keys(home), security or SecuritySettings()), settings)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", server_header=False, ws="none"))
     with mock.patch("argon2.PasswordHasher", CHEAP), socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        desk.start()
+        read_model.start()
         thread.start()
         try:
-            until(lambda: server.started and desk.ready.is_set())
-            yield Client(listening.getsockname()[1], home, desk)
+            until(lambda: server.started and read_model.ready.is_set())
+            yield Client(listening.getsockname()[1], home, read_model)
         finally:
             server.should_exit = True
             thread.join(10)
-            desk.stop()
+            read_model.stop()

@@ -39,7 +39,7 @@ class Command(Record, frozen=True):
         return subject(self.decision, self.action, self.target, self.parameters, self.requester)
 
 
-class Order(Record, frozen=True):
+class SignedCommand(Record, frozen=True):
     """A command under a signature. `id` and `target` only bring it on its way: what counts is in the body."""
 
     id: str
@@ -75,7 +75,10 @@ class Result(Record, frozen=True):
 
 
 COMMANDS = Topic(
-    "opsloop.actions.commands", Order, key=lambda order: system_of(order.target), what="signed orders to actuators"
+    "opsloop.actions.commands",
+    SignedCommand,
+    key=lambda order: system_of(order.target),
+    what="signed orders to actuators",
 )
 RESULTS = Topic(
     "opsloop.actions.results", Result, key=lambda result: system_of(result.target), what="what actuators did"

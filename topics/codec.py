@@ -55,11 +55,11 @@ class DeadLetter:
     raw: Raw
     cause: Cause
     detail: str
-    shelf: str = ""  # the topic that it is put on, when it was read from one that has none of its own
+    dlq: str = ""  # the topic that it is put on, when it was read from one that has none of its own
 
     @property
     def topic(self) -> str:
-        return self.shelf or f"{self.raw.topic}.dlq"
+        return self.dlq or f"{self.raw.topic}.dlq"
 
     @property
     def headers(self) -> Headers:

@@ -10,7 +10,7 @@ from topics.proposals import Proposal
 from topics.spec import Count, Instant, Record, Topic, system_of
 
 
-class Verdict(StrEnum):
+class DecisionState(StrEnum):
     """Where a decision stands."""
 
     DENIED = "denied"
@@ -33,7 +33,7 @@ class Decision(Record, frozen=True):
 
     id: str  # H(proposal): one proposal has one decision
     ts: Instant
-    state: Verdict
+    state: DecisionState
     proposal: Proposal
     tier: str  # person, lead, automatic, autonomous: who may say yes at this confidence
     mode: str  # the P-3 mode that applied

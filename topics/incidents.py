@@ -21,7 +21,7 @@ class State(StrEnum):
     REVIEWED = "reviewed"
 
 
-class Symptom(StrEnum):
+class SymptomKind(StrEnum):
     """What hurts, in the words of a person on call."""
 
     DOWN = "down"  # nothing answers and the process is gone
@@ -48,7 +48,7 @@ class Incident(Record, frozen=True):
 
     id: str  # H(entity, symptom, onset): any worker derives the same id for the same episode
     entity: str  # the signal target: where it hurts
-    symptom: Symptom
+    symptom: SymptomKind
     onset: Instant  # event time of the first sample of the episode
     ts: Instant  # when this state was reached
     state: State

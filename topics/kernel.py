@@ -60,6 +60,12 @@ class _CacheFile(IndexDataCacheFile):  # type: ignore[misc]
     def _source_stamp(self) -> str:
         return stamp(self.function)
 
+    def _load_index(self) -> dict[Any, Any]:
+        try:
+            return cast("dict[Any, Any]", super()._load_index())
+        except Exception:  # of another version of this program: it names what is not there any more
+            return {}
+
 
 def stamp(function: Callable[..., Any]) -> str:
     """A digest of all that is compiled into a kernel: its code, the constants that it names, the kernels it calls."""

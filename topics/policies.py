@@ -49,7 +49,7 @@ class TargetFacts(msgspec.Struct, frozen=True):
     environment: str = "production"
 
 
-class WishFacts(msgspec.Struct, frozen=True):
+class ProposalFacts(msgspec.Struct, frozen=True):
     """Who wants it, why, and how sure they are."""
 
     requester: str
@@ -91,7 +91,7 @@ class Facts(msgspec.Struct, frozen=True):
     action: ActionFacts
     target: TargetFacts
     parameters: dict[str, str]
-    wish: WishFacts
+    proposal: ProposalFacts
     time: TimeFacts
     system: SystemFacts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from topics.actions import Order
+from topics.actions import SignedCommand
 from topics.approvals import Approval
 from topics.audit import Entry
 from topics.policies import Policy
@@ -29,9 +29,9 @@ def refusal(record: Record, origin: str, code: str, detail: str, now: Instant) -
     match record:
         case Approval() as vote:
             system, who = vote.system, vote.voter
-        case Proposal() as wish:
-            system, who = system_of(wish.target), wish.requester
-        case Order() as order:
+        case Proposal() as proposal:
+            system, who = system_of(proposal.target), proposal.requester
+        case SignedCommand() as order:
             system, who = system_of(order.target), order.key
         case Entry() as entry:
             system, who = entry.system, f"chain {entry.chain}"

@@ -21,7 +21,7 @@ class Effect(StrEnum):
 SYMPTOM, EXPECTATION, RESULT = "symptom", "expectation", "result"
 
 
-class Judgement(Record, frozen=True):
+class Verdict(Record, frozen=True):
     """What became of an incident's symptom after an action, or without one; and of an action without an incident."""
 
     id: str  # H(incident, command)
@@ -38,5 +38,5 @@ class Judgement(Record, frozen=True):
 
 
 VERDICTS = Topic(
-    "opsloop.verdicts", Judgement, key=lambda verdict: system_of(verdict.entity), what="whether an action helped"
+    "opsloop.verdicts", Verdict, key=lambda verdict: system_of(verdict.entity), what="whether an action helped"
 )

@@ -45,7 +45,7 @@ class Maintenance(Body):
     reason: Reason = ""
 
 
-class Wish(Body):
+class ProposalBody(Body):
     """What is to be done."""
 
     action: Name

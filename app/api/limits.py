@@ -20,7 +20,7 @@ HEADERS: Final = (
 HTTPS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
-class Door:
+class HttpLimits:
     """An ASGI application around another: an address that asks too often waits, and no answer lacks its headers."""
 
     def __init__(self, app: Any, settings: ApiSettings) -> None:

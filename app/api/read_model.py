@@ -14,7 +14,7 @@ from app.history.story import is_older
 from app.kafka.broker import Broker, read_all, tail
 from app.security.keys import Keys
 from models.bounded import keep
-from models.safety.context import Surroundings
+from models.safety.context import SafetyContext
 from models.safety.signing import Refused
 from models.safety.switch import KillSwitch
 from topics.codec import DecodeError, decode
@@ -29,7 +29,7 @@ KEPT = 5_000  # decisions and incidents, each
 RETRY_S = 1.0
 
 
-class Desk:
+class ReadModel:
     """The newest state of decisions, incidents, the kill switch and maintenance. Read by any thread, written by one."""
 
     def __init__(self, broker: Broker, keys: Keys) -> None:
@@ -37,7 +37,7 @@ class Desk:
         self.decisions: dict[str, Decision] = {}
         self.incidents: dict[str, Incident] = {}
         self.switch = KillSwitch()
-        self._around = Surroundings()
+        self._around = SafetyContext()
         self.ready = threading.Event()  # set while what is here is up to date
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="desk", daemon=True)

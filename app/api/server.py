@@ -17,15 +17,15 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from app.api.bodies import Login, Maintenance, Note, Vote, Wish
-from app.api.limits import Door
-from app.api.read_model import Desk
+from app.api.bodies import Login, Maintenance, Note, ProposalBody, Vote
+from app.api.limits import HttpLimits
+from app.api.read_model import ReadModel
 from app.api.routes import PUBLIC, ROUTES
 from app.api.settings import ApiSettings
 from app.api.throttle import Throttle
 from app.client import DeliveryError
 from app.clock import now_ms
-from app.decisions.requests import wish as wished
+from app.decisions.requests import proposal as proposed
 from app.errors import UserError
 from app.history.story import records
 from app.kafka.broker import probe
@@ -38,7 +38,7 @@ from app.settings import home
 from models.safety.roles import OPERATIONS, may
 from models.safety.signing import Principal, Refused
 from topics.audit import AUDIT, Entry
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
 from topics.proposals import Proposal
 from topics.refusals import Refusal
@@ -57,14 +57,14 @@ class Problem(Exception):
         self.status, self.code, self.error, self.remedy = status, code, error, remedy
 
 
-def serving(desk: Desk, tokens: Tokens, settings: ApiSettings) -> Door:
+def serving(read_model: ReadModel, tokens: Tokens, settings: ApiSettings) -> HttpLimits:
     """The whole application, behind its door."""
     app = FastAPI(
         title="Opsloop", version="1", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
         max_body_size=settings.body_bytes,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )  # fmt: skip
-    handlers = Handlers(app, desk, tokens, settings)
+    handlers = Handlers(app, read_model, tokens, settings)
     for (method, path), operation in ROUTES.items():
         handler = getattr(handlers, _name(method, path))
         needs = [Depends(_who(tokens, operation))] if operation != PUBLIC else []
@@ -74,7 +74,7 @@ def serving(desk: Desk, tokens: Tokens, settings: ApiSettings) -> Door:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
-    return Door(app, settings)
+    return HttpLimits(app, settings)
 
 
 def _name(method: str, path: str) -> str:
@@ -104,14 +104,14 @@ def _who(tokens: Tokens, operation: str) -> Callable[..., None]:
 class Handlers:
     """One method a row of the table, named after it."""
 
-    def __init__(self, app: FastAPI, desk: Desk, tokens: Tokens, settings: ApiSettings) -> None:
-        self._app, self._desk, self._tokens = app, desk, tokens
+    def __init__(self, app: FastAPI, read_model: ReadModel, tokens: Tokens, settings: ApiSettings) -> None:
+        self._app, self._read_model, self._tokens = app, read_model, tokens
         self._logins = Throttle(settings.logins_per_min / 60, settings.logins_per_min)
         self._one = threading.Lock()  # hashing a password and reading the audit take memory: one at a time
 
     def get_health(self) -> Response:
         """Whether what is told here is up to date."""
-        ready = self._desk.ready.is_set()
+        ready = self._read_model.ready.is_set()
         return _json({"status": "ok" if ready else "behind"}, 200 if ready else 503)
 
     def get_openapi_json(self) -> Response:
@@ -134,9 +134,9 @@ class Handlers:
         operations = sorted(name for name in OPERATIONS if may(who.roles, name))
         return _json({"name": who.name, "roles": sorted(who.roles), "operations": operations})
 
-    def get_decisions(self, state: Verdict | None = None, limit: Most = 50) -> Response:
+    def get_decisions(self, state: DecisionState | None = None, limit: Most = 50) -> Response:
         """The newest decisions; `state=pending_approval` are those that wait for people."""
-        found = [d for d in self._known(self._desk.decisions) if state is None or d.state is state]
+        found = [d for d in self._known(self._read_model.decisions) if state is None or d.state is state]
         return _json(sorted(found, key=lambda d: (-d.ts, d.id))[:limit])
 
     def get_decisions_one(self, identity: str) -> Response:
@@ -146,26 +146,26 @@ class Handlers:
     def post_decisions_one_votes(self, identity: str, vote: Vote, request: Request) -> Response:
         """Vote on a decision that waits; the answer is what became of it, or 202 when no worker has answered yet."""
         decision = self._decision(identity)
-        if decision.state is not Verdict.PENDING or now_ms() >= decision.expires:
-            state = "expired" if decision.state is Verdict.PENDING else decision.state
+        if decision.state is not DecisionState.PENDING or now_ms() >= decision.expires:
+            state = "expired" if decision.state is DecisionState.PENDING else decision.state
             raise Problem(409, "late", f"the decision does not wait any more: it is {state}")
         who = _signing(request)
         self._reach()
-        approval, said = cast_and_hear(self._desk.broker, decision, vote.vote, who, vote.reason)
+        approval, said = cast_and_hear(self._read_model.broker, decision, vote.vote, who, vote.reason)
         return _heard(said, approval)
 
-    def post_proposals(self, wish: Wish, request: Request) -> Response:
+    def post_proposals(self, proposal: ProposalBody, request: Request) -> Response:
         """Ask for an action. Somebody else has to approve it."""
         who = _signing(request)
-        said = wished(wish.action, wish.target, wish.parameters, who, wish.reason, wish.expects)
-        if wish.request:
-            said = msgspec.structs.replace(said, id=derive("proposal", who, wish.request))
+        said = proposed(proposal.action, proposal.target, proposal.parameters, who, proposal.reason, proposal.expects)
+        if proposal.request:
+            said = msgspec.structs.replace(said, id=derive("proposal", who, proposal.request))
         self._tell(asked(said))
         return _json({"proposal": said.id, "decision": derive("decision", said.id)}, 202)
 
     def get_incidents(self, limit: Most = 50) -> Response:
         """The newest incidents."""
-        return _json(sorted(self._known(self._desk.incidents), key=lambda i: (-i.onset, i.id))[:limit])
+        return _json(sorted(self._known(self._read_model.incidents), key=lambda i: (-i.onset, i.id))[:limit])
 
     def get_incidents_one(self, identity: str) -> Response:
         """One incident as it stands."""
@@ -182,7 +182,7 @@ class Handlers:
     def get_kill_switch(self) -> Response:
         """Whether anything may act, by the topic and by the file on this host."""
         self._known({})
-        said = LocalSwitch(home()).said() or self._desk.switch.killed
+        said = LocalSwitch(home()).said() or self._read_model.switch.killed
         return _json({"position": "on" if said else "off", "said": said})
 
     def post_kill_switch_on(self, note: Note, request: Request) -> Response:
@@ -200,7 +200,7 @@ class Handlers:
     def get_maintenance(self) -> Response:
         """What is under maintenance, and until when (ms)."""
         self._known({})
-        return _json(self._desk.maintained())
+        return _json(self._read_model.maintained())
 
     def post_maintenance(self, maintenance: Maintenance, request: Request) -> Response:
         """Begin, prolong or end a maintenance."""
@@ -213,36 +213,36 @@ class Handlers:
         """The last entries of the audit, in the order in which they were written."""
         self._reach()
         with self._one:
-            found = [r.record for r in records(self._desk.broker, [AUDIT]) if isinstance(r.record, Entry)]
+            found = [r.record for r in records(self._read_model.broker, [AUDIT]) if isinstance(r.record, Entry)]
         return _json(sorted(found, key=lambda e: (e.ts, e.chain, e.seq))[-limit:])
 
     # what they share
 
     def _known(self, kept: dict[str, Any]) -> list[Any]:
-        if not self._desk.ready.is_set():
+        if not self._read_model.ready.is_set():
             raise Problem(503, "behind", "what happened is still being read", "Ask again in a moment")
         return list(kept.copy().values())
 
     def _decision(self, identity: str) -> Decision:
-        found: Decision = _one(identity, self._known(self._desk.decisions))
+        found: Decision = _one(identity, self._known(self._read_model.decisions))
         return found
 
     def _incident(self, identity: str) -> Incident:
-        found: Incident = _one(identity, self._known(self._desk.incidents))
+        found: Incident = _one(identity, self._known(self._read_model.incidents))
         return found
 
     def _answer(self, identity: str, word: str, note: Note, request: Request) -> Response:
         setting = answered(self._incident(identity), word, _asking(request).name, note.reason)
         self._reach()
-        return _heard(tell(self._desk.broker, setting), setting)
+        return _heard(tell(self._read_model.broker, setting), setting)
 
     def _reach(self, done: str = "nothing was changed") -> None:
-        if cause := probe(self._desk.broker, 2.0):
+        if cause := probe(self._read_model.broker, 2.0):
             raise Problem(503, "no_broker", f"the broker does not answer ({cause}): {done}", "Try opsloop doctor")
 
     def _tell(self, said: Setting | Proposal, otherwise: str = "nothing was changed") -> None:
         self._reach(otherwise)
-        publish(self._desk.broker, said)
+        publish(self._read_model.broker, said)
 
 
 def _asking(request: Request) -> Principal:

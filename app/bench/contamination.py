@@ -33,9 +33,9 @@ def run(entities: int, seeds: int, json: bool) -> None:
     """Shares of entities over all seeds; `--json` prints them as one object."""
     tally = {name: Tally() for name in ("forked", "plain", "new_trend")}
     for seed in range(seeds):
-        looks = recorded(entities, seed)
+        moments = recorded(entities, seed)
         for name, each in tally.items():
-            each.add(Arm(entities, "new_trend" if name == "new_trend" else "confirmed", name != "plain").play(looks))
+            each.add(Arm(entities, "new_trend" if name == "new_trend" else "confirmed", name != "plain").play(moments))
     trials = entities * seeds
     found = {
         "series": entities * METRICS_EACH, "entities": entities, "seeds": seeds, "trials": trials,
@@ -54,15 +54,15 @@ def run(entities: int, seeds: int, json: bool) -> None:
 def recorded(entities: int, seed: int) -> Float64:
     """(looks, entities, metrics): noise, slow wandering, a cycle, and bursts, each in its own unit."""
     rng = np.random.default_rng([7, seed])
-    looks = BEFORE + FAULT + BETWEEN + AGAIN
-    noise = rng.standard_normal((looks, entities, METRICS_EACH))
-    at = np.arange(looks)[:, None]
+    moments = BEFORE + FAULT + BETWEEN + AGAIN
+    noise = rng.standard_normal((moments, entities, METRICS_EACH))
+    at = np.arange(moments)[:, None]
     for entity in range(entities):
         own = noise[:, entity]
         match entity % 4:
             case 1:
-                for look in range(1, looks):
-                    own[look] = 0.7 * own[look - 1] + 0.71 * own[look]
+                for moment in range(1, moments):
+                    own[moment] = 0.7 * own[moment - 1] + 0.71 * own[moment]
             case 2:
                 own[:] = 0.7 * own + np.sin(2 * np.pi * at / 300 + rng.uniform(0, 6, METRICS_EACH))
             case 3:
@@ -98,45 +98,45 @@ class Arm:
     names: Names = field(default_factory=Names)
     detect: Detect = field(default_factory=Detect)
 
-    def play(self, looks: Float64) -> Tally:
+    def play(self, moments: Float64) -> Tally:
         """Let it see a recording with its faults."""
         tally = Tally()
         cured, again = BEFORE + FAULT, BEFORE + FAULT + BETWEEN
-        tally.false += len(self._see(looks, 0, BEFORE))
-        first = self._see(looks, BEFORE, BEFORE + CHUNK)
+        tally.false += len(self._see(moments, 0, BEFORE))
+        first = self._see(moments, BEFORE, BEFORE + CHUNK)
         tally.first = len(set(first))
         self._steer("open", set(first))
-        self._see(looks, BEFORE + CHUNK, BEFORE + TOLD)
+        self._see(moments, BEFORE + CHUNK, BEFORE + TOLD)
         if self.label == "new_trend":
             self._steer("close", set(first))
-            self._see(looks, BEFORE + TOLD, BEFORE + TOLD + WINDOW)
-            later = self._see(looks, BEFORE + TOLD + WINDOW, BEFORE + TOLD + 10 * WINDOW, repeats=True)
+            self._see(moments, BEFORE + TOLD, BEFORE + TOLD + WINDOW)
+            later = self._see(moments, BEFORE + TOLD + WINDOW, BEFORE + TOLD + 10 * WINDOW, repeats=True)
             tally.trend = len(set(later))
             return tally
-        self._see(looks, BEFORE + TOLD, cured)
+        self._see(moments, BEFORE + TOLD, cured)
         self._steer("close", set(first))
-        self._see(looks, cured, cured + WINDOW)
-        tally.false += len(self._see(looks, cured + WINDOW, again))
-        tally.again = len(set(self._see(looks, again, len(looks))))
+        self._see(moments, cured, cured + WINDOW)
+        tally.false += len(self._see(moments, cured + WINDOW, again))
+        tally.again = len(set(self._see(moments, again, len(moments))))
         return tally
 
-    def _see(self, looks: Float64, first: int, end: int, *, repeats: bool = False) -> list[str]:
+    def _see(self, moments: Float64, first: int, end: int, *, repeats: bool = False) -> list[str]:
         """Entities of alarms that were raised in looks first..end; with `repeats` also of those that are on."""
         told = []
         for at in range(first, end, CHUNK):
-            batch = self._batch(looks[at : min(at + CHUNK, end)], at)
+            batch = self._batch(moments[at : min(at + CHUNK, end)], at)
             told += [a.entity for a in self.detect.step([batch], 0) if a.state == "raised" or repeats]
         return told
 
-    def _batch(self, looks: Float64, at: int) -> Batch:
+    def _batch(self, moments: Float64, at: int) -> Batch:
         metrics = [f"m{n}" for n in range(METRICS_EACH)]
         series = [self.names.intern(f"db/{n}", metrics)[1] for n in range(self.entities)]
-        rows, samples = len(looks), len(looks) * self.entities
+        rows, samples = len(moments), len(moments) * self.entities
         return Batch(
             METRICS.name, 0, self.names, np.tile(np.arange(self.entities, dtype=np.int32), rows),
             np.repeat(START + 1000 * np.arange(at, at + rows, dtype=np.int64), self.entities),
             np.arange(samples + 1, dtype=np.int32) * np.int32(METRICS_EACH),
-            np.tile(np.array(series, np.int32).ravel(), rows), looks.ravel(), np.zeros(samples, np.int64),
+            np.tile(np.array(series, np.int32).ravel(), rows), moments.ravel(), np.zeros(samples, np.int64),
         )  # fmt: skip
 
     def _steer(self, learning: str, entities: Sequence[str] | set[str]) -> None:

@@ -28,7 +28,7 @@ from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from models.safety.signing import seal, sign_proposal
 from topics.actions import Command
-from topics.incidents import Hypothesis, Incident, State, Symptom
+from topics.incidents import Hypothesis, Incident, State, SymptomKind
 from topics.policies import SystemFacts
 from topics.proposals import Proposal
 from topics.spec import Instant, Origin
@@ -55,11 +55,11 @@ allow := false if {{
 
 require_approval contains {{"role": "lead", "quorum": 1, "reason": "{name}"}} if {{
 	{condition}
-	input.wish.attempt > {number}
+	input.proposal.attempt > {number}
 }}
 """
 _CONDITIONS: Final = (
-    "input.time.hour >= 0", "input.wish.confidence > 0.1", 'input.target.environment == "production"',
+    "input.time.hour >= 0", "input.proposal.confidence > 0.1", 'input.target.environment == "production"',
     "input.system.actions >= 0", 'startswith(input.target.service, "s")',
 )  # fmt: skip
 _KINDS: Final = ("quota", "security", "compliance", "cost", "operational")
@@ -115,7 +115,7 @@ def incidents(start: Instant) -> Iterator[Incident]:
         number, ts = number + 1, start + 1_000 * number
         entity = f"s{number}/catalog/0"
         yield Incident(
-            id=f"i{number}", entity=entity, symptom=Symptom.ERRORS, onset=ts, ts=ts, state=State.TRIGGERED,
+            id=f"i{number}", entity=entity, symptom=SymptomKind.ERRORS, onset=ts, ts=ts, state=State.TRIGGERED,
             step="confirm", seq=0, priority=number % 3, affected=(entity,), evidence=("opsloop.telemetry.metrics-0-1",),
             hypotheses=tuple(
                 Hypothesis(cause, entity, round(0.95 - 0.1 * i - 0.001 * (number % 40), 3), ("it fails",))
@@ -135,32 +135,34 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
 
     def proposed() -> tuple[Proposal, Instant]:
         incident = next(told)
-        (wish,) = planner.incident(incident, bounds, incident.ts)
+        (proposal,) = planner.incident(incident, bounds, incident.ts)
         over = msgspec.structs.replace(incident, state=State.RESOLVED, seq=1)
         list(planner.incident(over, bounds, incident.ts))
-        return wish, incident.ts
+        return proposal, incident.ts
 
     def decide() -> Callable[[], Any]:
         incident = next(told)
 
         def step() -> None:
-            (wish,) = planner.incident(incident, bounds, incident.ts)
-            wish = sign_proposal(wish, signer)
-            if gate.admit(wish, next(offsets), keys, incident.ts):
-                list(gate.judge(wish, settings, held, incident.ts))
+            (proposal,) = planner.incident(incident, bounds, incident.ts)
+            proposal = sign_proposal(proposal, signer)
+            if gate.admit(proposal, next(offsets), keys, incident.ts):
+                list(gate.judge(proposal, settings, held, incident.ts))
 
         return step
 
     def rule() -> Callable[[], Any]:
-        wish, now = proposed()
-        facts = facts_of(wish, SystemFacts(mode=Mode.AUTONOMOUS), 1, {}, now)
+        proposal, now = proposed()
+        facts = facts_of(proposal, SystemFacts(mode=Mode.AUTONOMOUS), 1, {}, now)
         return lambda: held.rule(gate.policies, facts)
 
     def judge() -> Callable[[], Any]:
         """From a signed proposal to its answer, the signature's check among it."""
-        wish, now = proposed()
-        wish = sign_proposal(wish, signer)
-        return lambda: other.admit(wish, next(offsets), keys, now) and list(other.judge(wish, settings, held, now))
+        proposal, now = proposed()
+        proposal = sign_proposal(proposal, signer)
+        return lambda: (
+            other.admit(proposal, next(offsets), keys, now) and list(other.judge(proposal, settings, held, now))
+        )
 
     command = Command(
         id="c", decision="d", incident="i", ts=start, action="restart_service", target="shop/catalog/0", parameters={},
@@ -188,8 +190,8 @@ def _fresh() -> Callable[[], Callable[[], Any]]:
 
     def prepare() -> Callable[[], Any]:
         incident = next(told)
-        (wish,) = planner.incident(incident, bounds, incident.ts)
-        facts = facts_of(wish, SystemFacts(mode=Mode.AUTONOMOUS), 1, {}, incident.ts)
+        (proposal,) = planner.incident(incident, bounds, incident.ts)
+        facts = facts_of(proposal, SystemFacts(mode=Mode.AUTONOMOUS), 1, {}, incident.ts)
         for active in held.active(book):
             getattr(active.loaded, "answers", {}).clear()
         return lambda: held.rule(book, facts)

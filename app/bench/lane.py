@@ -23,7 +23,7 @@ from app.kafka.admin import ensure
 from app.kafka.broker import Broker, admin, require
 from app.kafka.local import LocalKafka
 from app.printing import err, print_json, print_table
-from app.runtime.memory import settle
+from app.runtime.memory import tune_allocator
 from models.detection.bank import Bank
 from models.detection.columns import ENTITY_FIELDS, SERIES_FIELDS, Samples
 from topics.batch import Names
@@ -33,7 +33,7 @@ from topics.telemetry import METRICS
 
 ENTITIES: Final = 600
 METRICS_EACH: Final = 10
-LOOKS_A_FRAME: Final = 10
+MOMENTS_A_FRAME: Final = 10
 A_SENDER: Final = 100  # entities in a frame
 START: Final[Instant] = 1_700_000_000_000
 PERIOD_MS: Final = 1000
@@ -57,7 +57,7 @@ def run(address: str, points: int, json: bool) -> None:
         found["frames_points_per_s_core"] = taken["points_per_s"]
         found["frames_points_per_cpu_s"] = taken["points_per_cpu_s"]
         found["faust_points_per_s_core"] = faust(broker, points)
-    settle()  # as a worker does: no full collection falls into what is measured
+    tune_allocator()  # as a worker does: no full collection falls into what is measured
     found["river_points_per_s_core"] = river_trees()
     found["river_gaussian_points_per_s_core"] = river_gaussian()
     found["kernel_ns_point"] = kernel(100, 2_000)
@@ -88,10 +88,10 @@ def fill_json(publisher: Publisher, points: int) -> int:
     rng = np.random.default_rng(1)
     names = [f"system.metric.{number}" for number in range(METRICS_EACH)]
     for number in range(points // METRICS_EACH):
-        look, at = divmod(number, ENTITIES)
+        moment, at = divmod(number, ENTITIES)
         values = np.round(rng.normal(50, 5, METRICS_EACH), 3).tolist()
         entity = f"bench/service/{at}"
-        sample = {"entity": entity, "ts": START + look * PERIOD_MS, "metrics": dict(zip(names, values, strict=True))}
+        sample = {"entity": entity, "ts": START + moment * PERIOD_MS, "metrics": dict(zip(names, values, strict=True))}
         publisher.send_raw(METRICS.name, entity.encode(), orjson.dumps(sample), partition=at % METRICS.partitions)
     publisher.flush()
     return points // METRICS_EACH * METRICS_EACH
@@ -100,17 +100,17 @@ def fill_json(publisher: Publisher, points: int) -> int:
 def fill_frames(publisher: Publisher, points: int, after: int, entities: int = ENTITIES) -> int:
     """Series as frames of ten looks, a sender for a hundred entities; `after` looks went before. How many points."""
     rng = np.random.default_rng(2)
-    frames = points // (entities * METRICS_EACH * LOOKS_A_FRAME)
+    frames = points // (entities * METRICS_EACH * MOMENTS_A_FRAME)
     for partition in range(METRICS.partitions):
         own = range(partition, entities, METRICS.partitions)
         senders = [own[first : first + A_SENDER] for first in range(0, len(own), A_SENDER)]
         names = [_names(sender) for sender in senders]
         for number in range(frames):
             for sender, named in zip(senders, names, strict=True):
-                frame = _frame(named, len(sender), after + number * LOOKS_A_FRAME, rng)
+                frame = _frame(named, len(sender), after + number * MOMENTS_A_FRAME, rng)
                 publisher.send_raw(METRICS.name, b"frame", pack(frame), partition=partition)
     publisher.flush()
-    return frames * entities * METRICS_EACH * LOOKS_A_FRAME
+    return frames * entities * METRICS_EACH * MOMENTS_A_FRAME
 
 
 def _names(entities: Iterable[int]) -> bytes:
@@ -120,12 +120,12 @@ def _names(entities: Iterable[int]) -> bytes:
 
 def _frame(names: bytes, entities: int, first: int, rng: np.random.Generator) -> Frame:
     """Ten looks at each of so many entities, from look `first` on."""
-    looks, samples = first + np.repeat(np.arange(LOOKS_A_FRAME), entities), entities * LOOKS_A_FRAME
+    moments, samples = first + np.repeat(np.arange(MOMENTS_A_FRAME), entities), entities * MOMENTS_A_FRAME
     return Frame(
-        names, (START + looks * PERIOD_MS).astype(np.int64),
-        np.tile(np.arange(entities, dtype=np.uint32), LOOKS_A_FRAME),
+        names, (START + moments * PERIOD_MS).astype(np.int64),
+        np.tile(np.arange(entities, dtype=np.uint32), MOMENTS_A_FRAME),
         np.arange(0, samples * METRICS_EACH + 1, METRICS_EACH, dtype=np.uint32),
-        np.tile(np.arange(entities * METRICS_EACH, dtype=np.uint32), LOOKS_A_FRAME),
+        np.tile(np.arange(entities * METRICS_EACH, dtype=np.uint32), MOMENTS_A_FRAME),
         rng.normal(50, 5, samples * METRICS_EACH),
     )  # fmt: skip
 
@@ -190,7 +190,7 @@ def _texts(samples: int) -> list[bytes]:
     return [orjson.dumps({"metrics": {f"m{m}": float(v) for m, v in enumerate(row)}}) for row in rows]
 
 
-def kernel(entities: int, looks: int = 60) -> float:
+def kernel(entities: int, moments: int = 60) -> float:
     """Nanoseconds (CPU) of the kernel alone for a point, over `entities` of ten series each: the best of many batches.
 
     Only batches count that come after half of the `looks` at every series: a series that opens costs next to nothing.
@@ -201,11 +201,11 @@ def kernel(entities: int, looks: int = 60) -> float:
     bank.admit(names)
     rng, samples = np.random.default_rng(4), min(max(entities, 1_000), 20_000)
     start, values = np.arange(0, samples * METRICS_EACH + 1, METRICS_EACH, dtype=np.int32), samples * METRICS_EACH
-    best, batches = float("inf"), looks * entities // samples
+    best, batches = float("inf"), moments * entities // samples
     for number in range(batches):
-        look, whose = np.divmod(np.arange(samples) + number * samples, entities)
+        moment, whose = np.divmod(np.arange(samples) + number * samples, entities)
         series = (whose[:, None] * METRICS_EACH + np.arange(METRICS_EACH)).astype(np.int32).ravel()
-        ts = START + look * PERIOD_MS
+        ts = START + moment * PERIOD_MS
         given = Samples(whose.astype(np.int32), ts, start, series, rng.normal(50, 5, values))
         began = time.process_time()
         bank.take(given)

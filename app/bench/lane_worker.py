@@ -22,9 +22,9 @@ from agents.detect import Detect
 from app.clock import now_ms
 from app.kafka.broker import Broker, consumer_config, producer_config
 from app.kafka.groups import settled
-from app.pipeline import rehearse
+from app.pipeline import warm_up
 from app.printing import print_json
-from app.runtime.memory import settle
+from app.runtime.memory import tune_allocator
 from topics.batch import Batch
 from topics.signals import Anomaly
 from topics.spec import Instant
@@ -137,8 +137,8 @@ class Book:
 
 def main(address: str, end: int, begin: int, turns: bool) -> None:
     """Take the topic from its start, and print how quickly the points from `begin` to `end` were taken."""
-    rehearse()
-    settle()
+    warm_up()
+    tune_allocator()
     broker, book = Broker.from_environment(address), Book(begin, end)
     reading = {"bootstrap.servers": broker.bootstrap}
     settings = LaneSettings(consumer_config(broker, f"bench-{now_ms()}"), producer_config(broker), reading)
@@ -174,8 +174,8 @@ class Diary(Book):
 
 def shared(address: str, group: str) -> None:
     """Say `ready` with partitions of a group; take what comes from then on, and print when it was."""
-    rehearse()
-    settle()
+    warm_up()
+    tune_allocator()
     broker, book = Broker.from_environment(address), Diary()
     patient = {"session.timeout.ms": round(PATIENT_S * 1000), "auto.offset.reset": "latest"}
     settings = LaneSettings(
@@ -210,8 +210,8 @@ class Timed(Agent[Any]):
 
 def timed(address: str) -> None:
     """Work until SIGTERM, then print a line for each alarm that was raised."""
-    rehearse()
-    settle()
+    warm_up()
+    tune_allocator()
     broker, book = settled(Broker.from_environment(address)), Book(0, sys.maxsize)
     reading = {"bootstrap.servers": broker.bootstrap}
     lines: list[tuple[str, float, float, float]] = []

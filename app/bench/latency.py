@@ -113,12 +113,12 @@ def _probe(broker: Broker, run_id: str, seconds: float) -> int:
     """Send each probe's looks every 100 ms; after its history, one in twenty looks begins a fault of five looks."""
     rng = np.random.default_rng(5)
     broken, sick = 0, np.zeros(PROBES, int)
-    looks = HISTORY + int(seconds / PERIOD_S)
+    moments = HISTORY + int(seconds / PERIOD_S)
     with Publisher(broker, settings={"linger.ms": 0}) as publisher:
-        for look in range(looks):
-            due = time.monotonic() + (PERIOD_S if look >= HISTORY else 0.01)
+        for moment in range(moments):
+            due = time.monotonic() + (PERIOD_S if moment >= HISTORY else 0.01)
             for at in range(PROBES):
-                if look > HISTORY and sick[at] <= -40 and rng.random() < 0.05:
+                if moment > HISTORY and sick[at] <= -40 and rng.random() < 0.05:
                     sick[at], broken = 5, broken + 1
                 sick[at] -= 1
                 shift = 40.0 if sick[at] >= 0 else 0.0
@@ -133,7 +133,7 @@ def _probe(broker: Broker, run_id: str, seconds: float) -> int:
 
 def _load(broker: Broker, rate: int, over: threading.Event, sent: list[int]) -> None:
     """Background frames of 1,000 entities with ten metrics each, `rate` points a second, a frame a partition."""
-    rng, began, look = np.random.default_rng(6), time.monotonic(), 0
+    rng, began, moment = np.random.default_rng(6), time.monotonic(), 0
     parts = [range(partition, LOAD_ENTITIES, METRICS.partitions) for partition in range(METRICS.partitions)]
     names = [
         pack_names([f"load/service/{e}" for e in own], [(e, f"m{m}") for e in range(len(own)) for m in range(10)])
@@ -150,8 +150,8 @@ def _load(broker: Broker, rate: int, over: threading.Event, sent: list[int]) -> 
                 )  # fmt: skip
                 publisher.send_raw(METRICS.name, b"load", pack(frame), partition=partition)
             publisher.poll()
-            look += 1
-            sent[0] = look * LOAD_ENTITIES * METRICS_EACH
+            moment += 1
+            sent[0] = moment * LOAD_ENTITIES * METRICS_EACH
             over.wait(max(0.0, sent[0] / rate - (time.monotonic() - began)))
 
 

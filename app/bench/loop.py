@@ -18,9 +18,9 @@ from app.demo.run import broker_for
 from app.errors import UserError
 from app.kafka.broker import Broker, tail
 from app.printing import err, print_json, print_table
-from topics.actions import COMMANDS, Order
+from topics.actions import COMMANDS, SignedCommand
 from topics.codec import decode
-from topics.decisions import DECISIONS, Decision, Verdict
+from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.incidents import INCIDENTS, Incident
 from topics.proposals import PROPOSALS, Proposal
 from topics.signals import ANOMALIES, Anomaly, Contribution
@@ -111,9 +111,9 @@ def _watch(broker: Broker, prefix: str, arrivals: dict[str, dict[str, Instant]],
                 stage, entity = "respond", record.entity
             case Proposal():
                 stage, entity = "decide", record.target
-            case Decision(state=Verdict.APPROVED):
+            case Decision(state=DecisionState.APPROVED):
                 stage, entity = "gate", record.proposal.target
-            case Order():
+            case SignedCommand():
                 stage, entity = "approve", record.target
             case _:
                 continue

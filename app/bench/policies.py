@@ -17,7 +17,7 @@ from models.policy.examples import NOON, examples
 from models.policy.facts import time_facts
 from models.policy.rego import Rego
 from topics.codec import decode_value, encode
-from topics.decisions import DECISIONS, Decision, Verdict
+from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.policies import Facts
 from topics.proposals import Proposal
 
@@ -29,13 +29,13 @@ _BODIES: Final = (
     ("quota", 'allow := false if input.system.actions > {n}'),
     ("quota", 'allow := false if {{\n\tinput.action.name == "{action}"\n\tinput.system.target_actions >= {n}\n}}'),
     ("cost", 'allow := false if {{\n\tinput.action.cost > 0\n\tinput.system.services > {n}\n}}'),
-    ("security", 'allow := false if input.wish.requester == "service-{n}"'),
+    ("security", 'allow := false if input.proposal.requester == "service-{n}"'),
     ("quality", 'require_approval contains {{"role": "approver", "reason": "unsure"}} if {{\n'
-                '\tinput.wish.confidence < 0.{n:02}\n}}'),
+                '\tinput.proposal.confidence < 0.{n:02}\n}}'),
     ("operational", 'allow := false if {{\n\tinput.time.weekday == "friday"\n\tinput.time.hour >= {hour}\n}}'),
     ("compliance", 'require_approval contains {{"role": "lead", "reason": "change board"}} if {{\n'
                    '\tinput.target.environment == "production"\n\tinput.action.risk == "high"\n'
-                   '\tinput.wish.priority > {small}\n}}'),
+                   '\tinput.proposal.priority > {small}\n}}'),
     ("operational", 'degrade contains {{"mode": "approve", "reason": "in vain"}} if input.system.failures > {n}'),
     ("security", 'allow := false if startswith(input.target.id, "vault-{n}/")'),
     ("operational", 'allow := false if {{\n\tinput.system.unwell * 100 > input.system.services * {n}\n'
@@ -63,15 +63,21 @@ def day(count: int, seed: str = "") -> Iterator[Decision]:
     for number, made in enumerate(examples(count, seed=seed)):
         at = NOON + number * DAY_MS // count
         facts = msgspec.structs.replace(made, time=time_facts(at))
-        wish = Proposal(
+        proposal = Proposal(
             id=f"p{number}", ts=at, action=facts.action.name, target=facts.target.id, parameters=facts.parameters,
-            requester=facts.wish.requester, confidence=facts.wish.confidence, cause=facts.wish.cause,
-            reasons=(f"{facts.wish.cause} of {facts.target.id}",),
+            requester=facts.proposal.requester, confidence=facts.proposal.confidence, cause=facts.proposal.cause,
+            reasons=(f"{facts.proposal.cause} of {facts.target.id}",),
         )  # fmt: skip
         yield Decision(
-            id=f"d{number}", ts=at, state=Verdict.APPROVED, proposal=wish, tier=facts.wish.tier, mode=facts.system.mode,
-            reasons=("enough",), facts=facts,
-        )  # fmt: skip
+            id=f"d{number}",
+            ts=at,
+            state=DecisionState.APPROVED,
+            proposal=proposal,
+            tier=facts.proposal.tier,
+            mode=facts.system.mode,
+            reasons=("enough",),
+            facts=facts,
+        )
 
 
 def run(count: int, decisions: int, json: bool) -> None:

@@ -53,7 +53,7 @@ def _steps(folder: Path, count: int) -> dict[str, Callable[[int], Any]]:
     past = [Past(id=f"p{n}", target=f"bank/s{n}/0", ts=now - 700_000, epoch=n) for n in range(100)]
     body = msgspec.json.encode(command)
 
-    wishes = [sign_proposal(Proposal(
+    proposals = [sign_proposal(Proposal(
         id=f"p{number}", ts=now, action="restart_service", target=f"shop/s{number % 50}/0", parameters={},
         requester="decide", confidence=0.99, cause="process_gone", reasons=("gone",),
     ), signer) for number in range(2 * count)]  # fmt: skip
@@ -65,8 +65,8 @@ def _steps(folder: Path, count: int) -> dict[str, Callable[[int], Any]]:
             notary.checkpoint()
 
     def judge(number: int) -> None:
-        if gate.admit(wishes[number], number, keys, now):
-            list(gate.judge(wishes[number], settings, policies(), now + number))
+        if gate.admit(proposals[number], number, keys, now):
+            list(gate.judge(proposals[number], settings, policies(), now + number))
 
     return {
         "sign": lambda _: seal(command, signer),

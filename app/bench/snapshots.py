@@ -13,7 +13,7 @@ from agents import _snapshots
 from agents._agent import Agent
 from agents._lane import SNAPSHOT_S
 from agents._output import Output
-from agents._partition import Part
+from agents._partition import PartitionState
 from agents.decode import Decode
 from agents.detect import Detect
 from app.bench.lane import METRICS_EACH, START, broker_for_bench, fill_frames, worked
@@ -68,20 +68,20 @@ def compared(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def moved(broker: Broker, entities: int) -> dict[str, float]:
     """Write the state of `entities` with ten series each as a lane does, take it up as a new owner does, in seconds."""
     taught = [lambda stage=stage: stage for stage in _taught(entities)]
-    part = Part(taught, b"", _snapshots.Shelf(LANE_STATE, AGENT, 0))
+    part = PartitionState(taught, b"", _snapshots.SnapshotStore(LANE_STATE, AGENT, 0))
     output = Output(producer_config(broker), lambda: False)
     began, cpu = time.perf_counter(), time.process_time()
-    for message in part.shelf.pack({}, *part.pieces()):
+    for message in part.store.pack({}, *part.pieces()):
         output.send(message, 0)
     output.flush()
     written, written_cpu = time.perf_counter() - began, time.process_time() - cpu
     began = time.perf_counter()
-    shelf = _snapshots.shelves({"bootstrap.servers": broker.bootstrap}, LANE_STATE, 0)[AGENT]
-    again = Part([Decode, Detect], shelf.state, shelf)
+    store = _snapshots.stores({"bootstrap.servers": broker.bootstrap}, LANE_STATE, 0)[AGENT]
+    again = PartitionState([Decode, Detect], store.state, store)
     restored = time.perf_counter() - began
-    equal = shelf.state == b"".join(part.pieces()) == b"".join(again.pieces())
+    equal = store.state == b"".join(part.pieces()) == b"".join(again.pieces())
     return {
-        "state_bytes": float(len(shelf.state)), "snapshot_s": written, "snapshot_cpu_s": written_cpu,
+        "state_bytes": float(len(store.state)), "snapshot_s": written, "snapshot_cpu_s": written_cpu,
         "restore_s": restored, "restored_equal": float(equal),
     }  # fmt: skip
 
@@ -95,7 +95,7 @@ def _taught(entities: int) -> list[Agent[Any]]:
     start = np.arange(0, entities * METRICS_EACH + 1, METRICS_EACH, dtype=np.int32)
     whose, series = np.arange(entities, dtype=np.int32), np.arange(entities * METRICS_EACH, dtype=np.int32)
     rng = np.random.default_rng(7)
-    for look in range(3):
-        ts = np.full(entities, START + 1000 * look, np.int64)
+    for moment in range(3):
+        ts = np.full(entities, START + 1000 * moment, np.int64)
         detect.bank.take(Samples(whose, ts, start, series, rng.normal(50, 5, len(series))))
     return [decode, detect]

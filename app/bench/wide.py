@@ -32,7 +32,7 @@ SETTLED_S: Final = 10.0  # until a group has shared its partitions
 Line = list[tuple[float, float, int]]  # of one worker: (s of the wall clock, s of its CPU, points so far)
 
 
-def run(address: str, points: int, entities: int, looks: int, json: bool) -> None:
+def run(address: str, points: int, entities: int, moments: int, json: bool) -> None:
     """Let one worker, then two in a group, take `points` as JSON; then let one take `looks` at each of `entities`."""
     with broker_for_bench(address) as broker:
         lines = []
@@ -41,7 +41,7 @@ def run(address: str, points: int, entities: int, looks: int, json: bool) -> Non
             err.print(f"· {workers} took {points:,} points of JSON")
         found = beside(*lines)
     with broker_for_bench("") as broker, tempfile.TemporaryDirectory() as folder:
-        found |= many(broker, Path(folder), entities, looks)
+        found |= many(broker, Path(folder), entities, moments)
     if json:
         print_json(found)
     else:
@@ -111,11 +111,11 @@ def _rates(lines: list[Line]) -> tuple[float, float]:
     return points / (end - begin), points / cpu
 
 
-def many(broker: Broker, folder: Path, entities: int, looks: int) -> dict[str, float]:
+def many(broker: Broker, folder: Path, entities: int, moments: int) -> dict[str, float]:
     """What a real worker makes of `looks` at each of so many entities with ten metrics: rate, memory, hand-over."""
     probes = Probes(broker)
     with Publisher(broker) as publisher:
-        points = _fill(publisher, entities, looks)
+        points = _fill(publisher, entities, moments)
     err.print(f"· {points:,} points of {entities:,} entities wait on the topic")
     (worker,) = started("lane", broker, folder)
     took, spent = _until_done(worker, probes)
@@ -136,20 +136,20 @@ def many(broker: Broker, folder: Path, entities: int, looks: int) -> dict[str, f
     }  # fmt: skip
 
 
-def _fill(publisher: Publisher, entities: int, looks: int) -> int:
+def _fill(publisher: Publisher, entities: int, moments: int) -> int:
     """Looks at all entities in their turn, as a sender of each few hundred makes them, and a probe behind them."""
     rng, each = np.random.default_rng(6), entities // METRICS.partitions
     metrics = [f"system.metric.{number}" for number in range(METRICS_EACH)]
-    for look in range(looks):
+    for moment in range(moments):
         for partition in range(METRICS.partitions):
             for first in range(0, each, A_FRAME):
                 frame = FrameBuilder()
                 for number in range(first, min(first + A_FRAME, each)):
                     values = dict(zip(metrics, rng.normal(50, 5, METRICS_EACH).tolist(), strict=True))
-                    frame.add(f"wide/{partition}/{number}", START + look * PERIOD_MS, values)
+                    frame.add(f"wide/{partition}/{number}", START + moment * PERIOD_MS, values)
                 publisher.send_raw(METRICS.name, b"wide", frame.take(), partition=partition)
     _probe(publisher, 0)
-    return each * METRICS.partitions * looks * METRICS_EACH
+    return each * METRICS.partitions * moments * METRICS_EACH
 
 
 def _probe(publisher: Publisher, turn: int) -> None:

@@ -12,7 +12,7 @@ from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.kafka.broker import Broker
 from app.printing import out, print_json
-from topics.decisions import Verdict
+from topics.decisions import DecisionState
 from topics.refusals import Refusal
 from topics.settings import ON, Setting
 
@@ -37,8 +37,8 @@ def _vote(identity: str, vote: Literal["approve", "reject"], address: str, voter
     broker = broker_of(address)
     require(broker)
     decision = decision_of(broker, identity)
-    if decision.state is not Verdict.PENDING or now_ms() >= decision.expires:
-        state = "expired" if decision.state is Verdict.PENDING else decision.state
+    if decision.state is not DecisionState.PENDING or now_ms() >= decision.expires:
+        state = "expired" if decision.state is DecisionState.PENDING else decision.state
         raise UserError(f"decision {decision.id} does not wait any more: it is {state}", exit_code=1)
     approval, said = cast_and_hear(broker, decision, vote, voter or getpass.getuser(), reason)
     if isinstance(said, Refusal):

@@ -37,7 +37,7 @@ def show(broker: BrokerOption = "", json: JsonOption = False) -> None:
     from app.kafka.broker import require
     from app.settings import load
     from models.safety.promotion import GRANT, group_of
-    from topics.decisions import Verdict
+    from topics.decisions import DecisionState
 
     where = broker_of(broker)
     require(where)
@@ -49,7 +49,7 @@ def show(broker: BrokerOption = "", json: JsonOption = False) -> None:
     ]  # fmt: skip
     waiting = [
         d for d in decisions(where)
-        if d.proposal.action == GRANT and d.state is Verdict.PENDING and now_ms() < d.expires
+        if d.proposal.action == GRANT and d.state is DecisionState.PENDING and now_ms() < d.expires
     ]  # fmt: skip
     if json:
         told = [

@@ -120,7 +120,7 @@ def wide(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
     points: Annotated[int, typer.Option(help="Points as JSON for one worker, and for two in a group")] = 12_000_000,
     entities: Annotated[int, typer.Option(help="Entities with ten metrics each for one worker")] = 100_000,
-    looks: Annotated[int, typer.Option(help="At each of these entities")] = 12,
+    samples: Annotated[int, typer.Option(help="At each of these entities")] = 12,
     json: JsonOption = False,
 ) -> None:
     """What a second worker adds to a group, and what many entities take of one worker: rate, memory, restart.
@@ -129,7 +129,7 @@ def wide(
     """
     from app.bench import wide as bench
 
-    bench.run(broker, points, entities, looks, json)
+    bench.run(broker, points, entities, samples, json)
 
 
 @benches.command()

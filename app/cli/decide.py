@@ -70,31 +70,31 @@ def propose(
     """
     from app.decisions import requests as asking
 
-    wish = asking.wish(action, target, asking.pairs(parameter or []), who or getpass.getuser(), reason, expect)
-    wish = asking.publish(wish, broker_of(broker))
+    proposal = asking.proposal(action, target, asking.pairs(parameter or []), who or getpass.getuser(), reason, expect)
+    proposal = asking.publish(proposal, broker_of(broker))
     if json:
-        print_json(wish)
+        print_json(proposal)
     else:
-        _published(wish)
+        _published(proposal)
 
 
-def _published(wish: Proposal) -> None:
+def _published(proposal: Proposal) -> None:
     out.print(
-        f"proposed: {wish.action} on {wish.target} (proposal {wish.id}). See `opsloop decisions --waiting`",
+        f"proposed: {proposal.action} on {proposal.target} (proposal {proposal.id}). See `opsloop decisions --waiting`",
         soft_wrap=True, markup=False,
     )  # fmt: skip
 
 
 def _show(answer: Decision) -> None:
-    wish = answer.proposal
-    out.print(escape(f"{wish.kind}: {'; '.join(wish.reasons)}"), soft_wrap=True)
+    proposal = answer.proposal
+    out.print(escape(f"{proposal.kind}: {'; '.join(proposal.reasons)}"), soft_wrap=True)
     print_table("Options", ("option", "sure", "score", "parts", "chance", "why not"), (
         (
             escape(" ".join((o.action, *(f"{k}={v}" for k, v in o.parameters.items()), "on", o.target))),
             f"{o.confidence:.2f}", f"{o.score:.2f}", " ".join(f"{k} {v:+.2f}" for k, v in o.parts.items() if v),
             f"{o.propensity:.2f}", escape(o.why_not) or "[green]chosen[/green]",
         )
-        for o in wish.options
+        for o in proposal.options
     ))  # fmt: skip
     for result in answer.policy:
         said = ": " + ", ".join(result.reasons) if result.reasons else ""

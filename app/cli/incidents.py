@@ -13,7 +13,7 @@ from app.errors import UserError
 from app.history.render import clock, details, sentence, styled
 from app.printing import out, print_json, print_table
 from topics.audit import Entry
-from topics.decisions import Verdict
+from topics.decisions import DecisionState
 from topics.refusals import Refusal
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.spec import Instant
@@ -73,7 +73,7 @@ def decisions(
 
     where = broker_of(broker)
     require(where)
-    found = [d for d in read(where, _since(since)) if not waiting or d.state is Verdict.PENDING]
+    found = [d for d in read(where, _since(since)) if not waiting or d.state is DecisionState.PENDING]
     if json:
         print_json(found)
         return

@@ -55,7 +55,7 @@ def _run(broker: Broker, host: str, listening: socket.socket, tls: tuple[Path, P
     import msgspec
     import uvicorn
 
-    from app.api.read_model import Desk
+    from app.api.read_model import ReadModel
     from app.api.server import serving
     from app.security.keys import keys_of
     from app.security.tokens import Tokens
@@ -63,22 +63,31 @@ def _run(broker: Broker, host: str, listening: socket.socket, tls: tuple[Path, P
 
     settings, keys = load(), keys_of(home())
     api = msgspec.structs.replace(settings.api, hosts=(*settings.api.hosts, host))
-    desk = Desk(broker, keys)
+    read_model = ReadModel(broker, keys)
     config = uvicorn.Config(
-        serving(desk, Tokens(keys, settings.security), api), log_config=None, access_log=False, server_header=False,
-        limit_concurrency=api.connections, timeout_keep_alive=5, timeout_graceful_shutdown=3, lifespan="off",
-        ws="none", proxy_headers=False, ssl_certfile=tls[0] if tls else None, ssl_keyfile=tls[1] if tls else None,
-    )  # fmt: skip
+        serving(read_model, Tokens(keys, settings.security), api),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=api.connections,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=3,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
+    )
     try:
         config.load()
     except OSError as error:
         raise UserError(f"the certificate cannot be used ({error})", "Look at --cert and --key") from None
-    desk.start()
+    read_model.start()
     err.print(f"serving on {'https' if tls else 'http'}://{host}:{listening.getsockname()[1]}", style="green")
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:
-        desk.stop()
+        read_model.stop()
 
 
 def _loopback(host: str) -> bool:

@@ -14,7 +14,7 @@ import typer
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.printing import out, print_json
-from topics.actions import Order, Result
+from topics.actions import Result, SignedCommand
 from topics.approvals import Approval
 from topics.audit import Checkpoint, Entry
 from topics.catalog import named
@@ -31,7 +31,7 @@ from topics.signals import Anomaly
 from topics.spec import Instant, Raw
 from topics.state import Snapshot
 from topics.telemetry import Event, Heartbeat, Sample
-from topics.verdicts import Judgement
+from topics.verdicts import Verdict
 
 SHOWN = 6  # metrics of a sample on its line
 
@@ -181,8 +181,10 @@ def _(proposal: Proposal) -> str:
 @_say(Decision)
 def _(decision: Decision) -> str:
     why = decision.blocked or (decision.reasons[-1] if decision.reasons else "")
-    wish = decision.proposal
-    return f"{decision.id} {decision.state} {wish.action} {wish.target} [{decision.mode}, {decision.tier}] {why}"
+    proposal = decision.proposal
+    return (
+        f"{decision.id} {decision.state} {proposal.action} {proposal.target} [{decision.mode}, {decision.tier}] {why}"
+    )
 
 
 @_say(Approval)
@@ -190,8 +192,8 @@ def _(approval: Approval) -> str:
     return f"{approval.decision} {approval.vote} by {approval.voter}: {approval.reason}"
 
 
-@_say(Order)
-def _(order: Order) -> str:
+@_say(SignedCommand)
+def _(order: SignedCommand) -> str:
     command = order.claim
     if command is None:
         return f"{order.id} {order.target} cannot be read"
@@ -209,8 +211,8 @@ def _(result: Result) -> str:
     return f"{result.command} {result.outcome} {result.action} {result.target}: {result.detail}"
 
 
-@_say(Judgement)
-def _(verdict: Judgement) -> str:
+@_say(Verdict)
+def _(verdict: Verdict) -> str:
     return f"{verdict.incident} {verdict.effect} {verdict.action} {verdict.entity}: {'; '.join(verdict.reasons)}"
 
 

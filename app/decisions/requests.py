@@ -101,7 +101,9 @@ def answer(question: Question, settings: Settings, who: str) -> Decision:
     return next(Gate().judge(made, settings.safety, held.policies, now))
 
 
-def wish(action: str, target: str, parameters: dict[str, str], who: str, reason: str, expects: str = "") -> Proposal:
+def proposal(
+    action: str, target: str, parameters: dict[str, str], who: str, reason: str, expects: str = ""
+) -> Proposal:
     """A person's proposal. Its confidence is 0: no rule stands behind it, so it never passes without a vote.
 
     Raises:

@@ -11,15 +11,15 @@ import msgspec
 from app.clock import now_ms
 from app.kafka.admin import wanted
 from app.kafka.broker import Broker, tail
-from topics.actions import COMMANDS, RESULTS, Order, Result
+from topics.actions import COMMANDS, RESULTS, Result, SignedCommand
 from topics.codec import DecodeError, decode
-from topics.decisions import DECISIONS, Decision, Verdict
+from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.incidents import INCIDENTS, Incident, State
 from topics.proposals import PROPOSALS, Proposal
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Raw, Record, service_of
 from topics.telemetry import METRICS, Sample
-from topics.verdicts import VERDICTS, Judgement
+from topics.verdicts import VERDICTS, Verdict
 
 WATCHED = (METRICS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS, RESULTS, VERDICTS)
 HISTORY = 48  # samples a sparkline shows
@@ -46,7 +46,7 @@ class Board:
     states: dict[str, list[Incident]] = field(default_factory=dict)  # of each incident, in their order
     decisions: dict[str, Decision] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
-    verdicts: list[Judgement] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
     alarms: Counter[str] = field(default_factory=Counter)  # raised anomalies by entity
     dead_letters: int = 0
     first_figures: Instant = 0
@@ -77,13 +77,13 @@ class Board:
                 self._hop("decide", ("incident", record.incident), ("proposal", record.id), raw.arrived)
             case Decision():
                 self._decision(record, raw.arrived)
-            case Order():
+            case SignedCommand():
                 decision = record.claim.decision if record.claim else ""
                 self._hop("approve", ("approved", decision), ("command", record.id), raw.arrived)
             case Result():
                 self.results.append(record)
                 self._hop("act", ("command", record.command), ("result", record.command), raw.arrived)
-            case Judgement():
+            case Verdict():
                 self.verdicts.append(record)
                 self._hop("verify", ("result", record.command), ("verdict", record.command), raw.arrived)
         self.lines.append((raw.arrived, record))
@@ -115,7 +115,7 @@ class Board:
         self.decisions[decision.id] = decision
         if len(decision.reasons) == 1:
             self._hop("gate", ("proposal", decision.proposal.id), ("decision", decision.id), arrived)
-        if decision.state is Verdict.APPROVED:
+        if decision.state is DecisionState.APPROVED:
             self.times["approved", decision.id] = arrived
 
     def _hop(self, hop: str, start: tuple[str, str], end: tuple[str, str], arrived: Instant) -> None:
@@ -125,7 +125,7 @@ class Board:
 
     def waiting(self) -> list[Decision]:
         """Decisions that wait for a person, oldest first."""
-        return sorted((d for d in self.decisions.values() if d.state is Verdict.PENDING), key=lambda d: d.ts)
+        return sorted((d for d in self.decisions.values() if d.state is DecisionState.PENDING), key=lambda d: d.ts)
 
     def open_incidents(self) -> list[Incident]:
         """Incidents that are not over, oldest first."""

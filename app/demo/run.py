@@ -23,7 +23,7 @@ from app.runtime.parent import FOLLOW
 from app.security.switch import LocalSwitch
 from app.settings import home
 from models.safety.modes import Mode
-from topics.incidents import Symptom
+from topics.incidents import SymptomKind
 from topics.spec import Instant
 
 PERIOD_S = 0.25
@@ -71,9 +71,9 @@ class Crew:
     def start(self) -> None:
         for child in self.children:
             child.start(self.environment)
-        threading.Thread(target=self._look_after, name="crew", daemon=True).start()
+        threading.Thread(target=self._watch_stalls, name="crew", daemon=True).start()
 
-    def _look_after(self) -> None:
+    def _watch_stalls(self) -> None:
         while not self._stopping.wait(0.2):
             for child in self.children:
                 if not child.alive and not self._stopping.is_set():
@@ -210,7 +210,7 @@ class Demo:
             "false_alarms": {
                 "anomalies": sum(board.alarms.values()) if not faults else None,
                 "incidents": sum(
-                    i.id not in ours and i.symptom is not Symptom.SURPLUS for i in board.incidents.values()
+                    i.id not in ours and i.symptom is not SymptomKind.SURPLUS for i in board.incidents.values()
                 ),
             },
             "first_figures_s": round((board.first_figures - board.began) / 1000, 3) if board.first_figures else None,

@@ -22,7 +22,7 @@ from app.security.keys import Keys
 from models.safety.guard import Guard
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
-from topics.actions import Order
+from topics.actions import SignedCommand
 from topics.spec import Origin, Read
 
 FREE = SafetySettings(mode=Mode.AUTONOMOUS, cooldown_ms=0, per_target=10_000, per_system=10_000, per_site=10_000)
@@ -37,7 +37,7 @@ def main(site: Path, home: Path, commands: Path) -> None:
     while True:
         whole, _, _ = commands.read_bytes().rpartition(b"\n")  # a line may be on its way
         lines = whole.splitlines()
-        records = [Read(msgspec.json.decode(line, type=Order), Origin("c", 0, 0)) for line in lines[done:]]
+        records = [Read(msgspec.json.decode(line, type=SignedCommand), Origin("c", 0, 0)) for line in lines[done:]]
         done = len(lines)
         for result in act.step(records, now_ms()):
             os.write(1, msgspec.json.encode(result) + b"\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from agents._snapshots import shelves
+from agents._snapshots import stores
 from app.drills.history import check_learners, check_transport
 from app.drills.load import Load, Probes, teach
 from app.drills.processes import Worker, started
@@ -103,7 +103,7 @@ class Field:
         """By partition, how many owners have kept something of it: each new one writes under a higher number."""
         client = consumer_config(self.broker, "")
         return {
-            partition: max((s.epoch for s in shelves(client, LANE_STATE, partition).values()), default=0)
+            partition: max((s.epoch for s in stores(client, LANE_STATE, partition).values()), default=0)
             for partition in range(METRICS.partitions)
         }
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from agents import _snapshots
 from agents._agent import Agent
-from agents._partition import Part
+from agents._partition import PartitionState
 from agents.decode import chunk_of
 from agents.detect import Detect
 from app import pipeline
@@ -99,16 +99,16 @@ def check_learners(broker: Broker, report: Report, *, untidy: bool = False) -> N
             report.check(same, f"partition {partition}: late or repeated samples have changed what was learned or said")
         report.check(_finite(straight), f"partition {partition}: a learner has a number that is not finite")
         name = "lane/" + "+".join(stage.name for stage in straight)
-        shelf = _snapshots.shelf_of(_snapshots.shelves(client, LANE_STATE, partition), LANE_STATE, name, partition)
+        store = _snapshots.store_of(_snapshots.stores(client, LANE_STATE, partition), LANE_STATE, name, partition)
         end = log[-1].offset + 1
-        if (shelf.applied or {}).get(METRICS.name) != end:
-            report.violated(f"partition {partition}: kept up to {shelf.applied}, and the log ends at {end}")
+        if (store.applied or {}).get(METRICS.name) != end:
+            report.violated(f"partition {partition}: kept up to {store.applied}, and the log ends at {end}")
             continue
-        restored = Part(pipeline.lane(), shelf.state, shelf).stages
+        restored = PartitionState(pipeline.lane(), store.state, store).stages
         same = _hash(straight) == _hash(restored) and _next(straight, partition) == _next(restored, partition)
         report.check(same, f"partition {partition}: what was learned differs from a run without a crash")
         equal += same
-        size += len(shelf.state)
+        size += len(store.state)
     report.figures |= {"partitions_equal": equal, "partitions": len(by_partition), "state_bytes": size}
 
 

@@ -39,9 +39,9 @@ def teach(broker: Broker, entities: int) -> None:
     with Publisher(broker) as publisher:
         for partition, first in itertools.product(range(METRICS.partitions), range(0, each, TAUGHT_A_FRAME)):
             frame = FrameBuilder()
-            for look, number in itertools.product(range(2), range(first, min(first + TAUGHT_A_FRAME, each))):
+            for moment, number in itertools.product(range(2), range(first, min(first + TAUGHT_A_FRAME, each))):
                 values = dict(zip(TAUGHT, rng.normal(50, 5, len(TAUGHT)).tolist(), strict=True))
-                frame.add(f"taught/{partition}/{number}", START_MS + look * STEP_MS, values)
+                frame.add(f"taught/{partition}/{number}", START_MS + moment * STEP_MS, values)
             publisher.send_raw(METRICS.name, b"taught", frame.take(), [("taught", b"")], partition)
 
 

@@ -25,7 +25,7 @@ from app.history.story import records
 from app.kafka.admin import ensure
 from app.kafka.broker import partition_of, tail
 from models.safety.chain import verify
-from topics.actions import COMMANDS, Order
+from topics.actions import COMMANDS, SignedCommand
 from topics.audit import AUDIT, Entry
 from topics.codec import decode
 from topics.decisions import DECISIONS, Decision
@@ -102,7 +102,7 @@ class Field:
     def _follow(self) -> None:
         for raw in self._messages:
             order = decode(raw).record
-            if isinstance(order, Order):
+            if isinstance(order, SignedCommand):
                 system = system_of(order.target)
                 self.first.setdefault(system, time.monotonic())
                 self.commands[system].add(order.id)
@@ -153,8 +153,8 @@ class Field:
             if isinstance(read.record, Incident):
                 incidents[system_of(read.record.entity)].add(read.record.id)
             elif isinstance(read.record, Decision):
-                wish = read.record.proposal
-                said = (wish.action, wish.target, wish.parameters, read.record.command)
+                proposal = read.record.proposal
+                said = (proposal.action, proposal.target, proposal.parameters, read.record.command)
                 states[read.record.id, read.record.state].add(msgspec.json.encode(said))
         for system in self.sent:
             self.report.check(len(incidents[system]) == 1, f"{system} has {len(incidents[system])} incidents")

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import msgspec
 
-from agents.record import Keep
+from agents.record import AuditWriter
 from app.errors import UserError
 from app.history.story import records
 from app.kafka.broker import Broker, read_all
@@ -84,7 +84,7 @@ def _left_out(broker: Broker, kept: list[Entry], now: Instant) -> list[str]:
     """Records that are on their topics and not in the audit: an audit whose end was cut off tells by this."""
     places = {entry.origin for entry in kept}
     wrong = []
-    for raw in read_all(broker, [topic.name for topic in Keep.reads]):
+    for raw in read_all(broker, [topic.name for topic in AuditWriter.reads]):
         if str(raw.origin) in places or raw.arrived > now - GRACE_MS or not _readable(raw):
             continue
         wrong.append(f"{raw.origin} was not kept")

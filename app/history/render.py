@@ -7,7 +7,7 @@ from typing import Final
 
 from rich.markup import escape
 
-from topics.actions import Order, Result
+from topics.actions import Result, SignedCommand
 from topics.approvals import Approval
 from topics.decisions import Decision
 from topics.incidents import Hypothesis, Incident
@@ -17,7 +17,7 @@ from topics.refusals import Refusal
 from topics.settings import Setting
 from topics.signals import Anomaly
 from topics.spec import Instant, Record
-from topics.verdicts import Judgement
+from topics.verdicts import Verdict
 
 STYLE: Final = {
     "resolved": "green",
@@ -54,11 +54,11 @@ def sentence(record: Record) -> str:
             return _said("magenta", "decision", rest, record.state)
         case Approval():
             return _said("yellow", "vote", f"{record.voter}: {record.vote} {record.reason}")
-        case Order():
+        case SignedCommand():
             return _said("blue", "command", f"{record.id} {_ordered(record)}, signed by key {record.key[:8]}")
         case Result():
             return _said("blue", "result", f"{record.outcome}: {record.detail}")
-        case Judgement():
+        case Verdict():
             return _said("green", "verdict", f"{record.effect}: {'; '.join(record.reasons)}")
         case Setting():
             return _said("green", "setting", f"{record.name} = {record.value} by {record.by}: {record.reason}")
@@ -85,13 +85,13 @@ def details(record: Record) -> list[str]:
         case Approval():
             until = f"counts until {clock(record.expires)}, signed by key {record.key[:8]}"
             return [escape(f"for {record.subject[:16]}…, {until}")]
-        case Order() if record.claim is not None:
+        case SignedCommand() if record.claim is not None:
             kept = f"decision {record.claim.decided[:16]}… kept as audit {record.claim.audit}"
             return [escape(f"for {record.claim.audience}; {kept}; signature {record.signature.hex()[:16]}…")]
         case Setting() if record.approvals:
             votes = ", ".join(f"{a.voter} ({a.key[:8]})" for a in record.approvals)
             return [escape(f"on the votes of {votes}, signed by key {record.key[:8]}")]
-        case Judgement() if record.evidence or record.basis:
+        case Verdict() if record.evidence or record.basis:
             lines = [f"judged by {record.basis}"] if record.basis else []
             return lines + ([escape(f"seen in {', '.join(record.evidence)}")] if record.evidence else [])
     return []
@@ -120,7 +120,7 @@ def _said(style: str, kind: str, rest: str, state: str = "") -> str:
     return f"[{style}]{kind}[/{style}] {styled(state) + ' ' if state else ''}{escape(rest)}"
 
 
-def _ordered(order: Order) -> str:
+def _ordered(order: SignedCommand) -> str:
     command = order.claim
     if command is None:
         return f"for {order.target} cannot be read"

@@ -14,7 +14,7 @@ from app.settings import home
 from models.safety.settings import SafetySettings
 from models.safety.signing import Refused
 from models.safety.trust import Trust
-from topics.actions import COMMANDS, RESULTS, Order, Result
+from topics.actions import COMMANDS, RESULTS, Result, SignedCommand
 from topics.approvals import APPROVALS, Approval
 from topics.audit import AUDIT, Entry
 from topics.codec import DecodeError, decode
@@ -25,7 +25,7 @@ from topics.refusals import REFUSALS, Refusal
 from topics.settings import SETTINGS, Setting
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record, Topic, derive
-from topics.verdicts import VERDICTS, Judgement
+from topics.verdicts import VERDICTS, Verdict
 
 STORY = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, REFUSALS, SETTINGS)
 
@@ -176,9 +176,9 @@ def _ids(record: Record) -> tuple[str, ...]:
             return tuple(filter(None, (record.id, record.command)))
         case Approval():
             return (record.decision,)
-        case Order():
+        case SignedCommand():
             return (record.id,)
-        case Result() | Judgement():
+        case Result() | Verdict():
             return (record.command,)
         case Setting():  # a grant that was voted for
             return tuple({approval.decision for approval in record.approvals})
@@ -192,15 +192,15 @@ def _incident_of(record: Record) -> str:
             return record.id
         case Decision():
             return record.proposal.incident or record.id
-        case Order():
+        case SignedCommand():
             return (record.claim.incident or record.claim.decision) if record.claim else ""
         case Proposal():
             return record.incident or derive("decision", record.id)
-        case Result() | Judgement():
+        case Result() | Verdict():
             return record.incident or record.decision
     return ""
 
 
 def _rank(record: Record) -> int:
-    order = (Incident, Proposal, Decision, Approval, Order, Result, Judgement)
+    order = (Incident, Proposal, Decision, Approval, SignedCommand, Result, Verdict)
     return next((i for i, kind in enumerate(order) if isinstance(record, kind)), len(order))

@@ -110,14 +110,14 @@ def purge(broker: Broker, topics: Iterable[Topic] = ()) -> int:
     return count
 
 
-def _read_from(shelf: str, origin: str) -> str:
+def _read_from(dlq: str, origin: str) -> str:
     """Where a letter was read from: beside its shelf, or a topic of another agent that has no shelf of its own.
 
     A header may be anybody's: it never names one of our own topics, which commands and votes stand on.
     """
     named = origin.rsplit("-", 2)[0]
-    foreign = shelf == METRICS.name and TOPIC.fullmatch(named) and not named.startswith(("opsloop.", "__"))
-    return named if foreign else shelf
+    foreign = dlq == METRICS.name and TOPIC.fullmatch(named) and not named.startswith(("opsloop.", "__"))
+    return named if foreign else dlq
 
 
 def _buried() -> Iterator[Topic]:

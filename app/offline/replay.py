@@ -189,8 +189,8 @@ def _histories(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
 
 
 def _said(decision: Decision) -> tuple[object, ...]:
-    wish = decision.proposal
-    return decision.state, decision.tier, decision.mode, wish.action, wish.target, wish.parameters
+    proposal = decision.proposal
+    return decision.state, decision.tier, decision.mode, proposal.action, proposal.target, proposal.parameters
 
 
 def _told(states: Sequence[Decision]) -> str:

@@ -167,16 +167,16 @@ def score(
     detect, names = detect or Detect(settings), Names()
     if warm and len(recording.train):
         before = recording.ts[0] - PERIOD_MS * np.arange(len(recording.train), 0, -1, dtype=np.int64)
-        for _ in detect.looks(batch_of(names, recording.name, recording.metrics, before, recording.train)):
+        for _ in detect.scored(batch_of(names, recording.name, recording.metrics, before, recording.train)):
             pass
     batch = batch_of(names, recording.name, recording.metrics, recording.ts, recording.values)
     there = _there(recording.values)
     seen = np.logical_or.reduce(there, axis=1)
     said: list[Anomaly] = []
     scores, strengths = [np.zeros(1)], [np.zeros(0)]
-    for looks, anomalies in detect.looks(batch.only(seen)):
-        scores.append(looks.score.copy())
-        strengths.append(np.abs(looks.z))
+    for scored, anomalies in detect.scored(batch.only(seen)):
+        scores.append(scored.score.copy())
+        strengths.append(np.abs(scored.z))
         said += anomalies
     attribution = np.zeros(recording.values.shape)
     attribution[there] = np.concatenate(strengths)

@@ -8,7 +8,7 @@ from app.history.story import records
 from app.kafka.broker import Broker
 from topics.decisions import DECISIONS, Decision
 from topics.spec import Instant
-from topics.verdicts import VERDICTS, Effect, Judgement
+from topics.verdicts import VERDICTS, Effect, Verdict
 
 
 def asked(broker: Broker, start: Instant, end: Instant) -> Iterator[Decision]:
@@ -27,7 +27,7 @@ def history(broker: Broker, start: Instant, end: Instant) -> tuple[list[Decision
     """Every state of the decisions between two times of arrival, and the effect of each that was judged since."""
     decisions, effects = [], {}
     for read in records(broker, [DECISIONS, VERDICTS], since_ms=start or None):
-        if isinstance(read.record, Judgement) and read.record.decision:
+        if isinstance(read.record, Verdict) and read.record.decision:
             effects[read.record.decision] = read.record.effect
         elif isinstance(read.record, Decision) and read.arrived < end:
             decisions.append(read.record)

@@ -13,7 +13,7 @@ LARGEST_SHARED: Final = 4 << 20  # what a step of the loop needs for a moment st
 KEPT: Final = 64 << 20  # bytes that are free at the end of a heap before they are handed back
 
 
-def settle() -> None:
+def tune_allocator() -> None:
     """Keep what is there from now on.
 
     The compiler alone leaves some hundred thousand objects, and a full collection would look at them all. Answers of a
@@ -25,7 +25,7 @@ def settle() -> None:
     _mallopt({M_MMAP_THRESHOLD: LARGEST_ON_HEAP, M_TRIM_THRESHOLD: KEPT})
 
 
-def share() -> None:
+def share_heap() -> None:
     """Let all threads allocate from one heap, and hand back what is free at its end; before there are any.
 
     Each rebalance of the loop makes some clients with threads of their own, and glibc a heap for every few: after 600

@@ -116,14 +116,14 @@ def run(worker: Worker, roles: list[str], ready: Ready) -> None:
         UserError: the broker does not answer, or refuses what the roles need.
     """
     if "lane" not in roles:
-        memory.share()
+        memory.share_heap()
     require(worker.broker)
     worker = replace(worker, broker=settled(worker.broker))
     if "lane" in roles and worker.settings.ingest.topics:
         roles = [*roles, "rekey"]
     if "lane" in roles:
-        pipeline.rehearse(worker.settings.detection)
-        memory.settle()
+        pipeline.warm_up(worker.settings.detection)
+        memory.tune_allocator()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -77,19 +77,19 @@ def answered(incident: Incident, word: str, by: str, note: str) -> Setting:
     return sign_setting(setting, keys.own(by))
 
 
-def asked(wish: Proposal) -> Proposal:
+def asked(proposal: Proposal) -> Proposal:
     """The proposal under the signature of who asks.
 
     Raises:
         UserError: it is not for them to ask, or their key is not on this host.
     """
-    keys, by = Keys(home()), wish.requester
+    keys, by = Keys(home()), proposal.requester
     entry = keys.entry(by)
     if entry is None:
         raise UserError(f"{by} has no key on this host", f"Make one: opsloop user add {by} --role operator")
     if not may(entry.roles, "propose"):
         raise UserError(f"{by} may not ask for changes", "Ask an operator or a lead: opsloop user list")
-    return sign_proposal(wish, keys.own(by))
+    return sign_proposal(proposal, keys.own(by))
 
 
 def publish(broker: Broker, said: Setting | Proposal | Approval) -> None:

@@ -61,13 +61,13 @@ class Advisor(msgspec.Struct):
         """
         found = self.options(case, bounds)[:OPTIONS_KEPT]
         used = {i: choice.TRIED for i, o in enumerate(found) if f"{o.action}@{o.target}" in tried}
-        vain = {i: f"would harm more than help ({o.score:.2f})" for i, o in enumerate(found) if o.score <= 0}
-        objected = self._objected(found, used.keys() | vain.keys(), case, bounds, now)
+        harmful = {i: f"would harm more than help ({o.score:.2f})" for i, o in enumerate(found) if o.score <= 0}
+        objected = self._objected(found, used.keys() | harmful.keys(), case, bounds, now)
         seed = derive("explore", case.id, case.context.attempt)
         explore = bounds.decision.explore
-        options, propensity = choice.choose(found, objected | vain | used, explore, seed)
+        options, propensity = choice.choose(found, objected | harmful | used, explore, seed)
         if not options:
-            options, _ = choice.choose(found, vain | used, 0.0, seed)
+            options, _ = choice.choose(found, harmful | used, 0.0, seed)
         return _proposal(case, options, propensity, now) if options else None
 
     def learn(self, proposal: Proposal, helped: bool) -> None:
@@ -110,11 +110,11 @@ class Advisor(msgspec.Struct):
             return "not on the list of allowed actions"
         if bounds.policies is None:
             return ""
-        wish = _proposal(case, (option,), 0.0, now)
+        proposal = _proposal(case, (option,), 0.0, now)
         system = SystemFacts(mode=mode_of(option.target, safety.scopes, safety.mode))
         urgency = round(LEAST_URGENT * (1.0 - case.context.urgency)) if case.incident else LEAST_URGENT
-        facts = facts_of(wish, system, urgency, safety.environments, now)
-        _, why = bounds.policies.rule(self.policies, facts).applied(wish)
+        facts = facts_of(proposal, system, urgency, safety.environments, now)
+        _, why = bounds.policies.rule(self.policies, facts).applied(proposal)
         return f"policy denies it: {why}" if why else ""
 
 

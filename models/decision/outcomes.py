@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from models.bounded import keep
-from topics.verdicts import Effect, Judgement
+from topics.verdicts import Effect, Verdict
 
 KEPT: Final = 1_000
 HELPED: Final = {Effect.REMEDIATED: True, Effect.INEFFECTIVE: False, Effect.REGRESSED: False}  # others teach nothing
@@ -28,7 +28,7 @@ class Outcomes(msgspec.Struct, Generic[T]):
         keep(self.acted, decision, what, KEPT)
         return self._pair(decision)
 
-    def verdict(self, verdict: Judgement) -> tuple[T, bool] | None:
+    def verdict(self, verdict: Verdict) -> tuple[T, bool] | None:
         """Take a verdict; the pair, when its action is known and it was not counted yet."""
         if verdict.effect not in HELPED or not verdict.decision or verdict.decision in self.judged:
             return None

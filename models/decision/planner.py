@@ -15,15 +15,15 @@ from models.decision.outcomes import Outcomes
 from models.decision.rules import OF_INCIDENTS
 from models.incidents.following import Following
 from models.incidents.lifecycle import Step, is_open
-from models.safety.signing import WISH_MS
-from topics.decisions import PASSING, Decision, Verdict
+from models.safety.signing import PROPOSAL_TTL_MS
+from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
 from topics.signals import Anomaly
 from topics.spec import Instant, derive, service_of
-from topics.verdicts import RESULT, Judgement
+from topics.verdicts import RESULT, Verdict
 
-REFUSED: Final = (Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED)
+REFUSED: Final = (DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED)
 BEGUN: Final = (Step.ACT, Step.PROBE)  # steps of an incident for which something was let through
 RETRY_MS: Final = 5_000
 UNSURE: Final = 0.70  # a proposal below this is not made at once: a better cause may show
@@ -89,25 +89,25 @@ class Planner(msgspec.Struct):
         plan = self.plans.get(decision.proposal.incident)
         if plan is not None and decision.proposal.id == plan.open:
             plan.until = 0
-        if decision.state is Verdict.DISPATCHED:
+        if decision.state is DecisionState.DISPATCHED:
             self._learn(self.outcomes.dispatched(decision.id, decision.proposal))
         if decision.state not in REFUSED:
             return
         if plan is None or decision.proposal.id != plan.open:
             keep(self.early, decision.proposal.id, decision, EARLY_KEPT)
-        elif decision.state is Verdict.DENIED and decision.blocked in PASSING:
+        elif decision.state is DecisionState.DENIED and decision.blocked in PASSING:
             plan.put_off(now)
         else:
             plan.given_up = True
 
-    def look(self, anomaly: Anomaly) -> None:
+    def observe(self, anomaly: Anomaly) -> None:
         """Take from a look at an entity how much it had to do."""
         for shown in anomaly.attribution:
             if shown.metric == RATE and shown.expected > 0:
                 ratio = round(min(max(shown.value / shown.expected, 0.0), LOAD_MOST), 2)
                 keep(self.loads, service_of(anomaly.entity), Load(anomaly.ts, ratio), LOADS_KEPT)
 
-    def verdict(self, verdict: Judgement) -> None:
+    def verdict(self, verdict: Verdict) -> None:
         """Learn from what became of an action, once; that an actuator calls it done says nothing of the symptom."""
         if verdict.basis != RESULT:
             self._learn(self.outcomes.verdict(verdict))
@@ -137,7 +137,7 @@ class Planner(msgspec.Struct):
             return
         if plan.retries:
             proposal = msgspec.structs.replace(proposal, id=derive("proposal", proposal.id, "retry", plan.retries))
-        plan.open, plan.until = proposal.id, now + WISH_MS
+        plan.open, plan.until = proposal.id, now + PROPOSAL_TTL_MS
         plan.tried = [*plan.tried, f"{proposal.action}@{proposal.target}"]
         yield proposal
         if answer := self.early.pop(proposal.id, None):

@@ -26,7 +26,7 @@ FAR: Final = 3.0  # spreads that it has moved meanwhile; or that a level is off,
 class Line(msgspec.Struct):
     """A metric by time: seconds since the alarm was raised."""
 
-    looks: int = 0
+    scored: int = 0
     time: float = 0.0  # mean
     value: float = 0.0  # mean
     times: float = 0.0  # sums of squares and products around the means
@@ -35,10 +35,10 @@ class Line(msgspec.Struct):
 
     def take(self, time: float, value: float) -> None:
         """Add a look."""
-        self.looks += 1
+        self.scored += 1
         off_time, off_value = time - self.time, value - self.value
-        self.time += off_time / self.looks
-        self.value += off_value / self.looks
+        self.time += off_time / self.scored
+        self.value += off_value / self.scored
         self.times += off_time * (time - self.time)
         self.values += off_value * (value - self.value)
         self.both += off_time * (value - self.value)
@@ -46,17 +46,17 @@ class Line(msgspec.Struct):
     def kind(self, expected: float, spread: float) -> Kind:
         """What the looks so far make of it. spread: of the metric when it is ordinary."""
         by = self.value - expected
-        if self.looks >= LINE and self.times > 0.0 and self.values > 0.0:
-            slope, span = self.both / self.times, math.sqrt(12.0 * self.times / self.looks)
+        if self.scored >= LINE and self.times > 0.0 and self.values > 0.0:
+            slope, span = self.both / self.times, math.sqrt(12.0 * self.times / self.scored)
             fits = self.both * self.both >= FIT * self.times * self.values
             if fits and slope * by > 0.0 and abs(slope) * span >= FAR * spread:
                 return "trend"
-        if self.looks >= FLAT and abs(by) >= FAR * max(spread, math.sqrt(self.values / self.looks)):
+        if self.scored >= FLAT and abs(by) >= FAR * max(spread, math.sqrt(self.values / self.scored)):
             return "change_point"
         return "point"
 
 
-class Course(msgspec.Struct):
+class Trajectory(msgspec.Struct):
     """An alarm that is on."""
 
     began: int  # event time
@@ -64,11 +64,11 @@ class Course(msgspec.Struct):
     lines: dict[str, Line] = {}
 
 
-class Courses:
+class Trajectories:
     """The alarms of a partition that are on, by entity."""
 
     def __init__(self) -> None:
-        self.open: dict[str, Course] = {}
+        self.open: dict[str, Trajectory] = {}
 
     def kind(self, entity: str, state: str, ts: int, found: Sequence[Contribution], spread: float) -> Kind:
         """What kind an alarm is by now; what is cleared is what it was last.
@@ -76,14 +76,14 @@ class Courses:
         found: strongest first, not empty; spread: of the first one when it is ordinary.
         """
         if state == "cleared":
-            course = self.open.pop(entity, None)
-            return course.kind if course else "point"
-        course = self.open.get(entity)
-        if course is None or state == "raised":
-            course = self.open[entity] = Course(ts)
+            trajectory = self.open.pop(entity, None)
+            return trajectory.kind if trajectory else "point"
+        trajectory = self.open.get(entity)
+        if trajectory is None or state == "raised":
+            trajectory = self.open[entity] = Trajectory(ts)
         for each in found[:FOLLOWED]:
-            if each.metric in course.lines or len(course.lines) < MOST:
-                course.lines.setdefault(each.metric, Line()).take((ts - course.began) / 1000, each.value)
-        line = course.lines.get(found[0].metric)
-        course.kind = line.kind(found[0].expected, spread) if line else "point"
-        return course.kind
+            if each.metric in trajectory.lines or len(trajectory.lines) < MOST:
+                trajectory.lines.setdefault(each.metric, Line()).take((ts - trajectory.began) / 1000, each.value)
+        line = trajectory.lines.get(found[0].metric)
+        trajectory.kind = line.kind(found[0].expected, spread) if line else "point"
+        return trajectory.kind

@@ -22,7 +22,7 @@ CALM: Final = 3  # looks within the range after which a value is taken to be bac
 REPEAT_MS: Final = 1_000
 CHOICES: Final = ("direction", "least", "least_ratio", "alarms_a_day", "rest_s", "lasts_s", "confirm")
 OFF: Final = 3.0  # |z| of a series that is off, and of those that still are
-BROAD: Final = 6  # series that bear out an alarm together, where an entity has twice as many
+COMMON: Final = 6  # series that bear out an alarm together, where an entity has twice as many
 STILL, STRONGEST = 2, 5  # so many looks after its first one so many series, in their mean, bear it out
 
 
@@ -35,7 +35,7 @@ class Deviation(NamedTuple):
     z: float = 0.0
 
 
-class Look(NamedTuple):
+class ScoredSample(NamedTuple):
     """When an entity is off, and how far."""
 
     ts: int  # event time
@@ -79,7 +79,7 @@ class Alarms:
         self.chosen = settings.says(*CHOICES)
         self.told: dict[str, Told] = {}
 
-    def heard(self, entity: str, event: int, look: Look, found: Sequence[Deviation]) -> int:
+    def heard(self, entity: str, event: int, scored_sample: ScoredSample, found: Sequence[Deviation]) -> int:
         """What is told of a look: RAISE, CONTINUE, CLEAR or QUIET.
 
         event: what the bank or `Hysteresis` says; found: what is off, strongest first, not empty.
@@ -89,37 +89,37 @@ class Alarms:
         told = self.told.get(entity) or Told()
         if told.on or event == CLEAR:
             if event == CLEAR:
-                was_on, told.on, told.ended = told.on, False, look.ts if told.on else told.ended
+                was_on, told.on, told.ended = told.on, False, scored_sample.ts if told.on else told.ended
                 return CLEAR if was_on else QUIET
             return CONTINUE
-        if not self._confirmed(entity, told, look, found):
+        if not self._confirmed(entity, told, scored_sample, found):
             return QUIET
-        if not self._may(entity, told, look) or not any(self._worth(entity, each) for each in found):
+        if not self._may(entity, told, scored_sample) or not any(self._worth(entity, each) for each in found):
             return QUIET
-        if told.day != look.ts // DAY_MS:
-            told.day, told.spent = look.ts // DAY_MS, 0
+        if told.day != scored_sample.ts // DAY_MS:
+            told.day, told.spent = scored_sample.ts // DAY_MS, 0
         told.on, told.spent = True, told.spent + 1
         self.told[entity] = told
         return RAISE
 
-    def _confirmed(self, entity: str, told: Told, look: Look, found: Sequence[Deviation]) -> bool:
+    def _confirmed(self, entity: str, told: Told, scored_sample: ScoredSample, found: Sequence[Deviation]) -> bool:
         """Whether breadth, at any look, or duration, at the third, bears an alarm out, if users ask for that.
 
         Later than that size alone does not: what comes back from a spike steps as far as what left for it.
         """
-        if look.series == 1 or not self.settings.of_entity("confirm", entity):  # one alone has no second
+        if scored_sample.series == 1 or not self.settings.of_entity("confirm", entity):  # one alone has no second
             return True
-        if told.onset != look.onset:
-            told.onset, told.waited = look.onset, 0
+        if told.onset != scored_sample.onset:
+            told.onset, told.waited = scored_sample.onset, 0
             self.told[entity] = told
         told.waited += 1
-        if sum(abs(each.z) >= OFF for each in found) >= min(BROAD, (look.series + 1) // 2):
+        if sum(abs(each.z) >= OFF for each in found) >= min(COMMON, (scored_sample.series + 1) // 2):
             return True
-        return told.waited == STILL + 1 and look.level >= OFF
+        return told.waited == STILL + 1 and scored_sample.level >= OFF
 
-    def _may(self, entity: str, told: Told, look: Look) -> bool:
+    def _may(self, entity: str, told: Told, scored_sample: ScoredSample) -> bool:
         """Whether an alarm of the entity may be told now: it has lasted, rest is over, the budget is not spent."""
-        ts, onset, ratio = look[:3]
+        ts, onset, ratio = scored_sample[:3]
         lasts, rest, budget = (self.settings.of_entity(o, entity) for o in ("lasts_s", "rest_s", "alarms_a_day"))
         if ts - onset < 1000 * (lasts or 0.0) or (told.ended and ts - told.ended < 1000 * (rest or 0.0)):
             return False
@@ -168,11 +168,11 @@ class Ranges:
         for point in np.flatnonzero(known).tolist():
             sample = int(np.searchsorted(batch.start, point, "right")) - 1
             series, ts = int(batch.series[point]), int(batch.ts[sample])
-            event, onset = self._look(series, ts, bool(beyond[point]))
+            event, onset = self._observe(series, ts, bool(beyond[point]))
             if event != QUIET:
                 yield Beyond(sample, event, point, float(low[point]), float(high[point]), onset)
 
-    def _look(self, series: int, ts: int, beyond: bool) -> tuple[int, int]:
+    def _observe(self, series: int, ts: int, beyond: bool) -> tuple[int, int]:
         out = self.out.get(series)
         if out is None:
             if not beyond or ts <= self.ended.get(series, 0):

@@ -33,7 +33,7 @@ class Detector(ABC):
         self.features = tuple(features)
 
     @abstractmethod
-    def look(self, x: Float64, learn: bool) -> tuple[float, int]:
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
         """How odd a look is (finite, 0 or more), and the place of the feature that says so, or `WHOLE`.
 
         x: (k,) in spreads from what is ordinary for each feature, within ±`FARTHEST`; NaN where it was not measured.

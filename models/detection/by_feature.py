@@ -29,7 +29,7 @@ class ByFeature(Detector):
     def odd(self, learner: Any, value: float, learn: bool) -> float:
         """How odd a value is to a learner, which then learns it if it may."""
 
-    def look(self, x: Float64, learn: bool) -> tuple[float, int]:
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
         score, place = 0.0, 0
         for at, value in enumerate(x.tolist()):
             if not math.isnan(value) and (own := self.odd(self.learners[at], value, learn)) > score:

@@ -15,8 +15,8 @@ SHIFT: Final = 3
 TILE: Final = 1 << SHIFT  # series whose columns lie side by side: one move of the processor takes a column of all eight
 
 # columns of an entity
-LOOKS, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_LOOK, ONSET, TOLD, FORKED, WIDE = range(14)
-SERIES, LONE = 14, 15  # how many have opened; the row of the one that there is, 0 for none, -1 for never
+SAMPLES, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_SAMPLE, ONSET, TOLD, FORKED, WIDE = range(14)
+SERIES, UNIVARIATE = 14, 15  # how many have opened; the row of the one that there is, 0 for none, -1 for never
 USUAL_THEN, STRETCH_THEN, HITS_THEN = 16, 17, 18  # as they were at the onset, before what followed was learned
 ENTITY_FIELDS: Final = 19
 TAIL_NOW: Final = [USUAL, STRETCH, HITS]
@@ -37,7 +37,7 @@ class Rows(NamedTuple):
     tiles: Float64  # (n_tiles, SERIES_FIELDS, TILE): series i is [i // TILE, :, i % TILE]
     flat: Float64  # the same memory in one dimension, which costs less to find one's way in
     entities: Float64  # (n_entities, ENTITY_FIELDS)
-    lone: Float64  # (n_lone, lone.FIELDS)
+    univariate: Float64  # (n_lone, lone.FIELDS)
 
 
 def tiles_for(series: int) -> int:
@@ -70,7 +70,7 @@ class Samples(NamedTuple):
     value: Float64
 
 
-class Looks(NamedTuple):
+class Scored(NamedTuple):
     """What a bank says of it: by sample and by value."""
 
     event: Int32  # (m,) QUIET, RAISE, CONTINUE or CLEAR
@@ -82,14 +82,14 @@ class Looks(NamedTuple):
     spread: Float64  # (n,) of the level around it
 
     @classmethod
-    def room(cls, samples: int, values: int) -> Looks:
+    def room(cls, samples: int, values: int) -> Scored:
         """Arrays of these lengths, unset."""
         of_samples = [np.empty(samples) for _ in range(3)]
         return cls(np.empty(samples, np.int32), *of_samples, *(np.empty(values) for _ in range(3)))
 
-    def first(self, samples: int, values: int) -> Looks:
+    def first(self, samples: int, values: int) -> Scored:
         """The first of each, without a copy."""
         m, n = slice(samples), slice(values)
-        return Looks(
+        return Scored(
             self.event[m], self.score[m], self.boundary[m], self.onset[m], self.z[n], self.expected[n], self.spread[n]
         )  # fmt: skip

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 
-class Knobs(NamedTuple):
+class DetectorConfig(NamedTuple):
     """What is set by hand. Chosen on some machines of real data and reported on others: app/bench/detection.py."""
 
     memory: float = 1e-4  # slowest rate of learning: 1/n falls to this
@@ -36,11 +36,11 @@ class Knobs(NamedTuple):
     calm: float = 8.0  # ... for so many looks
     doubt: float = 2.0  # score from which an entity is learned more slowly
     far: float = 3.0  # spreads off the mean from which nothing is learned while an alarm is young
-    hold_looks: float = 500.0
+    hold_samples: float = 500.0
     hold_ms: float = 120_000.0
     repeat_ms: float = 200.0  # an alarm that is on is told again at most so often
 
 
-def narrowed(knobs: Knobs) -> Knobs:
+def narrowed(config: DetectorConfig) -> DetectorConfig:
     """The knobs of an entity with one series: quick to follow, unsmoothed, with a boundary that its tails have set."""
-    return knobs._replace(winsor=40.0, short=1 / 8, near=0.8, smooth=1.0, surprise=-math.inf)
+    return config._replace(winsor=40.0, short=1 / 8, near=0.8, smooth=1.0, surprise=-math.inf)

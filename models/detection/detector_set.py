@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detection.base import StateError
-from models.detection.entity_detectors import Kept, Sight, Watch, revived
+from models.detection.entity_detectors import EntityDetectors, Finding, Kept, revived
 from models.detection.members import Member
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch, Names
 
 
-class Panel:
+class DetectorSet:
     """Every watch, by entity and detector; none for an entity that no pattern names."""
 
     def __init__(self, settings: DetectionSettings) -> None:
         self.settings = settings
-        self.watches: dict[tuple[int, Member], Watch] = {}
+        self.watches: dict[tuple[int, Member], EntityDetectors] = {}
         self.chosen: list[tuple[Member, ...]] = []  # by entity
         self.watched: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.left_out = 0  # entities that would be watched if there were fewer
@@ -39,7 +39,7 @@ class Panel:
         for number, name in [key for key in self.watches if key[1] not in self.chosen[key[0]]]:
             del self.watches[number, name]  # restored, and no longer chosen
 
-    def take(self, batch: Batch, forked: Container[int]) -> Iterator[tuple[int, Watch, Sight]]:
+    def take(self, batch: Batch, forked: Container[int]) -> Iterator[tuple[int, EntityDetectors, Finding]]:
         """What the watches say of a batch: the sample, who says it, and what.
 
         forked: entities on which an incident is open, so that nothing is learned of them.
@@ -58,9 +58,9 @@ class Panel:
             for name in self.chosen[number]:
                 watch = self.watches.get((number, name))
                 if watch is None:
-                    watch = self.watches[number, name] = Watch(name, [*metrics])
-                if sight := watch.look(ts, metrics, number in forked):
-                    yield sample, watch, sight
+                    watch = self.watches[number, name] = EntityDetectors(name, [*metrics])
+                if finding := watch.observe(ts, metrics, number in forked):
+                    yield sample, watch, finding
 
     def restart(self, entity: int) -> None:
         """What an entity did is ordinary from now on: its watches begin anew."""

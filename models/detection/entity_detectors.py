@@ -13,7 +13,7 @@ from models.detection import columns
 from models.detection.bank import judge
 from models.detection.base import WHOLE, Detector, StateError
 from models.detection.columns import CLEAR, CONTINUE, ENTITY_FIELDS, QUIET, RAISE
-from models.detection.config import Knobs
+from models.detection.config import DetectorConfig
 from models.detection.members import MEMBERS, Member, member
 from topics.batch import Float64
 from topics.kernel import kernel
@@ -24,13 +24,13 @@ FARTHEST: Final = 20.0  # spreads: nothing is farther off
 COUNT, MEAN, VARIANCE, PEAK = range(4)  # columns of a feature's scale
 SCALE_FIELDS: Final = 4
 
-KNOBS: Final = Knobs()
+CONFIG: Final = DetectorConfig()
 SCALED: Final = 16  # looks after which the features have a scale, and the detector is asked
 SETTLED: Final = 50  # looks after it is warm by which its own scores have one
 NOTABLE_Z: Final = 3.0
 
 
-class Sight(NamedTuple):
+class Finding(NamedTuple):
     """What a look came to, when it is worth a word."""
 
     event: int  # RAISE, CONTINUE or CLEAR
@@ -52,7 +52,7 @@ class Kept(msgspec.Struct):
     scale: bytes
     row: bytes
     own: tuple[float, float]
-    looks: int
+    scored: int
     last: int
     detector: bytes
 
@@ -82,7 +82,7 @@ def standardise(scale: Float64, values: Float64, learn: bool, x: Float64, spread
             scale[at, COUNT] = count + 1.0
 
 
-class Watch:
+class EntityDetectors:
     """One detector on one entity."""
 
     def __init__(self, name: Member, features: Sequence[str]) -> None:
@@ -96,10 +96,10 @@ class Watch:
         self.scale = np.zeros((len(features), SCALE_FIELDS))
         self.row = np.zeros((1, ENTITY_FIELDS))
         self.row[:, (columns.USUAL, columns.STRETCH)] = math.log(2.5), 0.2
-        self.looks = 0  # that were learned
+        self.scored = 0  # that were learned
         self.own = (0.0, 0.0)  # mean and variance of the detector's scores
 
-    def look(self, ts: int, metrics: Mapping[str, float], forked: bool) -> Sight | None:
+    def observe(self, ts: int, metrics: Mapping[str, float], forked: bool) -> Finding | None:
         """Score a look and learn it. One that is not newer than the last is passed over.
 
         forked: an incident is open on the entity, so nothing is learned.
@@ -120,11 +120,11 @@ class Watch:
             return None
         if found == WHOLE:
             found = int(np.argmax(np.abs(np.nan_to_num(x))))
-        return Sight(event, ratio, int(self.row[0, columns.ONSET]), found, x, mean, spread)
+        return Finding(event, ratio, int(self.row[0, columns.ONSET]), found, x, mean, spread)
 
     def _grow(self, metrics: Mapping[str, float]) -> None:
         """Start anew when a young entity shows features that were not there at first."""
-        if self.looks >= self.detector.warm or metrics.keys() <= self.place.keys():
+        if self.scored >= self.detector.warm or metrics.keys() <= self.place.keys():
             return
         if len(self.place) < FEATURES_KEPT:
             self._open(sorted({*self.place, *metrics})[:FEATURES_KEPT])
@@ -132,14 +132,14 @@ class Watch:
     def _scored(self, ts: int, values: Float64, x: Float64, spread: Float64, learn: bool) -> tuple[int, float, int]:
         """A detector with a score: the boundary is learned from its own, as the bank's is."""
         standardise(self.scale, values, learn, x, spread)
-        self.looks += learn
-        if self.looks <= SCALED:
+        self.scored += learn
+        if self.scored <= SCALED:
             return QUIET, 0.0, WHOLE
-        raw, found = self.detector.look(x, learn)
+        raw, found = self.detector.observe(x, learn)
         if not math.isfinite(raw):
             self._open([*self.place])  # quarantined: what it has learned is no good
             return QUIET, 0.0, WHOLE
-        own = self.looks - SCALED - self.detector.warm
+        own = self.scored - SCALED - self.detector.warm
         if own <= 0:
             return QUIET, 0.0, WHOLE
         mean, variance = self.own if own > 1 else (raw, 0.0)
@@ -153,25 +153,25 @@ class Watch:
         if own <= SETTLED:
             return QUIET, 0.0, WHOLE
         self.row[0, columns.FORKED] = 0.0 if learn else columns.OPEN
-        event, boundary = judge(self.row, 0, min(max(error / deviation, 0.0), KNOBS.cap), float(ts), KNOBS)
+        event, boundary = judge(self.row, 0, min(max(error / deviation, 0.0), CONFIG.cap), float(ts), CONFIG)
         return event, float(self.row[0, columns.SCORE] / boundary), found
 
     def _told(self, ts: int, values: Float64, x: Float64, spread: Float64, learn: bool) -> tuple[int, float, int]:
         """A detector that says by itself when something changed: held against a scale that stands still."""
-        warm = self.looks >= self.detector.warm
+        warm = self.scored >= self.detector.warm
         standardise(self.scale, values, learn and not warm, x, spread)
-        self.looks += learn
-        score, found = self.detector.look(x, learn) if warm else (0.0, WHOLE)
+        self.scored += learn
+        score, found = self.detector.observe(x, learn) if warm else (0.0, WHOLE)
         row = self.row
         if score >= 1.0:
             if row[0, columns.ALARMED] == 0.0:
                 row[0, columns.ONSET] = ts
             event = RAISE if row[0, columns.ALARMED] == 0.0 else CONTINUE
             row[0, columns.ALARMED], row[0, columns.CALM] = 1.0, 0.0
-            self.scale[:], self.looks = 0.0, 0  # from here on what is new is what is ordinary
+            self.scale[:], self.scored = 0.0, 0  # from here on what is new is what is ordinary
             return event, score, found
         row[0, columns.CALM] += 1.0
-        if row[0, columns.ALARMED] == 1.0 and row[0, columns.CALM] >= KNOBS.calm:
+        if row[0, columns.ALARMED] == 1.0 and row[0, columns.CALM] >= CONFIG.calm:
             row[0, columns.ALARMED] = 0.0
             return CLEAR, 0.0, WHOLE
         return QUIET, 0.0, WHOLE
@@ -182,24 +182,24 @@ class Watch:
             raise StateError(f"the scale of {self.name} is not finite")
         return Kept(
             entity, self.name, self.detector.version, [*self.place], self.scale.astype("<f8").tobytes(),
-            self.row.astype("<f8").tobytes(), self.own, self.looks, self.last, self.detector.dump(),
+            self.row.astype("<f8").tobytes(), self.own, self.scored, self.last, self.detector.dump(),
         )  # fmt: skip
 
 
-def revived(kept: Kept) -> Watch:
+def revived(kept: Kept) -> EntityDetectors:
     """The watch that was dumped. Raises StateError when it is of another version, or no watch."""
     name = next((known for known in MEMBERS if known == kept.name), None)
     if name is None or member(name).version != kept.version:
         raise StateError(f"{kept.name} of version {kept.version} is not known here")
     if not 0 < len(kept.features) <= FEATURES_KEPT or sorted(set(kept.features)) != kept.features:
         raise StateError("features are names in ascending order")
-    watch = Watch(name, kept.features)
+    watch = EntityDetectors(name, kept.features)
     try:
         watch.scale = np.frombuffer(kept.scale, "<f8").reshape(watch.scale.shape).copy()
         watch.row = np.frombuffer(kept.row, "<f8").reshape(watch.row.shape).copy()
     except ValueError as error:
         raise StateError(f"no scale of {len(kept.features)} features: {error}") from None
-    watch.own, watch.looks, watch.last = kept.own, kept.looks, kept.last
+    watch.own, watch.scored, watch.last = kept.own, kept.scored, kept.last
     watch.detector.load(kept.detector)
     watch.dump(kept.entity)  # finite, or not taken
     return watch

@@ -10,7 +10,7 @@ import math
 from typing import Final
 
 from models.detection.columns import MOST
-from models.detection.config import Knobs
+from models.detection.config import DetectorConfig
 from topics.batch import Float64, Int32
 from topics.kernel import inlined, kernel
 
@@ -24,7 +24,7 @@ WORK: Final = SIZES + DEEP * WIDE
 
 
 @inlined
-def broad_or_strong(z: Float64, start: Int32, single: Float64, work: Float64, knobs: Knobs) -> None:
+def common_or_strong(z: Float64, start: Int32, single: Float64, work: Float64, config: DetectorConfig) -> None:
     """Raise `single` (m,) to the score of the values start[i]:start[i + 1] of `z`; `work` (WORK,) is scratch."""
     first, end = 0, len(start) - 1
     while first < end:
@@ -34,13 +34,13 @@ def broad_or_strong(z: Float64, start: Int32, single: Float64, work: Float64, kn
             deepest = max(deepest, start[at + 1] - start[at])
         if many < FEW or deepest > DEEP:
             for at in range(first, first + many):
-                _one(z[start[at] : start[at + 1]], work, knobs)
-                single[at] = max(single[at], _score(start[at + 1] - start[at], work[TOTAL], work[PRODUCT], knobs))
+                _one(z[start[at] : start[at + 1]], work, config)
+                single[at] = max(single[at], _score(start[at + 1] - start[at], work[TOTAL], work[PRODUCT], config))
         else:
-            _together(z, start[first : first + many + 1], deepest, work, knobs)
+            _together(z, start[first : first + many + 1], deepest, work, config)
             for at in range(first, first + many):
                 total, product = work[TOTAL + at - first], work[PRODUCT + at - first]
-                single[at] = max(single[at], _score(start[at + 1] - start[at], total, product, knobs))
+                single[at] = max(single[at], _score(start[at + 1] - start[at], total, product, config))
         first += many
 
 
@@ -51,18 +51,18 @@ def _most(count: int) -> int:
 
 
 @inlined
-def _score(count: int, total: float, product: float, knobs: Knobs) -> float:
+def _score(count: int, total: float, product: float, config: DetectorConfig) -> float:
     """The geometric mean of the largest |z|, or a share of their plain mean."""
     most = _most(count)
-    return float(max(math.exp(math.log(product) / most) - 1.0, knobs.strong * total / most))
+    return float(max(math.exp(math.log(product) / most) - 1.0, config.strong * total / most))
 
 
 @kernel
-def _one(z: Float64, work: Float64, knobs: Knobs) -> None:
+def _one(z: Float64, work: Float64, config: DetectorConfig) -> None:
     """Sum and product of the largest |z| of one entity."""
     t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = 0.0
     for point in range(len(z)):  # each sinks to its place without a branch, and the places are in registers
-        size = min(abs(z[point]), knobs.cap)
+        size = min(abs(z[point]), config.cap)
         t7 = max(t7, min(t6, size))
         t6 = max(t6, min(t5, size))
         t5 = max(t5, min(t4, size))
@@ -80,13 +80,13 @@ def _one(z: Float64, work: Float64, knobs: Knobs) -> None:
 
 
 @inlined
-def _together(z: Float64, start: Int32, deepest: int, work: Float64, knobs: Knobs) -> None:
+def _together(z: Float64, start: Int32, deepest: int, work: Float64, config: DetectorConfig) -> None:
     """Sums and products of the largest |z| of up to `WIDE` entities."""
     work[: SIZES + deepest * WIDE] = 0.0
     for at in range(len(start) - 1):
         first = start[at]
         for number in range(start[at + 1] - first):
-            work[SIZES + number * WIDE + at] = min(abs(z[first + number]), knobs.cap)
+            work[SIZES + number * WIDE + at] = min(abs(z[first + number]), config.cap)
     sizes = work[SIZES:]
     for number in range(deepest):
         _sink(work, sizes[number * WIDE : (number + 1) * WIDE])

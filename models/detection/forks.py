@@ -14,9 +14,9 @@ import numpy as np
 
 from models.detection import columns
 from models.detection.bank import Bank, take
-from models.detection.columns import Looks, Rows, Samples, rows_of, tiles_of
+from models.detection.columns import Rows, Samples, Scored, rows_of, tiles_of
 from models.detection.config import narrowed
-from models.detection.points import desk_of
+from models.detection.points import workspace_of
 from topics.batch import Float64, Steer
 from topics.learning import Feedback
 
@@ -33,7 +33,7 @@ class Fork(msgspec.Struct):
     series: list[int]  # numbers in the bank, in the order of the tiles
     tiles: Float64  # (n_tiles, SERIES_FIELDS, TILE)
     entity: Float64  # (1, ENTITY_FIELDS)
-    lone: Float64  # (2, lone.FIELDS) what a table of one row is
+    univariate: Float64  # (2, lone.FIELDS) what a table of one row is
 
 
 class Forks:
@@ -42,9 +42,9 @@ class Forks:
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
         self.open: dict[int, Fork] = {}
-        self.desk = desk_of()
+        self.work = workspace_of()
         # a copy takes everything it sees for the new normal
-        self.knobs = bank.knobs._replace(doubt=float("inf"), hold_looks=-1.0, hold_ms=-1.0)
+        self.config = bank.config._replace(doubt=float("inf"), hold_samples=-1.0, hold_ms=-1.0)
 
     def steer(self, steer: Steer) -> int | None:
         """Open a fork for an incident, or close it. What is not known, or open or closed already, changes nothing.
@@ -71,7 +71,7 @@ class Forks:
                 return None if fork.label == "confirmed" else number
         return None
 
-    def take(self, given: Samples) -> Looks:
+    def take(self, given: Samples) -> Scored:
         """Score a batch by the baselines, and let the copies learn it."""
         for number, fork in self.open.items():
             own = np.flatnonzero(given.entity == number)
@@ -82,11 +82,11 @@ class Forks:
     def _copy(self, number: int, series: list[int], incident: str) -> None:
         rows, entity = self.bank.rows(series), self.bank.entities[number : number + 1].copy()
         rows[:, columns.COUNT] = np.minimum(rows[:, columns.COUNT], FRESH)
-        entity[:, columns.LOOKS] = np.maximum(entity[:, columns.LOOKS], 1.0)
-        lone = self.bank.lone[[0, max(int(entity[0, columns.LONE]), 0)]]
-        lone[0, 0] = 1.0
-        entity[:, columns.LONE] = np.minimum(entity[:, columns.LONE], 1.0)
-        self.open[number] = Fork([incident], "confirmed", series, tiles_of(rows), entity, lone)
+        entity[:, columns.SAMPLES] = np.maximum(entity[:, columns.SAMPLES], 1.0)
+        univariate = self.bank.univariate[[0, max(int(entity[0, columns.UNIVARIATE]), 0)]]
+        univariate[0, 0] = 1.0
+        entity[:, columns.UNIVARIATE] = np.minimum(entity[:, columns.UNIVARIATE], 1.0)
+        self.open[number] = Fork([incident], "confirmed", series, tiles_of(rows), entity, univariate)
         self.bank.entities[number, columns.FORKED] = columns.OPEN
         if self.bank.entities[number, columns.ONSET] > 0.0:  # what it took for usual since may be the fault
             self.bank.entities[number, columns.TAIL_NOW] = self.bank.entities[number, columns.TAIL_THEN]
@@ -98,14 +98,14 @@ class Forks:
             bank.entities[number, columns.FORKED] = (
                 columns.RECOVERING if bank.entities[number, columns.ALARMED] == 1.0 else 0.0
             )
-            bank.entities[number, columns.RAISED_LOOK] = bank.entities[
-                number, columns.LOOKS
+            bank.entities[number, columns.RAISED_SAMPLE] = bank.entities[
+                number, columns.SAMPLES
             ]  # its alarm may take so long to clear
             return
         bank.entities[number, columns.FORKED] = 0.0
         bank.put(fork.series, rows_of(fork.tiles, len(fork.series)))
-        if bank.entities[number, columns.LONE] > 0.0:
-            bank.lone[int(bank.entities[number, columns.LONE])] = fork.lone[1]
+        if bank.entities[number, columns.UNIVARIATE] > 0.0:
+            bank.univariate[int(bank.entities[number, columns.UNIVARIATE])] = fork.univariate[1]
         if fork.label == "false_alarm":
             bank.entities[number, columns.WIDE] = min(bank.entities[number, columns.WIDE] + WIDER, WIDEST)
 
@@ -126,8 +126,8 @@ class Forks:
             np.zeros(len(stamps), np.int32), np.array(stamps, np.int64), np.array(start, np.int32),
             np.array(series, np.int32), np.array(value, np.float64),
         )  # fmt: skip
-        rows, looks = (
-            Rows(fork.tiles, fork.tiles.reshape(-1), fork.entity, fork.lone),
-            Looks.room(len(stamps), len(series)),
+        rows, scored = (
+            Rows(fork.tiles, fork.tiles.reshape(-1), fork.entity, fork.univariate),
+            Scored.room(len(stamps), len(series)),
         )
-        take(rows, copied, looks, self.desk, (self.knobs, narrowed(self.knobs), self.bank.lone_knobs))
+        take(rows, copied, scored, self.work, (self.config, narrowed(self.config), self.bank.univariate_config))

@@ -144,10 +144,10 @@ class HalfSpaceTrees(Detector):
         self.ready = False  # there is a reference window
         self.best = trees * WINDOW * (2 ** (height + 1) - 1)
 
-    def look(self, x: Float64, learn: bool) -> tuple[float, int]:
-        return self.look_scaled(np.clip(0.5 + x / (2.0 * REACH), 0.0, 1.0), learn), WHOLE
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
+        return self.observe_scaled(np.clip(0.5 + x / (2.0 * REACH), 0.0, 1.0), learn), WHOLE
 
-    def look_scaled(self, x: Float64, learn: bool = True) -> float:
+    def observe_scaled(self, x: Float64, learn: bool = True) -> float:
         """River's score of x (features in 0..1), before it is learned."""
         worth = walk(self.forest, x, self.room.mass, self.room.worth, learn)
         score = 1.0 - worth / self.best if self.ready else 0.0

@@ -11,29 +11,29 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Looks
-from models.detection.config import Knobs
+from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Scored
+from models.detection.config import DetectorConfig
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch, Names
 
-CHOICES: Final = ("opens_at", "opens_looks", "closes_at", "closes_looks")
-KNOBS: Final = Knobs()
-YOUNG: Final = 2.0 * KNOBS.young  # looks before which nothing is told, as in the bank
+CHOICES: Final = ("opens_at", "opens_samples", "closes_at", "closes_samples")
+CONFIG: Final = DetectorConfig()
+YOUNG: Final = 2.0 * CONFIG.young  # looks before which nothing is told, as in the bank
 
 
 class Edges(msgspec.Struct, frozen=True):
     """What an alarm needs to open, and to close: times the boundary, and looks running."""
 
     opens_at: float = 1.0
-    opens_looks: int = 1
-    closes_at: float = KNOBS.settle
-    closes_looks: int = int(KNOBS.calm)
+    opens_samples: int = 1
+    closes_at: float = CONFIG.settle
+    closes_samples: int = int(CONFIG.calm)
 
 
 class Held(msgspec.Struct):
     """How far an entity is on the way from one to the other."""
 
-    looks: int = 0
+    scored: int = 0
     running: int = 0  # looks above the first edge, or below the second
     onset: int = 0  # event time of the first of those above
     open: bool = False
@@ -50,23 +50,23 @@ class Hysteresis:
         self.named: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.held: dict[str, Held] = {}
 
-    def samples(self, batch: Batch, looks: Looks) -> list[int]:
+    def samples(self, batch: Batch, scored: Scored) -> list[int]:
         """The samples of a batch that may have something to tell, in order."""
         if not self.chosen:
-            return np.flatnonzero(looks.event).tolist()
+            return np.flatnonzero(scored.event).tolist()
         self._admit(batch.names)
-        return np.flatnonzero((looks.event != QUIET) | self.named[batch.entity]).tolist()
+        return np.flatnonzero((scored.event != QUIET) | self.named[batch.entity]).tolist()
 
-    def event(self, batch: Batch, looks: Looks, sample: int) -> tuple[int, int]:
+    def event(self, batch: Batch, scored: Scored, sample: int) -> tuple[int, int]:
         """What a look comes to (RAISE, CONTINUE, CLEAR or QUIET), and its alarm's onset: the bank's word, or users'."""
         number = int(batch.entity[sample])
         edges = self.edges[number] if self.chosen else None
         if edges is None:
-            return int(looks.event[sample]), int(looks.onset[sample])
-        if not np.isfinite(looks.boundary[sample]):  # a repeat, or late
+            return int(scored.event[sample]), int(scored.onset[sample])
+        if not np.isfinite(scored.boundary[sample]):  # a repeat, or late
             return QUIET, 0
         held = self.held.setdefault(batch.names.entities[number], Held())
-        return _moved(held, edges, int(batch.ts[sample]), float(looks.score[sample] / looks.boundary[sample]))
+        return _moved(held, edges, int(batch.ts[sample]), float(scored.score[sample] / scored.boundary[sample]))
 
     def _admit(self, names: Names) -> None:
         if len(self.edges) == len(names.entities):
@@ -80,19 +80,19 @@ class Hysteresis:
 
 def _moved(held: Held, edges: Edges, ts: int, ratio: float) -> tuple[int, int]:
     """Take a look whose score is `ratio` boundaries."""
-    held.looks += 1
+    held.scored += 1
     beyond = ratio < edges.closes_at if held.open else ratio >= edges.opens_at
     held.running = held.running + 1 if beyond else 0
     if not held.open:
         held.onset = ts if held.running == 1 else held.onset
-        if held.running < edges.opens_looks or held.looks <= YOUNG:
+        if held.running < edges.opens_samples or held.scored <= YOUNG:
             return QUIET, 0
         held.open, held.running, held.told = True, 0, ts
         return RAISE, held.onset
-    if held.running >= edges.closes_looks:
+    if held.running >= edges.closes_samples:
         held.open, held.running = False, 0
         return CLEAR, held.onset
-    if ts - held.told < KNOBS.repeat_ms:
+    if ts - held.told < CONFIG.repeat_ms:
         return QUIET, 0
     held.told = ts
     return CONTINUE, held.onset

@@ -28,7 +28,7 @@ from models.detection.columns import (
     TRUST,
     VARIANCE,
 )  # fmt: skip
-from models.detection.config import Knobs
+from models.detection.config import DetectorConfig
 from topics.batch import Float64, Int32
 from topics.kernel import PLACE, inlined
 
@@ -86,16 +86,16 @@ def move_back(tile: Float64, at: int, flat: Float64, series: int) -> None:
 
 
 @inlined
-def _limit(count: float, knobs: Knobs) -> float:
+def _limit(count: float, config: DetectorConfig) -> float:
     """Spreads at which what is learned of a series is clipped: a young one harder, but for its very first values."""
-    pulled = max(2.0, np.sqrt(knobs.pull * count))
-    young = knobs.loose if count <= knobs.warm else pulled
-    young = 1e9 if count <= knobs.young else young
-    return knobs.winsor if count >= knobs.settled else young
+    pulled = max(2.0, np.sqrt(config.pull * count))
+    young = config.loose if count <= config.warm else pulled
+    young = 1e9 if count <= config.young else young
+    return config.winsor if count >= config.settled else young
 
 
 @inlined
-def prepare(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, knobs: Knobs) -> bool:
+def prepare(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, config: DetectorConfig) -> bool:
     """Lay out limits and trust of a tile's eight series, and say whether the values are news to them all.
 
     That is, each is newer than the last of its series, which has been open. Limits that all are settled for need no
@@ -106,12 +106,12 @@ def prepare(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, knob
     for i in range(many):
         count = flat[at + T_COUNT + i]
         odd += 0 if (count > 0.0) & (lanes[to + L_TS + i] > flat[at + T_SEEN + i]) else 1
-        young += 0 if count >= knobs.settled else 1
-        lanes[to + L_LIMIT + i] = knobs.winsor
+        young += 0 if count >= config.settled else 1
+        lanes[to + L_LIMIT + i] = config.winsor
         lanes[to + L_TRUST + i] = flat[at + T_TRUST + i]
     if young > 0:
         for i in range(many):
-            lanes[to + L_LIMIT + i] = _limit(flat[at + T_COUNT + i], knobs)
+            lanes[to + L_LIMIT + i] = _limit(flat[at + T_COUNT + i], config)
     return odd == 0
 
 
@@ -124,7 +124,7 @@ def _strongest(level: float, step: float, short: float, ordinary: float) -> floa
 
 
 @inlined
-def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, knobs: Knobs) -> None:
+def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, config: DetectorConfig) -> None:
     """Tell z, mean and spread of the eight values from `lane` on, then learn each at its pace.
 
     The pace is 1: fully; 0: not; below 0: not when the value is far off. many: eight, but the compiler is not to know:
@@ -137,23 +137,23 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, kn
         slope, peak, last = flat[at + T_SLOPE + i], flat[at + T_PEAK + i], flat[at + T_LEVEL + i]
         variance, step_variance = flat[at + T_VARIANCE + i], flat[at + T_STEP_VARIANCE + i]
         short_variance = flat[at + T_SHORT_VARIANCE + i]
-        floor = knobs.floor * peak + knobs.least_spread
+        floor = config.floor * peak + config.least_spread
         floor *= floor
         error, step = value - mean, value - last - slope
-        short = flat[at + T_SHORT + i] + knobs.short * (value - flat[at + T_SHORT + i])
+        short = flat[at + T_SHORT + i] + config.short * (value - flat[at + T_SHORT + i])
         spread, step_spread = np.sqrt(variance + floor), np.sqrt(step_variance + floor)
         short_spread = np.sqrt(short_variance + floor)
         each = 1.0 / (count + 1.0)
         both = spread * step_spread
         scale = 1.0 / (both * short_spread)  # one division for three: it is what a point costs most
         level, average = error * step_spread * short_spread * scale, (short - mean) * both * scale
-        mature, known = _known(count, each, variance + floor, step_variance + floor, knobs)
-        z = mature * _strongest(known * level, step * spread * short_spread * scale, known * average, knobs.ordinary)
+        mature, known = _known(count, each, variance + floor, step_variance + floor, config)
+        z = mature * _strongest(known * level, step * spread * short_spread * scale, known * average, config.ordinary)
         lanes[to + L_Z + i], lanes[to + L_EXPECTED + i], lanes[to + L_SPREAD + i] = z, mean, spread
 
         limit = lanes[to + L_LIMIT + i]
-        taken = (pace > 0.0) | ((pace < 0.0) & (abs(level) < knobs.far))
-        rate = abs(pace) * max(knobs.memory, each)
+        taken = (pace > 0.0) | ((pace < 0.0) & (abs(level) < config.far))
+        rate = abs(pace) * max(config.memory, each)
         learned = min(max(error, -limit * spread), limit * spread)
         size, bend = min(abs(step), limit * step_spread), min(abs(short - mean), limit * short_spread)
         _learn(flat, at + i, taken, rate, (learned, size, bend))
@@ -162,8 +162,8 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, kn
         held = abs(known * level if pace == 0.0 else level)
         back = (pace <= 0.0) & (held < 1.0) & (max(abs(average), abs(z)) > 3.0)
         flat[at + T_SHORT + i] = value if back else short
-        flat[at + T_LEVEL + i] = value if back else last + (slope + knobs.near * step)
-        flat[at + T_SLOPE + i] = 0.0 if back else slope + knobs.near * knobs.near * step
+        flat[at + T_LEVEL + i] = value if back else last + (slope + config.near * step)
+        flat[at + T_SLOPE + i] = 0.0 if back else slope + config.near * config.near * step
         flat[at + T_SEEN + i] = lanes[to + L_TS + i]
 
 
@@ -181,9 +181,11 @@ def _learn(flat: Float64, at: int, taken: bool, rate: float, seen: tuple[float, 
 
 
 @inlined
-def _known(count: float, each: float, variance: float, step_variance: float, knobs: Knobs) -> tuple[float, float]:
+def _known(
+    count: float, each: float, variance: float, step_variance: float, config: DetectorConfig
+) -> tuple[float, float]:
     """How much the spreads of a series are known, and how much its level: few samples say little of either."""
-    mature = max(0.0, 1.0 - knobs.young * each)
+    mature = max(0.0, 1.0 - config.young * each)
     # a counter or a young daily curve has no level yet: few of its samples are news
-    news = count * step_variance / (count * step_variance + knobs.young * variance)
+    news = count * step_variance / (count * step_variance + config.young * variance)
     return mature, news if step_variance < variance else mature

@@ -27,11 +27,11 @@ from models.detection.columns import (
     TILE,
     TRUST,
     VARIANCE,
-    Looks,
     Rows,
     Samples,
+    Scored,
 )  # fmt: skip
-from models.detection.config import Knobs
+from models.detection.config import DetectorConfig
 from models.detection.entity_score import WORK
 from models.detection.lanes import (
     L_EXPECTED,
@@ -60,7 +60,7 @@ RUN: Final = 160  # values of different series that are judged together, or samp
 MARKS: Final = 256
 
 
-class Desk(NamedTuple):
+class Workspace(NamedTuple):
     """Room that the kernel works in; nothing of it outlives a batch."""
 
     lanes: Float64  # (LANE_ROWS * PITCH,)
@@ -84,9 +84,9 @@ class Part(NamedTuple):
     alone: bool  # tails of its own are learned elsewhere
 
 
-def desk_of() -> Desk:
+def workspace_of() -> Workspace:
     """An empty desk."""
-    return Desk(
+    return Workspace(
         np.zeros(LANE_ROWS * PITCH), np.zeros(TILE_SIZE), np.zeros(TILE, np.int64), np.empty(LANES, np.int64),
         np.empty(RUN), np.empty(RUN, np.int64), np.empty(RUN), np.empty(WORK), np.full(MARKS, -1, np.int64),
     )  # fmt: skip
@@ -102,22 +102,22 @@ def _open_series(tile: Float64, at: int, value: float, ts: float) -> None:
 
 
 @kernel
-def _own_tail(tile: Float64, at: int, z: float, pace: float, knobs: Knobs) -> float:
+def _own_tail(tile: Float64, at: int, z: float, pace: float, config: DetectorConfig) -> float:
     """|z| in tails of the series itself, which are learned, by the trust that one series has."""
     size, tail = abs(z), tile[TAIL, at]
-    gain = max(pace, 0.0) * max(5.0 * knobs.memory, 1.0 / (0.1 * tile[COUNT, at] + 100.0))
-    tail *= 1.0 + gain * knobs.tail if size > tail else 1.0 - gain * (1.0 - knobs.tail)
-    tile[TAIL, at] = min(max(tail, 3.0), knobs.cap)
-    return float(tile[TRUST, at] * min(size, knobs.cap) / tile[TAIL, at])
+    gain = max(pace, 0.0) * max(5.0 * config.memory, 1.0 / (0.1 * tile[COUNT, at] + 100.0))
+    tail *= 1.0 + gain * config.tail if size > tail else 1.0 - gain * (1.0 - config.tail)
+    tile[TAIL, at] = min(max(tail, 3.0), config.cap)
+    return float(tile[TRUST, at] * min(size, config.cap) / tile[TAIL, at])
 
 
 @kernel
-def seen(tile: Float64, at: int, value: float, ts: float, knobs: Knobs) -> Seen:
+def seen(tile: Float64, at: int, value: float, ts: float, config: DetectorConfig) -> Seen:
     """A value in the views of series `at` of a tile, before it is learned."""
-    floor = knobs.floor * tile[PEAK, at] + knobs.least_spread
+    floor = config.floor * tile[PEAK, at] + config.least_spread
     error, step = value - tile[MEAN, at], value - tile[LEVEL, at] - tile[SLOPE, at]
-    average = tile[SHORT, at] + knobs.short * (value - tile[SHORT, at]) - tile[MEAN, at]
-    mature = max(0.0, 1.0 - knobs.young / (tile[COUNT, at] + 1.0))
+    average = tile[SHORT, at] + config.short * (value - tile[SHORT, at]) - tile[MEAN, at]
+    mature = max(0.0, 1.0 - config.young / (tile[COUNT, at] + 1.0))
     return Seen(
         ts, value, mature * error / math.sqrt(tile[VARIANCE, at] + floor * floor),
         mature * average / math.sqrt(tile[SHORT_VARIANCE, at] + floor * floor),
@@ -126,31 +126,33 @@ def seen(tile: Float64, at: int, value: float, ts: float, knobs: Knobs) -> Seen:
 
 
 @inlined
-def take_values(rows: Rows, given: Samples, looks: Looks, part: Part, desk: Desk, knobs: Knobs) -> None:
+def take_values(
+    rows: Rows, given: Samples, scored: Scored, part: Part, work: Workspace, config: DetectorConfig
+) -> None:
     """Score, then learn, the values of a part of a batch."""
     first = part.first
     for low in range(part.low, part.high, LANES):
         piece = Part(part.first, part.end, low, min(low + LANES, part.high), part.alone)
-        first = _lay_out(given, piece, first, desk)
-        trusted = _take_piece(rows, given, piece, desk, knobs)
-        _tell(looks, piece, desk.lanes)
+        first = _lay_out(given, piece, first, work)
+        trusted = _take_piece(rows, given, piece, work, config)
+        _tell(scored, piece, work.lanes)
         if trusted and not part.alone:
-            _own_tails(rows.tiles, given.series[piece.low : piece.high], desk, knobs)
+            _own_tails(rows.tiles, given.series[piece.low : piece.high], work, config)
 
 
 @inlined
-def _lay_out(given: Samples, part: Part, first: int, desk: Desk) -> int:
+def _lay_out(given: Samples, part: Part, first: int, work: Workspace) -> int:
     """Fill lanes with the values of a part, their stamps, and the pace at which they are learned.
 
     first: the sample that its first value is of. Returns the one that the value after its last is of.
     """
-    lanes, sample, low, high = desk.lanes, first, part.low, part.high
+    lanes, sample, low, high = work.lanes, first, part.low, part.high
     while sample < part.end:
         ts, slot, end = float(given.ts[sample]), sample - part.first, given.start[sample + 1]
-        pace = desk.pace[slot]
+        pace = work.pace[slot]
         for lane in range(max(given.start[sample], low) - low, min(end, high) - low):
             place = lane & LANE
-            lanes[L_PACE + place], lanes[L_TS + place], desk.slot[place] = pace, ts, slot
+            lanes[L_PACE + place], lanes[L_TS + place], work.slot[place] = pace, ts, slot
         if end > high:
             break
         sample += 1
@@ -161,26 +163,26 @@ def _lay_out(given: Samples, part: Part, first: int, desk: Desk) -> int:
 
 
 @inlined
-def _take_piece(rows: Rows, given: Samples, part: Part, desk: Desk, knobs: Knobs) -> bool:
+def _take_piece(rows: Rows, given: Samples, part: Part, work: Workspace, config: DetectorConfig) -> bool:
     """Score and learn what is laid out; whether a series among them is trusted alone."""
-    series, lanes = given.series[part.low : part.high], desk.lanes
+    series, lanes = given.series[part.low : part.high], work.lanes
     lane = loose = 0
     while lane < len(series):
         tile = int(series[lane]) >> SHIFT
-        if together(series, lane) and prepare(rows.flat, tile, lanes, lane, len(desk.loose), knobs):
-            take_tile(rows.flat, tile, lanes, lane, len(desk.loose), knobs)
+        if together(series, lane) and prepare(rows.flat, tile, lanes, lane, len(work.loose), config):
+            take_tile(rows.flat, tile, lanes, lane, len(work.loose), config)
             lane += TILE
             continue
-        desk.loose[loose] = lane
+        work.loose[loose] = lane
         loose += 1
         lane += 1
         # a series that is there twice is so in no order: what went before has to be learned first
-        again = lane < len(series) and series[lane] <= series[lane - 1] and desk.slot[lane] == desk.slot[lane - 1]
+        again = lane < len(series) and series[lane] <= series[lane - 1] and work.slot[lane] == work.slot[lane - 1]
         if loose == TILE or again or lane == len(series):
-            _take_loose(rows, given, part, desk, loose, knobs)
+            _take_loose(rows, given, part, work, loose, config)
             loose = 0
     if loose > 0:
-        _take_loose(rows, given, part, desk, loose, knobs)
+        _take_loose(rows, given, part, work, loose, config)
     trusted = 0
     for at in range(len(series)):
         trusted += 1 if lanes[L_TRUST + at] > 0.0 else 0
@@ -188,21 +190,21 @@ def _take_piece(rows: Rows, given: Samples, part: Part, desk: Desk, knobs: Knobs
 
 
 @inlined
-def _take_loose(rows: Rows, given: Samples, part: Part, desk: Desk, count: int, knobs: Knobs) -> None:
+def _take_loose(rows: Rows, given: Samples, part: Part, work: Workspace, count: int, config: DetectorConfig) -> None:
     """Score and learn up to eight values of different series in a tile of their own.
 
     Series that were never seen are opened, and what is late or repeated is left out.
     """
-    lanes, tile = desk.lanes, desk.tile
+    lanes, tile = work.lanes, work.tile
     for at in range(count):
-        lane = desk.loose[at]
+        lane = work.loose[at]
         move_out(rows.flat, given.series[part.low + lane], tile, at)
         for row in (L_VALUE, L_PACE, L_TS):
             lanes[row + LANES + at] = lanes[row + lane]
-    prepare(tile, 0, lanes, LANES, len(desk.loose), knobs)
-    take_tile(tile, 0, lanes, LANES, len(desk.loose), knobs)
+    prepare(tile, 0, lanes, LANES, len(work.loose), config)
+    take_tile(tile, 0, lanes, LANES, len(work.loose), config)
     for at in range(count):
-        lane = desk.loose[at]
+        lane = work.loose[at]
         for row in (L_Z, L_EXPECTED, L_SPREAD, L_TRUST):
             lanes[row + lane] = lanes[row + LANES + at]
         series = given.series[part.low + lane]
@@ -214,16 +216,16 @@ def _take_loose(rows: Rows, given: Samples, part: Part, desk: Desk, count: int, 
         lanes[L_TRUST + lane] = 0.0
         if kept[COUNT, place] == 0.0:
             _open_series(kept, place, lanes[L_VALUE + lane], lanes[L_TS + lane])
-            rows.entities[given.entity[part.first + desk.slot[lane]], SERIES] += 1.0
+            rows.entities[given.entity[part.first + work.slot[lane]], SERIES] += 1.0
         else:
-            desk.fresh[desk.slot[lane]] -= 1
+            work.fresh[work.slot[lane]] -= 1
 
 
 @inlined
-def _tell(looks: Looks, part: Part, lanes: Float64) -> None:
+def _tell(scored: Scored, part: Part, lanes: Float64) -> None:
     """Copy what is told of the values of a part to where it is read."""
     z, expected, spread = (
-        looks.z[part.low : part.high], looks.expected[part.low : part.high], looks.spread[part.low : part.high],
+        scored.z[part.low : part.high], scored.expected[part.low : part.high], scored.spread[part.low : part.high],
     )  # fmt: skip
     for lane in range(len(z)):
         z[lane] = lanes[L_Z + lane]
@@ -234,10 +236,10 @@ def _tell(looks: Looks, part: Part, lanes: Float64) -> None:
 
 
 @inlined
-def _own_tails(tiles: Float64, series: Int32, desk: Desk, knobs: Knobs) -> None:
+def _own_tails(tiles: Float64, series: Int32, work: Workspace, config: DetectorConfig) -> None:
     """Of each sample, the largest |z| of a series that is trusted alone."""
     for lane in range(len(series)):
-        if desk.lanes[L_TRUST + lane] > 0.0:
-            slot, at = desk.slot[lane], series[lane]
-            own = _own_tail(tiles[at >> SHIFT], at & (TILE - 1), desk.lanes[L_Z + lane], desk.pace[slot], knobs)
-            desk.single[slot] = max(desk.single[slot], own)
+        if work.lanes[L_TRUST + lane] > 0.0:
+            slot, at = work.slot[lane], series[lane]
+            own = _own_tail(tiles[at >> SHIFT], at & (TILE - 1), work.lanes[L_Z + lane], work.pace[slot], config)
+            work.single[slot] = max(work.single[slot], own)

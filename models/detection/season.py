@@ -138,7 +138,7 @@ def renew(bank: Bank, names: Names, series: list[int]) -> None:
     rows[:, columns.TAIL] = 3.0
     bank.put(series, rows)
     entities = sorted({names.series[at][0] for at in series})
-    for column in (columns.LOOKS, columns.RAISED_LOOK):
+    for column in (columns.SAMPLES, columns.RAISED_SAMPLE):
         bank.entities[entities, column] = np.minimum(bank.entities[entities, column], RECENT)
     bank.entities[entities, columns.HITS] = 0.0
     bank.entities[np.ix_(entities, (columns.USUAL, columns.STRETCH))] = ANEW

@@ -40,11 +40,11 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strongest still are. More of what is told is right, and some brief faults of few metrics are not told."""
     opens_at: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """An alarm opens when its score is at so many boundaries, 1 if nothing is said, ..."""
-    opens_looks: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    opens_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """... in so many looks running; 1 if nothing is said."""
     closes_at: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """It closes when its score is below so many boundaries, 0.4 if nothing is said, ..."""
-    closes_looks: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    closes_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """... in so many looks running; 8 if nothing is said."""
     shifts: bool | None = None
     """Whether quiet changes of an entity are looked for: a level that stays somewhere else, drift, a trend. If nothing

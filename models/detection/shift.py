@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Looks
+from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Scored
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch, Float64, Int64, Names
 from topics.kernel import inlined, kernel
@@ -27,7 +27,7 @@ from topics.signals import Kind
 
 # columns of an entity: looks since its last sample, samples that were learned, mean and variance of the log score, the
 # sum, samples since it was 0, event time of that, looks until it is told; samples until that is cleared, and its kind
-LOOKS, SAMPLES, MEAN, VARIANCE, SUM, RISING, SINCE, GATHER, OPEN, KIND = range(10)
+AGE, SAMPLES, MEAN, VARIANCE, SUM, RISING, SINCE, GATHER, OPEN, KIND = range(10)
 FIELDS: Final = 10
 
 EVERY: Final = 8.0  # looks; between them a score has mostly forgotten itself
@@ -48,7 +48,7 @@ _KINDS: Final[tuple[Kind, ...]] = ("change_point", "drift")
 class Moved(msgspec.Struct):
     """A series while a change is gathered."""
 
-    looks: int = 0
+    scored: int = 0
     off: float = 0.0  # sum, in spreads from the mean that the bank knows
     value: float = 0.0  # sum
     expected: float = 0.0
@@ -102,7 +102,7 @@ def _moved(row: Float64, ts: float, score: float, boundary: float) -> int:
             return CONTINUE
         row[OPEN] = CALM
         return RAISE
-    row[LOOKS] = 0.0
+    row[AGE] = 0.0
     if row[OPEN] > 0.0:
         row[OPEN] -= 1.0
         return CLEAR if row[OPEN] == 0.0 else QUIET
@@ -114,7 +114,7 @@ def _moved(row: Float64, ts: float, score: float, boundary: float) -> int:
 
 @kernel
 def follow(
-    rows: Float64, given: tuple[NDArray[np.int32], Int64, NDArray[np.bool_]], looks: Looks, events: NDArray[np.int8],
+    rows: Float64, given: tuple[NDArray[np.int32], Int64, NDArray[np.bool_]], scored: Scored, events: NDArray[np.int8],
     since: Float64,
 ) -> int:  # fmt: skip
     """Take a batch: entity, ts, and which entities are passed over. How many of `events` are not QUIET."""
@@ -123,12 +123,12 @@ def follow(
     for sample in range(len(entities)):
         events[sample] = QUIET
         at = entities[sample]
-        if passed[at] or looks.boundary[sample] == math.inf:  # the latter is a repeat, or late
+        if passed[at] or scored.boundary[sample] == math.inf:  # the latter is a repeat, or late
             continue
-        rows[at, LOOKS] += 1.0
-        if rows[at, LOOKS] < EVERY and rows[at, GATHER] == 0.0:
+        rows[at, AGE] += 1.0
+        if rows[at, AGE] < EVERY and rows[at, GATHER] == 0.0:
             continue
-        event = _moved(rows[at], float(stamps[sample]), looks.score[sample], looks.boundary[sample])
+        event = _moved(rows[at], float(stamps[sample]), scored.score[sample], scored.boundary[sample])
         if event != QUIET:
             events[sample], since[sample] = event, rows[at, SINCE]
             count += 1
@@ -146,7 +146,7 @@ class Shifts:
         self.gathered: dict[int, dict[int, Moved]] = {}
         self._events, self._since = np.zeros(0, np.int8), np.zeros(0)
 
-    def take(self, batch: Batch, looks: Looks, forked: Collection[int]) -> Iterator[Shift]:
+    def take(self, batch: Batch, scored: Scored, forked: Collection[int]) -> Iterator[Shift]:
         """What the looks of a batch show to have changed quietly.
 
         forked: entities on which an incident is open, so that nothing is learned of them.
@@ -158,26 +158,26 @@ class Shifts:
         if forked:
             passed = self.off.copy()
             passed[[*forked]] = True
-        if follow(self.rows, (batch.entity, batch.ts, passed), looks, self._events, self._since):
+        if follow(self.rows, (batch.entity, batch.ts, passed), scored, self._events, self._since):
             for sample in np.flatnonzero(self._events[: len(batch)]).tolist():
                 if (event := int(self._events[sample])) != CLEAR:
-                    self._gather(batch, looks, sample)
+                    self._gather(batch, scored, sample)
                 if event != CONTINUE:
                     yield self._told(int(batch.entity[sample]), sample, event)
 
-    def _gather(self, batch: Batch, looks: Looks, sample: int) -> None:
+    def _gather(self, batch: Batch, scored: Scored, sample: int) -> None:
         gathered = self.gathered.setdefault(int(batch.entity[sample]), {})
         for point in range(int(batch.start[sample]), int(batch.start[sample + 1])):
-            value, expected, spread = (float(of[point]) for of in (batch.value, looks.expected, looks.spread))
+            value, expected, spread = (float(of[point]) for of in (batch.value, scored.expected, scored.spread))
             if spread > 0.0:
                 moved = gathered.setdefault(int(batch.series[point]), Moved())
-                moved.looks, moved.value = moved.looks + 1, moved.value + value
+                moved.scored, moved.value = moved.scored + 1, moved.value + value
                 moved.off += (value - expected) / spread
                 moved.expected, moved.spread = expected, spread
 
     def _told(self, entity: int, sample: int, event: int) -> Shift:
         kind = _KINDS[int(self.rows[entity, KIND])]
-        moved = sorted(self.gathered.pop(entity, {}).items(), key=lambda item: -abs(item[1].off / item[1].looks))
+        moved = sorted(self.gathered.pop(entity, {}).items(), key=lambda item: -abs(item[1].off / item[1].scored))
         return Shift(sample, event, int(self._since[sample]), kind, moved)
 
     def restart(self, entity: int) -> None:

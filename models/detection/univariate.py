@@ -45,7 +45,7 @@ FIELDS: Final = WEEK + BINS + 4 * HOURS
 MOST: Final = 20_000  # rows of a partition; row 0 holds how many are in use
 
 
-class Lone(NamedTuple):
+class Univariate(NamedTuple):
     """What is set by hand: the middle of a plateau of NAB's standard score, on all series and on halves of them."""
 
     memory: float = 1e-4  # slowest rate of learning
@@ -89,7 +89,7 @@ class Bins(NamedTuple):
 
 
 @kernel
-def open_row(rows: Float64, ts: float, knobs: Lone) -> int:
+def open_row(rows: Float64, ts: float, config: Univariate) -> int:
     """The number of a row that was free, or -1 when none is left."""
     at = int(rows[0, 0]) + 1
     if at > MOST:
@@ -97,48 +97,48 @@ def open_row(rows: Float64, ts: float, knobs: Lone) -> int:
     rows[0, 0] = at
     rows[at, FIRST_TS] = ts
     for view in range(VIEWS):
-        rows[at, TAIL + view], rows[at, STRETCH + view] = knobs.least_tail, knobs.least_stretch
+        rows[at, TAIL + view], rows[at, STRETCH + view] = config.least_tail, config.least_stretch
     return at
 
 
 @kernel
-def surprise(rows: Float64, at: int, seen: Seen, pace: float, knobs: Lone) -> float:
+def surprise(rows: Float64, at: int, seen: Seen, pace: float, config: Univariate) -> float:
     """How strange a value is, 1 for every `unit` nats; then learn from it, unless `pace` is 0."""
-    total = _nats(rows, at, 0, abs(seen.level), pace, knobs)
-    total += _nats(rows, at, 1, abs(seen.average), pace, knobs)
-    total += _nats(rows, at, 2, abs(seen.step), pace, knobs)
-    total += knobs.lively * _nats(rows, at, LIVELY, _lively(rows, at, abs(seen.step), pace, knobs), pace, knobs)
-    total += knobs.daily * _nats(rows, at, DAILY, _daily(rows, at, seen, pace, knobs), pace, knobs)
+    total = _nats(rows, at, 0, abs(seen.level), pace, config)
+    total += _nats(rows, at, 1, abs(seen.average), pace, config)
+    total += _nats(rows, at, 2, abs(seen.step), pace, config)
+    total += config.lively * _nats(rows, at, LIVELY, _lively(rows, at, abs(seen.step), pace, config), pace, config)
+    total += config.daily * _nats(rows, at, DAILY, _daily(rows, at, seen, pace, config), pace, config)
     if pace != 0.0:
         rows[at, SAMPLES] += 1.0
-    return float(total / knobs.unit)
+    return float(total / config.unit)
 
 
 @kernel
-def _nats(rows: Float64, at: int, view: int, z: float, pace: float, knobs: Lone) -> float:
+def _nats(rows: Float64, at: int, view: int, z: float, pace: float, config: Univariate) -> float:
     """-ln of how rarely a view is as large as z, by its exponential tail, which learns z."""
     tail, stretch = rows[at, TAIL + view], rows[at, STRETCH + view]
-    rare, over = 1.0 - knobs.quantile, z - tail
+    rare, over = 1.0 - config.quantile, z - tail
     nats = -math.log(rare) * (1.0 if over > 0.0 else z / tail) + max(over, 0.0) / stretch
     if pace != 0.0:
         gain = stretch * max(3e-4, 1.0 / (0.3 * rows[at, SAMPLES] + 10.0))
-        tail += gain * knobs.quantile if over > 0.0 else -gain * rare
-        rows[at, TAIL + view] = max(tail, knobs.least_tail)
+        tail += gain * config.quantile if over > 0.0 else -gain * rare
+        rows[at, TAIL + view] = max(tail, config.least_tail)
         if over > 0.0:
             rate = max(1.5e-3, 1.0 / (rare * rows[at, SAMPLES] + 12.0))
-            stretch += rate * (min(over, knobs.wildest * stretch) - stretch)
-            rows[at, STRETCH + view] = max(stretch, 0.2 * knobs.least_stretch)
-    return float(min(nats, knobs.cap))
+            stretch += rate * (min(over, config.wildest * stretch) - stretch)
+            rows[at, STRETCH + view] = max(stretch, 0.2 * config.least_stretch)
+    return float(min(nats, config.cap))
 
 
 @kernel
-def _lively(rows: Float64, at: int, step: float, pace: float, knobs: Lone) -> float:
+def _lively(rows: Float64, at: int, step: float, pace: float, config: Univariate) -> float:
     """How far the size of the last steps is from that of all, in its own spread."""
-    size = rows[at, LAST_STEPS] = rows[at, LAST_STEPS] + knobs.steps * (min(step, 10.0) - rows[at, LAST_STEPS])
+    size = rows[at, LAST_STEPS] = rows[at, LAST_STEPS] + config.steps * (min(step, 10.0) - rows[at, LAST_STEPS])
     off, spread = size - rows[at, STEPS], math.sqrt(rows[at, STEPS_VARIANCE] + 1e-3)
     if pace != 0.0:
-        rate = max(knobs.memory, 1.0 / (rows[at, SAMPLES] + 1.0))
-        limit = knobs.clip * spread if rows[at, SAMPLES] > knobs.settled else math.inf
+        rate = max(config.memory, 1.0 / (rows[at, SAMPLES] + 1.0))
+        limit = config.clip * spread if rows[at, SAMPLES] > config.settled else math.inf
         learned = min(max(off, -limit), limit)
         rows[at, STEPS] += rate * learned
         rows[at, STEPS_VARIANCE] = (1.0 - rate) * (rows[at, STEPS_VARIANCE] + rate * learned * learned)
@@ -146,50 +146,50 @@ def _lively(rows: Float64, at: int, step: float, pace: float, knobs: Lone) -> fl
 
 
 @kernel
-def _daily(rows: Float64, at: int, seen: Seen, pace: float, knobs: Lone) -> float:
+def _daily(rows: Float64, at: int, seen: Seen, pace: float, config: Univariate) -> float:
     """How far a value is from what is usual at this hour, in its own spread, by the better profile; 0 where none is."""
     hour, age = int(seen.ts // HOUR_MS), seen.ts - rows[at, FIRST_TS]
     weekend = (hour // HOURS + EPOCH_DAY) % WEEK_DAYS >= SATURDAY
-    by_day = _profile(rows, at, Bins(DAY, HOURS, hour % HOURS, age >= HOURS * HOUR_MS), seen, pace, knobs)
+    by_day = _profile(rows, at, Bins(DAY, HOURS, hour % HOURS, age >= HOURS * HOUR_MS), seen, pace, config)
     place = hour % HOURS + (HOURS if weekend else 0)
-    by_week = _profile(rows, at, Bins(WEEK, 2 * HOURS, place, age >= WEEK_DAYS * HOURS * HOUR_MS), seen, pace, knobs)
-    if by_week >= 0.0 and (by_day < 0.0 or rows[at, WEEK + RESIDUE] < knobs.week_gain * rows[at, DAY + RESIDUE]):
+    by_week = _profile(rows, at, Bins(WEEK, 2 * HOURS, place, age >= WEEK_DAYS * HOURS * HOUR_MS), seen, pace, config)
+    if by_week >= 0.0 and (by_day < 0.0 or rows[at, WEEK + RESIDUE] < config.week_gain * rows[at, DAY + RESIDUE]):
         return by_week
     return max(by_day, 0.0)
 
 
 @kernel
-def _profile(rows: Float64, at: int, bins: Bins, seen: Seen, pace: float, knobs: Lone) -> float:
+def _profile(rows: Float64, at: int, bins: Bins, seen: Seen, pace: float, config: Univariate) -> float:
     """How far a value is from its hour in a profile, in its own spread; below 0 where the profile is of no use."""
     field = bins.first + BINS + bins.place
     off, samples = seen.value - rows[at, field], rows[at, field + bins.hours]
     held, residue = rows[at, bins.first + AGAINST], rows[at, bins.first + RESIDUE]
-    spread, settled = math.sqrt(residue + seen.floor * seen.floor), held > knobs.settled
-    useful = settled and residue < knobs.day_gain * rows[at, bins.first + MEAN_RESIDUE]
+    spread, settled = math.sqrt(residue + seen.floor * seen.floor), held > config.settled
+    useful = settled and residue < config.day_gain * rows[at, bins.first + MEAN_RESIDUE]
     if pace != 0.0:
-        limit = knobs.clip * spread if settled else math.inf
+        limit = config.clip * spread if settled else math.inf
         learned = min(max(off, -limit), limit)
         if bins.known and samples > 0.0:
             plain = seen.error * seen.error
             if settled:
-                plain = min(plain, knobs.clip * knobs.clip * rows[at, bins.first + MEAN_RESIDUE])
-            rate = max(knobs.memory, 1.0 / (held + 1.0))
+                plain = min(plain, config.clip * config.clip * rows[at, bins.first + MEAN_RESIDUE])
+            rate = max(config.memory, 1.0 / (held + 1.0))
             rows[at, bins.first + AGAINST] = held + 1.0
             rows[at, bins.first + RESIDUE] += rate * (learned * learned - residue)
             rows[at, bins.first + MEAN_RESIDUE] += rate * (plain - rows[at, bins.first + MEAN_RESIDUE])
-        rows[at, field] += max(knobs.day_rate, 1.0 / (samples + 1.0)) * learned
+        rows[at, field] += max(config.day_rate, 1.0 / (samples + 1.0)) * learned
         rows[at, field + bins.hours] = samples + 1.0
     return float(abs(off) / spread if useful else -1.0)
 
 
 @kernel
-def rested(rows: Float64, at: int, score: float, boundary: float, look: float, knobs: Lone) -> float:
+def rested(rows: Float64, at: int, score: float, boundary: float, scored_sample: float, config: Univariate) -> float:
     """The score where it is the strangest look of late; else damped below `damped` of the boundary, in order."""
-    slot = REST + int(look // knobs.stretch) % RESTS
-    if look % knobs.stretch == 0.0:
+    slot = REST + int(scored_sample // config.stretch) % RESTS
+    if scored_sample % config.stretch == 0.0:
         rows[at, slot] = 0.0
     most = 0.0
     for other in range(REST, REST + RESTS):
         most = max(most, rows[at, other])
     rows[at, slot] = max(rows[at, slot], score)
-    return score if score > most else knobs.damped * boundary * score / (score + boundary)
+    return score if score > most else config.damped * boundary * score / (score + boundary)

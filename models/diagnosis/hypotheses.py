@@ -12,13 +12,13 @@ from typing import Final
 
 import msgspec
 
-from models.diagnosis.symptoms import Sighting, Tracker
-from topics.incidents import Hypothesis, Symptom
+from models.diagnosis.symptoms import Symptom, Tracker
+from topics.incidents import Hypothesis, SymptomKind
 from topics.spec import Instant, service_of
 from topics.telemetry import Event
 
 CHANGE_WINDOW_MS: Final = 180_000  # a change older than this at the onset is no suspect
-OWN: Final = frozenset(Symptom) - {Symptom.DEPENDENCY}  # symptoms that a service can only have by itself
+OWN: Final = frozenset(SymptomKind) - {SymptomKind.DEPENDENCY}  # symptoms that a service can only have by itself
 
 Calls = Mapping[str, Sequence[str]]
 
@@ -32,17 +32,21 @@ class Cause(msgspec.Struct, frozen=True):
     why: str
 
 
-BY_SYMPTOM: Final[Mapping[Symptom, Cause]] = {
-    Symptom.DOWN: Cause("process_gone", 0.98, True, "nothing listens any more: the connection is refused"),
-    Symptom.UNRESPONSIVE: Cause("process_hung", 0.95, True, "the process accepts and does not answer"),
-    Symptom.MEMORY: Cause("memory_leak", 0.93, True, "memory grows far beyond its ordinary range"),
-    Symptom.ERRORS: Cause("faulty_state", 0.92, True, "it fails by itself and nothing was changed"),
-    Symptom.SATURATION: Cause("overload", 0.90, False, "it is busy all the time"),
-    Symptom.LATENCY: Cause("slowness", 0.55, False, "it is slow, and neither a change nor load explains it"),
-    Symptom.DEPENDENCY: Cause("failing_dependency", 0.40, False, "its calls fail, and the callee shows nothing"),
-    Symptom.SURPLUS: Cause("idle_capacity", 0.80, False, "replicas were added and the load that needed them is gone"),
+BY_SYMPTOM: Final[Mapping[SymptomKind, Cause]] = {
+    SymptomKind.DOWN: Cause("process_gone", 0.98, True, "nothing listens any more: the connection is refused"),
+    SymptomKind.UNRESPONSIVE: Cause("process_hung", 0.95, True, "the process accepts and does not answer"),
+    SymptomKind.MEMORY: Cause("memory_leak", 0.93, True, "memory grows far beyond its ordinary range"),
+    SymptomKind.ERRORS: Cause("faulty_state", 0.92, True, "it fails by itself and nothing was changed"),
+    SymptomKind.SATURATION: Cause("overload", 0.90, False, "it is busy all the time"),
+    SymptomKind.LATENCY: Cause("slowness", 0.55, False, "it is slow, and neither a change nor load explains it"),
+    SymptomKind.DEPENDENCY: Cause("failing_dependency", 0.40, False, "its calls fail, and the callee shows nothing"),
+    SymptomKind.SURPLUS: Cause(
+        "idle_capacity", 0.80, False, "replicas were added and the load that needed them is gone"
+    ),
 }
-CHANGED: Final = frozenset({Symptom.LATENCY, Symptom.ERRORS, Symptom.SATURATION})  # what a bad change looks like
+CHANGED: Final = frozenset(
+    {SymptomKind.LATENCY, SymptomKind.ERRORS, SymptomKind.SATURATION}
+)  # what a bad change looks like
 
 
 def related(one: str, other: str, calls: Calls) -> bool:
@@ -62,18 +66,18 @@ def _below(service: str, calls: Calls) -> set[str]:
 
 
 def rank(
-    sightings: Iterable[Sighting], tracker: Tracker, calls: Calls, changes: Sequence[Event]
+    symptoms: Iterable[Symptom], tracker: Tracker, calls: Calls, changes: Sequence[Event]
 ) -> tuple[Hypothesis, ...]:
     """Hypotheses for the confirmed sightings of one episode, best first; ties are broken by name."""
-    found = sorted(sightings, key=lambda s: (s.entity, s.symptom))
+    found = sorted(symptoms, key=lambda s: (s.entity, s.symptom))
     hurting = {service_of(s.entity) for s in found if s.symptom in OWN}
     best: dict[tuple[str, str], Hypothesis] = {}
-    for sighting in found:
-        service = service_of(sighting.entity)
-        explained = bool(hurting & _below(service, calls)) and sighting.symptom in (
-            Symptom.DEPENDENCY, Symptom.LATENCY, Symptom.SATURATION,
+    for symptom in found:
+        service = service_of(symptom.entity)
+        explained = bool(hurting & _below(service, calls)) and symptom.symptom in (
+            SymptomKind.DEPENDENCY, SymptomKind.LATENCY, SymptomKind.SATURATION,
         )  # fmt: skip
-        for hypothesis in _of(sighting, tracker, changes):
+        for hypothesis in _of(symptom, tracker, changes):
             score = round(hypothesis.score * (0.5 if explained else 1.0), 4)
             key = (hypothesis.cause, hypothesis.target)
             if key not in best or best[key].score < score:
@@ -83,7 +87,7 @@ def rank(
     )
 
 
-def _of(s: Sighting, tracker: Tracker, changes: Sequence[Event]) -> Iterable[Hypothesis]:
+def _of(s: Symptom, tracker: Tracker, changes: Sequence[Event]) -> Iterable[Hypothesis]:
     """The causes that one sighting alone suggests."""
     service, shown = service_of(s.entity), f"{s.metric} of {s.entity} is {s.value:.4g}, expected {s.expected:.4g}"
     load = tracker.deviates(s.entity, "http.server.request_rate")
@@ -95,7 +99,11 @@ def _of(s: Sighting, tracker: Tracker, changes: Sequence[Event]) -> Iterable[Hyp
         text = f"{service} changed from {suspect.previous} to {suspect.revision} {age / 1000:.1f} s before"
         yield Hypothesis("bad_configuration", service, round(weight, 4), (shown, text))
         cause = msgspec.structs.replace(cause, score=cause.score * 0.6)  # the change explains it better
-    if load is not None and s.symptom in (Symptom.LATENCY, Symptom.SATURATION) and load.value > 1.5 * load.expected:
+    if (
+        load is not None
+        and s.symptom in (SymptomKind.LATENCY, SymptomKind.SATURATION)
+        and load.value > 1.5 * load.expected
+    ):
         text = f"{s.entity} gets {load.value:.3g} requests/s instead of {load.expected:.3g}"
         yield Hypothesis("overload", service, 0.94 if suspect is None else 0.7, (shown, text))
     yield Hypothesis(cause.name, s.entity if cause.instance else service, round(cause.score, 4), (shown, cause.why))

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from models.bounded import keep
-from topics.incidents import Symptom
+from topics.incidents import SymptomKind
 from topics.signals import Anomaly, Contribution, Direction
 from topics.spec import Instant, system_of
 
@@ -20,13 +20,13 @@ from topics.spec import Instant, system_of
 class Rule(msgspec.Struct, frozen=True):
     """When the deviation of a metric is a symptom."""
 
-    symptom: Symptom
+    symptom: SymptomKind
     metric: str  # glob over metric names
     direction: Direction
     least: float  # smallest absolute deviation from the expected value, in the metric's unit
     ratio: float = 0.0  # smallest deviation as a share of the expected value
     lasts_ms: int = 0  # how long it must be seen before it counts
-    looks: int = 1  # and how often
+    samples: int = 1  # and how often
     unless: tuple[str, ...] = ()  # not while one of these deviates upwards
     z: float = 6.0
 
@@ -34,17 +34,17 @@ class Rule(msgspec.Struct, frozen=True):
 # Ordered by how much a person would trust it. Thresholds are the smallest harm worth waking for; what is ordinary for
 # a series is learned, not written here.
 RULES: Final[tuple[Rule, ...]] = (
-    Rule(Symptom.DOWN, "up.refused", "up", 0.5, looks=1),
-    Rule(Symptom.UNRESPONSIVE, "up", "down", 0.5, lasts_ms=400, looks=2, unless=("up.refused",)),
-    Rule(Symptom.ERRORS, "http.server.error_ratio", "up", 0.08, lasts_ms=400, looks=3),
-    Rule(Symptom.MEMORY, "process.memory.usage", "up", 16e6, ratio=0.25, lasts_ms=800, looks=4),
+    Rule(SymptomKind.DOWN, "up.refused", "up", 0.5, samples=1),
+    Rule(SymptomKind.UNRESPONSIVE, "up", "down", 0.5, lasts_ms=400, samples=2, unless=("up.refused",)),
+    Rule(SymptomKind.ERRORS, "http.server.error_ratio", "up", 0.08, lasts_ms=400, samples=3),
+    Rule(SymptomKind.MEMORY, "process.memory.usage", "up", 16e6, ratio=0.25, lasts_ms=800, samples=4),
     Rule(
-        Symptom.SATURATION, "http.server.utilization", "up", 0.25, ratio=0.5, lasts_ms=1200, looks=4,
+        SymptomKind.SATURATION, "http.server.utilization", "up", 0.25, ratio=0.5, lasts_ms=1200, samples=4,
         unless=("http.client.error_ratio.*",),  # slots are held by calls that hang: the callee hurts
     ),
-    Rule(Symptom.LATENCY, "http.server.own_duration.p95", "up", 0.1, ratio=1.0, lasts_ms=800, looks=4),
-    Rule(Symptom.DEPENDENCY, "http.client.error_ratio.*", "up", 0.1, lasts_ms=1500, looks=5),
-    Rule(Symptom.SURPLUS, "service.idle_replicas", "up", 0.5, lasts_ms=5_000, looks=10),
+    Rule(SymptomKind.LATENCY, "http.server.own_duration.p95", "up", 0.1, ratio=1.0, lasts_ms=800, samples=4),
+    Rule(SymptomKind.DEPENDENCY, "http.client.error_ratio.*", "up", 0.1, lasts_ms=1500, samples=5),
+    Rule(SymptomKind.SURPLUS, "service.idle_replicas", "up", 0.5, lasts_ms=5_000, samples=10),
 )  # fmt: skip
 
 
@@ -52,15 +52,15 @@ ENTITIES_KEPT: Final = 5_000  # a snapshot of so many, each with its attribution
 GRACE_MS: Final = 600  # one look in between that does not show a symptom does not end it
 
 
-class Sighting(msgspec.Struct):
+class Symptom(msgspec.Struct):
     """A symptom of one entity, from the first look that showed it to the last."""
 
     entity: str
-    symptom: Symptom
+    symptom: SymptomKind
     metric: str
     onset: Instant
     last: Instant
-    looks: int
+    samples: int
     z: float
     value: float
     expected: float
@@ -71,12 +71,12 @@ class Sighting(msgspec.Struct):
 class Tracker(msgspec.Struct):
     """What hurts now, over the entities of a partition that were looked at last, `ENTITIES_KEPT` at most."""
 
-    sightings: dict[str, list[Sighting]] = msgspec.field(default_factory=dict)  # by entity
+    symptoms: dict[str, list[Symptom]] = msgspec.field(default_factory=dict)  # by entity
     well: dict[str, Instant] = msgspec.field(default_factory=dict)  # entity → event time of the look that found it well
     context: dict[str, tuple[Contribution, ...]] = msgspec.field(default_factory=dict)  # the last look's attribution
     newest: dict[str, Instant] = msgspec.field(default_factory=dict)  # entity → event time of its last look
 
-    def look(self, anomaly: Anomaly) -> list[Sighting]:
+    def observe(self, anomaly: Anomaly) -> list[Symptom]:
         """Take one look at an entity; the sightings that were confirmed by it."""
         entity = anomaly.entity
         if anomaly.view == "second":
@@ -86,18 +86,18 @@ class Tracker(msgspec.Struct):
         keep(self.newest, entity, anomaly.ts, ENTITIES_KEPT + 1)
         self._bound()
         if anomaly.state == "cleared":
-            self.sightings.pop(entity, None)
+            self.symptoms.pop(entity, None)
             self.context.pop(entity, None)
             self.well[entity] = anomaly.ts
             return []
         self.context[entity] = anomaly.attribution
-        known = {s.symptom: s for s in self.sightings.get(entity, ())}
+        known = {s.symptom: s for s in self.symptoms.get(entity, ())}
         shown = dict(_shown(anomaly.attribution))
         now = [_seen(known.get(symptom), anomaly, found) for symptom, found in shown.items()]
         fresh = [s for s, (rule, _) in zip(now, shown.values(), strict=True) if _confirm(s, rule)]
         kept = (s for s in known.values() if s.symptom not in shown and anomaly.ts - s.last <= GRACE_MS)
-        self.sightings[entity] = [*now, *kept]
-        if any(s.confirmed and s.symptom is not Symptom.SURPLUS for s in self.sightings[entity]):
+        self.symptoms[entity] = [*now, *kept]
+        if any(s.confirmed and s.symptom is not SymptomKind.SURPLUS for s in self.symptoms[entity]):
             self.well.pop(entity, None)
         else:
             self.well[entity] = anomaly.ts  # too much capacity harms nobody
@@ -110,15 +110,15 @@ class Tracker(msgspec.Struct):
         """
         return self.well.get(entity, 0) > since or (entity in self.well and entity not in self.context)
 
-    def confirmed(self, system: str | None = None) -> Iterator[Sighting]:
+    def confirmed(self, system: str | None = None) -> Iterator[Symptom]:
         """Every confirmed sighting, of one system if asked."""
-        for entity in self.sightings:
+        for entity in self.symptoms:
             if system is None or system_of(entity) == system:
                 yield from self.confirmed_of(entity)
 
-    def confirmed_of(self, entity: str) -> Iterator[Sighting]:
+    def confirmed_of(self, entity: str) -> Iterator[Symptom]:
         """Every confirmed sighting of one entity."""
-        return (s for s in self.sightings.get(entity, ()) if s.confirmed)
+        return (s for s in self.symptoms.get(entity, ()) if s.confirmed)
 
     def deviates(self, entity: str, metric: str) -> Contribution | None:
         """The contribution of a metric to the last look at an entity, if it deviated upwards."""
@@ -127,15 +127,15 @@ class Tracker(msgspec.Struct):
     def _bound(self) -> None:
         if len(self.newest) > ENTITIES_KEPT:
             oldest = next(iter(self.newest))
-            for book in (self.newest, self.well, self.context, self.sightings):
+            for book in (self.newest, self.well, self.context, self.symptoms):
                 book.pop(oldest, None)
 
 
-def _shown(attribution: Iterable[Contribution]) -> Iterator[tuple[Symptom, tuple[Rule, Contribution]]]:
+def _shown(attribution: Iterable[Contribution]) -> Iterator[tuple[SymptomKind, tuple[Rule, Contribution]]]:
     """The strongest contribution of each symptom in a look, with the rule that named it."""
     contributions = tuple(attribution)
     up = [c.metric for c in contributions if c.z > 0]
-    named: set[Symptom] = set()
+    named: set[SymptomKind] = set()
     for rule in RULES:
         if rule.symptom in named or any(fnmatchcase(m, block) for m in up for block in rule.unless):
             continue
@@ -151,20 +151,20 @@ def _matters(rule: Rule, c: Contribution) -> bool:
     return abs(c.z) >= rule.z and off >= rule.least and off >= rule.ratio * abs(c.expected)
 
 
-def _seen(known: Sighting | None, anomaly: Anomaly, found: tuple[Rule, Contribution]) -> Sighting:
+def _seen(known: Symptom | None, anomaly: Anomaly, found: tuple[Rule, Contribution]) -> Symptom:
     _, c = found
     if known is None:
-        return Sighting(
+        return Symptom(
             anomaly.entity, found[0].symptom, c.metric, anomaly.ts, anomaly.ts, 1, c.z, c.value, c.expected,
             anomaly.evidence,
         )  # fmt: skip
-    known.last, known.looks = anomaly.ts, known.looks + 1
+    known.last, known.samples = anomaly.ts, known.samples + 1
     known.z, known.value, known.expected, known.metric = c.z, c.value, c.expected, c.metric
     return known
 
 
-def _confirm(sighting: Sighting, rule: Rule) -> bool:
-    if sighting.confirmed or sighting.looks < rule.looks or sighting.last - sighting.onset < rule.lasts_ms:
+def _confirm(symptom: Symptom, rule: Rule) -> bool:
+    if symptom.confirmed or symptom.samples < rule.samples or symptom.last - symptom.onset < rule.lasts_ms:
         return False
-    sighting.confirmed = True
+    symptom.confirmed = True
     return True

@@ -8,21 +8,27 @@ from typing import Final
 import msgspec
 
 from models.diagnosis.hypotheses import rank, related
-from models.diagnosis.symptoms import Sighting, Tracker
+from models.diagnosis.symptoms import Symptom, Tracker
 from models.incidents.lifecycle import Refused, Step, advance, is_open
 from topics.actions import Result
-from topics.decisions import PASSING, Decision, Verdict
-from topics.incidents import Hypothesis, Incident, State, Symptom
+from topics.decisions import PASSING, Decision, DecisionState
+from topics.incidents import Hypothesis, Incident, State, SymptomKind
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.signals import Anomaly
 from topics.spec import Instant, derive, service_of, system_of
 from topics.telemetry import Event
-from topics.verdicts import Effect, Judgement
+from topics.verdicts import Effect, Verdict
 
 PRIORITY: Final = {
-    Symptom.DOWN: 1, Symptom.UNRESPONSIVE: 1, Symptom.ERRORS: 1, Symptom.SATURATION: 2, Symptom.LATENCY: 2,
-    Symptom.MEMORY: 2, Symptom.DEPENDENCY: 2, Symptom.SURPLUS: 4,
-}  # fmt: skip
+    SymptomKind.DOWN: 1,
+    SymptomKind.UNRESPONSIVE: 1,
+    SymptomKind.ERRORS: 1,
+    SymptomKind.SATURATION: 2,
+    SymptomKind.LATENCY: 2,
+    SymptomKind.MEMORY: 2,
+    SymptomKind.DEPENDENCY: 2,
+    SymptomKind.SURPLUS: 4,
+}
 UNTOUCHED: Final = (State.TRIGGERED, State.ACKNOWLEDGED)  # later, what is seen may be our own doing
 CLOSED_KEPT: Final = 200  # closed incidents remembered, so that a late repeat of an episode reopens nothing
 CHANGES_KEPT: Final = 100
@@ -52,8 +58,8 @@ class IncidentBook(msgspec.Struct):
 
     def admit(self, anomaly: Anomaly, now: Instant) -> Iterator[Incident]:
         """Take one look at an entity; open an incident, or revise the one it belongs to."""
-        for sighting in self.tracker.look(anomaly):
-            yield from self._place(sighting, now)
+        for symptom in self.tracker.observe(anomaly):
+            yield from self._place(symptom, now)
         for incident in self._open_ones(system_of(anomaly.entity)):
             if anomaly.entity in incident.affected and incident.state in UNTOUCHED:
                 yield from self._reconsider(incident, now)
@@ -65,19 +71,19 @@ class IncidentBook(msgspec.Struct):
         if (best.cause, best.target) != (known.cause, known.target) and best.score > known.score:
             yield from self._move(incident, Step.REVISE, now, hypotheses=hypotheses)
 
-    def _place(self, s: Sighting, now: Instant) -> Iterator[Incident]:
+    def _place(self, s: Symptom, now: Instant) -> Iterator[Incident]:
         """Into the incident it belongs to, or a new one. Nobody asks for less capacity while something else hurts."""
         known = self._belongs(s)
         if known is None:
             yield from self._open(s, now)
-        elif s.symptom is not Symptom.SURPLUS or known.symptom is Symptom.SURPLUS:
+        elif s.symptom is not SymptomKind.SURPLUS or known.symptom is SymptomKind.SURPLUS:
             yield from self._attach(known, s, now)
 
-    def _belongs(self, sighting: Sighting) -> Incident | None:
+    def _belongs(self, symptom: Symptom) -> Incident | None:
         """The open incident of the same episode: along the calls, of the same system."""
-        system = system_of(sighting.entity)
+        system = system_of(symptom.entity)
         calls = self.calls.get(system, {})
-        service = service_of(sighting.entity)
+        service = service_of(symptom.entity)
         for incident in self._open_ones(system):
             if any(related(service_of(e), service, calls) for e in (incident.entity, *incident.affected)):
                 return incident
@@ -87,7 +93,7 @@ class IncidentBook(msgspec.Struct):
         ours = [i for i in self.incidents.values() if is_open(i.state) and system_of(i.entity) == system]
         return sorted(ours, key=lambda i: (i.onset, i.id))
 
-    def _open(self, s: Sighting, now: Instant) -> Iterator[Incident]:
+    def _open(self, s: Symptom, now: Instant) -> Iterator[Incident]:
         identity = derive("incident", s.entity, s.symptom, s.onset)
         if identity in self.incidents:
             return
@@ -98,7 +104,7 @@ class IncidentBook(msgspec.Struct):
         )  # fmt: skip
         yield from self._move(incident, Step.CONFIRM, now, hypotheses=self._ranked((s.entity,), incident))
 
-    def _attach(self, incident: Incident, s: Sighting, now: Instant) -> Iterator[Incident]:
+    def _attach(self, incident: Incident, s: Symptom, now: Instant) -> Iterator[Incident]:
         """Another symptom of the same episode: it may name a better cause, as long as nothing was done yet."""
         affected = tuple(sorted({*incident.affected, s.entity}))
         evidence = tuple(dict.fromkeys((*incident.evidence, s.evidence)))[:20]
@@ -116,14 +122,14 @@ class IncidentBook(msgspec.Struct):
         calls = self.calls.get(system_of(incident.entity), {})
         return rank(hurting, self.tracker, calls, self.changes)[:5] or incident.hypotheses
 
-    def _hurting(self, incident: Incident, affected: Iterable[str]) -> Iterator[Sighting]:
+    def _hurting(self, incident: Incident, affected: Iterable[str]) -> Iterator[Symptom]:
         """What is still confirmed of an incident; a surplus hurts only the incident that is about it."""
-        system, surplus = system_of(incident.entity), incident.symptom is Symptom.SURPLUS
+        system, surplus = system_of(incident.entity), incident.symptom is SymptomKind.SURPLUS
         return (
-            sighting
+            symptom
             for entity in affected if system_of(entity) == system
-            for sighting in self.tracker.confirmed_of(entity)
-            if surplus or sighting.symptom is not Symptom.SURPLUS
+            for symptom in self.tracker.confirmed_of(entity)
+            if surplus or symptom.symptom is not SymptomKind.SURPLUS
         )  # fmt: skip
 
     def decided(self, decision: Decision, now: Instant) -> Iterator[Incident]:
@@ -131,7 +137,7 @@ class IncidentBook(msgspec.Struct):
         incident = self.incidents.get(decision.proposal.incident)
         if incident is None or not is_open(incident.state):
             return
-        if decision.state is Verdict.DISPATCHED and decision.id not in incident.attempts:
+        if decision.state is DecisionState.DISPATCHED and decision.id not in incident.attempts:
             yield from self._move(incident, Step.ACT, now, attempts=(*incident.attempts, decision.id))
         elif _final(decision) and incident.step != Step.ESCALATE:
             yield from self._move(incident, Step.ESCALATE, now)
@@ -151,7 +157,7 @@ class IncidentBook(msgspec.Struct):
         if incident.attempts[-1:] == (decision,):
             yield from self._move(incident, Step.PROBE, now)
 
-    def judged(self, verdict: Judgement, now: Instant) -> Iterator[Incident]:
+    def judged(self, verdict: Verdict, now: Instant) -> Iterator[Incident]:
         """The verdict on the last action closes the incident, sends it back for the next one, or needs a person."""
         yield from self._report(verdict.incident, verdict.decision, now)
         incident = self.incidents.get(verdict.incident)
@@ -205,9 +211,9 @@ class IncidentBook(msgspec.Struct):
         """Close it, and open what had to wait for that."""
         self.quiet_since.pop(incident.id, None)
         yield from self._move(incident, step, now, closed_as=closed_as, **said)
-        for sighting in list(self.tracker.confirmed(system_of(incident.entity))):
-            if sighting.symptom is Symptom.SURPLUS:
-                yield from self._place(sighting, now)
+        for symptom in list(self.tracker.confirmed(system_of(incident.entity))):
+            if symptom.symptom is SymptomKind.SURPLUS:
+                yield from self._place(symptom, now)
 
     def _move(self, incident: Incident, step: Step, now: Instant, **changes: object) -> Iterator[Incident]:
         """The incident after a step; nothing when the table does not allow it."""
@@ -225,5 +231,5 @@ class IncidentBook(msgspec.Struct):
 
 def _final(decision: Decision) -> bool:
     """Whether it is a refusal that no waiting changes."""
-    denied = decision.state is Verdict.DENIED and decision.blocked not in PASSING
-    return denied or decision.state in (Verdict.REJECTED, Verdict.EXPIRED)
+    denied = decision.state is DecisionState.DENIED and decision.blocked not in PASSING
+    return denied or decision.state in (DecisionState.REJECTED, DecisionState.EXPIRED)

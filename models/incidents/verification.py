@@ -18,11 +18,11 @@ from models.diagnosis.symptoms import Tracker
 from models.incidents.following import Following
 from models.safety.settings import within
 from topics.actions import Result
-from topics.decisions import Decision, Verdict
-from topics.incidents import Incident, Symptom
+from topics.decisions import Decision, DecisionState
+from topics.incidents import Incident, SymptomKind
 from topics.signals import Anomaly
 from topics.spec import Count, Instant, derive
-from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Judgement
+from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Verdict
 
 JUDGED_KEPT: Final = 1_000  # commands remembered, so that a result that comes again is not judged again
 FAILED: Final = ("failed", "timed_out", "canceled", "refused")
@@ -38,7 +38,7 @@ class VerificationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     patience_ms: Count = 15_000  # still there after this: the action did not help
 
 
-class Watch(msgspec.Struct):
+class EffectWatch(msgspec.Struct):
     """One action whose effect is being looked for."""
 
     result: Result
@@ -51,13 +51,13 @@ class Verifier(msgspec.Struct):
 
     tracker: Tracker = msgspec.field(default_factory=Tracker)
     incidents: Following = msgspec.field(default_factory=Following)
-    watches: dict[str, Watch] = msgspec.field(default_factory=dict)  # by command
+    watches: dict[str, EffectWatch] = msgspec.field(default_factory=dict)  # by command
     judged: dict[str, Instant] = msgspec.field(default_factory=dict)  # command → when
     expected: dict[str, str] = msgspec.field(default_factory=dict)  # by decision without an incident; empty: nothing
 
-    def look(self, anomaly: Anomaly) -> None:
+    def observe(self, anomaly: Anomaly) -> None:
         """Take one look at an entity."""
-        self.tracker.look(anomaly)
+        self.tracker.observe(anomaly)
 
     def incident(self, incident: Incident) -> None:
         """Follow an incident while it is open."""
@@ -67,7 +67,7 @@ class Verifier(msgspec.Struct):
     def decided(self, decision: Decision) -> None:
         """Remember what is expected of an action that was asked for without an incident."""
         if (
-            decision.state is Verdict.DISPATCHED
+            decision.state is DecisionState.DISPATCHED
             and not decision.proposal.incident
             and decision.command not in self.judged
         ):
@@ -76,9 +76,9 @@ class Verifier(msgspec.Struct):
     def acted(self, result: Result) -> None:
         """Begin to watch an effect, once."""
         if result.incident not in self.incidents.over and result.command not in self.judged:
-            self.watches.setdefault(result.command, Watch(result))
+            self.watches.setdefault(result.command, EffectWatch(result))
 
-    def judge(self, now: Instant, settings: VerificationSettings) -> Iterator[Judgement]:
+    def judge(self, now: Instant, settings: VerificationSettings) -> Iterator[Verdict]:
         """Verdicts that are due; an action that failed is judged at once."""
         for command, watch in list(self.watches.items()):
             result, incident = watch.result, self.incidents.open.get(watch.result.incident)
@@ -95,17 +95,19 @@ class Verifier(msgspec.Struct):
             elif effect := self._effect(watch, incident.affected, now, settings):
                 yield self._over(result, incident.entity, now, *effect, SYMPTOM)
 
-    def _over(self, result: Result, entity: str, now: Instant, effect: Effect, reason: str, basis: str) -> Judgement:
+    def _over(self, result: Result, entity: str, now: Instant, effect: Effect, reason: str, basis: str) -> Verdict:
         del self.watches[result.command]
         self.expected.pop(result.decision, None)
         keep(self.judged, result.command, now, JUDGED_KEPT)
-        return Judgement(
+        return Verdict(
             id=derive("verdict", result.incident, result.command), incident=result.incident, entity=entity,
             decision=result.decision, command=result.command, action=result.action, ts=now, effect=effect,
             reasons=(reason,), basis=basis,
         )  # fmt: skip
 
-    def _asked_for(self, watch: Watch, now: Instant, settings: VerificationSettings) -> tuple[Effect, str, str] | None:
+    def _asked_for(
+        self, watch: EffectWatch, now: Instant, settings: VerificationSettings
+    ) -> tuple[Effect, str, str] | None:
         """The verdict on what somebody has asked for without an incident; None: it is not due."""
         result, late = watch.result, now - watch.result.ts >= settings.patience_ms
         if result.decision not in self.expected and not late:
@@ -137,13 +139,13 @@ class Verifier(msgspec.Struct):
         ]  # fmt: skip
 
     def _effect(
-        self, watch: Watch, affected: tuple[str, ...], now: Instant, settings: VerificationSettings
+        self, watch: EffectWatch, affected: tuple[str, ...], now: Instant, settings: VerificationSettings
     ) -> tuple[Effect, str] | None:
         since = watch.result.ts  # when the action ended
         surplus = watch.result.action == "scale_in"  # elsewhere it is no reason to call an action ineffective
         hurting = [
             s for s in self.tracker.confirmed()
-            if s.entity in affected and (surplus or s.symptom is not Symptom.SURPLUS)
+            if s.entity in affected and (surplus or s.symptom is not SymptomKind.SURPLUS)
         ]  # fmt: skip
         unseen = [e for e in affected if not hurting and not self.tracker.is_well(e, since)]
         if hurting or unseen:

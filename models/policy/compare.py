@@ -89,7 +89,7 @@ def outcome(proposal: Proposal, facts: Facts, said: Ruling) -> Outcome:
     """What the gate makes of a ruling, as `models.safety.limits.Gate` does."""
     wanted = msgspec.structs.replace(proposal, parameters=facts.parameters)
     allowed, objection = said.applied(wanted)
-    usual, sure = Mode(facts.system.mode), facts.wish.confidence
+    usual, sure = Mode(facts.system.mode), facts.proposal.confidence
     mode = at_most(usual, said.mode)
     if objection or mode in SILENT:
         return Outcome("denied")

@@ -13,7 +13,7 @@ import msgspec
 from models.actions.catalogue import ACTIONS
 from models.policy.facts import action_facts, target_facts, time_facts
 from models.safety.modes import Mode, tier
-from topics.policies import Facts, SystemFacts, WishFacts
+from topics.policies import Facts, ProposalFacts, SystemFacts
 from topics.spec import Instant
 
 T = TypeVar("T")
@@ -33,10 +33,10 @@ _PARAMETER: Final = re.compile(r'input\.parameters(?:\.([A-Za-z_]\w*)|\["([^"]+)
 
 def ordinary() -> Facts:
     """A restart that the planner is sure of, on one instance, at noon, with nothing else going on."""
-    wish = WishFacts("decide", 0.9, tier(0.9), "process_gone", "process_gone→restart_service", 0, True, 1)
+    proposal = ProposalFacts("decide", 0.9, tier(0.9), "process_gone", "process_gone→restart_service", 0, True, 1)
     target = target_facts("shop/catalog/0", {})
     system = SystemFacts(Mode.AUTONOMOUS, services=4, unwell=1, incidents=1)
-    return Facts(action_facts("restart_service"), target, {}, wish, time_facts(NOON), system)
+    return Facts(action_facts("restart_service"), target, {}, proposal, time_facts(NOON), system)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _example(dice: _Dice, taste: Taste) -> Facts:
         msgspec.structs.replace(action, cost=dice.of([action.cost], [float(n) for n in numbers])),
         msgspec.structs.replace(target, environment=dice.of(_ENVIRONMENTS)),
         {name: dice.of([str(dice.count(numbers))], words, ["1"]) for name in taste.parameters if dice.roll(4)},
-        WishFacts(
+        ProposalFacts(
             dice.of(_REQUESTERS, words), confidence, tier(confidence), dice.of(_CAUSES, words), "", dice.count(numbers),
             dice.yes(), dice.roll(5),
         ),

@@ -9,7 +9,7 @@ from typing import Final
 from models.actions.catalogue import ACTIONS
 from models.safety.modes import tier
 from models.safety.promotion import GRANT
-from topics.policies import ActionFacts, Facts, SystemFacts, TargetFacts, TimeFacts, WishFacts
+from topics.policies import ActionFacts, Facts, ProposalFacts, SystemFacts, TargetFacts, TimeFacts
 from topics.proposals import Proposal
 from topics.spec import Instant, service_of, system_of
 
@@ -27,7 +27,7 @@ def facts_of(
     return Facts(
         action=action_facts(proposal.action), target=target_facts(proposal.target, environments),
         parameters=dict(proposal.parameters), time=time_facts(now), system=system,
-        wish=WishFacts(
+        proposal=ProposalFacts(
             requester=proposal.requester, confidence=proposal.confidence, tier=tier(proposal.confidence),
             cause=proposal.cause, rule=proposal.rule, attempt=proposal.attempt, incident=bool(proposal.incident),
             priority=priority,

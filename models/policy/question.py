@@ -1,7 +1,7 @@
 """What of an input an answer hangs on: two inputs with the same question have the same answer.
 
 Of a number that a policy only compares with constants it matters merely between which of them it is. So a policy of
-`input.wish.confidence < 0.8` is asked twice and not for every confidence there is, and the interpreter, which takes
+`input.proposal.confidence < 0.8` is asked twice and not for every confidence there is, and the interpreter, which takes
 some 60 µs, stays out of most rulings.
 """
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.policies import Facts
 from topics.verdicts import Effect
 
@@ -25,7 +25,7 @@ COUNTED: Final = {
     "failures": "actions in a row in vain",
 }  # fmt: skip
 
-_DONE: Final = frozenset({Verdict.DISPATCHED, Verdict.COMPLETED})
+_DONE: Final = frozenset({DecisionState.DISPATCHED, DecisionState.COMPLETED})
 _HELPED: Final = frozenset({Effect.REMEDIATED})
 _VAIN: Final = frozenset({Effect.INEFFECTIVE, Effect.REGRESSED})
 
@@ -34,7 +34,7 @@ class Experience(msgspec.Struct, frozen=True):
     """One decision with what came of it."""
 
     facts: Facts
-    state: Verdict  # its last
+    state: DecisionState  # its last
     effect: Effect | None = None  # of what was done; None: nothing is known of it
 
 
@@ -44,7 +44,7 @@ def experiences(decisions: Iterable[Decision], effects: Mapping[str, Effect]) ->
     decisions: in their order, every state of each. effects: by decision.
     """
     facts: dict[str, Facts] = {}
-    states: dict[str, Verdict] = {}
+    states: dict[str, DecisionState] = {}
     for decision in decisions:
         if decision.facts is not None:
             facts.setdefault(decision.id, decision.facts)
@@ -95,13 +95,13 @@ def _votes(seen: Sequence[Experience]) -> list[str]:
     """Where an action seldom helped, or where people said no to it, a person is asked."""
     cases: dict[tuple[str, str], list[Experience]] = defaultdict(list)
     for experience in seen:
-        cases[experience.facts.action.name, experience.facts.wish.cause].append(experience)
+        cases[experience.facts.action.name, experience.facts.proposal.cause].append(experience)
     rules = []
     for (action, cause), those in sorted(cases.items()):
         judged = [e for e in those if e.effect in _HELPED | _VAIN]
         helped = sum(e.effect in _HELPED for e in judged)
-        voted = [e for e in those if e.state is Verdict.REJECTED or e.state in _DONE]
-        refused = sum(e.state is Verdict.REJECTED for e in voted)
+        voted = [e for e in those if e.state is DecisionState.REJECTED or e.state in _DONE]
+        refused = sum(e.state is DecisionState.REJECTED for e in voted)
         if not (_plain(action) and _plain(cause)):
             continue
         why = ""
@@ -114,7 +114,7 @@ def _votes(seen: Sequence[Experience]) -> list[str]:
             rules.append(
                 f"# {action} for {cause}: {why}\n"
                 f'require_approval contains {{"role": "{role}", "quorum": 1, "reason": "{why}"}} if {{\n'
-                f'\tinput.action.name == "{action}"\n\tinput.wish.cause == "{cause}"\n}}'
+                f'\tinput.action.name == "{action}"\n\tinput.proposal.cause == "{cause}"\n}}'
             )
     return rules
 

@@ -19,14 +19,14 @@ from models.policy.base import Effect
 from models.policy.book import Book
 from models.policy.engine import Active, Loaded, Policies, answers
 from topics.actions import Result
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.policies import Facts, PolicyResult
 from topics.proposals import Proposal
 from topics.spec import Instant, derive
 
 UPHOLD: Final = "uphold"
 KEPT: Final = 1_000
-LOOK_MS: Final = 10_000  # so often what stands is looked at, and at once when a policy changes
+CHECK_MS: Final = 10_000  # so often what stands is looked at, and at once when a policy changes
 AGAIN_MS: Final = 300_000  # longer than votes are waited for; then it is proposed again, and so on
 TRIES: Final = 5
 SURE: Final = 0.9  # the inverse of what was done ends the violation, unless the world has changed meanwhile
@@ -46,7 +46,7 @@ class Violation(msgspec.Struct, frozen=True):
     next: Instant
 
 
-class Upholder(msgspec.Struct):
+class ViolationRemediator(msgspec.Struct):
     """What stands on one partition. The struct is a part of the gate's snapshot."""
 
     sent: dict[str, Facts] = msgspec.field(default_factory=dict)  # by decision: dispatched, without a result yet
@@ -54,12 +54,12 @@ class Upholder(msgspec.Struct):
     over: dict[str, Instant] = msgspec.field(default_factory=dict)  # decisions whose result was counted
     stands: dict[str, Change] = msgspec.field(default_factory=dict)  # by target and action
     asked: dict[str, Violation] = msgspec.field(default_factory=dict)  # by decision and policy
-    looked: Instant = 0
+    checked: Instant = 0
     under: dict[str, Instant] = msgspec.field(default_factory=dict)  # policies at the last look, with their newest word
 
     def decided(self, decision: Decision) -> None:
         """Remember what was sent out."""
-        if decision.state is not Verdict.DISPATCHED or decision.facts is None or decision.id in self.over:
+        if decision.state is not DecisionState.DISPATCHED or decision.facts is None or decision.id in self.over:
             return
         if _can_be_undone(decision.proposal.action):
             keep(self.sent, decision.id, decision.facts, KEPT)
@@ -77,10 +77,10 @@ class Upholder(msgspec.Struct):
         keep(self.over, result.decision, result.ts, KEPT)
         if result.outcome == "succeeded":
             self.stands.pop(_place(facts.target.id, ACTIONS[facts.action.name].inverse), None)
-            if facts.wish.requester != UPHOLD:
+            if facts.proposal.requester != UPHOLD:
                 keep(self.stands, _place(facts.target.id, facts.action.name), Change(result.decision, facts), KEPT)
 
-    def look(self, book: Book, ready: Policies, today: Callable[[Facts], Facts], now: Instant) -> Iterator[Proposal]:
+    def check(self, book: Book, ready: Policies, today: Callable[[Facts], Facts], now: Instant) -> Iterator[Proposal]:
         """A proposal for each standing violation that has none yet, or whose last one has led to nothing.
 
         today: what a policy is asked now about something that was decided upon with other facts.
@@ -88,9 +88,9 @@ class Upholder(msgspec.Struct):
         if not self.stands:
             return
         under = {name: held.ts for name, held in book.held.items()}
-        if now - self.looked < LOOK_MS and self.under == under:
+        if now - self.checked < CHECK_MS and self.under == under:
             return
-        self.looked, self.under = now, under
+        self.checked, self.under = now, under
         wanted = [p for p in ready.active(book) if isinstance(p.loaded, Loaded) and p.loaded.header.standing]
         if not wanted:
             return

@@ -17,14 +17,14 @@ from models.incidents.lifecycle import is_open
 from models.safety.roles import may
 from models.safety.settings import SafetySettings, within
 from models.safety.signing import Keyring, Refused, setter
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
 from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.signals import Anomaly
 from topics.spec import Instant, Record, service_of, system_of
 from topics.telemetry import Event
-from topics.verdicts import RESULT, Effect, Judgement
+from topics.verdicts import RESULT, Effect, Verdict
 
 KEPT: Final = 5_000
 MAINTENANCE: Final = "maintenance/"  # a setting `maintenance/SCOPE` whose value is when it ends
@@ -43,20 +43,20 @@ class Trouble(msgspec.Struct, frozen=True):
     seq: int
 
 
-class Vain(msgspec.Struct, frozen=True):
+class FailedAttempts(msgspec.Struct, frozen=True):
     """Actions in a row that did not help."""
 
     count: int
     last: Instant
 
 
-class Surroundings(msgspec.Struct):
+class SafetyContext(msgspec.Struct):
     """What one partition's gate knows of its systems. The struct is a part of the gate's snapshot."""
 
     calls: dict[str, list[str]] = msgspec.field(default_factory=dict)  # caller → callees, of services
     open: dict[str, Trouble] = msgspec.field(default_factory=dict)  # by incident
-    looks: dict[str, Instant] = msgspec.field(default_factory=dict)  # newest look at an entity, in whole seconds
-    vain: dict[str, Vain] = msgspec.field(default_factory=dict)  # by service
+    samples: dict[str, Instant] = msgspec.field(default_factory=dict)  # newest look at an entity, in whole seconds
+    failed: dict[str, FailedAttempts] = msgspec.field(default_factory=dict)  # by service
     aimed: dict[str, str] = msgspec.field(default_factory=dict)  # decision → service that was acted on
     judged: dict[str, Instant] = msgspec.field(default_factory=dict)  # verdicts that were counted
     maintained: dict[str, Instant] = msgspec.field(default_factory=dict)  # scope → until
@@ -67,13 +67,13 @@ class Surroundings(msgspec.Struct):
             case Event(kind="topology", calls=calls):
                 self._topology(calls)
             case Anomaly():
-                newest = max(self.looks.get(record.entity, 0), record.ts // 1000 * 1000)
-                keep(self.looks, record.entity, newest, KEPT)
+                newest = max(self.samples.get(record.entity, 0), record.ts // 1000 * 1000)
+                keep(self.samples, record.entity, newest, KEPT)
             case Incident():
                 self._incident(record)
-            case Decision(state=Verdict.DISPATCHED):
+            case Decision(state=DecisionState.DISPATCHED):
                 keep(self.aimed, record.id, service_of(record.proposal.target), KEPT)
-            case Judgement() if record.command and record.id not in self.judged:
+            case Verdict() if record.command and record.id not in self.judged:
                 keep(self.judged, record.id, record.ts, KEPT)
                 self._judgement(record)
 
@@ -115,14 +115,14 @@ class Surroundings(msgspec.Struct):
         A proposal of an incident whose looks were not read yet has overtaken them, and counts from its own time.
         """
         trouble = self.open.get(proposal.incident)
-        around = set(trouble.services) if trouble else {service_of(proposal.target)}
-        found = {e: ts for e, ts in self.looks.items() if service_of(e) in around}
+        context = set(trouble.services) if trouble else {service_of(proposal.target)}
+        found = {e: ts for e, ts in self.samples.items() if service_of(e) in context}
         if not found:
             fresh = bool(proposal.incident) and now - proposal.ts <= settings.stale_ms
-            return "" if fresh else f"no telemetry of {', '.join(sorted(around))} is known"
-        newest = {s: max((ts for e, ts in found.items() if service_of(e) == s), default=0) for s in around}
+            return "" if fresh else f"no telemetry of {', '.join(sorted(context))} is known"
+        newest = {s: max((ts for e, ts in found.items() if service_of(e) == s), default=0) for s in context}
         old = sorted(s for s, ts in newest.items() if now - ts > settings.stale_ms + 1000)
-        if service_of(proposal.target) in old or 2 * len(old) > len(around):
+        if service_of(proposal.target) in old or 2 * len(old) > len(context):
             return f"the telemetry of {', '.join(old)} is older than {settings.stale_ms / 1000:g} s"
         return ""
 
@@ -142,72 +142,72 @@ class Surroundings(msgspec.Struct):
         else:
             self.open.pop(incident.id, None)
 
-    def _judgement(self, verdict: Judgement) -> None:
+    def _judgement(self, verdict: Verdict) -> None:
         where = self.aimed.get(verdict.decision, service_of(verdict.entity))
         if verdict.effect in (Effect.INEFFECTIVE, Effect.REGRESSED):
-            before = self.vain.get(where, Vain(0, 0))
-            keep(self.vain, where, Vain(before.count + 1, max(before.last, verdict.ts)), KEPT)
+            before = self.failed.get(where, FailedAttempts(0, 0))
+            keep(self.failed, where, FailedAttempts(before.count + 1, max(before.last, verdict.ts)), KEPT)
         elif verdict.effect is Effect.REMEDIATED and verdict.basis != RESULT:  # an actuator's word cures nothing
-            self.vain.pop(where, None)
+            self.failed.pop(where, None)
 
 
-Check = Callable[[Surroundings, Proposal, SafetySettings, Instant], Objection]
+Check = Callable[[SafetyContext, Proposal, SafetySettings, Instant], Objection]
 
 
-def _frozen(_around: Surroundings, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+def _frozen(_around: SafetyContext, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
     for freeze in settings.freezes:
         if freeze.holds(proposal.target, now):
             return "frozen", f"nothing is changed for {freeze.minutes} minutes from {freeze.cron} (UTC)"
     return None
 
 
-def _maintenance(around: Surroundings, proposal: Proposal, _settings: SafetySettings, now: Instant) -> Objection:
-    for scope, until in around.maintained.items():
+def _maintenance(context: SafetyContext, proposal: Proposal, _settings: SafetySettings, now: Instant) -> Objection:
+    for scope, until in context.maintained.items():
         if now < until and within(proposal.target, scope):
             return "maintenance", f"{scope or 'everything'} is under maintenance"
     return None
 
 
-def _failures(around: Surroundings, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
-    vain = around.vain.get(service_of(proposal.target))
-    if vain is None or now - vain.last >= settings.window_ms:
+def _failures(context: SafetyContext, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+    failed = context.failed.get(service_of(proposal.target))
+    if failed is None or now - failed.last >= settings.window_ms:
         return None
     where = service_of(proposal.target)
-    if vain.count >= settings.failures:
-        return "consecutive_failures", f"{vain.count} actions in a row did not help {where}: a person has to look"
+    if failed.count >= settings.failures:
+        return "consecutive_failures", f"{failed.count} actions in a row did not help {where}: a person has to look"
     return None
 
 
-def _backoff(around: Surroundings, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
-    vain = around.vain.get(service_of(proposal.target))
-    if vain is None or vain.count < FREE_TRIES:
+def _backoff(context: SafetyContext, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+    failed = context.failed.get(service_of(proposal.target))
+    if failed is None or failed.count < FREE_TRIES:
         return None
-    wait = settings.backoff_ms << min(vain.count - FREE_TRIES, 10)
-    if now - vain.last >= wait:
+    wait = settings.backoff_ms << min(failed.count - FREE_TRIES, 10)
+    if now - failed.last >= wait:
         return None
-    return "exponential_backoff", f"{vain.count} in vain: the next one not before {wait / 1000:g} s have passed"
+    return "exponential_backoff", f"{failed.count} in vain: the next one not before {wait / 1000:g} s have passed"
 
 
-def _storm(around: Surroundings, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
+def _storm(context: SafetyContext, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
     system, service = system_of(proposal.target), service_of(proposal.target)
-    if not around.storm(system, settings):
+    if not context.storm(system, settings):
         return None
-    unwell = around.unwell(system)
-    causes = sorted(callee for callee in around.calls.get(service, ()) if callee in unwell and callee != service)
+    unwell = context.unwell(system)
+    causes = sorted(callee for callee in context.calls.get(service, ()) if callee in unwell and callee != service)
     if not causes:
         return None
     return "storm_active", f"{len(unwell)} services of {system} are unwell: {', '.join(causes)} below it comes first"
 
 
-def _floor(around: Surroundings, proposal: Proposal, _settings: SafetySettings, _now: Instant) -> Objection:
+def _floor(context: SafetyContext, proposal: Proposal, _settings: SafetySettings, _now: Instant) -> Objection:
     action, service = ACTIONS.get(proposal.action), service_of(proposal.target)
     if action is None or action.cost >= 0:
         return None
-    others = [i for i, trouble in around.open.items() if i != proposal.incident and service in trouble.services]
-    callers = {caller for caller, callees in around.calls.items() if service in callees}
-    if others or callers & around.unwell(system_of(service)):
+    others = [i for i, trouble in context.open.items() if i != proposal.incident and service in trouble.services]
+    callers = {caller for caller, callees in context.calls.items() if service in callees}
+    if others or callers & context.unwell(system_of(service)):
         return "capacity_floor", f"{service} or a caller of it is unwell: it keeps the capacity that it has"
     return None
 
 
-AROUND: Final[tuple[Check, ...]] = (_frozen, _maintenance, _failures, _backoff, _storm, _floor)
+CONTEXT_CHECKS: Final[tuple[Check, ...]] = (_frozen, _maintenance, _failures, _backoff, _storm, _floor)

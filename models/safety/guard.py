@@ -14,7 +14,7 @@ from models.safety.approval import SKEW_MS, Matter, check_approvals
 from models.safety.modes import SILENT, Need, mode_of, need
 from models.safety.settings import SafetySettings
 from models.safety.signing import Keyring, Refused, unseal
-from topics.actions import Command, Order
+from topics.actions import Command, SignedCommand
 from topics.spec import Instant, service_of, system_of
 
 LONGEST_MS: Final = 60_000  # no command is valid for longer
@@ -38,7 +38,7 @@ class Guard:
     def __init__(self, keyring: Keyring, settings: SafetySettings, audience: str) -> None:
         self.keyring, self.settings, self.audience = keyring, settings, audience
 
-    def open(self, order: Order) -> Command:
+    def open(self, order: SignedCommand) -> Command:
         """The command of an order whose signature is good. Raises Refused."""
         return unseal(order, self.keyring)
 

@@ -15,22 +15,22 @@ from models.bounded import keep
 from models.policy.book import Book
 from models.policy.engine import Policies, Ruling
 from models.policy.facts import facts_of
-from models.policy.violations import Upholder
+from models.policy.violations import ViolationRemediator
 from models.safety.approval import check_proposal
-from models.safety.context import AROUND, LEAST_URGENT, Objection, Surroundings
+from models.safety.context import CONTEXT_CHECKS, LEAST_URGENT, Objection, SafetyContext
 from models.safety.modes import SILENT, Mode, acts, at_most, mode_of, need, tier
 from models.safety.promotion import GRANT, LEADS, group_of
 from models.safety.settings import SafetySettings as SafetySettings
 from models.safety.signing import TRUST, Keyring, Refused
 from models.safety.switch import KillSwitch
 from models.safety.trust import Trust
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.policies import Facts, SystemFacts
 from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.spec import Instant, derive, service_of, system_of
 
-ENDED: Final = frozenset({Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED, Verdict.COMPLETED})
+ENDED: Final = frozenset({DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED, DecisionState.COMPLETED})
 NOWHERE: Final = -1  # the offset of a proposal that is known only from its decision
 SEEN_KEPT: Final = 5_000  # proposals remembered, so that a repeat is answered once
 
@@ -51,15 +51,15 @@ class Gate(msgspec.Struct):
     open: dict[str, Opened] = msgspec.field(default_factory=dict)  # by the target's service
     acted: dict[str, dict[str, Instant]] = msgspec.field(default_factory=dict)  # target → decision → when
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
-    around: Surroundings = msgspec.field(default_factory=Surroundings)
+    context: SafetyContext = msgspec.field(default_factory=SafetyContext)
     policies: Book = msgspec.field(default_factory=Book)
     trust: Trust = msgspec.field(default_factory=Trust)
-    standing: Upholder = msgspec.field(default_factory=Upholder)
+    violations: ViolationRemediator = msgspec.field(default_factory=ViolationRemediator)
 
     def set(self, setting: Setting, keyring: Keyring, now: Instant) -> None:
         """Take a live setting. Raises Refused when it allows more than its author may."""
         self.switch.take(setting, keyring, now)
-        self.around.maintain(setting, keyring)
+        self.context.maintain(setting, keyring)
         self.trust.set(setting, keyring)
 
     def admit(self, proposal: Proposal, offset: int, keyring: Keyring, now: Instant) -> bool:
@@ -79,10 +79,10 @@ class Gate(msgspec.Struct):
         self.seen[proposal.id] = offset
         return False
 
-    def wishes(self, settings: SafetySettings, policies: Policies, now: Instant) -> Iterator[Proposal]:
+    def proposals(self, settings: SafetySettings, policies: Policies, now: Instant) -> Iterator[Proposal]:
         """What the gate itself proposes: promotions that were earned, and an end to what stands against policies."""
         yield from self.trust.promotions(settings, now)
-        yield from self.standing.look(self.policies, policies, lambda facts: self._today(facts, settings, now), now)
+        yield from self.violations.check(self.policies, policies, lambda facts: self._today(facts, settings, now), now)
 
     def judge(
         self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant, offset: int = NOWHERE
@@ -97,15 +97,15 @@ class Gate(msgspec.Struct):
         self.open = {service: held for service, held in self.open.items() if now < held.until}
         objection = self._objection(proposal, settings, now)
         if objection is not None:
-            yield _decision(proposal, settings, now, Verdict.DENIED, objection[1], blocked=objection[0])
+            yield _decision(proposal, settings, now, DecisionState.DENIED, objection[1], blocked=objection[0])
             return
         decision = self._answer(proposal, settings, policies, now)
-        if decision.state is Verdict.DENIED:
+        if decision.state is DecisionState.DENIED:
             yield decision
             return
         yield from self._make_room(decision, now)
-        waiting = decision if decision.state is Verdict.PENDING else None
-        held = Opened(decision.id, now + settings.open_for_ms, self.around.priority(proposal), waiting)
+        waiting = decision if decision.state is DecisionState.PENDING else None
+        held = Opened(decision.id, now + settings.open_for_ms, self.context.priority(proposal), waiting)
         self.open[service_of(proposal.target)] = held
         yield decision
 
@@ -124,29 +124,29 @@ class Gate(msgspec.Struct):
         elif denied or changed != proposal:
             objection = "policy", f"policy denies it: {denied or 'it is to be less than it is'}"
         blocked, reason = objection or ("", f"a promotion: {proposal.reasons[0]}; a lead ratifies it")
-        answer = _decision(proposal, settings, now, Verdict.DENIED, reason, blocked=blocked)
+        answer = _decision(proposal, settings, now, DecisionState.DENIED, reason, blocked=blocked)
         answer = msgspec.structs.replace(
             answer, reasons=(*ruling.reasons, reason), policy=ruling.results, facts=facts
         )  # fmt: skip
         return answer if objection else msgspec.structs.replace(
-            answer, state=Verdict.PENDING, required_role=LEADS.role,
+            answer, state=DecisionState.PENDING, required_role=LEADS.role,
             quorum=max(ruling.quorum, settings.quorum, LEADS.quorum), expires=now + settings.promotion_ms,
         )  # fmt: skip
 
     def _objection(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
         ours = (o for check in CHECKS if (o := check(self, proposal, settings, now)))
-        around = (o for check in AROUND if (o := check(self.around, proposal, settings, now)))
-        return next(ours, None) or next(around, None)
+        context = (o for check in CONTEXT_CHECKS if (o := check(self.context, proposal, settings, now)))
+        return next(ours, None) or next(context, None)
 
     def _answer(self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant) -> Decision:
         """What policies say, and then whether somebody must be asked."""
-        situation, priority = self._situation(proposal, settings, now), self.around.priority(proposal)
+        situation, priority = self._situation(proposal, settings, now), self.context.priority(proposal)
         facts = facts_of(proposal, situation, priority, settings.environments, now)
         ruling = policies.rule(self.policies, facts)
         allowed, objection = ruling.applied(proposal)
         mode = at_most(Mode(situation.mode), ruling.mode)
         answer = msgspec.structs.replace(
-            _decision(allowed, settings, now, Verdict.DENIED, ""), mode=mode, policy=ruling.results, facts=facts
+            _decision(allowed, settings, now, DecisionState.DENIED, ""), mode=mode, policy=ruling.results, facts=facts
         )
         if objection or mode in SILENT:
             reason = f"policy denies it: {objection}" if objection else f"mode {mode}: nothing acts"
@@ -157,7 +157,7 @@ class Gate(msgspec.Struct):
         asked = need(Mode.APPROVE, allowed.confidence) if ask and unasked else None
         role = ruling.role or (asked.role if asked else "")
         return msgspec.structs.replace(
-            answer, state=Verdict.PENDING if ask else Verdict.APPROVED, reasons=(*ruling.reasons, reason),
+            answer, state=DecisionState.PENDING if ask else DecisionState.APPROVED, reasons=(*ruling.reasons, reason),
             required_role=role, quorum=max(ruling.quorum, 1) if role else 0,
             expires=now + settings.approval_ms if ask else 0,
         )  # fmt: skip
@@ -171,7 +171,7 @@ class Gate(msgspec.Struct):
             return f"mode {mode}: a person approves {tier(sure)} tier", True
         if doubt := self.trust.objection(proposal, settings):
             return doubt, True
-        if stale := self.around.stale(proposal, settings, now):
+        if stale := self.context.stale(proposal, settings, now):
             return f"nothing acts alone: {stale}", True
         if ruling.role:
             return f"policy wants {ruling.quorum} × {ruling.role}", True
@@ -179,26 +179,37 @@ class Gate(msgspec.Struct):
 
     def _situation(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> SystemFacts:
         """How things are around a proposal, for policies."""
-        system, around = system_of(proposal.target), self.around
-        vain = around.vain.get(service_of(proposal.target))
-        unwell = around.unwell(system)
+        system, context = system_of(proposal.target), self.context
+        failed = context.failed.get(service_of(proposal.target))
+        unwell = context.unwell(system)
         return SystemFacts(
-            mode=mode_of(proposal.target, settings.scopes, settings.mode), storm=around.storm(system, settings),
-            stale=bool(around.stale(proposal, settings, now)), services=len(around.services(system)),
-            incidents=sum(any(system_of(s) == system for s in t.services) for t in around.open.values()),
-            unwell=len(unwell), actions=len(self.recent(now, settings, system=system)),
-            target_actions=len(self.recent(now, settings, target=proposal.target)), failures=vain.count if vain else 0,
-        )  # fmt: skip
+            mode=mode_of(proposal.target, settings.scopes, settings.mode),
+            storm=context.storm(system, settings),
+            stale=bool(context.stale(proposal, settings, now)),
+            services=len(context.services(system)),
+            incidents=sum(any(system_of(s) == system for s in t.services) for t in context.open.values()),
+            unwell=len(unwell),
+            actions=len(self.recent(now, settings, system=system)),
+            target_actions=len(self.recent(now, settings, target=proposal.target)),
+            failures=failed.count if failed else 0,
+        )
 
     def _today(self, facts: Facts, settings: SafetySettings, now: Instant) -> Facts:
         """What was decided upon once as it would be asked about now; who wanted it, and why, is what it was."""
-        wish = Proposal(
-            id="", ts=now, action=facts.action.name, target=facts.target.id, parameters=facts.parameters,
-            requester=facts.wish.requester, confidence=facts.wish.confidence, cause=facts.wish.cause, reasons=(),
-        )  # fmt: skip
-        situation = self._situation(wish, settings, now)
-        today = facts_of(wish, situation, LEAST_URGENT, settings.environments, now)
-        return msgspec.structs.replace(today, wish=facts.wish)
+        proposal = Proposal(
+            id="",
+            ts=now,
+            action=facts.action.name,
+            target=facts.target.id,
+            parameters=facts.parameters,
+            requester=facts.proposal.requester,
+            confidence=facts.proposal.confidence,
+            cause=facts.proposal.cause,
+            reasons=(),
+        )
+        situation = self._situation(proposal, settings, now)
+        today = facts_of(proposal, situation, LEAST_URGENT, settings.environments, now)
+        return msgspec.structs.replace(today, proposal=facts.proposal)
 
     def _make_room(self, winner: Decision, now: Instant) -> Iterator[Decision]:
         """Take the target back from what only waits there; it is told to whom it lost."""
@@ -206,7 +217,7 @@ class Gate(msgspec.Struct):
         if held is not None and held.waiting is not None:
             lost = f"lost {service_of(winner.proposal.target)} to {winner.id}, which is more urgent"
             yield msgspec.structs.replace(
-                held.waiting, state=Verdict.DENIED, ts=now, blocked="lease_held",
+                held.waiting, state=DecisionState.DENIED, ts=now, blocked="lease_held",
                 reasons=(*held.waiting.reasons, lost),
             )  # fmt: skip
 
@@ -219,12 +230,12 @@ class Gate(msgspec.Struct):
         if decision.proposal.id not in self.seen:
             keep(self.seen, decision.proposal.id, NOWHERE, SEEN_KEPT)
             if decision.state not in ENDED and decision.proposal.action != GRANT:
-                urgency = self.around.priority(decision.proposal)
+                urgency = self.context.priority(decision.proposal)
                 self.open[service] = Opened(decision.id, decision.ts + settings.open_for_ms, urgency)
-        if decision.state is Verdict.DISPATCHED:
+        if decision.state is DecisionState.DISPATCHED:
             self.acted.setdefault(target, {}).setdefault(decision.id, decision.ts)
         held = self.open.get(service)
-        if held is not None and held.decision == decision.id and decision.state is not Verdict.PENDING:
+        if held is not None and held.decision == decision.id and decision.state is not DecisionState.PENDING:
             held.waiting = None
         if decision.state in ENDED and held is not None and held.decision == decision.id:
             del self.open[service]
@@ -261,7 +272,7 @@ def _in_progress(gate: Gate, proposal: Proposal, _settings: SafetySettings, now:
     held = gate.open.get(service_of(proposal.target))
     if held is None or now >= held.until:
         return None
-    if held.waiting is not None and gate.around.priority(proposal) < held.priority:
+    if held.waiting is not None and gate.context.priority(proposal) < held.priority:
         return None
     return "duplicate_in_progress", f"decision {held.decision} on {service_of(proposal.target)} has not ended"
 
@@ -306,7 +317,7 @@ def _blast(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instan
     others = {service_of(t) for t in _of(system, gate.acted) if any(ts > since for ts in gate.acted[t].values())}
     others |= set(_of(system, gate.open))
     others.discard(service)
-    most = max(1, int(settings.blast_share * max(len(gate.around.services(system)), settings.concurrency)))
+    most = max(1, int(settings.blast_share * max(len(gate.context.services(system)), settings.concurrency)))
     if len(others) < most:
         return None
     return "blast_radius", f"{len(others)} services of {system} are being changed, {most} is the most"
@@ -318,7 +329,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 
 
 def _decision(
-    proposal: Proposal, settings: SafetySettings, now: Instant, state: Verdict, reason: str, *, blocked: str = ""
+    proposal: Proposal, settings: SafetySettings, now: Instant, state: DecisionState, reason: str, *, blocked: str = ""
 ) -> Decision:
     return Decision(
         id=derive("decision", proposal.id), ts=now, state=state, proposal=proposal, tier=tier(proposal.confidence),

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from models.safety.roles import Role, may
-from topics.actions import Command, Order
+from topics.actions import Command, SignedCommand
 from topics.approvals import Approval
 from topics.audit import Checkpoint
 from topics.proposals import Proposal
@@ -27,7 +27,7 @@ CHECKPOINT: Final = "opsloop.checkpoint/1"
 
 TRUST: Final = "trust"
 OURS: Final = frozenset({"decide", "uphold", TRUST})  # agents of Opsloop's own, in whose names its workers sign
-WISH_MS: Final = 600_000  # a proposal is answered within this or refused
+PROPOSAL_TTL_MS: Final = 600_000  # a proposal is answered within this or refused
 
 
 class Refused(Exception):
@@ -78,7 +78,7 @@ def encoding(kind: str, body: bytes) -> bytes:
 
 def sign_proposal(proposal: Proposal, signer: Signer) -> Proposal:
     """The proposal with its signature, as it will be read: JSON makes a 1 of a number field a 1.0."""
-    expires: Instant = proposal.expires or proposal.ts + WISH_MS
+    expires: Instant = proposal.expires or proposal.ts + PROPOSAL_TTL_MS
     bare = msgspec.structs.replace(proposal, expires=expires, key=signer.key, signature=b"")
     read = msgspec.json.decode(msgspec.json.encode(bare), type=Proposal)
     return msgspec.structs.replace(read, signature=signer.sign(_proposal(read)))
@@ -108,16 +108,16 @@ def _speaks_for(who: Principal, name: str) -> bool:
 # --- orders -----------------------------------------------------------------------------------------------------------
 
 
-def seal(command: Command, signer: Signer) -> Order:
+def seal(command: Command, signer: Signer) -> SignedCommand:
     """The command under a signature."""
     body = msgspec.json.encode(command)
-    return Order(
+    return SignedCommand(
         id=command.id, target=command.target, ts=command.ts, key=signer.key,
         signature=signer.sign(encoding(COMMAND, body)), body=msgspec.Raw(body),
     )  # fmt: skip
 
 
-def unseal(order: Order, keyring: Keyring) -> Command:
+def unseal(order: SignedCommand, keyring: Keyring) -> Command:
     """The command in an order, parsed only after its signature was found good.
 
     Raises:

@@ -21,18 +21,18 @@ from models.safety.promotion import AUTONOMY, GRANTED, check_grant, promotion
 from models.safety.roles import may
 from models.safety.settings import SafetySettings
 from models.safety.signing import Keyring, setter
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.spec import Count, Instant, Record, system_of
-from topics.verdicts import Judgement
+from topics.verdicts import Verdict
 
 PROMISES: Final = {"lead": 0.70, "automatic": 0.85, "autonomous": 0.95}  # shares that help; a person is promised none
 EARNED: Final = 0.85  # the share that a class must have shown to be better than
 ALPHA: Final = 0.01
 KEPT: Final = 5_000
 WORDS: Final = 3  # slashes in the name of a class
-LOOK_MS: Final = 1_000  # so often it is looked for what has earned a promotion
+CHECK_MS: Final = 1_000  # so often it is looked for what has earned a promotion
 
 
 class Standing(msgspec.Struct):
@@ -94,15 +94,15 @@ class Trust(msgspec.Struct):
     standing: dict[str, Standing] = msgspec.field(default_factory=dict)
     grants: dict[str, tuple[Instant, bool]] = msgspec.field(default_factory=dict)  # the newest word about each
     asked: dict[str, Asked] = msgspec.field(default_factory=dict)  # by class
-    looked: Instant = 0
+    checked: Instant = 0
 
     def see(self, record: Record, settings: SafetySettings, now: Instant) -> None:
         """Take in what was done and what became of it."""
         pair = None
         match record:
-            case Decision(state=Verdict.DISPATCHED):
+            case Decision(state=DecisionState.DISPATCHED):
                 pair = self.outcomes.dispatched(record.id, aim(record.proposal, settings))
-            case Judgement():
+            case Verdict():
                 pair = self.outcomes.verdict(record)
         if pair is None:
             return
@@ -138,9 +138,9 @@ class Trust(msgspec.Struct):
 
         A class from which somebody has taken its autonomy is left alone for as long.
         """
-        if not settings.earn or now - self.looked < LOOK_MS or not self.standing:
+        if not settings.earn or now - self.checked < CHECK_MS or not self.standing:
             return
-        self.looked = now
+        self.checked = now
         for name, known in self.standing.items():
             before = self.asked.get(name, Asked(0, 0))
             since, may_already = self.grants.get(name, (0, False))

@@ -25,7 +25,7 @@ from models.safety.switch import KillSwitch
 from topics.actions import Command, Result
 from topics.approvals import Approval, subject
 from topics.audit import Entry
-from topics.decisions import DECISIONS, Decision, Verdict
+from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.incidents import Incident
 from topics.proposals import Proposal
 from topics.refusals import Refusal, refusal
@@ -44,7 +44,7 @@ class Rules:
     keyring: Keyring
 
 
-class Ballot(msgspec.Struct):
+class ApprovalTracker(msgspec.Struct):
     """Decisions of one partition on their way to a command. The struct is the snapshot."""
 
     waiting: dict[str, Decision] = msgspec.field(default_factory=dict)
@@ -62,13 +62,13 @@ class Ballot(msgspec.Struct):
         """Hold what waits for votes or for the audit; forget what was denied, which it stays."""
         if decision.id in self.ended or decision.id in self.dispatched:
             return
-        if decision.state is Verdict.DENIED:  # for good: whatever another gate says of a copy of the proposal
+        if decision.state is DecisionState.DENIED:  # for good: whatever another gate says of a copy of the proposal
             self._end(decision.id, now)
-        if decision.state not in (Verdict.PENDING, Verdict.APPROVED):
+        if decision.state not in (DecisionState.PENDING, DecisionState.APPROVED):
             return
         if decision.proposal.incident in self.over:
             yield self._refuse(decision, now, OVER)
-        elif decision.state is Verdict.APPROVED:
+        elif decision.state is DecisionState.APPROVED:
             keep(self.approved, decision.id, self.approved.get(decision.id, decision), KEPT)
         elif decision.id not in self.approved:
             keep(self.waiting, decision.id, self.waiting.get(decision.id, decision), KEPT)
@@ -97,7 +97,7 @@ class Ballot(msgspec.Struct):
         if entry.topic != DECISIONS.name:
             return
         decision = msgspec.json.decode(entry.body, type=Decision)
-        if decision.state is not Verdict.APPROVED or decision.id in self.ended or decision.id in self.dispatched:
+        if decision.state is not DecisionState.APPROVED or decision.id in self.ended or decision.id in self.dispatched:
             return
         if decision.proposal.incident in self.over:
             yield self._refuse(decision, now, OVER)
@@ -107,12 +107,12 @@ class Ballot(msgspec.Struct):
         objection = self._objection(decision, rules, now)
         if objection is not None:
             self._end(decision.id, now)
-            yield _moved(decision, Verdict.DENIED, now, objection[1], blocked=objection[0])
+            yield _moved(decision, DecisionState.DENIED, now, objection[1], blocked=objection[0])
             return
         if decision.proposal.action == GRANT:
             yield granted(decision.proposal, votes, now)
             self._end(decision.id, now)
-            yield _moved(decision, Verdict.COMPLETED, now, "granted")
+            yield _moved(decision, DecisionState.COMPLETED, now, "granted")
             return
         yield from self._dispatch(decision, rules, entry, now)
 
@@ -129,7 +129,7 @@ class Ballot(msgspec.Struct):
         decision = self.dispatched.pop(result.decision, None)
         if decision is not None:
             self._end(decision.id, now)
-            yield _moved(decision, Verdict.COMPLETED, now, f"{result.outcome}: {result.detail}")
+            yield _moved(decision, DecisionState.COMPLETED, now, f"{result.outcome}: {result.detail}")
 
     def expire(self, rules: Rules, now: Instant) -> Iterator[Decision]:
         """What nobody approved in time is refused, and so is what the audit did not keep in time."""
@@ -158,17 +158,17 @@ class Ballot(msgspec.Struct):
         voters = (*decision.voters, approval.voter)
         if approval.vote == "reject":
             self._end(decision.id, now)
-            yield _moved(decision, Verdict.REJECTED, now, said, voters=voters)
+            yield _moved(decision, DecisionState.REJECTED, now, said, voters=voters)
             return
         votes = [*votes, approval]
         keep(self.votes, decision.id, votes, KEPT)
         quorum = max((need.quorum for need in wanted.needs), default=1)
         if len(votes) < quorum:
             said = f"{said}; {len(votes)} of {quorum} votes"
-            self.waiting[decision.id] = moved = _moved(decision, Verdict.PENDING, now, said, voters=voters)
+            self.waiting[decision.id] = moved = _moved(decision, DecisionState.PENDING, now, said, voters=voters)
         else:
             del self.waiting[decision.id]
-            self.approved[decision.id] = moved = _moved(decision, Verdict.APPROVED, now, said, voters=voters)
+            self.approved[decision.id] = moved = _moved(decision, DecisionState.APPROVED, now, said, voters=voters)
         yield moved
 
     def _objection(self, decision: Decision, rules: Rules, now: Instant) -> tuple[str, str] | None:
@@ -195,7 +195,7 @@ class Ballot(msgspec.Struct):
             quorum=asked.quorum if asked else 0, decided=decided,
             audit=f"{entry.chain}/{entry.seq}", approvals=tuple(self.votes.get(decision.id, ())),
         )  # fmt: skip
-        moved = _moved(decision, Verdict.DISPATCHED, now, f"command {command.id}", command=command.id)
+        moved = _moved(decision, DecisionState.DISPATCHED, now, f"command {command.id}", command=command.id)
         self._forget(decision.id)
         keep(self.dispatched, decision.id, moved, KEPT)
         keep(self.at_work, service, decision.id, KEPT)
@@ -204,7 +204,7 @@ class Ballot(msgspec.Struct):
 
     def _refuse(self, decision: Decision, now: Instant, reason: str) -> Decision:
         self._end(decision.id, now)
-        return _moved(decision, Verdict.EXPIRED, now, reason)
+        return _moved(decision, DecisionState.EXPIRED, now, reason)
 
     def _end(self, identity: str, now: Instant) -> None:
         self._forget(identity)
@@ -236,7 +236,7 @@ def audience(proposal: Proposal) -> str:
     return f"{action.actuators[0] if action else ''}/{system_of(proposal.target)}"
 
 
-def _moved(decision: Decision, state: Verdict, now: Instant, reason: str, **changes: object) -> Decision:
+def _moved(decision: Decision, state: DecisionState, now: Instant, reason: str, **changes: object) -> Decision:
     return msgspec.structs.replace(
         decision, state=state, ts=now, reasons=(*decision.reasons, reason), **changes
     )  # fmt: skip

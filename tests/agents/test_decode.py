@@ -30,17 +30,17 @@ def sample(entity: str = "web-1", ts: object = NOW, **metrics: object) -> bytes:
     return orjson.dumps({"entity": entity, "ts": ts, "metrics": metrics or {"cpu": 0.5}})
 
 
-def frame(entities: int = 2, metrics: int = 3, looks: int = 4, ts: int = NOW) -> Frame:
+def frame(entities: int = 2, metrics: int = 3, samples: int = 4, ts: int = NOW) -> Frame:
     """`looks` samples of each of `entities`, entity after entity within a look."""
     names = pack_names(
         [f"e{e}" for e in range(entities)], [(e, f"m{m}") for e in range(entities) for m in range(metrics)]
     )
-    m = entities * looks
+    m = entities * samples
     return Frame(
-        names, ts + np.repeat(np.arange(looks, dtype=np.int64), entities),
-        np.tile(np.arange(entities, dtype=np.uint32), looks),
+        names, ts + np.repeat(np.arange(samples, dtype=np.int64), entities),
+        np.tile(np.arange(entities, dtype=np.uint32), samples),
         np.arange(0, m * metrics + 1, metrics, dtype=np.uint32),
-        np.tile(np.arange(entities * metrics, dtype=np.uint32), looks), np.arange(m * metrics, dtype=np.float64),
+        np.tile(np.arange(entities * metrics, dtype=np.uint32), samples), np.arange(m * metrics, dtype=np.float64),
     )  # fmt: skip
 
 
@@ -105,9 +105,9 @@ def test_poison_is_refused_with_its_cause_and_the_rest_goes_on(what: str) -> Non
     assert batch.offset.tolist() == [0, 2]
 
 
-@pytest.mark.parametrize("looks", [4, 400], ids=["small", "large"])
-def test_frames_and_json_of_the_same_samples_are_the_same_batch(looks: int) -> None:
-    sent = frame(looks=looks)
+@pytest.mark.parametrize("samples", [4, 400], ids=["small", "large"])
+def test_frames_and_json_of_the_same_samples_are_the_same_batch(samples: int) -> None:
+    sent = frame(samples=samples)
     texts = [
         sample(f"e{sent.entity[i]}", int(sent.ts[i]), **{f"m{m}": float(sent.value[3 * i + m]) for m in range(3)})
         for i in range(len(sent.ts))
@@ -119,7 +119,7 @@ def test_frames_and_json_of_the_same_samples_are_the_same_batch(looks: int) -> N
 
 
 def test_a_large_frame_stands_between_what_came_before_it_and_what_came_after_and_its_values_are_not_copied() -> None:
-    message = pack(frame(looks=400))
+    message = pack(frame(samples=400))
     before, large, after = decoded(sample(cpu=1), message, sample(cpu=2))
     assert isinstance(before, Batch)
     assert isinstance(large, Batch)
@@ -129,9 +129,9 @@ def test_a_large_frame_stands_between_what_came_before_it_and_what_came_after_an
     assert np.shares_memory(large.value, np.frombuffer(message, np.uint8))
 
 
-@pytest.mark.parametrize("looks", [4, 400], ids=["small", "large"])
-def test_a_frame_with_one_wild_value_loses_that_sample_alone_and_is_kept_for_a_person(looks: int) -> None:
-    sent = frame(looks=looks)
+@pytest.mark.parametrize("samples", [4, 400], ids=["small", "large"])
+def test_a_frame_with_one_wild_value_loses_that_sample_alone_and_is_kept_for_a_person(samples: int) -> None:
+    sent = frame(samples=samples)
     sent.value[4] = np.nan
     letter, batch = decoded(pack(sent))
     assert isinstance(letter, DeadLetter)

@@ -24,7 +24,7 @@ Metrics = dict[str, float]
 Break = Callable[[Metrics, int, np.random.Generator], Metrics]
 
 
-def ordinary(rng: np.random.Generator, look: int) -> Metrics:
+def ordinary(rng: np.random.Generator, scored_sample: int) -> Metrics:
     requests = max(1, int(rng.poisson(12)))
     took = np.sort(rng.gamma(4, 0.00125, size=requests))
     return {
@@ -40,34 +40,34 @@ def ordinary(rng: np.random.Generator, look: int) -> Metrics:
         "process.memory.usage": 40e6 + 4096 * float(rng.integers(0, 400)),
         "process.cpu.utilization": float(np.clip(0.03 + 0.01 * rng.standard_normal(), 0, 1)),
         "service.replicas": 1.0,
-        "process.uptime": look / 4,
+        "process.uptime": scored_sample / 4,
     }
 
 
-def dead(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+def dead(metrics: Metrics, scored_sample: int, rng: np.random.Generator) -> Metrics:
     return {"up": 0.0, "up.refused": 1.0}
 
 
-def hung(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+def hung(metrics: Metrics, scored_sample: int, rng: np.random.Generator) -> Metrics:
     return {"up": 0.0, "up.refused": 0.0}
 
 
-def slow(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+def slow(metrics: Metrics, scored_sample: int, rng: np.random.Generator) -> Metrics:
     return metrics | {
         "http.server.request.duration.p50": 0.14 + 0.01 * rng.random(),
         "http.server.request.duration.p95": 0.15 + 0.01 * rng.random(),
     }
 
 
-def failing(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+def failing(metrics: Metrics, scored_sample: int, rng: np.random.Generator) -> Metrics:
     return metrics | {"http.server.error_ratio": float(np.clip(0.5 + 0.1 * rng.standard_normal(), 0, 1))}
 
 
-def leaking(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
-    return metrics | {"process.memory.usage": metrics["process.memory.usage"] + 2.5e6 * look}
+def leaking(metrics: Metrics, scored_sample: int, rng: np.random.Generator) -> Metrics:
+    return metrics | {"process.memory.usage": metrics["process.memory.usage"] + 2.5e6 * scored_sample}
 
 
-def saturated(metrics: Metrics, look: int, rng: np.random.Generator) -> Metrics:
+def saturated(metrics: Metrics, scored_sample: int, rng: np.random.Generator) -> Metrics:
     return metrics | {"http.server.utilization": 1.0}
 
 
@@ -82,15 +82,15 @@ FAULTS: dict[str, tuple[Break, str, int]] = {
 }
 
 
-def records(seed: int, looks: int, broken: Break | None = None) -> Iterator[Raw]:
+def records(seed: int, scored: int, broken: Break | None = None) -> Iterator[Raw]:
     rng = np.random.default_rng(seed)
-    for look in range(looks):
-        metrics = ordinary(rng, look)
-        if broken is not None and HISTORY <= look < HISTORY + FAULT:
-            metrics = broken(metrics, look - HISTORY + 1, rng)
-        ts = START + 250 * look
+    for scored_sample in range(scored):
+        metrics = ordinary(rng, scored_sample)
+        if broken is not None and HISTORY <= scored_sample < HISTORY + FAULT:
+            metrics = broken(metrics, scored_sample - HISTORY + 1, rng)
+        ts = START + 250 * scored_sample
         value = orjson.dumps({"entity": "shop/catalog/0", "ts": ts, "metrics": metrics})
-        yield Raw("opsloop.telemetry.metrics", 0, look, b"shop/catalog/0", value, (), ts)
+        yield Raw("opsloop.telemetry.metrics", 0, scored_sample, b"shop/catalog/0", value, (), ts)
 
 
 def told(raws: list[Raw], cut: int = 1, detect: Detect | None = None, decode: Decode | None = None) -> list[Anomaly]:
@@ -101,7 +101,7 @@ def told(raws: list[Raw], cut: int = 1, detect: Detect | None = None, decode: De
     return found
 
 
-def look_of(anomaly: Anomaly) -> int:
+def scored_of(anomaly: Anomaly) -> int:
     return (anomaly.ts - START) // 250
 
 
@@ -110,21 +110,21 @@ def look_of(anomaly: Anomaly) -> int:
 def test_a_fault_is_raised_at_once_told_while_it_lasts_and_cleared_when_cured(fault: str, seed: int) -> None:
     broken, metric, by = FAULTS[fault]
     anomalies = told([*records(seed, HISTORY + FAULT + AFTER, broken)])
-    during = [a for a in anomalies if HISTORY <= look_of(a) < HISTORY + FAULT and a.state != "cleared"]
+    during = [a for a in anomalies if HISTORY <= scored_of(a) < HISTORY + FAULT and a.state != "cleared"]
     assert during[0].state == "raised"
-    assert look_of(during[0]) < HISTORY + by
+    assert scored_of(during[0]) < HISTORY + by
     assert {a.id for a in during} == {during[0].id}, "one alarm from the first look to the last"
     assert len(during) >= FAULT - by
     assert all(a.attribution and a.attribution[0].metric.startswith(metric) for a in during[by:])
-    after = [a for a in anomalies if look_of(a) >= HISTORY + FAULT]
+    after = [a for a in anomalies if scored_of(a) >= HISTORY + FAULT]
     cleared = next(a for a in after if a.state == "cleared")
-    assert look_of(cleared) < HISTORY + FAULT + 13
+    assert scored_of(cleared) < HISTORY + FAULT + 13
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_alarm_becomes_a_trend_when_it_moves_on_and_a_change_point_when_it_stays(fault: str) -> None:
     anomalies = told([*records(1, HISTORY + FAULT, FAULTS[fault][0])], cut=50)
-    kinds = {look_of(a) - HISTORY: a.kind for a in anomalies if a.detector == "bank"}
+    kinds = {scored_of(a) - HISTORY: a.kind for a in anomalies if a.detector == "bank"}
     assert kinds[10] == "point"
     assert kinds[30] == ("trend" if fault == "leak" else "point")
     assert kinds[100] == kinds[FAULT - 1] == ("trend" if fault == "leak" else "change_point")
@@ -139,7 +139,7 @@ def test_a_new_entity_is_judged_from_its_twentieth_look_on_where_names_say_what_
         sample = orjson.loads(sent.value or b"")
         sample["metrics"] = {f"x{at}": value for at, value in enumerate(sample["metrics"].values())}
         unnamed.append(dataclasses.replace(sent, value=orjson.dumps(sample)))
-    raised = [[look_of(a) for a in told(each, cut=100) if a.state == "raised"] for each in (named, unnamed)]
+    raised = [[scored_of(a) for a in told(each, cut=100) if a.state == "raised"] for each in (named, unnamed)]
     assert raised == [[HISTORY], []]
 
 

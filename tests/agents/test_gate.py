@@ -12,12 +12,12 @@ from models.policy.engine import Policies
 from models.policy.rego import Rego
 from models.safety.approval import LONGEST_MS, SKEW_MS
 from models.safety.settings import SafetySettings
-from models.safety.signing import WISH_MS, sign_proposal
+from models.safety.signing import PROPOSAL_TTL_MS, sign_proposal
 from tests.builders import NOW, decision, proposal, reads, signed
 from tests.keys import RING, WORKER_KEY, key_of
 from tests.rules import GRANT, rule
 from topics.codec import decode_value, encode
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.proposals import PROPOSALS, Proposal
 from topics.refusals import Refusal
 from topics.spec import Origin, Read
@@ -30,8 +30,8 @@ def gate() -> Gate:
     return Gate(SafetySettings(), WORKER_KEY, RING, Policies(Rego(), [rule(GRANT, "grant", "access")]))
 
 
-def told(asked: Gate, *wishes: Proposal, now: int = NOW, start: int = 0) -> list[Any]:
-    return list(asked.step(reads(wishes, start), now))
+def told(asked: Gate, *proposals: Proposal, now: int = NOW, start: int = 0) -> list[Any]:
+    return list(asked.step(reads(proposals, start), now))
 
 
 GOOD = {
@@ -44,11 +44,11 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize("wish", GOOD.values(), ids=GOOD)
-def test_a_proposal_by_whom_it_says_is_answered_also_after_its_way_over_the_broker(wish: Proposal) -> None:
-    read = decode_value(PROPOSALS, encode(wish).value)
+@pytest.mark.parametrize("proposed", GOOD.values(), ids=GOOD)
+def test_a_proposal_by_whom_it_says_is_answered_also_after_its_way_over_the_broker(proposed: Proposal) -> None:
+    read = decode_value(PROPOSALS, encode(proposed).value)
     (answer,) = told(gate(), read)  # type: ignore[arg-type]
-    assert (type(answer), answer.state) == (Decision, Verdict.PENDING)
+    assert (type(answer), answer.state) == (Decision, DecisionState.PENDING)
 
 
 BAD = {
@@ -60,7 +60,7 @@ BAD = {
             "id": "p2", "ts": NOW + 1, "action": "scale_out", "target": "shop/cart/0", "parameters": {"a": "b"},
             "requester": "uphold", "confidence": 0.99, "cause": "x", "reasons": ("x",), "rule": "x", "incident": "i2",
             "attempt": 1, "kind": "scaling", "context": {"load": 1.0}, "propensity": 0.5, "expects": "up",
-            "expires": NOW + WISH_MS + 1, "signature": b"x" * 64, "key": key_of("ada").key,
+            "expires": NOW + PROPOSAL_TTL_MS + 1, "signature": b"x" * 64, "key": key_of("ada").key,
         }.items()
     ],
     "wrong_requester": [
@@ -68,22 +68,24 @@ BAD = {
     ],
     "wrong_role": [signed(HERS, requester="vera"), signed(HERS, requester="ben")],
     "expired": [
-        signed(ts=NOW - WISH_MS), signed(ts=NOW - 10, expires=NOW), signed(ts=NOW + SKEW_MS + 1),
+        signed(ts=NOW - PROPOSAL_TTL_MS), signed(ts=NOW - 10, expires=NOW), signed(ts=NOW + SKEW_MS + 1),
         signed(expires=NOW + LONGEST_MS + 1),
     ],
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "wish"), [(code, wish) for code, wishes in BAD.items() for wish in wishes])
+@pytest.mark.parametrize(
+    ("code", "proposed"), [(code, proposed) for code, proposals in BAD.items() for proposed in proposals]
+)
 def test_a_proposal_that_is_not_believed_is_refused_with_the_reason_and_takes_no_name(
-    code: str, wish: Proposal
+    code: str, proposed: Proposal
 ) -> None:
     asked = gate()
-    (refused,) = told(asked, wish)
+    (refused,) = told(asked, proposed)
     assert isinstance(refused, Refusal)
-    assert (refused.code, refused.system, refused.who) == (code, "shop", wish.requester)
+    assert (refused.code, refused.system, refused.who) == (code, "shop", proposed.requester)
     assert refused.origin == "opsloop.proposals-0-0"
-    (answer,) = told(asked, signed(id=wish.id), start=1)
+    (answer,) = told(asked, signed(id=proposed.id), start=1)
     assert isinstance(answer, Decision), "who is refused does not use up the id"
 
 
@@ -110,7 +112,7 @@ def test_a_proposal_that_is_sent_again_is_refused_and_one_that_is_read_again_is_
 def test_a_proposal_known_from_its_decision_alone_is_no_repeat_when_it_is_read() -> None:
     """A worker that ended between saying a decision and keeping its state reads both again."""
     asked = gate()
-    assert list(asked.step(reads([decision(Verdict.PENDING, signed())]), NOW)) == []
+    assert list(asked.step(reads([decision(DecisionState.PENDING, signed())]), NOW)) == []
     assert told(asked, signed()) == []
     assert [r.code for r in told(asked, signed(), start=1)] == ["repeated"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
-from agents.label import Learn
+from agents.label import Labeller
 from tests.builders import incident
 from topics.incidents import State
 from topics.learning import Feedback, Label, Learning
@@ -28,17 +28,17 @@ class Stream:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.decode, self.detect = Decode(), Detect()
-        self.looks = itertools.count()
+        self.samples = itertools.count()
 
     def _take(self, values: Iterable[dict[str, object]]) -> list[Anomaly]:
         raws = [Raw(METRICS.name, 0, 0, b"db", orjson.dumps(value)) for value in values]
         return list(self.detect.step([*self.decode.step(chunk_of(raws), 0)], 0))
 
-    def run(self, looks: int, shift: float = 0.0) -> list[Anomaly]:
-        values = self.rng.normal([50 + shift * (n < 3) for n in range(8)], 2.0, (looks, 8)).tolist()
+    def run(self, samples: int, shift: float = 0.0) -> list[Anomaly]:
+        values = self.rng.normal([50 + shift * (n < 3) for n in range(8)], 2.0, (samples, 8)).tolist()
         return self._take(
-            {"entity": "db", "ts": START + 1000 * look, "metrics": {f"m{n}": row[n] for n in range(8)}}
-            for look, row in zip(itertools.islice(self.looks, looks), values, strict=True)
+            {"entity": "db", "ts": START + 1000 * sample, "metrics": {f"m{n}": row[n] for n in range(8)}}
+            for sample, row in zip(itertools.islice(self.samples, samples), values, strict=True)
         )
 
     def control(self, learning: str, label: str = "confirmed") -> None:
@@ -100,12 +100,12 @@ def read(record: Record) -> Read[Record]:
     return Read(record, Origin("t", 0, 0))
 
 
-def said(learn: Learn, *records: Record) -> Iterator[Learning]:
+def said(learn: Labeller, *records: Record) -> Iterator[Learning]:
     return learn.step([read(r) for r in records], 0)
 
 
 def test_an_incident_forks_each_entity_once_and_its_end_confirms_the_fault() -> None:
-    learn = Learn()
+    learn = Labeller()
     first = incident(state=State.TRIGGERED, affected=("shop/catalog/0", "shop/cart/0"))
     opened = [*said(learn, first, first)]
     assert [(c.learning, c.entity) for c in opened] == [
@@ -117,12 +117,12 @@ def test_an_incident_forks_each_entity_once_and_its_end_confirms_the_fault() -> 
 
 
 def test_a_label_closes_at_once_and_the_incident_does_not_fork_again() -> None:
-    learn = Learn()
+    learn = Labeller()
     going_on = incident(state=State.MITIGATING)
     assert [*said(learn, going_on)]
     label = Label(incident=going_on.id, entity=going_on.entity, label="expected", ts=1, by="ada")
     assert {(c.learning, c.label) for c in said(learn, label)} == {("close", "expected")}
-    again = Learn()
+    again = Labeller()
     again.restore(learn.snapshot())
     assert [*said(again, going_on)] == []
     assert [*said(again, incident(state=State.RESOLVED))] == []

@@ -13,9 +13,9 @@ from faust.types import TP
 
 from agents import _loop
 from agents._agent import Buffer
-from agents._loop import Loop, LoopSettings, _Gone, _Unit
-from agents._snapshots import Shelf
-from agents._suspension import Pulse, Slept
+from agents._loop import Loop, LoopSettings, _Revoked, _Unit
+from agents._snapshots import SnapshotStore
+from agents._suspension import Suspended, SuspensionDetector
 from agents._transport import _Rebalance
 from agents.decide import Decide
 from models.decision.advisor import Bounds
@@ -33,12 +33,12 @@ async def loop() -> Loop:
     """A loop that never met a broker: only its books are tried."""
     made = Loop(LoopSettings("127.0.0.1:1", {}), [decide], lambda: 0, Quiet())
     made.app.consumer_generation_id = 5
-    made._pulse = Pulse(60.0)
+    made._suspension = SuspensionDetector(60.0)
     return made
 
 
 def unit() -> _Unit:
-    return _Unit(decide(), Shelf(LOOP_STATE, "decide", 0), {}, b"")
+    return _Unit(decide(), SnapshotStore(LOOP_STATE, "decide", 0), {}, b"")
 
 
 def message(generation: int) -> Any:
@@ -57,7 +57,7 @@ async def test_a_restore_that_a_rebalance_overtook_is_thrown_away(loop: Loop) ->
     await asyncio.sleep(0)
     await loop._revoked(loop.app, [])
     restored.set()
-    with pytest.raises(_Gone):
+    with pytest.raises(_Revoked):
         await waiting
     assert loop.units == {}
 
@@ -80,7 +80,7 @@ async def test_what_stays_here_in_a_rebalance_is_kept_and_only_the_rest_restored
     assert not loop.loading
     loop._require(await loop._unit("decide", 0))
     for before in (stays, goes):
-        with pytest.raises(_Gone):
+        with pytest.raises(_Revoked):
             loop._require(before)
 
 
@@ -103,7 +103,7 @@ async def test_what_was_not_ended_when_the_rebalance_came_is_not_kept(
 
 async def test_a_state_that_could_not_be_written_is_not_kept(loop: Loop) -> None:
     loop.units["decide", 0] = unsaid = unit()
-    unsaid.even = False
+    unsaid.durable = False
     await rebalanced(loop, 6)
     assert list(loop.loading) == [0]
 
@@ -117,33 +117,33 @@ async def test_a_rebalance_waits_for_what_was_begun_and_ends_it(loop: Loop) -> N
     loop._require(begun)
     begun.lock.release()
     await rebalance
-    with pytest.raises(_Gone):
+    with pytest.raises(_Revoked):
         loop._require(begun)
 
 
 async def test_messages_of_before_a_rebalance_are_nobodys_to_ack(loop: Loop) -> None:
     loop._require_ours(message(5))
-    with pytest.raises(_Gone):
+    with pytest.raises(_Revoked):
         loop._require_ours(message(4))
     await loop._revoked(loop.app, [])
-    with pytest.raises(_Gone):
+    with pytest.raises(_Revoked):
         loop._require_ours(message(5))
     loop.app.consumer_generation_id = 6
     loop._require_ours(message(6))
 
 
 async def test_a_loop_that_slept_says_nothing_more(loop: Loop) -> None:
-    loop._pulse._slept = 61.0
-    with pytest.raises(Slept):
+    loop._suspension._slept = 61.0
+    with pytest.raises(Suspended):
         loop._require(unit())
 
 
 async def test_a_loop_that_slept_ends_at_its_next_tick_and_does_not_join_its_group_again(loop: Loop) -> None:
-    loop._pulse._slept = 61.0
+    loop._suspension._slept = 61.0
     await asyncio.wait_for(loop._tick(), 5)
-    assert isinstance(loop.failure, Slept)
+    assert isinstance(loop.failure, Suspended)
     rebalance = object.__new__(_Rebalance)
-    rebalance._coordinator = SimpleNamespace(require=loop._pulse.require)
+    rebalance._coordinator = SimpleNamespace(require=loop._suspension.require)
     assert await rebalance.perform_group_join() is None
 
 

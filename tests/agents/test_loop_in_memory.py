@@ -6,20 +6,20 @@ import random
 
 import pytest
 
-from agents.record import Keep
+from agents.record import AuditWriter
 from models.incidents.lifecycle import is_open
 from models.safety.chain import verify
 from models.safety.modes import Mode
 from tests.builders import CATALOG, approval, deploy, switch, topology
 from tests.looped import MemoryLoop, World
-from topics.actions import Order, Result
+from topics.actions import Result, SignedCommand
 from topics.audit import Entry
 from topics.catalog import topic_of
-from topics.decisions import Decision, Verdict
-from topics.incidents import Incident, State, Symptom
+from topics.decisions import Decision, DecisionState
+from topics.incidents import Incident, State, SymptomKind
 from topics.proposals import Proposal
 from topics.spec import Origin
-from topics.verdicts import Effect, Judgement
+from topics.verdicts import Effect, Verdict
 
 RESTART = ("restart_service", CATALOG)
 LIFE = ["confirm", "act", "probe", "cured"]
@@ -29,7 +29,7 @@ def steps(loop: MemoryLoop) -> list[str]:
     return list(dict.fromkeys(i.step for i in loop.of(Incident) if i.step != "revise"))
 
 
-def broken(world: World, loop: MemoryLoop, *symptoms: Symptom) -> None:
+def broken(world: World, loop: MemoryLoop, *symptoms: SymptomKind) -> None:
     """The catalogue breaks after a quiet second, and half a minute passes."""
     loop.publish(topology(("shop/gateway", "shop/catalog")))
     loop.run(1)
@@ -40,11 +40,16 @@ def broken(world: World, loop: MemoryLoop, *symptoms: Symptom) -> None:
 
 @pytest.mark.parametrize(
     ("symptom", "cure"),
-    [(Symptom.DOWN, RESTART), (Symptom.UNRESPONSIVE, RESTART), (Symptom.MEMORY, RESTART), (Symptom.ERRORS, RESTART),
-     (Symptom.SATURATION, ("scale_out", "shop/catalog"))],
+    [
+        (SymptomKind.DOWN, RESTART),
+        (SymptomKind.UNRESPONSIVE, RESTART),
+        (SymptomKind.MEMORY, RESTART),
+        (SymptomKind.ERRORS, RESTART),
+        (SymptomKind.SATURATION, ("scale_out", "shop/catalog")),
+    ],
     ids=str,
-)  # fmt: skip
-def test_a_fault_is_found_cured_and_closed(symptom: Symptom, cure: tuple[str, str]) -> None:
+)
+def test_a_fault_is_found_cured_and_closed(symptom: SymptomKind, cure: tuple[str, str]) -> None:
     world = World([cure])
     loop = MemoryLoop(world)
     broken(world, loop, symptom)
@@ -52,16 +57,20 @@ def test_a_fault_is_found_cured_and_closed(symptom: Symptom, cure: tuple[str, st
     assert steps(loop) == LIFE
     *_, last = loop.of(Incident)
     assert (last.state, last.closed_as) == (State.RESOLVED, "remediated")
-    assert [d.state for d in loop.of(Decision)] == [Verdict.APPROVED, Verdict.DISPATCHED, Verdict.COMPLETED]
+    assert [d.state for d in loop.of(Decision)] == [
+        DecisionState.APPROVED,
+        DecisionState.DISPATCHED,
+        DecisionState.COMPLETED,
+    ]
     assert last.ts - last.onset < 10_000
 
 
 def test_in_approval_mode_nothing_acts_before_a_person_said_yes() -> None:
     world = World([RESTART])
     loop = MemoryLoop(world, Mode.APPROVE)
-    broken(world, loop, Symptom.DOWN)
+    broken(world, loop, SymptomKind.DOWN)
     (pending,) = loop.of(Decision)
-    assert (pending.state, world.ran) == (Verdict.PENDING, [])
+    assert (pending.state, world.ran) == (DecisionState.PENDING, [])
     loop.publish(approval(pending, "decide"))
     loop.run(1)
     assert world.ran == [], "whoever asks has no vote"
@@ -76,12 +85,12 @@ def test_in_approval_mode_nothing_acts_before_a_person_said_yes() -> None:
 def test_a_no_and_silence_are_refusals_that_a_person_must_look_at(said: str) -> None:
     world = World([RESTART])
     loop = MemoryLoop(world, Mode.APPROVE)
-    broken(world, loop, Symptom.DOWN)
+    broken(world, loop, SymptomKind.DOWN)
     if said:
         loop.publish(approval(loop.of(Decision)[0], vote=said))
     loop.run(130)
     assert world.ran == []
-    assert loop.of(Decision)[-1].state is (Verdict.REJECTED if said else Verdict.EXPIRED)
+    assert loop.of(Decision)[-1].state is (DecisionState.REJECTED if said else DecisionState.EXPIRED)
     assert steps(loop) == ["confirm", "escalate"]
     assert len(loop.of(Proposal)) == 1
     world.heal()
@@ -92,7 +101,7 @@ def test_a_no_and_silence_are_refusals_that_a_person_must_look_at(said: str) -> 
 def test_in_observe_mode_nothing_is_asked_and_nothing_acts() -> None:
     world = World([RESTART])
     loop = MemoryLoop(world, Mode.OBSERVE)
-    broken(world, loop, Symptom.DOWN)
+    broken(world, loop, SymptomKind.DOWN)
     assert (world.ran, [d.blocked for d in loop.of(Decision)]) == ([], ["mode"])
 
 
@@ -100,14 +109,14 @@ def test_an_action_that_did_not_help_is_followed_by_the_next_best_which_is_less_
     world = World([("restart_service", "shop/catalog")])
     loop = MemoryLoop(world)
     loop.publish(deploy("shop/catalog", loop.now))
-    broken(world, loop, Symptom.LATENCY)
+    broken(world, loop, SymptomKind.LATENCY)
     assert [c.action for c in world.ran] == ["rollback_config"]
     *_, pending = loop.of(Decision)
-    assert (pending.state, pending.tier, pending.proposal.attempt) == (Verdict.PENDING, "person", 1)
+    assert (pending.state, pending.tier, pending.proposal.attempt) == (DecisionState.PENDING, "person", 1)
     loop.publish(approval(pending))
     loop.run(20)
     assert [(c.action, c.target) for c in world.ran[1:]] == [("restart_service", "shop/catalog")]
-    assert [v.effect for v in loop.of(Judgement)] == [Effect.INEFFECTIVE, Effect.REMEDIATED]
+    assert [v.effect for v in loop.of(Verdict)] == [Effect.INEFFECTIVE, Effect.REMEDIATED]
     assert loop.of(Incident)[-1].closed_as == "remediated"
     assert len(loop.of(Incident)[-1].attempts) == 2
     assert len({i.id for i in loop.of(Incident)}) == 1
@@ -116,7 +125,7 @@ def test_an_action_that_did_not_help_is_followed_by_the_next_best_which_is_less_
 def test_what_nothing_cures_stays_open_without_more_actions_until_it_goes_by_itself() -> None:
     world = World()
     loop = MemoryLoop(world)
-    broken(world, loop, Symptom.DOWN)
+    broken(world, loop, SymptomKind.DOWN)
     loop.run(120)
     assert len(world.ran) == 1
     assert is_open(loop.of(Incident)[-1].state)
@@ -124,7 +133,7 @@ def test_what_nothing_cures_stays_open_without_more_actions_until_it_goes_by_its
     loop.run(10)
     assert loop.of(Incident)[-1].closed_as == "self_resolved"
     world.cures.add(RESTART)
-    world.break_(CATALOG, Symptom.DOWN)
+    world.break_(CATALOG, SymptomKind.DOWN)
     loop.run(20)
     assert (len(world.ran), loop.of(Incident)[-1].closed_as) == (2, "remediated"), "the next episode is healed"
 
@@ -133,7 +142,7 @@ def test_after_the_kill_switch_nothing_acts_and_after_it_everything_goes_on() ->
     world = World([RESTART])
     loop = MemoryLoop(world)
     loop.publish(switch("on"))
-    broken(world, loop, Symptom.DOWN)
+    broken(world, loop, SymptomKind.DOWN)
     assert world.ran == []
     assert {d.blocked for d in loop.of(Decision)} == {"killed"}
     loop.publish(switch("off"))
@@ -146,11 +155,11 @@ def test_one_episode_along_the_calls_is_one_incident_with_one_action() -> None:
     world = World([RESTART])
     loop = MemoryLoop(world)
     loop.publish(topology(("shop/gateway", "shop/catalog")))
-    world.break_("shop/gateway/0", Symptom.DEPENDENCY)
+    world.break_("shop/gateway/0", SymptomKind.DEPENDENCY)
     loop.run(3)
     assert len(loop.of(Incident)) == 1
     assert loop.of(Proposal) == [], "a caller whose calls fail is no place to act"
-    world.break_(CATALOG, Symptom.MEMORY)
+    world.break_(CATALOG, SymptomKind.MEMORY)
     loop.run(30)
     assert [(c.action, c.target) for c in world.ran] == [RESTART]
     assert len({i.id for i in loop.of(Incident)}) == 1
@@ -173,11 +182,11 @@ def test_in_whatever_order_topics_are_read_and_however_often_a_record_comes_the_
 
         def vote(loop: MemoryLoop = loop, voted: set[str] = voted, rng: random.Random = rng) -> None:
             loop.repeat_something(rng)
-            for d in [d for d in loop.of(Decision) if d.state is Verdict.PENDING and d.id not in voted]:
+            for d in [d for d in loop.of(Decision) if d.state is DecisionState.PENDING and d.id not in voted]:
                 voted.add(d.id)
                 loop.publish(approval(d))
 
-        world.break_(CATALOG, Symptom.LATENCY)
+        world.break_(CATALOG, SymptomKind.LATENCY)
         loop.run(40, vote)
         label = f"seed {seed}, trial {trial}"
         assert [c.action for c in world.ran] == ["rollback_config", "restart_service"], label
@@ -192,19 +201,19 @@ def test_in_whatever_order_topics_are_read_and_however_often_a_record_comes_the_
 def test_everything_that_was_decided_and_done_is_in_the_audit_once() -> None:
     world = World([RESTART])
     loop = MemoryLoop(world)
-    broken(world, loop, Symptom.DOWN)
+    broken(world, loop, SymptomKind.DOWN)
     entries = loop.of(Entry)
     assert verify(entries) == []
     kept = {Origin.parse(entry.origin) for entry in entries}
     assert len(kept) == len(entries)
-    assert kept == {read.origin for topic in Keep.reads for read in loop.log[topic.name]}
+    assert kept == {read.origin for topic in AuditWriter.reads for read in loop.log[topic.name]}
 
 
 def test_every_effect_can_be_followed_back_to_the_sample_that_led_to_it() -> None:
     world = World([RESTART])
     loop = MemoryLoop(world)
-    broken(world, loop, Symptom.DOWN)
-    (result,), (order,) = loop.of(Result), loop.of(Order)
+    broken(world, loop, SymptomKind.DOWN)
+    (result,), (order,) = loop.of(Result), loop.of(SignedCommand)
     command = order.claim
     assert command is not None
     decision = next(d for d in loop.of(Decision) if d.command == command.id)
@@ -222,7 +231,7 @@ def test_i9_what_the_audit_does_not_keep_is_not_done() -> None:
     world = World([RESTART])
     loop = MemoryLoop(world)
     loop.agents = [agent for agent in loop.agents if agent.name != "record"]
-    broken(world, loop, Symptom.DOWN)
-    assert [d.state for d in loop.of(Decision)][:1] == [Verdict.APPROVED]
+    broken(world, loop, SymptomKind.DOWN)
+    assert [d.state for d in loop.of(Decision)][:1] == [DecisionState.APPROVED]
     assert world.ran == []
-    assert loop.of(Order) == []
+    assert loop.of(SignedCommand) == []

@@ -9,11 +9,11 @@ import pytest
 from agents.respond import Respond
 from models.safety.modes import Mode
 from models.safety.signing import sign_setting
-from tests.builders import CATALOG, NOW, look, reads, topology
+from tests.builders import CATALOG, NOW, reads, sample, topology
 from tests.keys import RING, key_of
 from tests.looped import MemoryLoop, World
-from topics.decisions import Decision, Verdict
-from topics.incidents import Incident, State, Symptom
+from topics.decisions import Decision, DecisionState
+from topics.incidents import Incident, State, SymptomKind
 from topics.refusals import Refusal
 from topics.settings import ACKNOWLEDGED, INCIDENT, RESOLVED, Setting
 
@@ -26,7 +26,7 @@ def word(incident: str, value: str, by: str = "ben", signer: str = "", **changes
 @pytest.fixture
 def opened() -> tuple[Respond, Incident]:
     respond = Respond(RING)
-    (incident,) = respond.step(reads([look(CATALOG, NOW, Symptom.DOWN)]), NOW)
+    (incident,) = respond.step(reads([sample(CATALOG, NOW, SymptomKind.DOWN)]), NOW)
     assert isinstance(incident, Incident)
     return respond, incident
 
@@ -45,7 +45,7 @@ def test_an_incident_that_a_person_takes_on_is_acknowledged_in_their_name(opened
 def test_what_is_closed_by_hand_stays_closed_while_it_still_hurts(opened: tuple[Respond, Incident]) -> None:
     respond, incident = opened
     list(respond.step(reads([word(incident.id, RESOLVED)]), NOW + 1))
-    again = [look(CATALOG, NOW + 250 * n, Symptom.DOWN) for n in range(1, 20)]
+    again = [sample(CATALOG, NOW + 250 * n, SymptomKind.DOWN) for n in range(1, 20)]
     assert list(respond.step(reads(again), NOW + 5_000)) == []
     assert list(respond.step(reads([word(incident.id, RESOLVED)], 1), NOW + 5_001)) == []
 
@@ -79,11 +79,11 @@ def test_closing_an_incident_refuses_what_still_waits_for_it() -> None:
     loop = MemoryLoop(world, Mode.APPROVE)
     loop.publish(topology(("shop/gateway", "shop/catalog")))
     loop.run(1)
-    world.break_(CATALOG, Symptom.DOWN)
+    world.break_(CATALOG, SymptomKind.DOWN)
     loop.run(3)
     (waiting,) = loop.of(Decision)
     loop.publish(word(waiting.proposal.incident, RESOLVED, ts=loop.now))
     loop.run(30)
-    assert [d.state for d in loop.of(Decision)] == [Verdict.PENDING, Verdict.EXPIRED]
+    assert [d.state for d in loop.of(Decision)] == [DecisionState.PENDING, DecisionState.EXPIRED]
     assert world.ran == []
     assert loop.of(Incident)[-1].closed_as == "manual"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import _snapshots
-from agents._snapshots import MAX_PARTS, Shelf, StateTooLarge, newest_shelf, shelf_of, shelves
+from agents._snapshots import MAX_PARTS, SnapshotStore, StateTooLarge, newest_store, store_of, stores
 from topics.codec import Message, encode
 from topics.spec import Raw
 from topics.state import LANE_STATE, Snapshot
@@ -41,8 +41,8 @@ class Log:
         last = {key: number for number, (key, _) in enumerate(self.kept)}
         self.kept = [self.kept[number] for number in sorted(last.values())]
 
-    def shelf(self) -> Shelf:
-        return shelf_of(shelves({}, LANE_STATE, 3), LANE_STATE, NAME, 3)
+    def store(self) -> SnapshotStore:
+        return store_of(stores({}, LANE_STATE, 3), LANE_STATE, NAME, 3)
 
 
 @pytest.fixture
@@ -56,49 +56,49 @@ def damaged(value: bytes) -> bytes:
 
 
 def test_an_empty_partition_gives_an_empty_shelf(log: Log) -> None:
-    shelf = log.shelf()
-    assert (shelf.applied, shelf.state, shelf.epoch) == (None, b"", 1)
+    store = log.store()
+    assert (store.applied, store.state, store.epoch) == (None, b"", 1)
 
 
 def test_what_was_kept_is_found_with_its_offsets(log: Log) -> None:
-    log.write(log.shelf().pack({"t": 7}, b"state"))
-    shelf = log.shelf()
-    assert (shelf.applied, shelf.state, shelf.epoch) == ({"t": 7}, b"state", 2)
+    log.write(log.store().pack({"t": 7}, b"state"))
+    store = log.store()
+    assert (store.applied, store.state, store.epoch) == ({"t": 7}, b"state", 2)
 
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_damaged_snapshot_is_refused_and_the_one_before_it_used(log: Log, compacted: bool) -> None:
-    shelf = log.shelf()
+    store = log.store()
     for number in range(5):
-        log.write(shelf.pack({"t": number}, b"%d" % number))
+        log.write(store.pack({"t": number}, b"%d" % number))
     if compacted:
         log.compact()
     key, value = log.kept[-1]
     log.kept[-1] = key, damaged(value)
-    assert (log.shelf().applied, log.shelf().state) == ({"t": 3}, b"3")
+    assert (log.store().applied, log.store().state) == ({"t": 3}, b"3")
 
 
 def test_a_zombies_late_snapshot_never_wins(log: Log) -> None:
-    zombie = log.shelf()
+    zombie = log.store()
     log.write(zombie.pack({"t": 1}, b"old"))
-    owner = log.shelf()
+    owner = log.store()
     log.write(owner.pack({"t": 2}, b"new"))
     for _ in range(3):
         log.write(zombie.pack({"t": 9}, b"zombie"))
-    assert log.shelf().state == b"new"
-    assert log.shelf().epoch > owner.epoch
+    assert log.store().state == b"new"
+    assert log.store().epoch > owner.epoch
 
 
 def test_a_snapshot_with_a_part_missing_is_refused(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_snapshots, "PART_BYTES", 10)
-    shelf = log.shelf()
-    log.write(shelf.pack({"t": 1}, bytes(range(35))))
-    assert log.shelf().state == bytes(range(35))
-    log.write(shelf.pack({"t": 2}, bytes(40))[:-1])
-    assert (log.shelf().applied, log.shelf().state) == ({"t": 1}, bytes(range(35)))
-    later = log.shelf()
+    store = log.store()
+    log.write(store.pack({"t": 1}, bytes(range(35))))
+    assert log.store().state == bytes(range(35))
+    log.write(store.pack({"t": 2}, bytes(40))[:-1])
+    assert (log.store().applied, log.store().state) == ({"t": 1}, bytes(range(35)))
+    later = log.store()
     log.write(later.pack({"t": 3}, b"small"))
-    assert log.shelf().state == b"small"
+    assert log.store().state == b"small"
 
 
 @given(st.lists(st.binary(max_size=25)))
@@ -106,14 +106,14 @@ def test_a_state_comes_back_however_it_was_cut_into_pieces(pieces: list[bytes]) 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(_snapshots, "PART_BYTES", 10)
         log = Log(patched)
-        log.write(log.shelf().pack({"t": 1}, *pieces))
-        assert (log.shelf().applied, log.shelf().state) == ({"t": 1}, b"".join(pieces))
+        log.write(log.store().pack({"t": 1}, *pieces))
+        assert (log.store().applied, log.store().state) == ({"t": 1}, b"".join(pieces))
 
 
 def test_a_state_that_is_too_large_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_snapshots, "PART_BYTES", 10)
     with pytest.raises(StateTooLarge, match="641 bytes"):
-        Shelf(LANE_STATE, NAME, 0).pack({}, bytes(MAX_PARTS * 10 + 1))
+        SnapshotStore(LANE_STATE, NAME, 0).pack({}, bytes(MAX_PARTS * 10 + 1))
 
 
 def test_a_snapshot_of_before_they_had_numbers_is_read(log: Log) -> None:
@@ -121,25 +121,25 @@ def test_a_snapshot_of_before_they_had_numbers_is_read(log: Log) -> None:
     old = msgspec.structs.replace(old, checksum=_snapshots.checksum(old))
     log.kept.append((encode(old, LANE_STATE).key, msgspec.json.encode(old)))
     assert log.kept[0][0] == NAME.encode()
-    assert (log.shelf().applied, log.shelf().state) == ({"t": 5}, b"old")
-    log.write(log.shelf().pack({"t": 6}, b"new"))
-    assert log.shelf().state == b"new"
+    assert (log.store().applied, log.store().state) == ({"t": 5}, b"old")
+    log.write(log.store().pack({"t": 6}, b"new"))
+    assert log.store().state == b"new"
 
 
 def test_a_snapshot_of_when_they_were_json_counts_until_a_newer_one_stands(log: Log) -> None:
-    before = log.shelf()
+    before = log.store()
     for number in range(2):
         (message,) = before.pack({"t": number}, b"json %d" % number)
         snapshot = msgspec.msgpack.decode(message.value, type=Snapshot)
         log.kept.append((message.key, msgspec.json.encode(snapshot)))
-    assert (log.shelf().applied, log.shelf().state) == ({"t": 1}, b"json 1")
-    log.write(log.shelf().pack({"t": 2}, b"bytes"))
-    assert (log.shelf().applied, log.shelf().state) == ({"t": 2}, b"bytes")
+    assert (log.store().applied, log.store().state) == ({"t": 1}, b"json 1")
+    log.write(log.store().pack({"t": 2}, b"bytes"))
+    assert (log.store().applied, log.store().state) == ({"t": 2}, b"bytes")
 
 
 @given(st.data())
 def test_any_flipped_byte_is_found(data: st.DataObject) -> None:
-    message = Shelf(LANE_STATE, NAME, 3).pack({"t": 7}, b"some state of a learner")[0]
+    message = SnapshotStore(LANE_STATE, NAME, 3).pack({"t": 7}, b"some state of a learner")[0]
     place = data.draw(st.integers(0, len(message.value) - 1))
     flipped = bytearray(message.value)
     flipped[place] ^= 1 << data.draw(st.integers(0, 7))
@@ -149,39 +149,39 @@ def test_any_flipped_byte_is_found(data: st.DataObject) -> None:
 
 
 def test_garbage_among_snapshots_is_passed_over(log: Log) -> None:
-    log.write(log.shelf().pack({"t": 7}, b"state"))
+    log.write(log.store().pack({"t": 7}, b"state"))
     log.kept += [(b"x", b"\x00\xff"), (b"y", b""), (b"z", b"{}")]
-    assert log.shelf().state == b"state"
+    assert log.store().state == b"state"
 
 
-def told(log: Log, since: int | None) -> Shelf:
-    return newest_shelf({}, LANE_STATE, NAME, 3, since)
+def told(log: Log, since: int | None) -> SnapshotStore:
+    return newest_store({}, LANE_STATE, NAME, 3, since)
 
 
 def test_a_new_owner_reads_from_where_the_last_one_said_and_no_more(log: Log) -> None:
-    shelf = log.shelf()
+    store = log.store()
     for number in range(5):
-        log.write(shelf.pack({"t": number}, b"%d" % number))
+        log.write(store.pack({"t": number}, b"%d" % number))
     log.asked.clear()
     assert told(log, 4) == told(log, None)
     assert log.asked == [4, OFFSET_BEGINNING]
 
 
 def test_a_late_one_of_an_owner_of_before_does_not_win_where_only_the_end_is_read(log: Log) -> None:
-    before = log.shelf()
+    before = log.store()
     log.write(before.pack({"t": 1}, b"old"))
-    log.write(log.shelf().pack({"t": 2}, b"new"))
+    log.write(log.store().pack({"t": 2}, b"new"))
     log.write(before.pack({"t": 1}, b"late"))
     assert told(log, 1).state == b"new"
 
 
 @pytest.mark.parametrize("since", [1, 2, 9], ids=["damaged", "another's", "beyond the end"])
 def test_everything_is_read_when_what_was_said_is_damaged_or_not_there(log: Log, since: int) -> None:
-    shelf = log.shelf()
-    log.write(shelf.pack({"t": 1}, b"first"))
-    log.write(shelf.pack({"t": 2}, b"second"))
+    store = log.store()
+    log.write(store.pack({"t": 1}, b"first"))
+    log.write(store.pack({"t": 2}, b"second"))
     log.kept[1] = (log.kept[1][0], damaged(log.kept[1][1]))
-    log.write(Shelf(LANE_STATE, "lane/other", 3).pack({"t": 7}, b"other"))
+    log.write(SnapshotStore(LANE_STATE, "lane/other", 3).pack({"t": 7}, b"other"))
     log.asked.clear()
     assert (told(log, since).state, told(log, since).applied) == (b"first", {"t": 1})
     assert log.asked[:2] == [since, OFFSET_BEGINNING]

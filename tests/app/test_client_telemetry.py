@@ -41,13 +41,13 @@ def samples(embedded: Embedded) -> Iterator[tuple[str, dict[str, float]]]:
 
 def test_what_is_recorded_arrives_whole_in_the_partition_of_its_entity(embedded: Embedded) -> None:
     with Telemetry(embedded.broker, most=50) as telemetry:
-        for look in range(40):
+        for sample in range(40):
             for host in range(10):
-                telemetry.record(f"host-{host}", {"cpu": look + host / 16, "load": 1.0})
+                telemetry.record(f"host-{host}", {"cpu": sample + host / 16, "load": 1.0})
     arrived: dict[str, list[float]] = collections.defaultdict(list)
     for name, metrics in samples(embedded):
         arrived[name].append(metrics["cpu"])
-    assert arrived == {f"host-{host}": [look + host / 16 for look in range(40)] for host in range(10)}
+    assert arrived == {f"host-{host}": [sample + host / 16 for sample in range(40)] for host in range(10)}
 
 
 def test_what_waits_is_sent_in_time_without_another_record(embedded: Embedded) -> None:
@@ -60,8 +60,8 @@ def test_several_threads_lose_nothing(embedded: Embedded) -> None:
     with Telemetry(embedded.broker, linger_s=0.001, most=20) as telemetry:
 
         def work(number: int) -> None:
-            for look in range(200):
-                telemetry.record(f"host-{number}", {"look": look})
+            for sample in range(200):
+                telemetry.record(f"host-{number}", {"look": sample})
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
         for thread in threads:

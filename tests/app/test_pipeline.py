@@ -7,7 +7,7 @@ import pytest
 from app import pipeline
 from app.settings import Settings
 from models.detection.bank import Bank
-from models.detection.columns import Looks, Samples
+from models.detection.columns import Samples, Scored
 from tests.keys import RING, WORKER_KEY
 from topics.actions import COMMANDS, RESULTS
 from topics.approvals import APPROVALS
@@ -66,10 +66,10 @@ def test_the_rehearsal_meets_values_that_were_copied_and_values_that_lie_in_thei
     met: set[bool] = set()
     take = Bank.take
 
-    def noted(bank: Bank, given: Samples) -> Looks:
+    def noted(bank: Bank, given: Samples) -> Scored:
         met.add(bool(given.value.flags.writeable))
         return take(bank, given)
 
     monkeypatch.setattr(Bank, "take", noted)
-    pipeline.rehearse()
+    pipeline.warm_up()
     assert met == {True, False}, "the compiler takes them for two types"

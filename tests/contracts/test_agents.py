@@ -22,9 +22,9 @@ from tests.builders import (
     approval,
     decision,
     deploy,
-    look,
     policy,
     proposal,
+    sample,
     signed,
     switch,
     topology,
@@ -34,8 +34,8 @@ from tests.rules import rule
 from topics.actions import Result
 from topics.catalog import ALL, topic_of
 from topics.codec import encode, message_id
-from topics.decisions import Decision, Verdict
-from topics.incidents import Incident, State, Symptom
+from topics.decisions import Decision, DecisionState
+from topics.incidents import Incident, State, SymptomKind
 from topics.learning import LEARNING, Label
 from topics.policies import Policy
 from topics.proposals import Proposal
@@ -43,7 +43,7 @@ from topics.refusals import Refusal
 from topics.spec import Instant, Origin, Read, Record
 from topics.state import LOOP_STATE
 
-NAMES = ["respond", "decide", "gate", "approve", "attest", "verify", "learn", "record", "act"]
+NAMES = ["respond", "decide", "gate", "approve", "attest", "verify", "label", "record", "act"]
 NOTHING_STANDS = rule(
     'default allow := true\nallow := false if input.action.name != "restart_service"', name="nothing_stands",
     standing=True,
@@ -110,7 +110,7 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
     def happen() -> None:
         if rng.random() < 0.02:
             entity = rng.choice(["shop/gateway/0", "shop/catalog/0", "shop/catalog/1"])
-            world.break_(entity, *rng.sample(list(Symptom), k=rng.randint(0, 2)))
+            world.break_(entity, *rng.sample(list(SymptomKind), k=rng.randint(0, 2)))
         if rng.random() < 0.01:
             world.heal()
         if rng.random() < 0.01:
@@ -118,7 +118,7 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
         if rng.random() < 0.005:
             loop.publish(switch(rng.choice(["on", "off"]), loop.now))
         for pending in loop.of(Decision):
-            if pending.state is Verdict.PENDING and pending.id not in voted:
+            if pending.state is DecisionState.PENDING and pending.id not in voted:
                 voted.add(pending.id)
                 loop.publish(
                     approval(pending, rng.choice(["ana", "vera"]), rng.choice(["approve", "approve", "reject"]))
@@ -128,8 +128,8 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
             was = rng.choice(["confirmed", "expected", "false_alarm", "new_trend"])
             loop.publish(Label(incident=said.id, entity=said.entity, label=was, ts=loop.now, by="ana"))
         if loop.now == NOW + 5_000:
-            wish = proposal(id="d" * 20, action="scale_out", target="shop/cart", parameters={"replicas": "1"})
-            loop.publish(signed(wish), decision(Verdict.PENDING, PROMOTED, required_role="lead", quorum=1))
+            proposed = proposal(id="d" * 20, action="scale_out", target="shop/cart", parameters={"replicas": "1"})
+            loop.publish(signed(proposed), decision(DecisionState.PENDING, PROMOTED, required_role="lead", quorum=1))
         if loop.now == NOW + 20_000:
             loop.publish(policy(NOTHING_STANDS, ts=loop.now))
         loop.repeat_something(rng)
@@ -220,7 +220,7 @@ def test_records_that_come_twice_lead_to_nothing_new(name: str, seed: int) -> No
 def varied(record: Record, number: int) -> Record:
     """The record about something of its own; every tenth incident and decision is over."""
     if topic_of(record).name == "opsloop.signals.anomalies":
-        return look(f"shop{number % 50}/catalog/{number % 500}", NOW + number, Symptom.DOWN)
+        return sample(f"shop{number % 50}/catalog/{number % 500}", NOW + number, SymptomKind.DOWN)
     names = [f for f in ("id", "incident", "decision", "command") if isinstance(getattr(record, f, None), str)]
     changes: dict[str, Any] = {name: f"{getattr(record, name)}{number}" for name in names}
     match record:
@@ -228,7 +228,7 @@ def varied(record: Record, number: int) -> Record:
             changes["state"] = State.RESOLVED if number % 10 else State.TRIGGERED
         case Decision():
             changes["proposal"] = msgspec.structs.replace(record.proposal, id=f"p{number}", incident=f"i{number}")
-            changes["state"] = list(Verdict)[number % len(Verdict)]
+            changes["state"] = list(DecisionState)[number % len(DecisionState)]
         case Policy():
             return policy(FROZEN.replace("frozen", f"frozen{number % 300}"), version=number + 1)
         case Proposal():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from models.detection.base import Detector, StateError
-from models.detection.entity_detectors import FARTHEST, Watch, revived
+from models.detection.entity_detectors import FARTHEST, EntityDetectors, revived
 from models.detection.members import MEMBERS, Member, member
 from models.detection.settings import DetectionSettings, Pattern
 from tests.telemetry import at, raw
@@ -24,14 +24,14 @@ FEATURES = ("cpu", "disk", "latency", "load", "memory")
 every_member = pytest.mark.parametrize("name", MEMBERS)
 
 
-def ordinary(seed: int, looks: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0.0, 1.0, (looks, len(FEATURES)))
+def ordinary(seed: int, scored: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0.0, 1.0, (scored, len(FEATURES)))
 
 
-def fed(name: Member, looks: int = 600, seed: int = 1) -> Detector:
+def fed(name: Member, scored: int = 600, seed: int = 1) -> Detector:
     detector = member(name)(FEATURES)
-    for x in ordinary(seed, looks):
-        detector.look(x, True)
+    for x in ordinary(seed, scored):
+        detector.observe(x, True)
     return detector
 
 
@@ -41,10 +41,10 @@ def test_its_state_as_bytes_gives_equal_scores_for_the_next_300_looks(name: Memb
     two = member(name)(FEATURES)
     two.load(one.dump())
     assert two.dump() == one.dump()
-    looks = ordinary(2, 300)
-    looks[100:, 1] += 4.0
-    looks[::7, 2] = math.nan
-    assert [one.look(x, True) for x in looks] == [two.look(x, True) for x in looks]
+    scored = ordinary(2, 300)
+    scored[100:, 1] += 4.0
+    scored[::7, 2] = math.nan
+    assert [one.observe(x, True) for x in scored] == [two.observe(x, True) for x in scored]
     assert two.dump() == one.dump()
 
 
@@ -53,7 +53,7 @@ def test_a_look_that_is_not_learned_leaves_no_trace(name: Member) -> None:
     detector = fed(name)
     before = detector.dump()
     for x in ordinary(3, 300) * 5.0:
-        detector.look(np.clip(x, -FARTHEST, FARTHEST), False)
+        detector.observe(np.clip(x, -FARTHEST, FARTHEST), False)
     assert detector.dump() == before
 
 
@@ -64,7 +64,7 @@ def test_scores_and_state_stay_finite_and_bounded_whatever_comes(name: Member) -
     size = len(detector.dump())
     for number in range(3_000):
         x = rng.choice([0.0, -FARTHEST, FARTHEST, math.nan, 1e-300], len(FEATURES))
-        score, place = detector.look(x, True)
+        score, place = detector.observe(x, True)
         assert math.isfinite(score)
         assert score >= 0.0
         assert -1 <= place < len(FEATURES)
@@ -103,12 +103,12 @@ class Site:
     def __init__(self, *names: Member) -> None:
         self.settings = DetectionSettings((Pattern(entities="shop/*", learners=names),))
 
-    def raws(self, looks: int, shift_from: int, shift: float, seed: int = 5) -> list[Raw]:
+    def raws(self, scored: int, shift_from: int, shift: float, seed: int = 5) -> list[Raw]:
         rng = np.random.default_rng(seed)
         return [
-            raw(look, "shop/db", {
-                f"m{n}": float(rng.normal(50 + shift * (look >= shift_from and n < 4), 2)) for n in range(8)
-            }) for look in range(looks)
+            raw(scored_sample, "shop/db", {
+                f"m{n}": float(rng.normal(50 + shift * (scored_sample >= shift_from and n < 4), 2)) for n in range(8)
+            }) for scored_sample in range(scored)
         ]  # fmt: skip
 
     def told(self, raws: list[Raw], cut: int = 50, restart: bool = False) -> list[Anomaly]:
@@ -161,13 +161,13 @@ def test_no_more_entities_are_watched_than_settings_allow() -> None:
     detect = Detect(DetectionSettings((Pattern(learners=("gaussian", "adwin")),), most_watched=3))
     raws = [raw(number, f"shop/{number}", {"a": 1.0}) for number in range(10)]
     assert [*detect.step([*decode.step(chunk_of(raws), 0)], 0)] == []
-    assert len({entity for entity, _ in detect.panel.watches}) == 3
-    assert detect.panel.left_out == 7
+    assert len({entity for entity, _ in detect.detectors.watches}) == 3
+    assert detect.detectors.left_out == 7
 
 
 def test_a_watch_that_is_not_finite_begins_anew_and_is_never_written() -> None:
-    watch = Watch("gaussian", FEATURES)
-    watch.look(1, dict.fromkeys(FEATURES, 1.0), forked=False)
+    watch = EntityDetectors("gaussian", FEATURES)
+    watch.observe(1, dict.fromkeys(FEATURES, 1.0), forked=False)
     kept = watch.dump(0)
     watch.scale[0, 1] = math.inf
     with pytest.raises(StateError):

@@ -18,16 +18,16 @@ from app.kafka.broker import Broker, read_all
 from app.security.keys import WORKER, Keys, enrol
 from models.safety.roles import Role
 from models.safety.settings import SafetySettings
-from models.safety.signing import OURS, WISH_MS, seal, sign_proposal, sign_vote
+from models.safety.signing import OURS, PROPOSAL_TTL_MS, seal, sign_proposal, sign_vote
 from tests.builders import proposal
 from tests.clusters import Cluster
 from tests.hands import Hands, actuator
 from tests.processes import run, until, worker
 from tests.served import served
-from topics.actions import COMMANDS, RESULTS, Command, Order, Result
+from topics.actions import COMMANDS, RESULTS, Command, Result, SignedCommand
 from topics.approvals import Approval, subject
 from topics.codec import decode
-from topics.decisions import DECISIONS, Decision, Verdict
+from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.proposals import Proposal
 from topics.refusals import REFUSALS, Refusal
 from topics.spec import Record, Topic, derive
@@ -60,22 +60,22 @@ class Stage:
         """A decision that waits for votes, on a target of its own."""
         self.count += 1
         target = f"shop/service{self.count}/0"
-        wish = proposal(id=f"ask{self.count}", ts=now_ms(), target=target, incident="", **changes)
-        self.publish(self.signed(wish))
-        identity = derive("decision", wish.id)
+        proposed = proposal(id=f"ask{self.count}", ts=now_ms(), target=target, incident="", **changes)
+        self.publish(self.signed(proposed))
+        identity = derive("decision", proposed.id)
         return until(lambda: next((d for d in self.said(DECISIONS) if d.id == identity), None))  # type: ignore[no-any-return]
 
-    def signed(self, wish: Proposal, by: str = "") -> Proposal:
+    def signed(self, proposed: Proposal, by: str = "") -> Proposal:
         """Under the key of who asks, of a worker for agents of Opsloop's own, or of somebody else."""
-        name = by or wish.requester
-        return sign_proposal(wish, self.keys.own(WORKER if name in OURS else name))
+        name = by or proposed.requester
+        return sign_proposal(proposed, self.keys.own(WORKER if name in OURS else name))
 
     def vote(self, of: Decision, by: str = "ana", signer: str = "", **changes: Any) -> Approval:
-        wish = of.proposal
+        proposed = of.proposal
         fields: dict[str, Any] = {
             "id": derive("approval", of.id, by), "decision": of.id, "system": "shop", "ts": now_ms(), "voter": by,
             "vote": "approve", "reason": "", "expires": of.expires + 60_000,
-            "subject": subject(of.id, wish.action, wish.target, wish.parameters, wish.requester),
+            "subject": subject(of.id, proposed.action, proposed.target, proposed.parameters, proposed.requester),
         }  # fmt: skip
         return sign_vote(Approval(**fields | changes), self.keys.own(signer or by))
 
@@ -90,7 +90,7 @@ class Stage:
         }  # fmt: skip
         return Command(**fields | changes)
 
-    def seal(self, command: Command, signer: str = WORKER) -> Order:
+    def seal(self, command: Command, signer: str = WORKER) -> SignedCommand:
         return seal(command, self.keys.own(signer))
 
     def refused(self, code: str, count: int) -> None:
@@ -123,12 +123,12 @@ def stage(cluster: Cluster, home: Path, tmp_path: Path) -> Iterator[Stage]:
 def test_i7_no_attack_on_votes_or_commands_has_an_effect(stage: Stage, home: Path) -> None:
     attempted = _attack_votes(stage, home) + _attack_commands(stage)
     assert stage.hands.effects() == []
-    assert [d for d in stage.said(DECISIONS) if d.state is Verdict.APPROVED] == []
-    wish = stage.ask()
-    stage.publish(stage.vote(wish))
+    assert [d for d in stage.said(DECISIONS) if d.state is DecisionState.APPROVED] == []
+    proposed = stage.ask()
+    stage.publish(stage.vote(proposed))
     until(stage.hands.effects, 20, lambda: str(stage.said(REFUSALS)[-3:]))
-    order = next(o for o in stage.said(COMMANDS) if o.target == wish.proposal.target)
-    stage.publish(*[order] * 5, *[stage.vote(wish)] * 3, stage.vote(wish, "ben"))
+    order = next(o for o in stage.said(COMMANDS) if o.target == proposed.proposal.target)
+    stage.publish(*[order] * 5, *[stage.vote(proposed)] * 3, stage.vote(proposed, "ben"))
     attempted += 9
     until(lambda: sum(r.command == order.id for r in stage.said(RESULTS)) >= 6)
     stage.refused("late", 4)
@@ -164,33 +164,45 @@ def test_i7_no_proposal_in_a_false_name_is_ever_waited_for_and_nobody_approves_t
 def _attack_proposals(stage: Stage, home: Path) -> int:
     stage.keys.revoke("gone")
     now, elsewhere = now_ms(), Keys(home / "elsewhere").own("ana")
-    wish = proposal(id="wish", ts=now, target="shop/victim/0", incident="", requester="olaf", confidence=0.0)
-    alone = replace(wish, requester="decide", confidence=0.99)  # what an agent of ours would be sure of
-    good = stage.signed(wish)
+    proposed = proposal(id="wish", ts=now, target="shop/victim/0", incident="", requester="olaf", confidence=0.0)
+    alone = replace(proposed, requester="decide", confidence=0.99)  # what an agent of ours would be sure of
+    good = stage.signed(proposed)
     attacks = {
-        "unsigned": [wish, alone, replace(good, signature=b""), replace(good, key="")],
+        "unsigned": [proposed, alone, replace(good, signature=b""), replace(good, key="")],
         "wrong_requester": [
-            stage.signed(wish, "lea"), stage.signed(alone, "lea"), stage.signed(alone, "olaf"),
-            stage.signed(replace(wish, requester="uphold"), "lea"), stage.signed(wish, "decide"),
-            stage.signed(replace(wish, requester="trust", action="grant_autonomy", target="shop"), "lea"),
+            stage.signed(proposed, "lea"),
+            stage.signed(alone, "lea"),
+            stage.signed(alone, "olaf"),
+            stage.signed(replace(proposed, requester="uphold"), "lea"),
+            stage.signed(proposed, "decide"),
+            stage.signed(replace(proposed, requester="trust", action="grant_autonomy", target="shop"), "lea"),
         ],
         "forged": [
-            replace(good, requester="lea"), replace(good, target="shop/other/0"), replace(good, confidence=0.99),
-            replace(good, action="scale_out"), replace(good, parameters={"replicas": "3"}), replace(good, id="another"),
-            replace(good, expires=now + 10**7), replace(good, signature=b"x" * 64),
+            replace(good, requester="lea"),
+            replace(good, target="shop/other/0"),
+            replace(good, confidence=0.99),
+            replace(good, action="scale_out"),
+            replace(good, parameters={"replicas": "3"}),
+            replace(good, id="another"),
+            replace(good, expires=now + 10**7),
+            replace(good, signature=b"x" * 64),
         ],
-        "unknown_key": [sign_proposal(replace(wish, requester="ana"), elsewhere)],
-        "revoked": [stage.signed(replace(wish, requester="gone"))],
-        "wrong_role": [stage.signed(replace(wish, requester="vera")), stage.signed(replace(wish, requester="ben"))],
+        "unknown_key": [sign_proposal(replace(proposed, requester="ana"), elsewhere)],
+        "revoked": [stage.signed(replace(proposed, requester="gone"))],
+        "wrong_role": [
+            stage.signed(replace(proposed, requester="vera")),
+            stage.signed(replace(proposed, requester="ben")),
+        ],
         "expired": [
-            stage.signed(replace(wish, ts=now - WISH_MS)), stage.signed(replace(wish, ts=now + 3_600_000)),
-            stage.signed(replace(wish, expires=now + 10**8)),
+            stage.signed(replace(proposed, ts=now - PROPOSAL_TTL_MS)),
+            stage.signed(replace(proposed, ts=now + 3_600_000)),
+            stage.signed(replace(proposed, expires=now + 10**8)),
         ],
-    }  # fmt: skip
-    for code, wishes in attacks.items():
-        stage.publish(*wishes)
-        stage.refused(code, len(wishes))
-    return sum(len(wishes) for wishes in attacks.values())
+    }
+    for code, proposals in attacks.items():
+        stage.publish(*proposals)
+        stage.refused(code, len(proposals))
+    return sum(len(proposals) for proposals in attacks.values())
 
 
 def _attack_votes(stage: Stage, home: Path) -> int:
@@ -226,7 +238,7 @@ def _attack_commands(stage: Stage) -> int:
     good, now = stage.command(), now_ms()
     waiting = stage.ask()
     bound = stage.command(decision=waiting.id, target=waiting.proposal.target)
-    orders: dict[str, list[Order]] = {
+    orders: dict[str, list[SignedCommand]] = {
         "unsigned": [replace(stage.seal(good), signature=b"")],
         "forged": [
             replace(stage.seal(good), signature=b"\0" * 64),
@@ -266,16 +278,16 @@ def _count(stage: Stage, code: str) -> int:
 
 
 def test_who_votes_is_told_what_became_of_it(stage: Stage, home: Path) -> None:
-    wish, env, address = stage.ask(), {"OPSLOOP_HOME": str(home)}, ("--broker", stage.broker.bootstrap)
-    looking = run("approve", wish.id, "--as", "vera", *address, env=env)
+    proposed, env, address = stage.ask(), {"OPSLOOP_HOME": str(home)}, ("--broker", stage.broker.bootstrap)
+    looking = run("approve", proposed.id, "--as", "vera", *address, env=env)
     assert looking.process.returncode == 1, (looking.told(), stage.said(REFUSALS))
     assert "wrong_role, vera is no approver" in looking.told()
-    voting = run("approve", wish.id, "--as", "ben", *address, env=env)
+    voting = run("approve", proposed.id, "--as", "ben", *address, env=env)
     assert voting.process.returncode == 0, voting.told()
     assert "it is approved" in voting.told()
     until(stage.hands.effects, 20)
     (verdict,) = until(lambda: stage.said(VERDICTS), 30)
-    assert (verdict.decision, verdict.effect, verdict.basis) == (wish.id, Effect.REMEDIATED, RESULT)
+    assert (verdict.decision, verdict.effect, verdict.basis) == (proposed.id, Effect.REMEDIATED, RESULT)
     story = "".join(run("audit", "show", *address, env=env).out)
     assert "wrong_role" in story
 
@@ -285,7 +297,7 @@ def test_i7_by_http_a_token_makes_nobody_an_approver_and_one_vote_has_one_effect
         asked = client.ask("POST", "/proposals", "olaf", {"action": "restart_service", "target": "shop/asked/0"})
         own = client.ask("POST", "/proposals", "lea", {"action": "restart_service", "target": "shop/own/0"})
         votes = f"/decisions/{asked.json['decision']}/votes"
-        until(lambda: len(client.desk.decisions) == 2, 20, lambda: str(stage.said(REFUSALS)))
+        until(lambda: len(client.read_model.decisions) == 2, 20, lambda: str(stage.said(REFUSALS)))
         refused = [
             client.ask("POST", votes, "vera", {"vote": "approve"}),
             client.ask("POST", votes, "olaf", {"vote": "approve"}),

@@ -22,12 +22,12 @@ from app.settings import home as home_of
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from models.safety.signing import sign_proposal
-from tests.builders import incident, look, proposal
+from tests.builders import incident, proposal, sample
 from tests.hands import Hands, actuator
 from tests.processes import until, worker
 from topics.audit import AUDIT
 from topics.codec import decode
-from topics.decisions import DECISIONS, Decision, Verdict
+from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.proposals import Proposal
 from topics.spec import Record, derive
 
@@ -58,18 +58,18 @@ class Stage:
     def ask(self, number: int) -> str:
         """A proposal on a target of its own whose telemetry is fresh, and the id of its decision."""
         target, now = f"shop/service{number}/0", now_ms()
-        wish = self.signed(id=f"ask{number}", ts=now, target=target, incident=f"i{number}")
+        proposed = self.signed(id=f"ask{number}", ts=now, target=target, incident=f"i{number}")
         trouble = incident(id=f"i{number}", entity=target, ts=now, onset=now, affected=(target,), hypotheses=())
-        self.publish(trouble, look(target, now))
+        self.publish(trouble, sample(target, now))
         time.sleep(0.5)
-        self.publish(wish)
-        return derive("decision", wish.id)
+        self.publish(proposed)
+        return derive("decision", proposed.id)
 
     def said(self, decision: str) -> list[Decision]:
         said = (decode(raw).record for raw in read_all(self.broker, [DECISIONS.name]))
         return [d for d in said if isinstance(d, Decision) and d.id == decision]
 
-    def states(self, decision: str) -> list[Verdict]:
+    def states(self, decision: str) -> list[DecisionState]:
         return [d.state for d in self.said(decision)]
 
 
@@ -82,7 +82,7 @@ def test_i9_while_the_audit_cannot_be_written_nothing_is_done(home: Path, tmp_pa
         with actuator(kafka.broker, home, stage.hands, SafetySettings(**ALONE)):
             with worker("loop", kafka.broker, env=ENV):
                 before = stage.ask(1)
-                until(lambda: Verdict.COMPLETED in stage.states(before), 30, lambda: str(stage.states(before)))
+                until(lambda: DecisionState.COMPLETED in stage.states(before), 30, lambda: str(stage.states(before)))
                 assert len(stage.hands.effects()) == 1
             _allow(kafka.broker, 1)
             with worker("loop", kafka.broker, env=ENV):
@@ -90,11 +90,11 @@ def test_i9_while_the_audit_cannot_be_written_nothing_is_done(home: Path, tmp_pa
                 time.sleep(WATCHED_S)
                 states = [stage.states(decision) for decision in asked]
                 during = len(stage.hands.effects()) - 1
-            assert not any(Verdict.DISPATCHED in told for told in states), states
+            assert not any(DecisionState.DISPATCHED in told for told in states), states
             _allow(kafka.broker, 1_048_588)
             with worker("loop", kafka.broker, env=ENV):
                 after = stage.ask(12)
-                until(lambda: Verdict.COMPLETED in stage.states(after), 60, lambda: str(stage.states(after)))
+                until(lambda: DecisionState.COMPLETED in stage.states(after), 60, lambda: str(stage.states(after)))
             late = [effect.target for effect in stage.hands.effects()[1:] if "service12" not in effect.target]
     print(f"{len(asked)} proposals without an audit: {during} effects, {len(late)} afterwards; then one, one effect")
     assert during == 0
@@ -125,25 +125,27 @@ def alone(embedded: Embedded, home: Path, tmp_path: Path) -> Iterator[Stage]:
 def test_i20_on_stale_or_partial_telemetry_nothing_acts_alone(alone: Stage) -> None:
     stale, partial, unknown = "shop/old/0", ("shop/a/0", "shop/b/0", "shop/c/0"), "shop/dark/0"
     alone.publish(
-        look(stale, now_ms()), *(look(entity, now_ms()) for entity in partial),
+        sample(stale, now_ms()), *(sample(entity, now_ms()) for entity in partial),
         incident(id="stale", entity=stale, affected=(stale,), hypotheses=(), ts=now_ms()),
         incident(id="partial", entity=partial[0], affected=partial, hypotheses=(), ts=now_ms()),
     )  # fmt: skip
     time.sleep(ALONE["stale_ms"] / 1000 + 1.5)
-    alone.publish(look(partial[0], now_ms()))  # one of three goes on to be seen
+    alone.publish(sample(partial[0], now_ms()))  # one of three goes on to be seen
     time.sleep(0.5)
-    wishes = [
+    proposals = [
         alone.signed(id="stale", ts=now_ms(), target=stale, incident="stale"),
         alone.signed(id="partial", ts=now_ms(), target=partial[0], incident="partial"),
         alone.signed(id="unknown", ts=now_ms(), target=unknown, incident=""),
     ]
-    alone.publish(*wishes)
-    decisions = [derive("decision", wish.id) for wish in wishes]
-    until(lambda: all(Verdict.EXPIRED in alone.states(decision) for decision in decisions), 40,
+    alone.publish(*proposals)
+    decisions = [derive("decision", proposed.id) for proposed in proposals]
+    until(lambda: all(DecisionState.EXPIRED in alone.states(decision) for decision in decisions), 40,
           lambda: str([alone.said(decision) for decision in decisions]))  # fmt: skip
-    assert [alone.states(decision) for decision in decisions] == [[Verdict.PENDING, Verdict.EXPIRED]] * 3
+    assert [alone.states(decision) for decision in decisions] == [[DecisionState.PENDING, DecisionState.EXPIRED]] * 3
     assert alone.hands.effects() == []
     fresh = alone.ask(1)
-    until(lambda: Verdict.COMPLETED in alone.states(fresh), 30, lambda: str(alone.states(fresh)))
-    print(f"{len(wishes)} proposals on stale, partial and no telemetry: 0 effects; on fresh telemetry one, one effect")
+    until(lambda: DecisionState.COMPLETED in alone.states(fresh), 30, lambda: str(alone.states(fresh)))
+    print(
+        f"{len(proposals)} proposals on stale, partial and no telemetry: 0 effects; on fresh telemetry one, one effect"
+    )
     assert len(alone.hands.effects()) == 1

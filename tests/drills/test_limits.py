@@ -85,8 +85,8 @@ def storm(broker: Any, name: str, count: int = STORM) -> None:
     with Publisher(broker) as publisher:
         for number in range(count):
             service = (number * 7 + sum(map(ord, name))) % SERVICES
-            wish = proposal(id=f"{name}-{number}", ts=now_ms(), target=f"shop/s{service}/0", confidence=0.99)
-            publisher.send(sign_proposal(wish, signer))
+            proposed = proposal(id=f"{name}-{number}", ts=now_ms(), target=f"shop/s{service}/0", confidence=0.99)
+            publisher.send(sign_proposal(proposed, signer))
 
 
 def _decided(broker: Any) -> int:

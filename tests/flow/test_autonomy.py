@@ -16,9 +16,9 @@ from app.security.keys import WORKER, Keys, keys_of
 from app.settings import home
 from models.safety.roles import Role
 from models.safety.signing import sign_proposal
-from tests.builders import decision, incident, judgement, look, proposal
+from tests.builders import decision, incident, proposal, sample, verdict_on
 from tests.processes import Opsloop, run, until, worker
-from topics.decisions import DECISIONS, Decision, Verdict
+from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.spec import derive
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
@@ -54,9 +54,9 @@ class Site:
         with Publisher(self.broker) as publisher:
             for number in range(OUTCOMES):
                 target = f"{self.system}/catalog/0"
-                wish = proposal(id=f"{self.system}-{number}", ts=now_ms(), target=target, incident="")
-                made = decision(Verdict.DISPATCHED, wish, ts=now_ms())
-                verdict = judgement(id=f"v{made.id}", entity=target, decision=made.id, ts=now_ms(), incident="")
+                proposed = proposal(id=f"{self.system}-{number}", ts=now_ms(), target=target, incident="")
+                made = decision(DecisionState.DISPATCHED, proposed, ts=now_ms())
+                verdict = verdict_on(id=f"v{made.id}", entity=target, decision=made.id, ts=now_ms(), incident="")
                 publisher.send(made)
                 publisher.send(verdict)
 
@@ -65,16 +65,16 @@ class Site:
         target, now = f"{self.system}/s{number}/0", now_ms()
         trouble = incident(id=f"{self.system}i{number}", entity=target, ts=now, onset=now, affected=(target,),
                            hypotheses=())  # fmt: skip
-        wish = sign_proposal(
+        proposed = sign_proposal(
             proposal(id=f"{self.system}ask{number}", ts=now, target=target, incident=trouble.id),
             keys_of(home()).own(WORKER),
         )
         with Publisher(self.broker) as publisher:
-            for record in (trouble, look(target, now)):
+            for record in (trouble, sample(target, now)):
                 publisher.send(record)
             publisher.flush()
-            publisher.send(wish)
-        return self.said(derive("decision", wish.id))
+            publisher.send(proposed)
+        return self.said(derive("decision", proposed.id))
 
     def said(self, identity: str) -> Decision:
         """The first state of a decision."""
@@ -109,7 +109,7 @@ def test_what_was_earned_is_promoted_by_a_leads_vote_and_taken_away_and_granted_
     assert yes.process.returncode == 0, yes.told()
     until(lambda: site.shown()["granted"], 60, lambda: str(site.decisions()[-1]))
     assert site.shown()["promotions"] == []
-    assert (alone := site.ask(2)).state is Verdict.APPROVED, alone
+    assert (alone := site.ask(2)).state is DecisionState.APPROVED, alone
     story = " ".join("".join(site.typed("explain", open_["id"]).out).split())
     for word in (
         "a lead ratifies it",
@@ -125,21 +125,25 @@ def test_what_was_earned_is_promoted_by_a_leads_vote_and_taken_away_and_granted_
     assert site.ask(3).reasons[-1].endswith("and no lead has granted it yet")
     assert site.told("autonomy", "grant", site.group, "--as", "leo", "--reason", "again")["by"] == "leo"
     until(lambda: site.shown()["granted"], 30)
-    assert (alone := site.ask(4)).state is Verdict.APPROVED, alone
+    assert (alone := site.ask(4)).state is DecisionState.APPROVED, alone
 
 
 def test_what_people_ask_for_is_signed_and_waits_for_somebody_else(site: Site) -> None:
-    wish = site.told("propose", "restart_service", f"{site.system}/cart/0", "--as", "olga", "--reason", "odd",
+    proposed = site.told("propose", "restart_service", f"{site.system}/cart/0", "--as", "olga", "--reason", "odd",
                      "--expect", "process.memory.*")  # fmt: skip
-    asked = site.said(derive("decision", wish["id"]))
+    asked = site.said(derive("decision", proposed["id"]))
     assert (asked.state, asked.proposal.requester, asked.proposal.expects) == (
-        Verdict.PENDING, "olga", "process.memory.*",
+        DecisionState.PENDING, "olga", "process.memory.*",
     )  # fmt: skip
     assert asked.proposal.key == Keys(home()).own("olga").key
     fact = ("--kind", "scaling", "--target", f"{site.system}/orders", "--fact", "utilization=0.91")
     answer = site.told("decide", *fact, "--propose", "--as", "leo")
     chosen = site.said(derive("decision", answer["decision"]["proposal"]["id"]))
-    assert (chosen.state, chosen.proposal.action, chosen.proposal.requester) == (Verdict.PENDING, "scale_out", "leo")
+    assert (chosen.state, chosen.proposal.action, chosen.proposal.requester) == (
+        DecisionState.PENDING,
+        "scale_out",
+        "leo",
+    )
     assert len(chosen.proposal.options) == len(answer["decision"]["proposal"]["options"]) >= 1
     own = site.typed("approve", chosen.id, "--as", "leo")
     assert (own.process.returncode, "self_approval" in own.told()) == (1, True), own.told()

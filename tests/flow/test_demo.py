@@ -105,8 +105,8 @@ def test_people_of_the_demo_do_what_their_roles_allow_and_nobody_approves_their_
         address = ("--broker", next(line for line in demo.err if "in-memory Kafka at" in line).split()[-1])
         asked = {}
         for name, service in (("olga", "shop/cart"), ("leo", "shop/orders")):
-            wish = run("propose", "restart_service", service, "--as", name, "--json", *address)
-            asked[name] = derive("decision", wish.report()["id"])
+            proposed = run("propose", "restart_service", service, "--as", name, "--json", *address)
+            asked[name] = derive("decision", proposed.report()["id"])
         until(lambda: all(i in run("decisions", "--waiting", "--json", *address).out[-1] for i in asked.values()))
         for name, identity, refusal in (
             ("olga", asked["leo"], "wrong_role"), ("leo", asked["leo"], "self_approval"),

@@ -185,11 +185,11 @@ def test_two_workers_share_foreign_topics_and_one_of_them_owns_an_entity(
     hosts = [f"{host}-{n}" for n in range(6)]
     began = now_ms() - 900_000
 
-    def publish(looks: range, level: float) -> None:
+    def publish(moments: range, level: float) -> None:
         with Publisher(broker) as publisher:
-            for look, name in itertools.product(looks, hosts):
-                value = {"name": "app", "tags": {"host": name}, "timestamp": began + 1_000 * look, "fields": {
-                    f"m{m}": (100 + (look * 7 + m) % 5) * level for m in range(4)
+            for moment, name in itertools.product(moments, hosts):
+                value = {"name": "app", "tags": {"host": name}, "timestamp": began + 1_000 * moment, "fields": {
+                    f"m{m}": (100 + (moment * 7 + m) % 5) * level for m in range(4)
                 }}  # fmt: skip
                 publisher.send_raw(topic, os.urandom(8), orjson.dumps(value))
 
@@ -218,8 +218,8 @@ def test_i1_what_stood_on_a_foreign_topic_arrives_though_a_worker_is_killed_over
 ) -> None:
     topic, count, began = new_topic(2), 20_000, now_ms() - 100_000
     with Publisher(broker) as publisher:
-        for look in range(count):
-            value = f"app,host={host} x={look} {(began + look) * 1_000_000}".encode()
+        for moment in range(count):
+            value = f"app,host={host} x={moment} {(began + moment) * 1_000_000}".encode()
             publisher.send_raw(topic, os.urandom(8), value)
 
     def arrived() -> set[int]:
@@ -243,10 +243,10 @@ def test_i2_what_a_relay_said_and_did_not_commit_is_said_again_and_taken_once(
 ) -> None:
     topic, count, began = new_topic(3), 900, now_ms() - 100_000
 
-    def publish(looks: range) -> None:
+    def publish(moments: range) -> None:
         with Publisher(broker) as publisher:
-            for look in looks:
-                publisher.send_raw(topic, os.urandom(8), f"app,host={host} x=1 {(began + look) * 1_000_000}".encode())
+            for moment in moments:
+                publisher.send_raw(topic, os.urandom(8), f"app,host={host} x=1 {(began + moment) * 1_000_000}".encode())
 
     def relayed(dies: bool, until_count: int) -> None:
         relay = make_relay(Worker(broker, Settings(ingest=IngestSettings(topics={topic: "influx"}))))

@@ -18,16 +18,16 @@ from app.kafka.admin import ensure
 from app.kafka.broker import Broker, read_all
 from app.kafka.local import LocalKafka
 from models.safety.chain import verify
-from topics.actions import COMMANDS, RESULTS, Command, Order, Result
+from topics.actions import COMMANDS, RESULTS, Command, Result, SignedCommand
 from topics.audit import AUDIT, Entry
 from topics.catalog import BY_NAME
 from topics.codec import decode
-from topics.decisions import DECISIONS, Decision, Verdict
-from topics.incidents import INCIDENTS, Incident, State, Symptom
+from topics.decisions import DECISIONS, Decision, DecisionState
+from topics.incidents import INCIDENTS, Incident, State, SymptomKind
 from topics.signals import ANOMALIES, Anomaly, Contribution
 from topics.spec import Record, Topic, derive
 from topics.telemetry import METRICS, Sample
-from topics.verdicts import VERDICTS, Effect, Judgement
+from topics.verdicts import VERDICTS, Effect, Verdict
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 _systems = itertools.count()
@@ -60,7 +60,7 @@ def send(broker: Broker, *what: Record) -> None:
 
 def of(broker: Broker, topic: Topic, kind: type[R], system: str) -> list[R]:
     found = [read.record for read in records(broker, [topic]) if topic.key(read.record) == system]
-    opened = [record.claim if isinstance(record, Order) else record for record in found]
+    opened = [record.claim if isinstance(record, SignedCommand) else record for record in found]
     return [record for record in opened if isinstance(record, kind)]
 
 
@@ -80,17 +80,17 @@ def test_an_anomaly_becomes_one_command_and_a_verdict_closes_the_incident(loop: 
     )  # fmt: skip
     send(loop, result, result)
     send(loop, anomaly(entity, "cleared"))
-    verdict = until(lambda: of(loop, VERDICTS, Judgement, system))[0]
+    verdict = until(lambda: of(loop, VERDICTS, Verdict, system))[0]
     assert verdict.effect is Effect.REMEDIATED
     until(lambda: [i for i in of(loop, INCIDENTS, Incident, system) if i.state is State.RESOLVED])
     states = [i.state for i in of(loop, INCIDENTS, Incident, system)]
     assert states == [State.TRIGGERED, State.MITIGATING, State.VERIFYING, State.RESOLVED]
     assert len(of(loop, COMMANDS, Command, system)) == 1
     assert [d.state for d in of(loop, DECISIONS, Decision, system)] == [
-        Verdict.APPROVED, Verdict.DISPATCHED, Verdict.COMPLETED,
+        DecisionState.APPROVED, DecisionState.DISPATCHED, DecisionState.COMPLETED,
     ]  # fmt: skip
     story = explain(loop, command.id[:12])
-    assert {type(r.record) for r in story.steps} >= {Incident, Decision, Order, Result, Judgement}
+    assert {type(r.record) for r in story.steps} >= {Incident, Decision, SignedCommand, Result, Verdict}
     until(lambda: len(explain(loop, command.id).audit) == len(story.steps), 10)
 
 
@@ -141,12 +141,12 @@ def test_without_leave_a_proposal_waits_and_no_command_comes(quiet: Broker) -> N
     assert run("user", "add", "ann", "--role", "approver").process.returncode == 0
     with worker("loop", quiet):
         send(quiet, anomaly(f"{system}/catalog/0"))
-        until(lambda: [d for d in of(quiet, DECISIONS, Decision, system) if d.state is Verdict.PENDING])
+        until(lambda: [d for d in of(quiet, DECISIONS, Decision, system) if d.state is DecisionState.PENDING])
         assert of(quiet, COMMANDS, Command, system) == []
         decision = of(quiet, DECISIONS, Decision, system)[0]
         voted = run("reject", decision.id, "--as", "ann", "--reason", "no", "--broker", quiet.bootstrap)
         assert voted.process.returncode == 0, voted.told()
-        until(lambda: [d for d in of(quiet, DECISIONS, Decision, system) if d.state is Verdict.REJECTED])
+        until(lambda: [d for d in of(quiet, DECISIONS, Decision, system) if d.state is DecisionState.REJECTED])
         assert of(quiet, COMMANDS, Command, system) == []
 
 
@@ -207,7 +207,7 @@ def test_a_symptom_that_goes_by_itself_closes_its_incident(loop: Broker) -> None
         send(loop, anomaly(entity, "continuing", "http.client.error_ratio.catalog"))
         time.sleep(0.3)
     opened = until(lambda: of(loop, INCIDENTS, Incident, system))
-    assert opened[0].symptom is Symptom.DEPENDENCY
+    assert opened[0].symptom is SymptomKind.DEPENDENCY
     send(loop, anomaly(entity, "cleared"))
     until(lambda: [i for i in of(loop, INCIDENTS, Incident, system) if i.closed_as == "self_resolved"])
     assert of(loop, COMMANDS, Command, system) == []

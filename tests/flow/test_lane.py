@@ -103,7 +103,7 @@ def publish(broker: Broker, name: str, *said: object) -> None:
 
 def kept(broker: Broker, name: str) -> list[int]:
     """What the newest snapshot has learned."""
-    found = _snapshots.shelves(consumer_config(broker, ""), LANE_STATE, PARTITION).get(f"lane/{name}")
+    found = _snapshots.stores(consumer_config(broker, ""), LANE_STATE, PARTITION).get(f"lane/{name}")
     if found is None or not found.state:
         return []
     stages = msgspec.msgpack.decode(found.state, type=dict[str, bytes])
@@ -140,7 +140,7 @@ def test_i12_a_worker_that_slept_drops_what_it_had_and_goes_on_from_what_was_kep
     with running(broker, name) as worker:
         until(learns(broker, name, list(range(50))), 20)
         before = worker.lane.consumer
-        worker.lane._pulse._slept = 60.0
+        worker.lane._suspension._slept = 60.0
         publish(broker, name, *range(50, 80))
         until(learns(broker, name, list(range(80))), 30)
         assert worker.lane.consumer is not before, "it has joined anew"

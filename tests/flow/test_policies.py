@@ -22,16 +22,16 @@ from models.safety.roles import Role
 from models.safety.signing import sign_proposal
 from tests.builders import proposal
 from tests.rules import Repository, rule
-from topics.decisions import DECISIONS, Decision, Verdict
+from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.spec import derive
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
-FREE = Verdict.PENDING  # what no policy denies; of a system without telemetry a person is asked
+FREE = DecisionState.PENDING  # what no policy denies; of a system without telemetry a person is asked
 ME = "flow-policies"  # whose proposals the policies of these tests are about
 _numbers = itertools.count()
 
 DENY = (
-    'default allow := true\nallow := false if input.wish.requester == "flow-policies"\n'
+    'default allow := true\nallow := false if input.proposal.requester == "flow-policies"\n'
     'reasons contains "not now" if not allow'
 )
 
@@ -39,10 +39,10 @@ DENY = (
 def propose(publisher: Publisher) -> str:
     """One more proposal, about a system of its own; its id."""
     number = f"{next(_numbers)}-{now_ms()}"
-    wish = proposal(
+    proposed = proposal(
         id=derive("proposal", number), ts=now_ms(), target=f"pol{number}/catalog/0", requester=ME, incident="", rule="",
     )  # fmt: skip
-    publisher.send(sign_proposal(wish, Keys(home()).ensure(ME, (Role.AGENT,))))
+    publisher.send(sign_proposal(proposed, Keys(home()).ensure(ME, (Role.AGENT,))))
     return derive("proposal", number)
 
 
@@ -83,7 +83,7 @@ def test_a_registered_policy_denies_the_next_proposal_and_rolled_back_it_frees_t
     file.write_text(rule(DENY, name="not_now"))
     assert "version 1 holds" in typed(gate, "register", str(file))
     denied = answer(gate)
-    assert (denied.state, denied.blocked) == (Verdict.DENIED, "policy")
+    assert (denied.state, denied.blocked) == (DecisionState.DENIED, "policy")
     (said,) = [r for r in denied.policy if r.policy == "not_now"]
     assert (said.version, said.enforcement, said.enforced, said.reasons) == (1, "strict", True, ("not now",))
 
@@ -95,7 +95,7 @@ def test_a_registered_policy_denies_the_next_proposal_and_rolled_back_it_frees_t
         FREE, "deny", "advisory", False,
     )  # fmt: skip
     typed(gate, "rollback", "not_now")
-    assert answer(gate).state is Verdict.DENIED, "version 1 holds again"
+    assert answer(gate).state is DecisionState.DENIED, "version 1 holds again"
     typed(gate, "rollback", "not_now")
     assert answer(gate).state is FREE
     assert [row["holds"] for row in json.loads(done(gate, "list")) if row["name"] == "not_now"] == [None]
@@ -107,7 +107,7 @@ def test_policies_of_a_git_repository_hold_once_they_are_synced(gate: Broker, tm
     assert json.loads(typed(gate, "sync", str(repository.folder), "--json")) == {
         "commit": first, "policies": 1, "registered": ["not_now"], "withdrawn": [],
     }  # fmt: skip
-    assert answer(gate).state is Verdict.DENIED
+    assert answer(gate).state is DecisionState.DENIED
     repository.commit(not_now=None, other=rule("default allow := true", name="other"))
     assert "registered: other; withdrawn: not_now" in typed(gate, "sync", str(repository.folder))
     assert answer(gate).state is FREE
@@ -150,5 +150,5 @@ def test_while_a_policy_is_exchanged_no_proposal_goes_without_it(gate: Broker, t
     assert all(len(version) == 1 for version in versions), "every proposal was judged by exactly one version"
     assert {version for (version,) in versions} == {1, 2}
     for identity, (version,) in zip(asked, versions, strict=True):
-        assert found[identity].state is (Verdict.DENIED if version == 2 else FREE)
+        assert found[identity].state is (DecisionState.DENIED if version == 2 else FREE)
     typed(gate, "withdraw", "exchanged")

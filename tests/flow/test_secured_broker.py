@@ -104,11 +104,11 @@ def test_both_clients_get_in_with_one_set_of_settings_and_strangers_do_not(kafka
         assert probe(Broker.from_environment(kafka.bootstrap, kafka.environment() | changes), 4.0)
     env = {**os.environ, **kafka.environment()}
     with worker("loop", kafka.broker, env=env), Publisher(kafka.broker) as publisher:
-        wish = sign_proposal(proposal(ts=now_ms(), incident=""), keys_of(home()).own(WORKER))
-        publisher.send(wish)
+        proposed = sign_proposal(proposal(ts=now_ms(), incident=""), keys_of(home()).own(WORKER))
+        publisher.send(proposed)
         publisher.flush()
         answered = until(lambda: [decode(raw).record for raw in read_all(kafka.broker, [DECISIONS.name])], 40)
-        assert [msgspec.structs.asdict(d)["proposal"].id for d in answered] == [wish.id]
+        assert [msgspec.structs.asdict(d)["proposal"].id for d in answered] == [proposed.id]
     listed = run("decisions", "--json", "--broker", kafka.bootstrap, env=env)
     assert listed.process.returncode == 0, listed.told()
     assert PASSWORD not in listed.told()

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import NOW, SAMPLES, Symptom, decision, incident, look
+from tests.builders import NOW, SAMPLES, SymptomKind, decision, incident, sample
 from topics.catalog import ALL, BY_NAME
 from topics.codec import MAX_RECORD_BYTES, Cause, DeadLetter, DecodeError, decode, decode_value, encode, message_id
-from topics.decisions import Verdict
+from topics.decisions import DecisionState
 from topics.incidents import INCIDENTS
 from topics.settings import SETTINGS
 from topics.spec import Origin, Raw, Topic
@@ -134,8 +134,8 @@ def test_a_dead_letter_keeps_the_message_and_says_where_it_was_and_why_it_was_re
 def test_a_repeat_has_the_same_message_id_and_the_next_state_another() -> None:
     states = [
         incident(), incident(seq=1, step="revise"), incident(seq=2, step="act"),
-        look("shop/catalog/0", NOW), look("shop/catalog/0", NOW + 200, id=look("shop/catalog/0", NOW).id),
-        decision(Verdict.PENDING), decision(Verdict.APPROVED),
+        sample("shop/catalog/0", NOW), sample("shop/catalog/0", NOW + 200, id=sample("shop/catalog/0", NOW).id),
+        decision(DecisionState.PENDING), decision(DecisionState.APPROVED),
         *(SAMPLES[name] for name in ("opsloop.proposals", "opsloop.settings", "opsloop.actions.results")),
         Event(entity="shop/a", ts=NOW, kind="log", text="one"), Event(entity="shop/b", ts=NOW, kind="log", text="one"),
     ]  # fmt: skip
@@ -154,4 +154,4 @@ def test_symptoms_are_told_in_the_words_of_the_catalogue() -> None:
     with pytest.raises(DecodeError, match="Invalid enum value 'sad'"):
         decode_value(INCIDENTS, encode(incident()).value.replace(b'"down"', b'"sad"'))
     assert BY_NAME[INCIDENTS.name] is INCIDENTS
-    assert Symptom("down") is Symptom.DOWN
+    assert SymptomKind("down") is SymptomKind.DOWN

@@ -32,7 +32,7 @@ from tests.processes import until
 from tests.served import Client, served
 from topics.approvals import APPROVALS
 from topics.codec import decode
-from topics.decisions import Verdict
+from topics.decisions import DecisionState
 from topics.proposals import PROPOSALS
 from topics.settings import SETTINGS
 
@@ -79,7 +79,7 @@ def ask(client: Client, method: str, path: str, by: str = "", **headers: str) ->
 
 
 def test_every_route_is_in_the_table_and_every_row_is_a_route(client: Client) -> None:
-    app: Any = serving(client.desk, client.tokens, ApiSettings())._app
+    app: Any = serving(client.read_model, client.tokens, ApiSettings())._app
     routes = {(method, route.path) for route in app.routes for method in route.methods}
     assert routes == set(ROUTES) == set(ALLOWED)
     assert all(operation == PUBLIC or operation in OPERATIONS for operation in ROUTES.values())
@@ -122,12 +122,12 @@ def test_a_password_gets_a_token_and_a_wrong_one_none(client: Client) -> None:
 
 
 def test_what_waits_is_listed_and_shown_as_it_stands(client: Client, embedded: Embedded) -> None:
-    waiting = decision(Verdict.PENDING, proposal(id="p1"), expires=now_ms() + 60_000)
-    ended = decision(Verdict.COMPLETED, proposal(id="p2"))
+    waiting = decision(DecisionState.PENDING, proposal(id="p1"), expires=now_ms() + 60_000)
+    ended = decision(DecisionState.COMPLETED, proposal(id="p2"))
     with Publisher(embedded.broker) as publisher:
         for record in (waiting, ended, incident()):
             publisher.send(record)
-    until(lambda: len(client.desk.decisions) == 2 and client.desk.incidents)
+    until(lambda: len(client.read_model.decisions) == 2 and client.read_model.incidents)
     found = client.ask("GET", "/decisions?state=pending_approval", "viewer").json
     assert [d["id"] for d in found] == [waiting.id]
     assert len(client.ask("GET", "/decisions?limit=1", "viewer").json) == 1
@@ -139,16 +139,16 @@ def test_what_waits_is_listed_and_shown_as_it_stands(client: Client, embedded: E
 
 
 def test_a_proposal_is_asked_for_in_the_name_of_who_asks(client: Client, embedded: Embedded) -> None:
-    wish = {"action": "scale_out", "target": "shop/catalog", "parameters": {"replicas": "2"}, "request": "monday",
+    proposed = {"action": "scale_out", "target": "shop/catalog", "parameters": {"replicas": "2"}, "request": "monday",
             "reason": "token=hunter2hunter2"}  # fmt: skip
-    first, again = (client.ask("POST", "/proposals", "operator", wish) for _ in range(2))
+    first, again = (client.ask("POST", "/proposals", "operator", proposed) for _ in range(2))
     assert (first.status, first.json) == (202, again.json)
     (said, _) = (decode(raw).record for raw in read_all(embedded.broker, [PROPOSALS.name]))
     assert (said.requester, said.confidence, said.id) == ("operator", 0.0, first.json["proposal"])  # type: ignore[attr-defined]
     assert "hunter2" not in str(said)
     assert check_proposal(said, client.keys, now_ms()).name == "operator"  # type: ignore[arg-type]
     for changes in ({"action": "format_disk"}, {"parameters": {"replicas": "900"}}, {"parameters": {"x": "1"}}):
-        assert client.ask("POST", "/proposals", "operator", wish | changes).status == 409
+        assert client.ask("POST", "/proposals", "operator", proposed | changes).status == 409
 
 
 def test_whose_key_is_not_on_this_host_is_told_so_before_anything_is_said(
@@ -159,12 +159,12 @@ def test_whose_key_is_not_on_this_host_is_told_so_before_anything_is_said(
     jwks.write_text(msgspec.json.encode(KeySet([rsa]).as_dict(private=False)).decode())
     said = {"iss": "https://login.example", "aud": "opsloop", "sub": "eve", "exp": 4_000_000_000}
     token = jwt.encode({"alg": "RS256", "kid": "one"}, said | {"roles": ["approver", "operator"]}, rsa)
-    waiting = decision(Verdict.PENDING, proposal(id="p9"), expires=now_ms() + 60_000)
+    waiting = decision(DecisionState.PENDING, proposal(id="p9"), expires=now_ms() + 60_000)
     with Publisher(embedded.broker) as publisher:
         publisher.send(waiting)
     security = SecuritySettings(issuer=said["iss"], jwks=str(jwks))  # type: ignore[arg-type]
     with served(embedded.broker, home, security=security) as client:
-        until(lambda: client.desk.decisions)
+        until(lambda: client.read_model.decisions)
         for path, body in (
             (f"/decisions/{waiting.id}/votes", {"vote": "approve"}),
             ("/proposals", {"action": "restart_service", "target": CATALOG}),
@@ -178,11 +178,11 @@ def test_whose_key_is_not_on_this_host_is_told_so_before_anything_is_said(
 def test_the_kill_switch_stops_this_host_and_tells_the_others(client: Client, embedded: Embedded, home: Path) -> None:
     assert client.ask("POST", "/kill-switch/on", "operator", {"reason": "smoke"}).status == 200
     assert "smoke" in LocalSwitch(home).said()
-    until(lambda: client.desk.switch.killed)
+    until(lambda: client.read_model.switch.killed)
     assert client.ask("GET", "/kill-switch", "viewer").json["position"] == "on"
     assert client.ask("POST", "/kill-switch/off", "admin", {}).status == 200
     assert LocalSwitch(home).said() == ""
-    until(lambda: not client.desk.switch.killed)
+    until(lambda: not client.read_model.switch.killed)
     until_ = client.ask("POST", "/maintenance", "operator", {"scope": "shop/catalog", "minutes": 5}).json["until"]
     until(lambda: client.ask("GET", "/maintenance", "viewer").json == {"shop/catalog": until_})
     said = {(r.by, bool(r.signature)) for raw in read_all(embedded.broker, [SETTINGS.name])

@@ -12,7 +12,7 @@ from app.__main__ import main
 from app.history import story
 from app.kafka import broker
 from tests.builders import decision, proposal
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 
 Typed = Callable[..., tuple[int, str]]
 
@@ -60,9 +60,9 @@ def test_a_line_that_is_not_understood_is_answered_with_its_usage(typed: Typed, 
     assert "Traceback" not in said
 
 
-PENDING = decision(Verdict.PENDING, proposal(id="p1"), expires=int(time.time() * 1000) + 60_000)
-EXPIRED = decision(Verdict.PENDING, proposal(id="p2"), expires=1)
-DONE = decision(Verdict.COMPLETED, proposal(id="p3"))
+PENDING = decision(DecisionState.PENDING, proposal(id="p1"), expires=int(time.time() * 1000) + 60_000)
+EXPIRED = decision(DecisionState.PENDING, proposal(id="p2"), expires=1)
+DONE = decision(DecisionState.COMPLETED, proposal(id="p3"))
 
 
 @pytest.mark.parametrize("verb", ["approve", "reject"])

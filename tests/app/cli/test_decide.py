@@ -24,7 +24,7 @@ from models.safety.roles import Role
 from models.safety.settings import SafetySettings
 from tests.builders import NOW
 from tests.rules import GRANT, rule
-from topics.decisions import Verdict
+from topics.decisions import DecisionState
 from topics.proposals import Proposal
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +36,7 @@ Typed = Callable[..., tuple[int, str, str]]
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Proposal]:
     """What would be published."""
     found: list[Proposal] = []
-    monkeypatch.setattr(messages, "publish", lambda _, wish: found.append(wish))
+    monkeypatch.setattr(messages, "publish", lambda _, proposed: found.append(proposed))
     monkeypatch.setattr("app.kafka.broker.require", lambda _: None)
     return found
 
@@ -80,9 +80,9 @@ def test_the_docs_have_an_example_of_each_kind() -> None:
 @pytest.mark.parametrize(("line", "answer"), DOCUMENTED, ids=[line.split()[2] for line, _ in DOCUMENTED])
 def test_an_example_of_the_docs_is_answered_as_it_says(typed: Typed, line: str, answer: str) -> None:
     code, said, _ = typed(*line.split(), "--json")
-    wish = json.loads(said)["decision"]["proposal"]
-    values = "".join(f" {name}={value}" for name, value in wish["parameters"].items())
-    assert (code, f"{wish['action']}{values} on {wish['target']}") == (0, answer)
+    proposed = json.loads(said)["decision"]["proposal"]
+    values = "".join(f" {name}={value}" for name, value in proposed["parameters"].items())
+    assert (code, f"{proposed['action']}{values} on {proposed['target']}") == (0, answer)
 
 
 @pytest.mark.parametrize("suffix", ["json", "toml"])
@@ -96,10 +96,10 @@ def test_a_question_may_be_a_file_and_the_answer_a_proposal(
     file.write_text(toml if suffix == "toml" else json.dumps(asked))
     code, said, _ = typed("decide", str(file), "--propose", "--as", "olga", "--json")
     answer = json.loads(said.splitlines()[-1])["decision"]["proposal"]
-    (wish,) = sent
+    (proposed,) = sent
     assert code == 0
-    assert (answer["id"], answer["context"]["compliance"]) == (wish.id, 1.0)
-    assert (wish.action, wish.parameters, wish.requester) == ("rollback_config", {"revision": "3"}, "olga")
+    assert (answer["id"], answer["context"]["compliance"]) == (proposed.id, 1.0)
+    assert (proposed.action, proposed.parameters, proposed.requester) == ("rollback_config", {"revision": "3"}, "olga")
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_a_persons_proposal_is_signed_and_never_passes_without_a_vote(
     typed: Typed, sent: list[Proposal], tmp_path: Path
 ) -> None:
     code, said, _ = typed("propose", "scale_out", "shop/a", "--set", "replicas=2", "--reason", "odd", "--as", "olga")
-    (wish,) = sent
-    assert (code, wish.id in said, wish.reasons, wish.requester) == (0, True, ("odd",), "olga")
-    assert check_proposal(wish, Keys(tmp_path), now_ms()).name == "olga"
+    (proposed,) = sent
+    assert (code, proposed.id in said, proposed.reasons, proposed.requester) == (0, True, ("odd",), "olga")
+    assert check_proposal(proposed, Keys(tmp_path), now_ms()).name == "olga"
     policies = Policies(Rego(), [rule(GRANT, "grant", "access")])
-    (answer,) = Gate().judge(wish, SafetySettings(mode=Mode.AUTONOMOUS), policies, NOW)
-    assert answer.state is Verdict.PENDING
+    (answer,) = Gate().judge(proposed, SafetySettings(mode=Mode.AUTONOMOUS), policies, NOW)
+    assert answer.state is DecisionState.PENDING

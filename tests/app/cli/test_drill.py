@@ -86,11 +86,11 @@ def test_several_run_side_by_side_and_one_that_breaks_off_breaks_no_other(
 
 def test_a_process_that_says_nothing_is_told_as_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command.sys, "executable", "false")
-    row = command._apart(command.Order(made(None)[0], 7, 3))
+    row = command._apart(command.SignedCommand(made(None)[0], 7, 3))
     assert (row["violations"], row["findings"]) == (1, ["it broke off with exit code 1"])
     endless = tmp_path / "endless"
     endless.write_text("#!/bin/sh\nexec sleep 60\n")
     endless.chmod(0o700)
     monkeypatch.setattr(command.sys, "executable", str(endless))
     monkeypatch.setattr(command, "LIMIT_S", 0.05)
-    assert command._apart(command.Order(made(None)[0], 7, 3))["findings"] == ["it has not ended within 0.05 s"]
+    assert command._apart(command.SignedCommand(made(None)[0], 7, 3))["findings"] == ["it has not ended within 0.05 s"]

@@ -16,9 +16,9 @@ from app.kafka.broker import Broker
 from app.kafka.embedded import Embedded
 from app.policy.shipped import texts
 from models.policy.examples import examples
-from tests.builders import decision, judgement, proposal
+from tests.builders import decision, proposal, verdict_on
 from tests.rules import rule
-from topics.decisions import Verdict
+from topics.decisions import DecisionState
 from topics.verdicts import Effect
 
 QUOTA = rule("default allow := true\nallow := false if input.system.actions > 3", name="quota", kind="quota")
@@ -29,12 +29,12 @@ def recorded(embedded: Embedded) -> Embedded:
     """A hundred decisions, two states of each, with verdicts on every second."""
     with Publisher(Broker(embedded.bootstrap)) as publisher:
         for n, facts in enumerate(examples(100)):
-            wish = proposal(id=f"p{n}", action="restart_service", target=facts.target.id)
-            first = decision(Verdict.APPROVED, wish, facts=facts)
-            for state in (first, decision(Verdict.COMPLETED, wish, facts=facts)):
+            proposed = proposal(id=f"p{n}", action="restart_service", target=facts.target.id)
+            first = decision(DecisionState.APPROVED, proposed, facts=facts)
+            for state in (first, decision(DecisionState.COMPLETED, proposed, facts=facts)):
                 publisher.send(state)
             if n % 2:
-                publisher.send(judgement(Effect.REMEDIATED, id=f"v{n}", decision=first.id, entity=facts.target.id))
+                publisher.send(verdict_on(Effect.REMEDIATED, id=f"v{n}", decision=first.id, entity=facts.target.id))
     return embedded
 
 

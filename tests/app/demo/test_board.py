@@ -10,7 +10,7 @@ from tests.builders import CATALOG, NOW, approval
 from tests.looped import MemoryLoop, World
 from topics.codec import encode
 from topics.decisions import Decision
-from topics.incidents import Symptom
+from topics.incidents import SymptomKind
 from topics.spec import Raw
 from topics.telemetry import Sample
 
@@ -30,7 +30,7 @@ def played(*, mode: Mode = Mode.AUTONOMOUS, cures: bool = True, seconds: float =
     world = World([CURE] if cures else [])
     loop = MemoryLoop(world, mode)
     loop.run(1)
-    world.break_(CATALOG, Symptom.DOWN)
+    world.break_(CATALOG, SymptomKind.DOWN)
     loop.run(seconds)
     return loop
 

@@ -20,7 +20,7 @@ Within = Callable[[float, Callable[[], bool]], bool]
 LIMIT_MS = 300
 
 
-def look(site: Site, entity: str) -> dict[str, float]:
+def sample(site: Site, entity: str) -> dict[str, float]:
     """What the entity says of itself; `down` is 1 when it refuses, `hung` when it is silent."""
     try:
         with urllib.request.urlopen(site.endpoints()[entity], timeout=LIMIT_MS / 1000) as answer:
@@ -79,16 +79,16 @@ def calm(site: Site) -> None:
 def test_a_fault_hurts_until_its_remedy_and_the_site_counts_one_effect(fault: str, site: Site, within: Within) -> None:
     case, actuator = CASES[fault], SupervisorActuator(site.layout.folder)
     replica = plan.entity(case.service, 0)
-    assert within(10, lambda: case.well(look(site, replica)))
+    assert within(10, lambda: case.well(sample(site, replica)))
     before = len(site.effects())
 
     injection = faults.inject(site, fault, case.service)
-    assert within(5, lambda: case.hurts(look(site, replica)))
+    assert within(5, lambda: case.hurts(sample(site, replica)))
 
     remedy = command(f"cure-{fault}", faults.FAULTS[fault].remedy, injection.entity)
     assert actuator.can(remedy.action, remedy.target) is None
     assert actuator.run(remedy).outcome == "succeeded"
-    assert within(6, lambda: case.well(look(site, replica)))
+    assert within(6, lambda: case.well(sample(site, replica)))
     assert within(1, lambda: len(site.effects()) == before + 1)
     assert [(e.cause, e.times, e.service) for e in site.effects()[before:]] == [(remedy.id, 1, case.service)]
     assert actuator.probe(remedy).outcome == "succeeded"
@@ -104,8 +104,8 @@ def test_a_surge_ends_by_itself(site: Site, within: Within, monkeypatch: pytest.
     faults.inject(site, "surge", "cart")
     with pytest.raises(UserError, match="a surge is already on"):
         faults.inject(site, "surge", "catalog")
-    assert within(3, lambda: look(site, cart)["http_server_request_rate"] > 25)
-    assert within(4, lambda: look(site, cart)["http_server_request_rate"] < 20)
+    assert within(3, lambda: sample(site, cart)["http_server_request_rate"] > 25)
+    assert within(4, lambda: sample(site, cart)["http_server_request_rate"] < 20)
     assert site.layout.traffic(site.layout.pointer(plan.LOAD).revision) == plan.TRAFFIC
 
 
@@ -114,20 +114,20 @@ def test_without_a_remedy_the_fault_stays(site: Site, within: Within) -> None:
     """Self-test of the injectors: none of them heals by itself while the others are looked at."""
     store = plan.entity("store", 0)
     faults.inject(site, "errors", "store")
-    assert within(3, lambda: look(site, store)["http_server_error_ratio"] > 0.3)
-    assert not within(3, lambda: look(site, store)["http_server_error_ratio"] < 0.3)
-    assert look(site, plan.entity("catalog", 0))["http_server_error_ratio"] == 0  # not catalog's own fault
-    assert look(site, plan.entity("catalog", 0))["http_client_error_ratiostore"] > 0.1
+    assert within(3, lambda: sample(site, store)["http_server_error_ratio"] > 0.3)
+    assert not within(3, lambda: sample(site, store)["http_server_error_ratio"] < 0.3)
+    assert sample(site, plan.entity("catalog", 0))["http_server_error_ratio"] == 0  # not catalog's own fault
+    assert sample(site, plan.entity("catalog", 0))["http_client_error_ratiostore"] > 0.1
     SupervisorActuator(site.layout.folder).run(command("heal", "restart_service", store))
 
 
 @pytest.mark.drill
 def test_a_replica_leaves_without_a_lost_request(site: Site, within: Within) -> None:
     actuator = SupervisorActuator(site.layout.folder)
-    assert within(10, lambda: look(site, plan.entity("catalog", 0))["http_server_request_rate"] > 10)
+    assert within(10, lambda: sample(site, plan.entity("catalog", 0))["http_server_request_rate"] > 10)
     assert actuator.run(command("grow", "scale_out", "shop/catalog")).outcome == "succeeded"
     newest = plan.entity("catalog", 1)
-    assert within(3, lambda: look(site, newest)["http_server_request_rate"] > 5)
+    assert within(3, lambda: sample(site, newest)["http_server_request_rate"] > 5)
     failed = site.tally().failed
     assert actuator.run(command("shrink", "scale_in", "shop/catalog")).outcome == "succeeded"
     assert newest not in site.endpoints()

@@ -15,13 +15,13 @@ from app.kafka.broker import Broker
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from models.safety.signing import sign_setting
-from tests.builders import CATALOG, NOW, approval, decision, look, proposal
+from tests.builders import CATALOG, NOW, approval, decision, proposal, sample
 from tests.keys import RING, key_of
 from tests.looped import MemoryLoop, World
 from topics.approvals import Approval
 from topics.codec import encode
-from topics.decisions import Decision, Verdict
-from topics.incidents import Incident, State, Symptom
+from topics.decisions import Decision, DecisionState
+from topics.incidents import Incident, State, SymptomKind
 from topics.proposals import Proposal
 from topics.settings import SETTINGS, Setting
 from topics.signals import Anomaly
@@ -36,11 +36,11 @@ def run() -> MemoryLoop:
     """A service dies twice: a person says yes, then nobody does."""
     world = World([("restart_service", CATALOG)])
     loop = MemoryLoop(world, Mode.APPROVE)
-    world.break_(CATALOG, Symptom.DOWN)
+    world.break_(CATALOG, SymptomKind.DOWN)
     loop.run(1)
     loop.publish(approval(loop.of(Decision)[0]))
     loop.run(10)
-    world.break_("shop/cart/0", Symptom.MEMORY)
+    world.break_("shop/cart/0", SymptomKind.MEMORY)
     loop.run(5)
     return loop
 
@@ -77,7 +77,7 @@ def test_incidents_are_told_by_their_newest_state_newest_first(log: dict[str, li
 
 def test_decisions_are_told_by_their_furthest_state(log: dict[str, list[Read[Record]]]) -> None:
     pending, completed = story.decisions(BROKER)
-    assert (pending.state, completed.state) == (Verdict.PENDING, Verdict.COMPLETED)
+    assert (pending.state, completed.state) == (DecisionState.PENDING, DecisionState.COMPLETED)
     add(log, run().of(Decision)[0])
     assert story.decisions(BROKER) == [pending, completed]
 
@@ -94,7 +94,7 @@ def test_every_id_of_a_story_leads_to_the_whole_of_it(which: int) -> None:
     told = story.explain(BROKER, ids()[which])
     assert told.incident == ids()[0]
     kinds = list(dict.fromkeys(type(r.record).__name__ for r in told.steps))
-    assert kinds == ["Incident", "Proposal", "Decision", "Approval", "Order", "Result", "Judgement"]
+    assert kinds == ["Incident", "Proposal", "Decision", "Approval", "SignedCommand", "Result", "Verdict"]
     assert [i.state for i in told.states][-1] is State.RESOLVED
     assert {r.record.entity for r in told.evidence if isinstance(r.record, Anomaly)} == {CATALOG}
     assert {str(r.origin) for r in told.steps} == {r.record.origin for r in told.audit}  # type: ignore[attr-defined]
@@ -106,7 +106,7 @@ def test_steps_are_in_the_order_in_which_they_came() -> None:
 
 
 def test_evidence_of_others_that_is_no_place_does_no_harm(log: dict[str, list[Read[Record]]]) -> None:
-    add(log, look(CATALOG, run().now, Symptom.DOWN, evidence="somewhere"))
+    add(log, sample(CATALOG, run().now, SymptomKind.DOWN, evidence="somewhere"))
     assert story.explain(BROKER, ids()[0]).evidence
 
 
@@ -137,9 +137,9 @@ def test_what_was_shown_is_folded_from_decisions_verdicts_and_settings(
 
 
 def test_what_a_person_asked_for_has_a_story_without_an_incident(log: dict[str, list[Read[Record]]]) -> None:
-    wish = proposal(id="p9", incident="", requester="olga")
-    made = decision(Verdict.PENDING, wish)
-    for record in (wish, made, approval(made)):
+    proposed = proposal(id="p9", incident="", requester="olga")
+    made = decision(DecisionState.PENDING, proposed)
+    for record in (proposed, made, approval(made)):
         add(log, record)
     for identity in ("p9", made.id):
         told = story.explain(BROKER, identity)

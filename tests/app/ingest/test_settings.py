@@ -60,7 +60,7 @@ def test_what_is_no_topic_or_is_our_own_is_refused(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shelf", "origin", "topic"),
+    ("dlq", "origin", "topic"),
     [
         (METRICS.dlq, "telegraf-3-17", "telegraf"), (METRICS.dlq, f"{METRICS.name}-3-17", METRICS.name),
         (METRICS.dlq, "opsloop.actions.commands-0-1", METRICS.name), (METRICS.dlq, "a b-0-1", METRICS.name),
@@ -68,6 +68,6 @@ def test_what_is_no_topic_or_is_our_own_is_refused(pattern: str) -> None:
     ],
 )  # fmt: skip
 def test_a_letter_goes_back_to_a_foreign_topic_but_no_header_leads_it_to_another_of_ours(
-    shelf: str, origin: str, topic: str
+    dlq: str, origin: str, topic: str
 ) -> None:
-    assert Letter.of(Raw(shelf, 0, 0, None, b"", (("dlq_origin", origin.encode()),))).topic == topic
+    assert Letter.of(Raw(dlq, 0, 0, None, b"", (("dlq_origin", origin.encode()),))).topic == topic

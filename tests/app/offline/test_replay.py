@@ -18,7 +18,7 @@ from app.settings import Settings
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
 from tests.keys import RING, WORKER_KEY
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.spec import Raw
 
 HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.jsonl.gz"))
@@ -39,7 +39,7 @@ def test_i18_a_recorded_history_is_decided_as_it_was_byte_for_byte(path: Path) -
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.name)
 def test_a_fault_of_the_recording_is_decided_and_dispatched_once(path: Path) -> None:
     states = [decision.state for decision in decided(load(path))]
-    assert states == [Verdict.APPROVED, Verdict.DISPATCHED, Verdict.COMPLETED]
+    assert states == [DecisionState.APPROVED, DecisionState.DISPATCHED, DecisionState.COMPLETED]
 
 
 def test_a_changed_setting_gives_a_difference_that_can_be_read() -> None:

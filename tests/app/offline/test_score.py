@@ -59,7 +59,7 @@ SETTINGS = {
     "least": "least = 100.0",
     "down": 'direction = "down"',
     "lasts": "lasts_s = 180",
-    "edges": "opens_at = 2.0\nopens_looks = 2\ncloses_at = 1.5\ncloses_looks = 1",
+    "edges": "opens_at = 2.0\nopens_samples = 2\ncloses_at = 1.5\ncloses_samples = 1",
     "confirm": "confirm = true",
     "range": "high = 12.0",
     "learners": 'learners = ["gaussian", "absolute_deviation"]',

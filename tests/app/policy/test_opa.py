@@ -54,10 +54,10 @@ def test_the_language_is_the_same_in_both(opa: Opa) -> None:
 
 POLICIES = (
     *texts(),
-    rule(f'{GRANT}\nrequire_approval contains {{"role": "lead"}} if input.wish.confidence < 0.8', name="sure"),
+    rule(f'{GRANT}\nrequire_approval contains {{"role": "lead"}} if input.proposal.confidence < 0.8', name="sure"),
     rule('default allow := true\nallow := false if input.system.actions > 5', name="quota", kind="quota"),
     rule('reasons contains "x" if true', name="silent", enforcement="advisory"),
-    rule('allow := 1 / input.wish.attempt > 0', name="divides", scope="shop/cart"),
+    rule('allow := 1 / input.proposal.attempt > 0', name="divides", scope="shop/cart"),
 )  # fmt: skip
 
 
@@ -66,12 +66,12 @@ def test_the_same_policies_come_to_the_same_rulings(opa: Opa) -> None:
     here, there = Policies(Rego(), POLICIES), Policies(opa, POLICIES)
     rng, effects = random.Random(6), set()
     for _ in range(300):
-        wish = proposal(
+        proposed = proposal(
             action=rng.choice(["restart_service", "scale_in", "unheard_of"]), confidence=rng.random(),
             target=rng.choice(["shop/catalog/0", "shop/cart/1"]), attempt=rng.randint(0, 2),
         )  # fmt: skip
         system = SystemFacts("autonomous", storm=rng.random() < 0.5, actions=rng.randint(0, 9))
-        facts = facts_of(wish, system, rng.randint(0, 4), {}, NOW)
+        facts = facts_of(proposed, system, rng.randint(0, 4), {}, NOW)
         one, other = here.rule(Book(), facts), there.rule(Book(), facts)
         assert [(r.policy, r.effect, r.enforced) for r in one.results] == [
             (r.policy, r.effect, r.enforced) for r in other.results

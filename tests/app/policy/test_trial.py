@@ -39,7 +39,7 @@ WRONG = {
         rule(GRANT, scope="bank"), [Case("a", {}, Effect.ALLOW)], "does not cover restart_service on shop/catalog/0"
     ),
     "no answer to some input": (rule("allow if input.system.storm"), [], "undefined"),
-    "an error for some input": (rule("allow if 10 / input.wish.attempt > 1"), [], "error"),
+    "an error for some input": (rule("allow if 10 / input.proposal.attempt > 1"), [], "error"),
 }  # fmt: skip
 
 

@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from app.runtime.memory import settle
+from app.runtime.memory import tune_allocator
 
 
 def test_what_a_worker_has_when_it_starts_is_left_alone_by_the_collector() -> None:
     before = gc.get_freeze_count()
     try:
-        settle()
+        tune_allocator()
         assert gc.get_freeze_count() > before
     finally:
         gc.unfreeze()
@@ -23,9 +23,9 @@ def test_what_a_worker_has_when_it_starts_is_left_alone_by_the_collector() -> No
 
 HEAPS = """
 import re, sys, threading
-from app.runtime.memory import share
-if sys.argv[1] == "share":
-    share()
+from app.runtime.memory import share_heap
+if sys.argv[1] == "share_heap":
+    share_heap()
 done, held = threading.Barrier(5), []
 def work():
     held.append([bytes(100_000) for _ in range(3)])
@@ -46,14 +46,14 @@ def test_threads_share_one_heap_where_that_is_asked() -> None:
         return int(done.stdout)
 
     assert heaps("apart") > 1
-    assert heaps("share") == 0
+    assert heaps("share_heap") == 0
 
 
 FREED = """
 import sys
-from app.runtime.memory import share
-if sys.argv[1] == "share":
-    share()
+from app.runtime.memory import share_heap
+if sys.argv[1] == "share_heap":
+    share_heap()
 for megabytes in (1, 4, 16, 24):
     bytes(megabytes << 20)
 pieces = [bytes(100_000) for _ in range(200)]
@@ -68,4 +68,4 @@ def test_what_a_large_state_took_is_handed_back_where_that_is_asked() -> None:
         done = subprocess.run([sys.executable, "-c", FREED, word], capture_output=True, text=True, check=True)
         return int(done.stdout)
 
-    assert held_kb("share") < held_kb("apart") - 15_000
+    assert held_kb("share_heap") < held_kb("apart") - 15_000

@@ -7,9 +7,9 @@ import pytest
 
 from models.decision.advisor import Bounds
 from models.decision.planner import EARLY_KEPT, PONDER_MS, RETRY_MS, Planner
-from models.safety.signing import WISH_MS
+from models.safety.signing import PROPOSAL_TTL_MS
 from tests.builders import NOW, decision, hypothesis, incident
-from topics.decisions import PASSING, Decision, Verdict
+from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
 
@@ -24,7 +24,7 @@ def first(book: Planner, told: Incident | None = None) -> Proposal:
 
 
 def refused(made: Proposal, blocked: str) -> Decision:
-    return decision(Verdict.DENIED, made, blocked=blocked)
+    return decision(DecisionState.DENIED, made, blocked=blocked)
 
 
 def ticks(book: Planner, start: int, until: int) -> list[tuple[int, Proposal]]:
@@ -78,8 +78,8 @@ def test_a_refusal_that_does_not_pass_ends_it(blocked: str) -> None:
     assert list(book.incident(incident(hypotheses=TWO_WAYS, seq=1, step="revise"), BOUNDS, NOW)) == []
 
 
-@pytest.mark.parametrize("state", [Verdict.REJECTED, Verdict.EXPIRED], ids=str)
-def test_what_a_person_refused_is_not_proposed_again(state: Verdict) -> None:
+@pytest.mark.parametrize("state", [DecisionState.REJECTED, DecisionState.EXPIRED], ids=str)
+def test_what_a_person_refused_is_not_proposed_again(state: DecisionState) -> None:
     book = Planner()
     book.decided(decision(state, first(book)), NOW)
     assert ticks(book, NOW, NOW + 400_000) == []
@@ -87,8 +87,10 @@ def test_what_a_person_refused_is_not_proposed_again(state: Verdict) -> None:
     assert list(book.incident(told, BOUNDS, NOW)) == []
 
 
-@pytest.mark.parametrize("state", [Verdict.PENDING, Verdict.APPROVED, Verdict.DISPATCHED, Verdict.COMPLETED], ids=str)
-def test_other_answers_leave_the_proposal_on_its_way(state: Verdict) -> None:
+@pytest.mark.parametrize(
+    "state", [DecisionState.PENDING, DecisionState.APPROVED, DecisionState.DISPATCHED, DecisionState.COMPLETED], ids=str
+)
+def test_other_answers_leave_the_proposal_on_its_way(state: DecisionState) -> None:
     book = Planner()
     made = first(book)
     book.decided(decision(state, made), NOW)
@@ -99,19 +101,19 @@ def test_other_answers_leave_the_proposal_on_its_way(state: Verdict) -> None:
 def test_a_proposal_that_nobody_answers_before_it_expires_is_made_again_under_another_id() -> None:
     book = Planner()
     made = first(book)
-    assert ticks(book, NOW, NOW + WISH_MS) == []
-    ((when, again),) = ticks(book, NOW + WISH_MS, NOW + WISH_MS + 60_000)
-    assert (when, again.action, again.attempt) == (NOW + WISH_MS + RETRY_MS, made.action, made.attempt)
+    assert ticks(book, NOW, NOW + PROPOSAL_TTL_MS) == []
+    ((when, again),) = ticks(book, NOW + PROPOSAL_TTL_MS, NOW + PROPOSAL_TTL_MS + 60_000)
+    assert (when, again.action, again.attempt) == (NOW + PROPOSAL_TTL_MS + RETRY_MS, made.action, made.attempt)
     assert again.id != made.id
 
 
 def test_a_proposal_that_was_answered_or_acted_on_is_not_made_again_when_it_expires() -> None:
     answered, acted = Planner(), Planner()
-    answered.decided(decision(Verdict.PENDING, first(answered)), NOW)
+    answered.decided(decision(DecisionState.PENDING, first(answered)), NOW)
     first(acted)
     list(acted.incident(incident(seq=1, state=State.MITIGATING, step="act"), BOUNDS, NOW))
     for book in (answered, acted):
-        assert ticks(book, NOW, NOW + 2 * WISH_MS) == []
+        assert ticks(book, NOW, NOW + 2 * PROPOSAL_TTL_MS) == []
 
 
 def test_a_refusal_is_counted_once() -> None:

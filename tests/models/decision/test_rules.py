@@ -116,16 +116,16 @@ def test_a_rule_whose_parameter_nobody_brings_is_silent() -> None:
 
 
 def test_what_was_tried_is_not_proposed_again_until_nothing_is_left() -> None:
-    wish = case(hypothesis("bad_configuration"), hypothesis("memory_leak", score=0.5))
+    proposed = case(hypothesis("bad_configuration"), hypothesis("memory_leak", score=0.5))
     tried: list[str] = []
-    while (made := propose(wish, *tried)) is not None:
+    while (made := propose(proposed, *tried)) is not None:
         tried.append(f"{made.action}@{made.target}")
     assert tried == ["rollback_config@shop/catalog", f"restart_service@{CATALOG}", "restart_service@shop/catalog"]
 
 
 def test_the_alternatives_say_why_not() -> None:
-    wish = case(hypothesis("bad_configuration"))
-    first, second = propose(wish), propose(wish, "rollback_config@shop/catalog")
+    proposed = case(hypothesis("bad_configuration"))
+    first, second = propose(proposed), propose(proposed, "rollback_config@shop/catalog")
     assert first is not None
     assert second is not None
     assert first.alternatives == ("restart_service on shop/catalog: less sure (0.29)",)
@@ -138,7 +138,7 @@ def test_nothing_is_proposed_for_a_cause_without_a_cure() -> None:
 
 
 def test_the_id_is_the_same_whenever_it_is_made_and_another_for_another_attempt() -> None:
-    wish = case(hypothesis())
+    proposed = case(hypothesis())
     again = case(hypothesis(), context=Context(attempt=1))
-    ids = {made.id for made in (propose(wish), propose(wish), propose(again)) if made}
+    ids = {made.id for made in (propose(proposed), propose(proposed), propose(again)) if made}
     assert len(ids) == 2

@@ -29,14 +29,14 @@ def told(raws: Iterable[Raw], cut: int = 40, settings: DetectionSettings | None 
     return [a for a in found if a.kind == "absence"]
 
 
-def site(looks: int, gone: range = range(0), period: int = 1, more: dict[str, float] | None = None) -> list[Raw]:
+def site(scored: int, gone: range = range(0), period: int = 1, more: dict[str, float] | None = None) -> list[Raw]:
     """Two entities that always come, each second, and `shop/db`, each `period` seconds but in `gone`."""
     raws = []
-    for look in range(looks):
-        raws += [raw(look, "shop/web", {"a": 1.0}), raw(look, "shop/cart", {"a": 1.0})]
-        if look % period == 0 and look not in gone:
-            metrics = {"a": 1.0} | (more if more and look < looks // 2 else {})
-            raws.append(raw(look, "shop/db", metrics))
+    for scored_sample in range(scored):
+        raws += [raw(scored_sample, "shop/web", {"a": 1.0}), raw(scored_sample, "shop/cart", {"a": 1.0})]
+        if scored_sample % period == 0 and scored_sample not in gone:
+            metrics = {"a": 1.0} | (more if more and scored_sample < scored // 2 else {})
+            raws.append(raw(scored_sample, "shop/db", metrics))
     return raws
 
 
@@ -67,16 +67,18 @@ def test_who_comes_once_a_minute_is_not_absent_in_between() -> None:
 
 
 def test_a_partition_that_stands_still_and_a_worker_that_lags_make_nothing_absent() -> None:
-    before, after = site(200), [raw(look + 3_600, "shop/web", {"a": 1.0}) for look in range(1)]
+    before, after = site(200), [raw(scored_sample + 3_600, "shop/web", {"a": 1.0}) for scored_sample in range(1)]
     again = [
-        raw(look + 3_600, name, {"a": 1.0}) for look in range(100) for name in ("shop/web", "shop/cart", "shop/db")
+        raw(scored_sample + 3_600, name, {"a": 1.0})
+        for scored_sample in range(100)
+        for name in ("shop/web", "shop/cart", "shop/db")
     ]
     assert told([*before, *after, *again]) == []
 
 
 def test_a_clock_that_is_ahead_makes_no_other_absent() -> None:
     raws = site(400)
-    ahead = [raw(look + 500, "shop/ahead", {"a": 1.0}) for look in range(200, 400)]
+    ahead = [raw(scored_sample + 500, "shop/ahead", {"a": 1.0}) for scored_sample in range(200, 400)]
     merged = raws[:600] + [each for pair in zip(ahead, raws[600:800], strict=True) for each in pair] + raws[800:]
     assert told(merged) == []
 

@@ -8,19 +8,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.detection.alarm_trajectory import Course, Courses
+from models.detection.alarm_trajectory import Trajectories, Trajectory
 from topics.signals import Contribution, Kind
 
 EXPECTED, SPREAD = 50.0, 2.0
 NOISE = np.random.default_rng(8).normal(0, 2, 400)
 
 
-def followed(values: Iterable[float], courses: Courses) -> list[Kind]:
+def followed(values: Iterable[float], trajectories: Trajectories) -> list[Kind]:
     found = []
-    for look, value in enumerate(values):
+    for scored_sample, value in enumerate(values):
         said = (Contribution(metric="m", z=9.0, value=float(value), expected=EXPECTED),)
-        state = "continuing" if courses.open else "raised"
-        found.append(courses.kind("db", state, 10**12 + 250 * look, said, SPREAD))
+        state = "continuing" if trajectories.open else "raised"
+        found.append(trajectories.kind("db", state, 10**12 + 250 * scored_sample, said, SPREAD))
     return found
 
 
@@ -39,25 +39,25 @@ def followed(values: Iterable[float], courses: Courses) -> list[Kind]:
 def test_what_moves_away_is_a_trend_and_what_stays_a_change_point(
     values: Iterable[float], at_20: Kind, at_last: Kind
 ) -> None:
-    found = followed(values, Courses())
+    found = followed(values, Trajectories())
     assert set(found[:15]) == {"point"}
     assert (found[20], found[-1]) == (at_20, at_last)
 
 
 def test_values_of_any_size_are_the_same_line() -> None:
     values = 80 + 1.5 * np.arange(100) + NOISE[:100]
-    courses, far = Courses(), Courses()
-    followed(values, courses)
+    trajectories, far = Trajectories(), Trajectories()
+    followed(values, trajectories)
     followed(values + 1e9, far)
-    one, other = (each.open["db"].lines["m"] for each in (courses, far))
+    one, other = (each.open["db"].lines["m"] for each in (trajectories, far))
     assert other.both / other.times == pytest.approx(one.both / one.times, rel=1e-4)
 
 
 def test_what_is_cleared_is_what_it_was_last_and_the_next_alarm_begins_anew() -> None:
-    courses = Courses()
-    followed(80 + 0.0 * NOISE, courses)
-    again = Courses()
-    again.open = msgspec.json.decode(msgspec.json.encode(courses.open), type=dict[str, Course])
+    trajectories = Trajectories()
+    followed(80 + 0.0 * NOISE, trajectories)
+    again = Trajectories()
+    again.open = msgspec.json.decode(msgspec.json.encode(trajectories.open), type=dict[str, Trajectory])
     normal = (Contribution(metric="m", z=0.0, value=50.0, expected=50.0),)
     assert again.kind("db", "cleared", 10**12 + 10**6, normal, SPREAD) == "change_point"
     assert not again.open

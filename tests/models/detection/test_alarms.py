@@ -14,8 +14,8 @@ from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from app.errors import UserError
 from app.settings import load
-from models.detection.alarms import Alarms, Deviation, Look
-from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Looks
+from models.detection.alarms import Alarms, Deviation, ScoredSample
+from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Scored
 from models.detection.hysteresis import Hysteresis
 from models.detection.members import MEMBERS, member
 from models.detection.settings import DetectionSettings, Pattern
@@ -27,11 +27,15 @@ from topics.spec import Raw
 Fault = Callable[[int], float]  # look → what is added to the first three metrics
 
 
-def site(fault: Fault, looks: int = 600) -> list[Raw]:
+def site(fault: Fault, scored: int = 600) -> list[Raw]:
     rng = np.random.default_rng(3)
     return [
-        raw(look, "shop/db", {f"m{n}": float(rng.normal(50, 2)) + (fault(look) if n < 3 else 0.0) for n in range(8)})
-        for look in range(looks)
+        raw(
+            scored_sample,
+            "shop/db",
+            {f"m{n}": float(rng.normal(50, 2)) + (fault(scored_sample) if n < 3 else 0.0) for n in range(8)},
+        )
+        for scored_sample in range(scored)
     ]
 
 
@@ -54,8 +58,8 @@ def raised(found: list[Anomaly]) -> list[int]:
     return [(a.ts - at(0)) // 1000 for a in found if a.state == "raised"]
 
 
-def once(look: int) -> float:
-    return 30.0 if 300 <= look < 340 else 0.0
+def once(scored_sample: int) -> float:
+    return 30.0 if 300 <= scored_sample < 340 else 0.0
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def once(look: int) -> float:
 )
 def test_a_deviation_is_told_on_the_side_and_as_far_as_users_want(pattern: dict[str, Any], is_told: bool) -> None:
     found = told(site(once), pattern)
-    assert any(300 <= look < 310 for look in raised(found)) is is_told
+    assert any(300 <= scored_sample < 310 for scored_sample in raised(found)) is is_told
     if is_told:
         assert found == told(site(once))
     else:
@@ -90,11 +94,13 @@ def heard(settings: Pattern, alarms: int, apart_s: int, ratio: float = 2.0) -> l
     """Which of some alarms are told, each of ten looks, `apart_s` after one another."""
     book, found = Alarms(DetectionSettings((settings,))), []
     for number in range(alarms):
-        for look in range(10):
-            ts = 86_400_000 * 19_000 + 1000 * (number * apart_s + look)
-            event = RAISE if look == 0 else CLEAR if look == 9 else CONTINUE
-            said = book.heard("db", event, Look(ts, ts - 1000 * look, ratio), [Deviation("m", 2.0, 1.0)])
-            assert said == (event if number in found or look == 0 else QUIET) or said == QUIET
+        for scored_sample in range(10):
+            ts = 86_400_000 * 19_000 + 1000 * (number * apart_s + scored_sample)
+            event = RAISE if scored_sample == 0 else CLEAR if scored_sample == 9 else CONTINUE
+            said = book.heard(
+                "db", event, ScoredSample(ts, ts - 1000 * scored_sample, ratio), [Deviation("m", 2.0, 1.0)]
+            )
+            assert said == (event if number in found or scored_sample == 0 else QUIET) or said == QUIET
             if said == RAISE:
                 found.append(number)
     return found
@@ -114,32 +120,40 @@ def test_after_an_alarm_there_is_rest() -> None:
 
 def test_an_alarm_that_does_not_last_is_not_told_and_one_that_does_is_raised_then() -> None:
     quick = told(site(once), {"lasts_s": 10.0})
-    assert [look for look in raised(quick) if look >= 300]
-    assert all(look >= 310 for look in raised(quick) if look >= 300)
+    assert [scored_sample for scored_sample in raised(quick) if scored_sample >= 300]
+    assert all(scored_sample >= 310 for scored_sample in raised(quick) if scored_sample >= 300)
     first = next(a for a in quick if a.state == "raised" and a.ts >= at(300))
     assert first.ts - first.onset >= 10_000
     assert not raised(told(site(once), {"lasts_s": 600.0}))
 
 
-def burst(looks: int, metrics: int) -> list[int]:
+def burst(scored: int, metrics: int) -> list[int]:
     """When a fault of so many metrics and looks is told, of those that must be borne out."""
     rng = np.random.default_rng(4)
     raws = [
-        raw(look, "shop/db", {
-            f"m{n:02}": float(rng.normal(50, 2)) + (300.0 if n < metrics and 300 <= look < 300 + looks else 0.0)
-            for n in range(20)
-        })
-        for look in range(400)
-    ]  # fmt: skip
-    plain, borne_out = ([look for look in raised(told(raws, *p)) if look >= 300] for p in ((), ({"confirm": True},)))
+        raw(
+            scored_sample,
+            "shop/db",
+            {
+                f"m{n:02}": float(rng.normal(50, 2))
+                + (300.0 if n < metrics and 300 <= scored_sample < 300 + scored else 0.0)
+                for n in range(20)
+            },
+        )
+        for scored_sample in range(400)
+    ]
+    plain, borne_out = (
+        [scored_sample for scored_sample in raised(told(raws, *p)) if scored_sample >= 300]
+        for p in ((), ({"confirm": True},))
+    )
     assert plain[0] == 300
     return borne_out
 
 
 def test_what_must_be_borne_out_is_told_at_once_when_it_is_broad_later_when_it_lasts_and_else_not() -> None:
-    assert burst(looks=20, metrics=10) == [300]
-    assert burst(looks=20, metrics=3) == [302]
-    assert burst(looks=1, metrics=3) == []
+    assert burst(scored=20, metrics=10) == [300]
+    assert burst(scored=20, metrics=3) == [302]
+    assert burst(scored=1, metrics=3) == []
 
 
 def edges(*ratios: float, **pattern: Any) -> list[tuple[int, int, int]]:
@@ -148,32 +162,41 @@ def edges(*ratios: float, **pattern: Any) -> list[tuple[int, int, int]]:
     number, series = names.intern("shop/db", ["m"])
     hysteresis = Hysteresis(DetectionSettings((Pattern(**pattern),)))
     found = []
-    for look, ratio in enumerate([*[0.1] * 40, *ratios], -40):
+    for scored_sample, ratio in enumerate([*[0.1] * 40, *ratios], -40):
         batch = Batch(
-            "t", 0, names, np.array([number], np.int32), np.array([1000 * look + 10**9]), np.array([0, 1], np.int32),
-            np.array(series, np.int32), np.ones(1), np.zeros(1, np.int64),
-        )  # fmt: skip
-        looks = Looks.room(1, 1)
-        looks.event[0], looks.score[0], looks.boundary[0], looks.onset[0] = QUIET, 3.0 * ratio, 3.0, 0.0
-        for sample in hysteresis.samples(batch, looks):
-            event, onset = hysteresis.event(batch, looks, sample)
-            found += [(look, event, (onset - 10**9) // 1000)] if event != QUIET else []
+            "t",
+            0,
+            names,
+            np.array([number], np.int32),
+            np.array([1000 * scored_sample + 10**9]),
+            np.array([0, 1], np.int32),
+            np.array(series, np.int32),
+            np.ones(1),
+            np.zeros(1, np.int64),
+        )
+        scored = Scored.room(1, 1)
+        scored.event[0], scored.score[0], scored.boundary[0], scored.onset[0] = QUIET, 3.0 * ratio, 3.0, 0.0
+        for sample in hysteresis.samples(batch, scored):
+            event, onset = hysteresis.event(batch, scored, sample)
+            found += [(scored_sample, event, (onset - 10**9) // 1000)] if event != QUIET else []
     return found
 
 
 def test_an_alarm_opens_and_closes_at_the_edges_of_its_pattern() -> None:
-    assert edges(2.5, 3.5, 3.5, 2.0, 0.9, 0.9, opens_at=3.0, opens_looks=2, closes_at=1.0, closes_looks=2) == [
+    assert edges(2.5, 3.5, 3.5, 2.0, 0.9, 0.9, opens_at=3.0, opens_samples=2, closes_at=1.0, closes_samples=2) == [
         (2, RAISE, 1), (3, CONTINUE, 1), (4, CONTINUE, 1), (5, CLEAR, 1),
     ]  # fmt: skip
-    assert edges(3.5, 2.0, 3.5, opens_at=3.0, opens_looks=2) == [], "not running"
+    assert edges(3.5, 2.0, 3.5, opens_at=3.0, opens_samples=2) == [], "not running"
     assert edges(0.6, *[0.1] * 8, opens_at=0.5) == [
-        (0, RAISE, 0), *((look, CONTINUE, 0) for look in range(1, 8)), (8, CLEAR, 0),
+        (0, RAISE, 0), *((scored_sample, CONTINUE, 0) for scored_sample in range(1, 8)), (8, CLEAR, 0),
     ]  # fmt: skip
     assert edges(9.0, 9.0, metrics="m", opens_at=3.0) == [], "what is said of a metric says nothing of its entity"
 
 
 def test_edges_decide_what_is_told_on_the_live_path() -> None:
-    short, long, deaf = (told(site(once), p) for p in ({"closes_looks": 2}, {"closes_looks": 42}, {"opens_at": 500.0}))
+    short, long, deaf = (
+        told(site(once), p) for p in ({"closes_samples": 2}, {"closes_samples": 42}, {"opens_at": 500.0})
+    )
     cleared = [[a.ts for a in found if a.state == "cleared" and a.ts >= at(300)] for found in (short, long)]
     assert cleared[1][0] - cleared[0][0] == 40_000
     assert raised(short) == raised(long)
@@ -200,7 +223,10 @@ def test_a_value_out_of_its_range_is_an_alarm_at_once_until_it_is_back(cut: int)
 
 
 def test_a_range_is_held_against_the_first_value_already_and_repeats_change_nothing() -> None:
-    raws = [raw(0, "shop/db", {"disk": 0.99}), *(raw(look, "shop/db", {"disk": 0.5}) for look in range(1, 6))]
+    raws = [
+        raw(0, "shop/db", {"disk": 0.99}),
+        *(raw(scored_sample, "shop/db", {"disk": 0.5}) for scored_sample in range(1, 6)),
+    ]
     found = told([*raws, raws[0], raws[1]], {"metrics": "disk", "low": 0.1, "high": 0.9}, cut=1)
     assert [(a.state, a.low, a.high) for a in found] == [("raised", 0.1, 0.9), ("cleared", 0.1, 0.9)]
 

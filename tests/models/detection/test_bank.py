@@ -67,11 +67,11 @@ def test_scores_are_the_same_bits_however_the_stream_is_cut(seed: int, cuts: lis
 @settings(max_examples=150, deadline=None)
 def test_no_finite_value_makes_the_state_anything_but_finite(values: list[float]) -> None:
     bank, _ = bank_of(1, 1)
-    looks = bank.take(samples(np.array(values).reshape(-1, 1)))
-    assert np.isfinite(looks.score).all()
+    scored = bank.take(samples(np.array(values).reshape(-1, 1)))
+    assert np.isfinite(scored.score).all()
     assert np.isfinite(bank.series).all()
     assert np.isfinite(bank.entities).all()
-    assert np.isfinite(bank.lone).all()
+    assert np.isfinite(bank.univariate).all()
 
 
 def test_one_wild_value_does_not_blind_a_series_to_the_next_fault() -> None:
@@ -135,10 +135,10 @@ def test_growth_keeps_what_was_learned() -> None:
 def test_no_bit_depends_on_the_order_in_which_series_and_entities_come(metrics: int) -> None:
     rng = np.random.default_rng(6)
     (one, _), (two, _) = bank_of(20, metrics), bank_of(20, metrics)
-    for look in range(30):
+    for scored_sample in range(30):
         values = rng.normal(0, 1, (20, metrics)) * rng.choice([1.0, 9.0])
         straight = samples(values, np.arange(20), period_ms=0, first=0)
-        straight = straight._replace(ts=straight.ts + 1000 * look)
+        straight = straight._replace(ts=straight.ts + 1000 * scored_sample)
         entities, series = rng.permutation(20), rng.permutation(metrics)
         mixed = samples(values[entities][:, series], entities, period_ms=0)._replace(ts=straight.ts)
         mixed = mixed._replace(series=straight.series.reshape(20, metrics)[entities][:, series].ravel())
@@ -155,10 +155,10 @@ def test_a_series_that_comes_twice_in_a_sample_is_taken_once() -> None:
     once = samples(values)
     twice = samples(np.repeat(values, 2, axis=1))._replace(series=np.repeat(once.series, 2))
     one.take(once)
-    looks = two.take(twice)
-    assert not looks.z[1::2].any()
+    scored = two.take(twice)
+    assert not scored.z[1::2].any()
     assert one.series.tobytes() == two.series.tobytes()
-    assert np.isfinite(looks.score).all()
+    assert np.isfinite(scored.score).all()
 
 
 @pytest.mark.parametrize("series", [0, 1, 8, 21])
@@ -180,8 +180,8 @@ def test_a_series_whose_name_says_where_it_is_is_scored_from_its_first_value(
         assert not alarms(bank, samples(rows[:60]))
         names.intern("e0", [metric, "unknown"])
         bank.admit(names)
-        looks = bank.take(samples(np.array([[*rows[60], value, 1e6]]), first=60))
-        assert (looks.event[0], looks.z[3]) == (event, 0.0)
+        scored = bank.take(samples(np.array([[*rows[60], value, 1e6]]), first=60))
+        assert (scored.event[0], scored.z[3]) == (event, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ def learners() -> list[Any]:
 
 def test_equal_learners_give_equal_bytes_whatever_the_order_of_their_dictionaries() -> None:
     one, two = anomaly.GaussianScorer(), anomaly.GaussianScorer()
-    for look in range(50):
-        one.learn_one(None, look)
-        two.learn_one(None, look)
+    for scored_sample in range(50):
+        one.learn_one(None, scored_sample)
+        two.learn_one(None, scored_sample)
     vars(two).update({name: vars(two).pop(name) for name in reversed([*vars(two)])})
     assert dump(one) == dump(two)
     assert dump(load(dump(one))) == dump(one)

@@ -54,11 +54,13 @@ def raised(found: list[Anomaly]) -> list[int]:
 @pytest.mark.parametrize("fault", [SUNDAY_NOON, WEDNESDAY_NIGHT])
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_ordinary_at_another_hour_of_the_week_is_told_with_what_is_at_this_one(seed: int, fault: int) -> None:
-    assert not [look for look in raised(told(site(seed, fault), None)) if look > WEEK]
+    assert not [scored_sample for scored_sample in raised(told(site(seed, fault), None)) if scored_sample > WEEK]
     found = told(site(seed, fault), "week")
-    (look,) = (look for look in raised(found) if look > 2 * WEEK)  # and nothing else in three weeks
-    assert fault <= look <= fault + 1
-    first = next(a for a in found if a.ts == MONDAY + PERIOD * look)
+    (scored_sample,) = (
+        scored_sample for scored_sample in raised(found) if scored_sample > 2 * WEEK
+    )  # and nothing else in three weeks
+    assert fault <= scored_sample <= fault + 1
+    first = next(a for a in found if a.ts == MONDAY + PERIOD * scored_sample)
     assert first.expected == pytest.approx(50, abs=4)
     assert first.value == pytest.approx(82, abs=8)
     assert first.high < 65

@@ -15,14 +15,14 @@ from topics.batch import Float64, Names, Steer
 from topics.learning import Learning
 from topics.signals import Anomaly
 
-START, LOOKS, AT = 1_700_000_000_000, 5_000, 3_000
+START, AGE, AT = 1_700_000_000_000, 5_000, 3_000
 METRICS = [f"m{n}" for n in range(8)]
 Change = Callable[[Float64], object]
 
 
 def site(seed: int, change: Change) -> Float64:
     """(LOOKS, 8) noise around 50 of spread 2, changed from look `AT` on."""
-    values = np.random.default_rng(seed).normal(50, 2, (LOOKS, len(METRICS)))
+    values = np.random.default_rng(seed).normal(50, 2, (AGE, len(METRICS)))
     change(values[AT:])
     return values
 
@@ -39,7 +39,7 @@ def slope(values: Float64) -> None:
     values[:, 5:7] += 0.005 * np.arange(len(values))[:, None]
 
 
-def told(values: Float64, cut: int = LOOKS, detect: Detect | None = None, *, restored: bool = False) -> list[Anomaly]:
+def told(values: Float64, cut: int = AGE, detect: Detect | None = None, *, restored: bool = False) -> list[Anomaly]:
     """The quiet changes; `restored`: the learner comes back from its snapshot after each batch."""
     detect, names, found = detect or Detect(), Names(), list[Anomaly]()
     ts = START + 1000 * np.arange(len(values), dtype=np.int64)
@@ -55,7 +55,7 @@ def told(values: Float64, cut: int = LOOKS, detect: Detect | None = None, *, res
     ]  # offsets are of a batch here
 
 
-def look_of(ts: int) -> int:
+def scored_of(ts: int) -> int:
     return (ts - START) // 1000
 
 
@@ -75,8 +75,8 @@ def test_a_level_that_stays_somewhere_else_is_told_with_its_metric_and_its_onset
     raised, cleared = told(site(seed, change))[:2]
     assert (raised.state, cleared.state) == ("raised", "cleared")
     assert (raised.kind, raised.direction) == (kind, direction)
-    assert AT < look_of(raised.ts) < AT + by
-    assert AT - 100 < look_of(raised.onset) < look_of(raised.ts)
+    assert AT < scored_of(raised.ts) < AT + by
+    assert AT - 100 < scored_of(raised.onset) < scored_of(raised.ts)
     assert raised.id == cleared.id
     assert raised.view == "second"
     assert {raised.metric, *(c.metric for c in raised.attribution)} == metrics
@@ -95,7 +95,7 @@ def test_nobody_is_told_where_settings_say_so_nor_while_an_incident_is_open() ->
     values = site(1, jump)
     assert told(values, detect=Detect(DetectionSettings((Pattern(entities="shop/*", shifts=False),)))) == []
     detect, names = Detect(), Names()
-    ts = START + 1000 * np.arange(LOOKS, dtype=np.int64)
+    ts = START + 1000 * np.arange(AGE, dtype=np.int64)
     assert not [*detect.step([batch_of(names, "shop/db", METRICS, ts[:AT], values[:AT])], 0)]
     control = Learning(entity="shop/db", ts=START, learning="open", incident="i")
     found = [

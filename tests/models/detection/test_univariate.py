@@ -13,7 +13,7 @@ from models.detection.bank import Bank
 from models.detection.columns import RAISE, Samples
 from models.detection.forks import Forks
 from models.detection.univariate import FIELDS, open_row
-from models.detection.univariate import Lone as LoneKnobs
+from models.detection.univariate import Univariate as UnivariateConfig
 from topics.batch import Float64, Names, Steer
 from topics.learning import Feedback, Learning
 
@@ -62,21 +62,21 @@ def test_scores_are_the_same_bits_however_the_stream_is_cut(seed: int, cuts: lis
     edges = [0, *[e for e in np.cumsum(cuts).tolist() if e < 300], 300]
     pieces = [two.take(samples(values[a:b], a)).score.copy() for a, b in itertools.pairwise(edges)]
     assert np.concatenate(pieces).tobytes() == whole.tobytes()
-    assert one.lone_rows.tobytes() == two.lone_rows.tobytes()
+    assert one.univariate_rows.tobytes() == two.univariate_rows.tobytes()
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 80), min_size=1, max_size=10))
 @settings(max_examples=25, deadline=None)
 def test_entities_of_one_series_among_others_have_the_same_bits_for_any_cut(seed: int, cuts: list[int]) -> None:
     rng = np.random.default_rng(seed)
-    looks, width = 60, np.array([1, 1, 1, 3, 1, 2])
-    widths = np.tile(width, looks)
+    scored, width = 60, np.array([1, 1, 1, 3, 1, 2])
+    widths = np.tile(width, scored)
     widths[30 * 6 + 1 :: 6] = 2  # the second shows another series half way
     first = np.concatenate(([0], np.cumsum(np.maximum(width, 2))))[:-1]
     start = np.concatenate(([0], np.cumsum(widths))).astype(np.int32)
-    whose = np.tile(np.arange(6, dtype=np.int32), looks)
+    whose = np.tile(np.arange(6, dtype=np.int32), scored)
     series = np.concatenate([first[e] + np.arange(w) for e, w in zip(whose, widths, strict=True)]).astype(np.int32)
-    ts = START + FIVE_MINUTES * np.repeat(np.arange(looks, dtype=np.int64), 6)
+    ts = START + FIVE_MINUTES * np.repeat(np.arange(scored, dtype=np.int64), 6)
     values = rng.normal(10, 1, len(series)) * rng.choice([1, 1, 1, 9], len(series))
 
     def run(edges: list[int]) -> bytes:
@@ -89,8 +89,8 @@ def test_entities_of_one_series_among_others_have_the_same_bits_for_any_cut(seed
             low, high = start[a], start[b]
             batch = Samples(whose[a:b], ts[a:b], start[a : b + 1] - low, series[low:high], values[low:high])
             found.append(bank.take(batch).score.tobytes())
-        assert bank.entities[:6, columns.LONE].tolist() == [1, -1, 3, -1, 4, -1]  # the second had row 2
-        return b"".join(found) + bank.lone_rows.tobytes() + bank.series.tobytes() + bank.entities.tobytes()
+        assert bank.entities[:6, columns.UNIVARIATE].tolist() == [1, -1, 3, -1, 4, -1]  # the second had row 2
+        return b"".join(found) + bank.univariate_rows.tobytes() + bank.series.tobytes() + bank.entities.tobytes()
 
     inside = [e for e in np.cumsum(cuts).tolist() if e < len(whose)]
     assert run([0, *inside, len(whose)]) == run([0, len(whose)])
@@ -132,28 +132,28 @@ def test_a_fault_is_told_loudly_once_and_stays_in_order_below_the_boundary() -> 
     bank, _ = alone()
     values = np.random.default_rng(4).normal(10, 1, 1200)
     values[1000:1050] += 30
-    looks = bank.take(samples(values))
-    loud = np.flatnonzero(looks.score[1000:1050] > looks.boundary[1000:1050])
+    scored = bank.take(samples(values))
+    loud = np.flatnonzero(scored.score[1000:1050] > scored.boundary[1000:1050])
     assert 1 <= len(loud) < 10
-    damped = np.delete(looks.score[1000:1050], loud)
-    assert (damped < looks.boundary[1000]).all()
-    assert np.median(damped[:20]) > np.median(looks.score[500:1000])
+    damped = np.delete(scored.score[1000:1050], loud)
+    assert (damped < scored.boundary[1000]).all()
+    assert np.median(damped[:20]) > np.median(scored.score[500:1000])
 
 
 def test_an_entity_that_shows_a_second_series_is_one_of_many_from_then_on() -> None:
     bank, names = alone()
     bank.take(samples(spiky(100, 5)))
-    assert bank.entities[0, columns.LONE] == 1.0
+    assert bank.entities[0, columns.UNIVARIATE] == 1.0
     names.intern("web", ["requests", "errors"])
     bank.admit(names)
     bank.take(samples(spiky(200, 6), 100, series=2))
-    assert bank.entities[0, columns.LONE] == -1.0
+    assert bank.entities[0, columns.UNIVARIATE] == -1.0
 
 
 def test_when_no_row_is_left_an_entity_is_scored_as_before() -> None:
     full = np.zeros((3, FIELDS))
     full[0, 0] = 20_000
-    assert open_row(full, 0.0, LoneKnobs()) == -1
+    assert open_row(full, 0.0, UnivariateConfig()) == -1
     assert full[0, 0] == 20_000
 
 
@@ -169,7 +169,7 @@ def test_a_confirmed_fault_is_as_strange_the_second_time_and_a_new_trend_is_acce
         bank, names = alone()
         forks = Forks(bank)
         forks.take(samples(calm))
-        before = bank.lone_rows.copy()
+        before = bank.univariate_rows.copy()
         forks.take(samples(fault[:2], 1000))
         forks.steer(steer(names, "open", "confirmed"))
         forks.take(samples(fault[2:], 1002))
@@ -177,6 +177,6 @@ def test_a_confirmed_fault_is_as_strange_the_second_time_and_a_new_trend_is_acce
         forks.take(samples(calm[:400] if label == "confirmed" else fault, 1300))
         second = forks.take(samples(fault[:20], 1700 if label == "confirmed" else 1600))
         ends[label] = float((second.score / second.boundary).max())
-        assert before.shape == bank.lone_rows.shape
+        assert before.shape == bank.univariate_rows.shape
     assert ends["confirmed"] > 1.0
     assert ends["new_trend"] < 0.5

@@ -11,31 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.diagnosis.hypotheses import BY_SYMPTOM, CHANGE_WINDOW_MS, Calls, rank, related
-from models.diagnosis.symptoms import Sighting, Tracker
-from tests.builders import BUSY, CATALOG, HURTS, NOW, deploy, look
-from topics.incidents import Hypothesis, Symptom
+from models.diagnosis.symptoms import Symptom, Tracker
+from tests.builders import BUSY, CATALOG, HURTS, NOW, deploy, sample
+from topics.incidents import Hypothesis, SymptomKind
 from topics.telemetry import Event
 
 CALLS: Calls = {"shop/gateway": ("shop/catalog", "shop/cart"), "shop/catalog": ("shop/db",), "shop/cart": ("shop/db",)}
-CHANGED = [Symptom.LATENCY, Symptom.ERRORS, Symptom.SATURATION]
+CHANGED = [SymptomKind.LATENCY, SymptomKind.ERRORS, SymptomKind.SATURATION]
 
 
-def seen(symptom: Symptom, entity: str = CATALOG, onset: int = NOW) -> Sighting:
+def seen(symptom: SymptomKind, entity: str = CATALOG, onset: int = NOW) -> Symptom:
     c = HURTS[symptom]
-    return Sighting(entity, symptom, c.metric, onset, onset + 2_000, 9, c.z, c.value, c.expected, "m-0-1", True)
+    return Symptom(entity, symptom, c.metric, onset, onset + 2_000, 9, c.z, c.value, c.expected, "m-0-1", True)
 
 
 def ranked(
-    *sightings: Sighting, changes: Iterable[Event] = (), calls: Calls = CALLS, busy: str = ""
+    *symptoms: Symptom, changes: Iterable[Event] = (), calls: Calls = CALLS, busy: str = ""
 ) -> tuple[Hypothesis, ...]:
     tracker = Tracker()
     if busy:
-        tracker.look(look(busy, NOW, BUSY))
-    return rank(sightings, tracker, calls, list(changes))
+        tracker.observe(sample(busy, NOW, BUSY))
+    return rank(symptoms, tracker, calls, list(changes))
 
 
-@pytest.mark.parametrize("symptom", Symptom, ids=str)
-def test_each_symptom_alone_points_to_its_cause(symptom: Symptom) -> None:
+@pytest.mark.parametrize("symptom", SymptomKind, ids=str)
+def test_each_symptom_alone_points_to_its_cause(symptom: SymptomKind) -> None:
     cause = BY_SYMPTOM[symptom]
     (only,) = ranked(seen(symptom))
     assert (only.cause, only.score) == (cause.name, cause.score)
@@ -49,15 +49,15 @@ def test_no_symptom_no_hypothesis() -> None:
 
 
 @pytest.mark.parametrize("symptom", CHANGED, ids=str)
-def test_a_change_just_before_is_the_best_explanation_of_what_a_change_can_do(symptom: Symptom) -> None:
+def test_a_change_just_before_is_the_best_explanation_of_what_a_change_can_do(symptom: SymptomKind) -> None:
     best, *others = ranked(seen(symptom), changes=[deploy("shop/catalog", NOW - 5_000, "7", "6")])
     assert (best.cause, best.target) == ("bad_configuration", "shop/catalog")
     assert best.reasons[1] == "shop/catalog changed from 6 to 7 5.0 s before"
     assert all(best.score > other.score for other in others)
 
 
-@pytest.mark.parametrize("symptom", sorted(set(Symptom) - set(CHANGED)), ids=str)
-def test_a_change_explains_nothing_else(symptom: Symptom) -> None:
+@pytest.mark.parametrize("symptom", sorted(set(SymptomKind) - set(CHANGED)), ids=str)
+def test_a_change_explains_nothing_else(symptom: SymptomKind) -> None:
     assert [h.cause for h in ranked(seen(symptom), changes=[deploy("shop/catalog", NOW - 5_000)])] == [
         BY_SYMPTOM[symptom].name
     ]
@@ -74,18 +74,18 @@ def test_a_change_explains_nothing_else(symptom: Symptom) -> None:
     ids=lambda x: x if isinstance(x, str) else "",
 )
 def test_a_change_is_no_suspect_when_it_cannot_have_done_it(change: Event, why: str) -> None:
-    assert [h.cause for h in ranked(seen(Symptom.ERRORS), changes=[change])] == ["faulty_state"], why
+    assert [h.cause for h in ranked(seen(SymptomKind.ERRORS), changes=[change])] == ["faulty_state"], why
 
 
 def test_a_rollback_is_no_suspect() -> None:
     there, back = deploy("shop/catalog", NOW - 60_000, "7", "6"), deploy("shop/catalog", NOW - 5_000, "6", "7")
-    assert ranked(seen(Symptom.ERRORS), changes=[there])[0].cause == "bad_configuration"
-    assert [h.cause for h in ranked(seen(Symptom.ERRORS), changes=[there, back])] == ["faulty_state"]
+    assert ranked(seen(SymptomKind.ERRORS), changes=[there])[0].cause == "bad_configuration"
+    assert [h.cause for h in ranked(seen(SymptomKind.ERRORS), changes=[there, back])] == ["faulty_state"]
 
 
 def test_the_weight_of_a_change_falls_with_its_age() -> None:
     scores = [
-        ranked(seen(Symptom.LATENCY), changes=[deploy("shop/catalog", NOW - age)])[0].score
+        ranked(seen(SymptomKind.LATENCY), changes=[deploy("shop/catalog", NOW - age)])[0].score
         for age in (0, 10_000, 60_000, CHANGE_WINDOW_MS)
     ]
     assert scores == sorted(scores, reverse=True)
@@ -96,43 +96,43 @@ def test_the_weight_of_a_change_falls_with_its_age() -> None:
 
 def test_the_last_of_several_changes_is_the_suspect() -> None:
     changes = [deploy("shop/catalog", NOW - 60_000, "7", "6"), deploy("shop/catalog", NOW - 5_000, "8", "7")]
-    assert "from 7 to 8" in ranked(seen(Symptom.LATENCY), changes=changes)[0].reasons[1]
+    assert "from 7 to 8" in ranked(seen(SymptomKind.LATENCY), changes=changes)[0].reasons[1]
 
 
-@pytest.mark.parametrize("symptom", [Symptom.LATENCY, Symptom.SATURATION], ids=str)
-def test_more_requests_than_usual_are_an_overload(symptom: Symptom) -> None:
+@pytest.mark.parametrize("symptom", [SymptomKind.LATENCY, SymptomKind.SATURATION], ids=str)
+def test_more_requests_than_usual_are_an_overload(symptom: SymptomKind) -> None:
     best, *_ = ranked(seen(symptom), busy=CATALOG)
     assert (best.cause, best.target, best.score) == ("overload", "shop/catalog", 0.94)
     assert "90 requests/s instead of 30" in best.reasons[1]
-    assert "overload" not in {h.cause for h in ranked(seen(Symptom.ERRORS), busy=CATALOG)}
+    assert "overload" not in {h.cause for h in ranked(seen(SymptomKind.ERRORS), busy=CATALOG)}
 
 
 def test_a_change_just_before_outweighs_the_load() -> None:
-    found = ranked(seen(Symptom.LATENCY), busy=CATALOG, changes=[deploy("shop/catalog", NOW - 5_000)])
+    found = ranked(seen(SymptomKind.LATENCY), busy=CATALOG, changes=[deploy("shop/catalog", NOW - 5_000)])
     assert [h.cause for h in found] == ["bad_configuration", "overload", "slowness"]
 
 
-@pytest.mark.parametrize("felt", [Symptom.DEPENDENCY, Symptom.LATENCY, Symptom.SATURATION], ids=str)
-def test_a_service_that_hurts_by_itself_explains_its_callers_far_and_near(felt: Symptom) -> None:
-    found = ranked(seen(Symptom.MEMORY, "shop/db/0"), seen(felt, "shop/gateway/0"), seen(felt, "shop/cart/0"))
+@pytest.mark.parametrize("felt", [SymptomKind.DEPENDENCY, SymptomKind.LATENCY, SymptomKind.SATURATION], ids=str)
+def test_a_service_that_hurts_by_itself_explains_its_callers_far_and_near(felt: SymptomKind) -> None:
+    found = ranked(seen(SymptomKind.MEMORY, "shop/db/0"), seen(felt, "shop/gateway/0"), seen(felt, "shop/cart/0"))
     assert (found[0].cause, found[0].target) == ("memory_leak", "shop/db/0")
     own = BY_SYMPTOM[felt].score
     assert {h.target: h.score for h in found[1:]} == {"shop/gateway": own / 2, "shop/cart": own / 2}
 
 
 def test_a_caller_never_explains_what_it_calls() -> None:
-    found = ranked(seen(Symptom.ERRORS, "shop/gateway/0"), seen(Symptom.LATENCY, "shop/db/0"))
-    assert {h.target: h.score for h in found}["shop/db"] == BY_SYMPTOM[Symptom.LATENCY].score
+    found = ranked(seen(SymptomKind.ERRORS, "shop/gateway/0"), seen(SymptomKind.LATENCY, "shop/db/0"))
+    assert {h.target: h.score for h in found}["shop/db"] == BY_SYMPTOM[SymptomKind.LATENCY].score
 
 
 def test_a_caller_that_is_gone_is_not_explained_by_what_it_calls() -> None:
-    found = ranked(seen(Symptom.DOWN, "shop/gateway/0"), seen(Symptom.MEMORY, "shop/db/0"))
+    found = ranked(seen(SymptomKind.DOWN, "shop/gateway/0"), seen(SymptomKind.MEMORY, "shop/db/0"))
     assert [h.target for h in found] == ["shop/gateway/0", "shop/db/0"]
 
 
 def test_of_equals_the_deepest_in_the_calls_comes_first_and_then_the_name() -> None:
     entities = ["shop/gateway/0", "shop/catalog/1", "shop/catalog/0", "shop/cart/0", "shop/db/0"]
-    found = ranked(*(seen(Symptom.DOWN, e) for e in entities))
+    found = ranked(*(seen(SymptomKind.DOWN, e) for e in entities))
     assert [h.target for h in found] == [
         "shop/db/0", "shop/cart/0", "shop/catalog/0", "shop/catalog/1", "shop/gateway/0",
     ]  # fmt: skip
@@ -140,10 +140,10 @@ def test_of_equals_the_deepest_in_the_calls_comes_first_and_then_the_name() -> N
 
 @given(st.randoms(use_true_random=False))
 def test_the_order_in_which_symptoms_were_seen_changes_nothing(rng: random.Random) -> None:
-    sightings = [seen(s, f"shop/{name}/0") for s in Symptom for name in ("gateway", "catalog", "cart", "db")]
-    expected = ranked(*sightings, changes=[deploy("shop/catalog", NOW - 9_000)], busy=CATALOG)
-    rng.shuffle(sightings)
-    assert ranked(*sightings, changes=[deploy("shop/catalog", NOW - 9_000)], busy=CATALOG) == expected
+    symptoms = [seen(s, f"shop/{name}/0") for s in SymptomKind for name in ("gateway", "catalog", "cart", "db")]
+    expected = ranked(*symptoms, changes=[deploy("shop/catalog", NOW - 9_000)], busy=CATALOG)
+    rng.shuffle(symptoms)
+    assert ranked(*symptoms, changes=[deploy("shop/catalog", NOW - 9_000)], busy=CATALOG) == expected
     assert all(0 <= h.score <= 1 for h in expected)
     assert len({(h.cause, h.target) for h in expected}) == len(expected)
 
@@ -160,10 +160,10 @@ def test_services_are_related_when_a_fault_of_one_is_felt_by_the_other(one: str,
 def test_services_that_call_each_other_in_a_ring_come_to_an_end() -> None:
     ring = {"a/x": ("a/y",), "a/y": ("a/z",), "a/z": ("a/x",)}
     assert related("a/x", "a/z", ring)
-    found = ranked(seen(Symptom.DOWN, "a/x/0"), seen(Symptom.DOWN, "a/y/0"), calls=ring)
+    found = ranked(seen(SymptomKind.DOWN, "a/x/0"), seen(SymptomKind.DOWN, "a/y/0"), calls=ring)
     assert [h.target for h in found] == ["a/x/0", "a/y/0"]
 
 
 def test_hypotheses_are_data() -> None:
-    found = ranked(seen(Symptom.LATENCY), changes=[deploy("shop/catalog", NOW)])
+    found = ranked(seen(SymptomKind.LATENCY), changes=[deploy("shop/catalog", NOW)])
     assert msgspec.json.decode(msgspec.json.encode(found), type=tuple[Hypothesis, ...]) == found

@@ -8,42 +8,42 @@ import msgspec
 import pytest
 
 from models.diagnosis.symptoms import ENTITIES_KEPT, GRACE_MS, RULES, Rule, Tracker
-from tests.builders import BUSY, CATALOG, HURTS, NOW, cleared, look
-from topics.incidents import Symptom
+from tests.builders import BUSY, CATALOG, HURTS, NOW, cleared, sample
+from topics.incidents import SymptomKind
 from topics.signals import Contribution
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.symptom}-{rule.metric}")
 STEP = 200
 
 
-def shown(tracker: Tracker, *symptoms: Symptom | Contribution, count: int, start: int = NOW) -> list[Symptom]:
+def shown(tracker: Tracker, *symptoms: SymptomKind | Contribution, count: int, start: int = NOW) -> list[SymptomKind]:
     """Look `count` times, 200 ms apart; the symptoms that were confirmed, in order."""
     return [
-        s.symptom for i in range(count) for s in tracker.look(look(CATALOG, start + i * STEP, *symptoms))
+        s.symptom for i in range(count) for s in tracker.observe(sample(CATALOG, start + i * STEP, *symptoms))
     ]  # fmt: skip
 
 
-def looks_for(rule: Rule) -> int:
+def samples_for(rule: Rule) -> int:
     """How many looks, 200 ms apart, a symptom takes."""
-    return max(rule.looks, math.ceil(rule.lasts_ms / STEP) + 1)
+    return max(rule.samples, math.ceil(rule.lasts_ms / STEP) + 1)
 
 
 @every_rule
 def test_a_symptom_counts_once_it_has_lasted_and_only_once(rule: Rule) -> None:
-    tracker, needed = Tracker(), looks_for(rule)
+    tracker, needed = Tracker(), samples_for(rule)
     assert shown(tracker, rule.symptom, count=needed - 1) == []
     assert [s.symptom for s in tracker.confirmed()] == []
     assert shown(tracker, rule.symptom, count=1, start=NOW + (needed - 1) * STEP) == [rule.symptom]
     assert shown(tracker, rule.symptom, count=20, start=NOW + needed * STEP) == []
-    (sighting,) = tracker.confirmed()
-    assert (sighting.onset, sighting.looks) == (NOW, needed + 20)
+    (symptom,) = tracker.confirmed()
+    assert (symptom.onset, symptom.samples) == (NOW, needed + 20)
 
 
 @every_rule
 def test_looks_must_be_many_and_last_long(rule: Rule) -> None:
     tracker = Tracker()
-    quick = [s for i in range(rule.looks) for s in tracker.look(look(CATALOG, NOW + i, rule.symptom))]
-    assert [s.symptom for s in quick] == ([rule.symptom] if rule.lasts_ms < rule.looks else [])
+    quick = [s for i in range(rule.samples) for s in tracker.observe(sample(CATALOG, NOW + i, rule.symptom))]
+    assert [s.symptom for s in quick] == ([rule.symptom] if rule.lasts_ms < rule.samples else [])
 
 
 @every_rule
@@ -54,21 +54,21 @@ def test_a_deviation_counts_from_its_least_size_on(rule: Rule, share: float) -> 
     least = max(rule.least, rule.ratio * abs(usual.expected))
     contribution = msgspec.structs.replace(usual, value=usual.expected + sign * share * least)
     tracker = Tracker()
-    assert bool(shown(tracker, contribution, count=looks_for(rule))) is (share > 1)
+    assert bool(shown(tracker, contribution, count=samples_for(rule))) is (share > 1)
 
 
 @every_rule
 def test_a_deviation_that_is_not_unusual_for_its_series_does_not_count(rule: Rule) -> None:
     usual = HURTS[rule.symptom]
     dull = msgspec.structs.replace(usual, z=(rule.z - 0.1) * (1 if usual.z > 0 else -1))
-    assert shown(Tracker(), dull, count=looks_for(rule)) == []
+    assert shown(Tracker(), dull, count=samples_for(rule)) == []
 
 
 @every_rule
 def test_a_deviation_in_the_other_direction_does_not_count(rule: Rule) -> None:
     usual = HURTS[rule.symptom]
     other = msgspec.structs.replace(usual, value=usual.expected, expected=usual.value, z=-usual.z)
-    assert shown(Tracker(), other, count=looks_for(rule)) == []
+    assert shown(Tracker(), other, count=samples_for(rule)) == []
 
 
 @pytest.mark.parametrize(
@@ -78,75 +78,75 @@ def test_a_deviation_in_the_other_direction_does_not_count(rule: Rule) -> None:
 )
 def test_a_symptom_that_something_else_explains_does_not_count(rule: Rule, better: str) -> None:
     explained = Contribution(better.replace("*", "catalog"), 9.0, 1.0, 0.1)
-    assert rule.symptom not in shown(Tracker(), rule.symptom, explained, count=looks_for(rule))
+    assert rule.symptom not in shown(Tracker(), rule.symptom, explained, count=samples_for(rule))
     falling = msgspec.structs.replace(explained, z=-9.0)
-    assert rule.symptom in shown(Tracker(), rule.symptom, falling, count=looks_for(rule))
+    assert rule.symptom in shown(Tracker(), rule.symptom, falling, count=samples_for(rule))
 
 
 def test_one_look_in_between_that_does_not_show_it_ends_nothing() -> None:
     tracker = Tracker()
-    assert shown(tracker, Symptom.ERRORS, count=2) == []
-    tracker.look(look(CATALOG, NOW + 2 * STEP, BUSY))
-    assert shown(tracker, Symptom.ERRORS, count=1, start=NOW + 3 * STEP) == [Symptom.ERRORS]
+    assert shown(tracker, SymptomKind.ERRORS, count=2) == []
+    tracker.observe(sample(CATALOG, NOW + 2 * STEP, BUSY))
+    assert shown(tracker, SymptomKind.ERRORS, count=1, start=NOW + 3 * STEP) == [SymptomKind.ERRORS]
 
 
 def test_what_is_not_seen_for_longer_than_the_grace_begins_anew() -> None:
     tracker = Tracker()
-    shown(tracker, Symptom.ERRORS, count=3)
-    tracker.look(look(CATALOG, NOW + 2 * STEP + GRACE_MS + 1, BUSY))
+    shown(tracker, SymptomKind.ERRORS, count=3)
+    tracker.observe(sample(CATALOG, NOW + 2 * STEP + GRACE_MS + 1, BUSY))
     assert list(tracker.confirmed()) == []
-    assert shown(tracker, Symptom.ERRORS, count=2, start=NOW + 5_000) == []
+    assert shown(tracker, SymptomKind.ERRORS, count=2, start=NOW + 5_000) == []
 
 
 def test_nothing_is_read_from_silence_and_a_cleared_look_ends_everything() -> None:
     tracker = Tracker()
-    shown(tracker, Symptom.ERRORS, Symptom.LATENCY, count=6)
-    assert {s.symptom for s in tracker.confirmed()} == {Symptom.ERRORS, Symptom.LATENCY}
-    tracker.look(look("shop/other/0", NOW + 3_600_000))
+    shown(tracker, SymptomKind.ERRORS, SymptomKind.LATENCY, count=6)
+    assert {s.symptom for s in tracker.confirmed()} == {SymptomKind.ERRORS, SymptomKind.LATENCY}
+    tracker.observe(sample("shop/other/0", NOW + 3_600_000))
     assert len(list(tracker.confirmed())) == 2
-    tracker.look(cleared(CATALOG, NOW + 3_600_000))
+    tracker.observe(cleared(CATALOG, NOW + 3_600_000))
     assert list(tracker.confirmed()) == []
 
 
 def test_a_repeated_or_late_look_changes_nothing() -> None:
     tracker = Tracker()
-    shown(tracker, Symptom.ERRORS, count=2)
-    tracker.look(cleared(CATALOG, NOW + 1_000))
+    shown(tracker, SymptomKind.ERRORS, count=2)
+    tracker.observe(cleared(CATALOG, NOW + 1_000))
     before = msgspec.msgpack.encode(tracker)
-    assert shown(tracker, Symptom.ERRORS, count=6) == []
-    tracker.look(cleared(CATALOG, NOW + 1_000))
+    assert shown(tracker, SymptomKind.ERRORS, count=6) == []
+    tracker.observe(cleared(CATALOG, NOW + 1_000))
     assert msgspec.msgpack.encode(tracker) == before
 
 
 def test_a_look_that_comes_twice_counts_once() -> None:
     tracker = Tracker()
     for ts in (NOW, NOW + 400, NOW + 400):
-        assert tracker.look(look(CATALOG, ts, Symptom.ERRORS)) == []
-    assert tracker.look(look(CATALOG, NOW + 600, Symptom.ERRORS)) != []
+        assert tracker.observe(sample(CATALOG, ts, SymptomKind.ERRORS)) == []
+    assert tracker.observe(sample(CATALOG, NOW + 600, SymptomKind.ERRORS)) != []
 
 
 def test_an_entity_is_well_by_a_later_look_or_because_its_alarm_has_ended() -> None:
     tracker = Tracker()
     assert not tracker.is_well(CATALOG, NOW), "nobody has looked"
-    shown(tracker, Symptom.DOWN, count=1)
+    shown(tracker, SymptomKind.DOWN, count=1)
     assert not tracker.is_well(CATALOG, NOW)
-    tracker.look(look(CATALOG, NOW + 2_000, BUSY))
+    tracker.observe(sample(CATALOG, NOW + 2_000, BUSY))
     assert tracker.is_well(CATALOG, NOW + 1_999)
     assert not tracker.is_well(CATALOG, NOW + 2_000), "its alarm is on, so there is a later look to wait for"
-    tracker.look(cleared(CATALOG, NOW + 3_000))
+    tracker.observe(cleared(CATALOG, NOW + 3_000))
     assert tracker.is_well(CATALOG, NOW + 60_000)
 
 
 def test_too_much_capacity_makes_nobody_unwell() -> None:
     tracker = Tracker()
-    assert shown(tracker, Symptom.SURPLUS, count=150) == [Symptom.SURPLUS]
+    assert shown(tracker, SymptomKind.SURPLUS, count=150) == [SymptomKind.SURPLUS]
     assert tracker.is_well(CATALOG, NOW)
 
 
 def test_systems_are_told_apart() -> None:
     tracker = Tracker()
     for entity in ("shop/a/0", "shop2/a/0", "web-1"):
-        tracker.look(look(entity, NOW, Symptom.DOWN))
+        tracker.observe(sample(entity, NOW, SymptomKind.DOWN))
     assert [s.entity for s in tracker.confirmed("shop")] == ["shop/a/0"]
     assert [s.entity for s in tracker.confirmed("web-1")] == ["web-1"]
     assert len(list(tracker.confirmed())) == 3
@@ -154,19 +154,19 @@ def test_systems_are_told_apart() -> None:
 
 def test_the_load_of_an_entity_is_known_from_its_last_look() -> None:
     tracker = Tracker()
-    tracker.look(look(CATALOG, NOW, Symptom.LATENCY, BUSY))
+    tracker.observe(sample(CATALOG, NOW, SymptomKind.LATENCY, BUSY))
     assert tracker.deviates(CATALOG, "http.server.request_rate") == BUSY
-    tracker.look(look(CATALOG, NOW + STEP, Symptom.LATENCY, msgspec.structs.replace(BUSY, z=-5.0)))
+    tracker.observe(sample(CATALOG, NOW + STEP, SymptomKind.LATENCY, msgspec.structs.replace(BUSY, z=-5.0)))
     assert tracker.deviates(CATALOG, "http.server.request_rate") is None
 
 
 def test_the_entities_that_were_looked_at_longest_ago_are_forgotten() -> None:
     tracker = Tracker()
-    tracker.look(look(CATALOG, NOW, Symptom.DOWN))
+    tracker.observe(sample(CATALOG, NOW, SymptomKind.DOWN))
     for number in range(ENTITIES_KEPT + 10):
-        tracker.look(look(f"shop/many/{number}", NOW, Symptom.DOWN))
+        tracker.observe(sample(f"shop/many/{number}", NOW, SymptomKind.DOWN))
         if number % 1_000 == 0:
-            tracker.look(look(CATALOG, NOW + number + 1, Symptom.DOWN))
-    books = (tracker.newest, tracker.sightings, tracker.context)
+            tracker.observe(sample(CATALOG, NOW + number + 1, SymptomKind.DOWN))
+    books = (tracker.newest, tracker.symptoms, tracker.context)
     assert all(len(book) <= ENTITIES_KEPT and CATALOG in book and "shop/many/0" not in book for book in books)
     assert len(msgspec.msgpack.encode(tracker)) * 4 / 3 < 10_000_000, "a snapshot of it fits in one record"

@@ -9,29 +9,29 @@ import pytest
 
 from models.incidents.book import CHANGES_KEPT, CLOSED_KEPT, QUIET_MS, IncidentBook
 from models.incidents.lifecycle import is_open
-from tests.builders import CATALOG, NOW, cleared, decision, deploy, judgement, look, proposal, result, topology
+from tests.builders import CATALOG, NOW, cleared, decision, deploy, proposal, result, sample, topology, verdict_on
 from topics.actions import Result
-from topics.decisions import Decision, Verdict
-from topics.incidents import Incident, State, Symptom
+from topics.decisions import Decision, DecisionState
+from topics.incidents import Incident, State, SymptomKind
 from topics.signals import Contribution
-from topics.verdicts import Effect, Judgement
+from topics.verdicts import Effect, Verdict
 
 CALLS = topology(("shop/gateway", "shop/catalog"), ("shop/catalog", "shop/db"))
 
 
 def down(book: IncidentBook, entity: str = CATALOG, ts: int = NOW) -> Incident:
     """The incident that one look at a dead process opens."""
-    (opened,) = book.admit(look(entity, ts, Symptom.DOWN), ts)
+    (opened,) = book.admit(sample(entity, ts, SymptomKind.DOWN), ts)
     return opened
 
 
 def dispatched(incident: Incident, attempt: int = 0) -> Decision:
-    wish = proposal(id=f"p{attempt}", incident=incident.id)
-    return decision(Verdict.DISPATCHED, wish, command=f"c{attempt}")
+    proposed = proposal(id=f"p{attempt}", incident=incident.id)
+    return decision(DecisionState.DISPATCHED, proposed, command=f"c{attempt}")
 
 
-def reported(incident: Incident, attempt: int = 0, effect: Effect = Effect.REMEDIATED) -> Judgement:
-    return judgement(effect, incident=incident.id, decision=dispatched(incident, attempt).id, command=f"c{attempt}")
+def reported(incident: Incident, attempt: int = 0, effect: Effect = Effect.REMEDIATED) -> Verdict:
+    return verdict_on(effect, incident=incident.id, decision=dispatched(incident, attempt).id, command=f"c{attempt}")
 
 
 def done(incident: Incident, attempt: int = 0) -> Result:
@@ -45,16 +45,16 @@ def states(told: list[Incident]) -> list[tuple[str, str]]:
 def test_a_symptom_opens_an_incident_that_says_what_where_and_why() -> None:
     opened = down(IncidentBook())
     assert (opened.state, opened.step, opened.seq) == (State.TRIGGERED, "confirm", 0)
-    assert (opened.entity, opened.symptom, opened.onset, opened.priority) == (CATALOG, Symptom.DOWN, NOW, 1)
+    assert (opened.entity, opened.symptom, opened.onset, opened.priority) == (CATALOG, SymptomKind.DOWN, NOW, 1)
     assert [(h.cause, h.target) for h in opened.hypotheses] == [("process_gone", CATALOG)]
-    assert opened.evidence == (look(CATALOG, NOW, Symptom.DOWN).evidence,)
+    assert opened.evidence == (sample(CATALOG, NOW, SymptomKind.DOWN).evidence,)
 
 
 def test_a_repeat_of_the_look_opens_nothing() -> None:
     book = IncidentBook()
     down(book)
-    assert list(book.admit(look(CATALOG, NOW, Symptom.DOWN), NOW + 5)) == []
-    assert list(book.admit(look(CATALOG, NOW + 200, Symptom.DOWN), NOW + 200)) == []
+    assert list(book.admit(sample(CATALOG, NOW, SymptomKind.DOWN), NOW + 5)) == []
+    assert list(book.admit(sample(CATALOG, NOW + 200, SymptomKind.DOWN), NOW + 200)) == []
 
 
 def test_two_workers_give_the_same_episode_the_same_id() -> None:
@@ -65,22 +65,22 @@ def test_what_is_felt_along_the_calls_is_attached_and_the_rest_is_an_incident_of
     book = IncidentBook()
     book.event(CALLS)
     first = down(book, "shop/gateway/0")
-    (revised,) = book.admit(look("shop/db/0", NOW + 100, Symptom.DOWN), NOW + 100)
+    (revised,) = book.admit(sample("shop/db/0", NOW + 100, SymptomKind.DOWN), NOW + 100)
     assert (revised.id, revised.step, revised.seq) == (first.id, "revise", 1)
     assert revised.affected == ("shop/db/0", "shop/gateway/0")
     assert [h.target for h in revised.hypotheses] == ["shop/db/0", "shop/gateway/0"]
     assert len(revised.evidence) == 2
-    (other,) = book.admit(look("shop/mail/0", NOW + 200, Symptom.DOWN), NOW + 200)
-    (elsewhere,) = book.admit(look("bank/db/0", NOW + 200, Symptom.DOWN), NOW + 200)
+    (other,) = book.admit(sample("shop/mail/0", NOW + 200, SymptomKind.DOWN), NOW + 200)
+    (elsewhere,) = book.admit(sample("bank/db/0", NOW + 200, SymptomKind.DOWN), NOW + 200)
     assert len({first.id, other.id, elsewhere.id}) == 3
 
 
 def test_an_attached_symptom_can_only_raise_the_priority() -> None:
     book = IncidentBook()
     for ts in range(NOW, NOW + 1_000, 200):
-        opened = list(book.admit(look(CATALOG, ts, Symptom.MEMORY), ts))
+        opened = list(book.admit(sample(CATALOG, ts, SymptomKind.MEMORY), ts))
     (opened,) = opened
-    (revised,) = book.admit(look("shop/catalog/1", NOW + 1_000, Symptom.DOWN), NOW + 1_000)
+    (revised,) = book.admit(sample("shop/catalog/1", NOW + 1_000, SymptomKind.DOWN), NOW + 1_000)
     assert (opened.priority, revised.priority) == (2, 1)
 
 
@@ -88,7 +88,7 @@ def test_what_is_seen_after_an_action_does_not_change_the_hypotheses() -> None:
     book = IncidentBook()
     opened = down(book)
     list(book.decided(dispatched(opened), NOW))
-    (revised,) = book.admit(look("shop/catalog/1", NOW + 100, Symptom.DOWN), NOW + 100)
+    (revised,) = book.admit(sample("shop/catalog/1", NOW + 100, SymptomKind.DOWN), NOW + 100)
     assert revised.hypotheses == opened.hypotheses
     assert revised.affected == (CATALOG, "shop/catalog/1")
 
@@ -97,7 +97,7 @@ def told_in(order: tuple[str, ...]) -> list[Incident]:
     """The incident's states when a dispatched decision, its result and its verdict come in this order, each twice."""
     book = IncidentBook()
     opened = down(book)
-    book.tracker.look(cleared(CATALOG, NOW + 50))
+    book.tracker.observe(cleared(CATALOG, NOW + 50))
     say = {
         "decision": lambda: book.decided(dispatched(opened), NOW + 100),
         "result": lambda: book.acted(done(opened), NOW + 100),
@@ -139,15 +139,15 @@ def test_what_verification_could_not_see_needs_a_person_and_no_next_action() -> 
     assert states(told)[-1] == ("escalate", "verifying")
 
 
-@pytest.mark.parametrize("state", [Verdict.REJECTED, Verdict.EXPIRED], ids=str)
-def test_a_refusal_by_people_is_escalated_once(state: Verdict) -> None:
+@pytest.mark.parametrize("state", [DecisionState.REJECTED, DecisionState.EXPIRED], ids=str)
+def test_a_refusal_by_people_is_escalated_once(state: DecisionState) -> None:
     book = IncidentBook()
     refusal = decision(state, proposal(incident=down(book).id))
     assert states([*book.decided(refusal, NOW), *book.decided(refusal, NOW)]) == [("escalate", "triggered")]
 
 
-@pytest.mark.parametrize("state", [Verdict.PENDING, Verdict.APPROVED, Verdict.COMPLETED], ids=str)
-def test_other_states_of_a_decision_say_nothing_about_the_incident(state: Verdict) -> None:
+@pytest.mark.parametrize("state", [DecisionState.PENDING, DecisionState.APPROVED, DecisionState.COMPLETED], ids=str)
+def test_other_states_of_a_decision_say_nothing_about_the_incident(state: DecisionState) -> None:
     book = IncidentBook()
     assert list(book.decided(decision(state, proposal(incident=down(book).id)), NOW)) == []
 
@@ -172,7 +172,7 @@ def test_the_quiet_time_begins_anew_when_it_comes_back() -> None:
     down(book)
     list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
     quiet(book, NOW + 1_000, NOW + 1_000 + QUIET_MS)
-    list(book.admit(look(CATALOG, NOW + 3_990, Symptom.DOWN), NOW + 3_990))
+    list(book.admit(sample(CATALOG, NOW + 3_990, SymptomKind.DOWN), NOW + 3_990))
     assert quiet(book, NOW + 3_990, NOW + 20_000) == []
     list(book.admit(cleared(CATALOG, NOW + 20_000), NOW + 20_000))
     assert quiet(book, NOW + 20_000, NOW + 20_000 + QUIET_MS) == []
@@ -206,8 +206,8 @@ def test_an_incident_that_is_over_stays_over_whatever_comes_late() -> None:
     list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
     quiet(book, NOW + 1_000, NOW + 10_000)
     late = [
-        *book.admit(look(CATALOG, NOW, Symptom.DOWN), NOW + 10_000),
-        *book.admit(look(CATALOG, NOW + 500, Symptom.DOWN), NOW + 10_000),
+        *book.admit(sample(CATALOG, NOW, SymptomKind.DOWN), NOW + 10_000),
+        *book.admit(sample(CATALOG, NOW + 500, SymptomKind.DOWN), NOW + 10_000),
         *book.decided(dispatched(opened), NOW + 10_000),
         *book.acted(done(opened), NOW + 10_000),
         *book.judged(reported(opened), NOW + 10_000),
@@ -221,7 +221,7 @@ def surplus(book: IncidentBook, start: int) -> list[Incident]:
     """What 21 s of looks at too many replicas of the mail service lead to."""
     return [
         state for ts in range(start, start + 21_000, 500)
-        for state in book.admit(look("shop/catalog", ts, Symptom.SURPLUS), ts)
+        for state in book.admit(sample("shop/catalog", ts, SymptomKind.SURPLUS), ts)
     ]  # fmt: skip
 
 
@@ -232,13 +232,13 @@ def test_less_capacity_is_not_asked_for_while_something_else_hurts_but_afterward
     list(book.decided(dispatched(opened), NOW + 30_000))
     told = list(book.judged(reported(opened), NOW + 30_000))
     assert states(told)[1:] == [("cured", "resolved"), ("confirm", "triggered")]
-    assert told[-1].symptom is Symptom.SURPLUS
+    assert told[-1].symptom is SymptomKind.SURPLUS
     assert [h.cause for h in told[-1].hypotheses] == ["idle_capacity"]
 
 
 def test_a_surplus_alone_is_an_incident_of_least_priority() -> None:
     (opened,) = surplus(IncidentBook(), NOW)
-    assert (opened.symptom, opened.priority) == (Symptom.SURPLUS, 4)
+    assert (opened.symptom, opened.priority) == (SymptomKind.SURPLUS, 4)
 
 
 def test_changes_are_suspects_in_the_order_of_their_times_once_each_and_not_for_ever() -> None:
@@ -273,11 +273,11 @@ def test_a_later_look_that_explains_it_better_revises_the_incident_as_long_as_no
     busy = Contribution("http.server.request_rate", 8.0, 55.0, 19.0)
     book, told = IncidentBook(), []
     for ts in range(NOW, NOW + 1_500, 250):
-        told += book.admit(look(CATALOG, ts, slow), ts)
+        told += book.admit(sample(CATALOG, ts, slow), ts)
     assert [h.cause for h in told[-1].hypotheses] == ["slowness"]
-    (revised,) = book.admit(look(CATALOG, NOW + 1_500, slow, busy), NOW + 1_500)
+    (revised,) = book.admit(sample(CATALOG, NOW + 1_500, slow, busy), NOW + 1_500)
     assert (revised.step, revised.hypotheses[0].cause) == ("revise", "overload")
-    assert list(book.admit(look(CATALOG, NOW + 1_750, slow), NOW + 1_750)) == [], "and it stays so"
+    assert list(book.admit(sample(CATALOG, NOW + 1_750, slow), NOW + 1_750)) == [], "and it stays so"
 
 
 @pytest.mark.parametrize(
@@ -286,6 +286,6 @@ def test_a_later_look_that_explains_it_better_revises_the_incident_as_long_as_no
 def test_a_refusal_that_no_waiting_changes_needs_a_person(blocked: str, step: str) -> None:
     book = IncidentBook()
     opened = down(book)
-    refused = decision(Verdict.DENIED, proposal(incident=opened.id), blocked=blocked)
+    refused = decision(DecisionState.DENIED, proposal(incident=opened.id), blocked=blocked)
     list(book.decided(refused, NOW + 10))
     assert book.incidents[opened.id].step == step

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from models.incidents.verification import FAILED, JUDGED_KEPT, VerificationSettings, Verifier
-from tests.builders import CATALOG, HURTS, NOW, cleared, decision, incident, look, proposal, result
-from topics.decisions import Verdict
-from topics.incidents import State, Symptom
-from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Judgement
+from tests.builders import CATALOG, HURTS, NOW, cleared, decision, incident, proposal, result, sample
+from topics.decisions import DecisionState
+from topics.incidents import State, SymptomKind
+from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Verdict
 
 SETTINGS = VerificationSettings(hold_ms=2_500, patience_ms=15_000)
 
@@ -18,7 +18,7 @@ def hurt(*affected: str) -> Verifier:
     book = Verifier()
     book.incident(incident(affected=affected or (CATALOG,)))
     for entity in affected or (CATALOG,):
-        book.look(look(entity, NOW - 1_000, Symptom.DOWN))
+        book.observe(sample(entity, NOW - 1_000, SymptomKind.DOWN))
     return book
 
 
@@ -31,18 +31,18 @@ def test_a_symptom_that_stays_away_for_the_hold_time_is_remediated() -> None:
     book = hurt()
     book.acted(result(ts=NOW))
     assert judged(book, NOW, NOW + 4_000) == []
-    book.look(cleared(CATALOG, NOW + 4_000))
+    book.observe(cleared(CATALOG, NOW + 4_000))
     assert judged(book, NOW + 4_000, NOW + 60_000) == [(6_500, Effect.REMEDIATED)]
 
 
 def test_a_symptom_that_comes_back_within_the_hold_time_was_not_gone() -> None:
     book = hurt()
     book.acted(result(ts=NOW))
-    book.look(cleared(CATALOG, NOW + 100))
+    book.observe(cleared(CATALOG, NOW + 100))
     assert judged(book, NOW + 100, NOW + 2_600) == []
-    book.look(look(CATALOG, NOW + 2_500, Symptom.DOWN))
+    book.observe(sample(CATALOG, NOW + 2_500, SymptomKind.DOWN))
     assert judged(book, NOW + 2_600, NOW + 6_000) == []
-    book.look(cleared(CATALOG, NOW + 6_000))
+    book.observe(cleared(CATALOG, NOW + 6_000))
     assert judged(book, NOW + 6_000, NOW + 60_000) == [(8_500, Effect.REMEDIATED)]
 
 
@@ -55,13 +55,13 @@ def test_a_symptom_that_is_still_there_when_patience_ends_was_not_cured() -> Non
 def test_a_symptom_that_is_gone_just_before_patience_ends_gets_its_hold_time() -> None:
     book = hurt()
     book.acted(result(ts=NOW))
-    book.look(cleared(CATALOG, NOW + 14_900))
+    book.observe(cleared(CATALOG, NOW + 14_900))
     assert judged(book, NOW + 14_900, NOW + 60_000) == [(17_400, Effect.REMEDIATED)]
 
 
 def test_without_a_look_since_the_action_nobody_calls_it_cured() -> None:
     book = hurt()
-    book.look(look(CATALOG, NOW - 100))
+    book.observe(sample(CATALOG, NOW - 100))
     book.acted(result(ts=NOW))
     verdicts = [v for now in range(NOW, NOW + 60_000, 100) for v in book.judge(now, SETTINGS)]
     assert [v.effect for v in verdicts] == [Effect.MANUAL_REVIEW]
@@ -70,22 +70,22 @@ def test_without_a_look_since_the_action_nobody_calls_it_cured() -> None:
 
 def test_an_entity_whose_alarm_had_ended_before_the_action_is_not_waited_for() -> None:
     book = hurt(CATALOG, "shop/gateway/0")
-    book.look(cleared("shop/gateway/0", NOW - 500))
+    book.observe(cleared("shop/gateway/0", NOW - 500))
     book.acted(result(ts=NOW))
-    book.look(cleared(CATALOG, NOW + 1_000))
+    book.observe(cleared(CATALOG, NOW + 1_000))
     assert judged(book, NOW + 1_000, NOW + 60_000) == [(3_500, Effect.REMEDIATED)]
 
 
 def test_every_affected_entity_must_be_well_those_that_came_later_too() -> None:
     book = hurt(CATALOG, "shop/gateway/0")
     book.acted(result(ts=NOW))
-    book.look(cleared(CATALOG, NOW + 100))
+    book.observe(cleared(CATALOG, NOW + 100))
     assert judged(book, NOW + 100, NOW + 6_000) == []
     book.incident(incident(seq=1, affected=(CATALOG, "shop/gateway/0", "shop/cart/0")))
-    book.look(look("shop/cart/0", NOW + 6_000, Symptom.DOWN))
-    book.look(cleared("shop/gateway/0", NOW + 6_000))
+    book.observe(sample("shop/cart/0", NOW + 6_000, SymptomKind.DOWN))
+    book.observe(cleared("shop/gateway/0", NOW + 6_000))
     assert judged(book, NOW + 6_000, NOW + 10_000) == []
-    book.look(cleared("shop/cart/0", NOW + 10_000))
+    book.observe(cleared("shop/cart/0", NOW + 10_000))
     assert judged(book, NOW + 10_000, NOW + 60_000) == [(12_500, Effect.REMEDIATED)]
 
 
@@ -102,7 +102,7 @@ def test_an_action_that_failed_is_judged_at_once(outcome: str) -> None:
 def test_an_action_whose_outcome_is_unknown_is_judged_by_its_effect() -> None:
     book = hurt()
     book.acted(result(ts=NOW, outcome="unknown"))
-    book.look(cleared(CATALOG, NOW + 100))
+    book.observe(cleared(CATALOG, NOW + 100))
     assert judged(book, NOW + 100, NOW + 60_000) == [(2_600, Effect.REMEDIATED)]
 
 
@@ -112,13 +112,13 @@ def test_a_surplus_matters_only_to_the_action_that_ends_it(action: str, effect: 
     book.incident(incident(affected=("shop/catalog",)))
     book.acted(result(ts=NOW, action=action))
     for ts in range(NOW - 30_000, NOW + 1_000, 500):
-        book.look(look("shop/catalog", ts, Symptom.SURPLUS))
+        book.observe(sample("shop/catalog", ts, SymptomKind.SURPLUS))
     assert [effect for _, effect in judged(book, NOW, NOW + 60_000)] == [effect]
 
 
 def test_a_result_that_comes_again_is_judged_once() -> None:
     book = hurt()
-    verdicts: list[Judgement] = []
+    verdicts: list[Verdict] = []
     for _ in range(3):
         book.acted(result(ts=NOW, outcome="failed"))
         verdicts += book.judge(NOW, SETTINGS)
@@ -146,7 +146,7 @@ def test_an_incident_that_is_over_is_watched_no_more_nor_opened_by_late_records(
 
 
 def test_verdicts_have_ids_that_any_worker_gives_them() -> None:
-    def verdict() -> Judgement:
+    def verdict() -> Verdict:
         book = hurt()
         book.acted(result(outcome="failed"))
         return next(book.judge(NOW, SETTINGS))
@@ -162,15 +162,15 @@ def test_the_memory_of_judged_commands_has_a_bound() -> None:
     assert len(book.judged) == JUDGED_KEPT
 
 
-METRIC = HURTS[Symptom.SATURATION].metric
+METRIC = HURTS[SymptomKind.SATURATION].metric
 
 
 def asked_for(expects: str = METRIC, *, outcome: str = "succeeded", known: bool = True) -> Verifier:
     """A verifier of an action on the catalogue that somebody has asked for without an incident."""
     book = Verifier()
-    wish = proposal(incident="", requester="olga", target="shop/catalog", expects=expects)
-    made = decision(Verdict.DISPATCHED, wish, command="c1")
-    book.look(look(CATALOG, NOW - 500, Symptom.SATURATION))
+    proposed = proposal(incident="", requester="olga", target="shop/catalog", expects=expects)
+    made = decision(DecisionState.DISPATCHED, proposed, command="c1")
+    book.observe(sample(CATALOG, NOW - 500, SymptomKind.SATURATION))
     if known:
         book.decided(made)
     book.acted(result(ts=NOW, incident="", decision=made.id, target="shop/catalog", outcome=outcome))
@@ -184,13 +184,13 @@ def verdicts(book: Verifier, start: int = NOW, until: int = NOW + 60_000) -> lis
 def test_what_was_asked_for_with_an_expectation_is_judged_by_it() -> None:
     book = asked_for()
     assert verdicts(book, until=NOW + 4_000) == []
-    book.look(cleared(CATALOG, NOW + 4_000))
+    book.observe(cleared(CATALOG, NOW + 4_000))
     assert verdicts(book, NOW + 4_000) == [(6_500, Effect.REMEDIATED, EXPECTATION)]
 
 
 def test_an_expectation_that_is_not_met_in_time_was_disappointed() -> None:
     book = asked_for("http.server.*")
-    book.look(look(CATALOG, NOW + 3_000, Symptom.LATENCY))
+    book.observe(sample(CATALOG, NOW + 3_000, SymptomKind.LATENCY))
     (verdict,) = [v for now in range(NOW, NOW + 60_000, 100) for v in book.judge(now, SETTINGS)]
     assert (verdict.ts - NOW, verdict.effect, verdict.basis) == (15_000, Effect.INEFFECTIVE, EXPECTATION)
     assert verdict.reasons == ("http.server.* of shop/catalog/0 is still off after 15 s",)
@@ -233,14 +233,14 @@ def test_what_was_asked_for_is_judged_once_and_forgotten() -> None:
     book = asked_for("")
     assert len(verdicts(book)) == 1
     book.acted(result(incident="", decision="d9"))
-    book.decided(decision(Verdict.DISPATCHED, proposal(incident=""), command="c1"))
+    book.decided(decision(DecisionState.DISPATCHED, proposal(incident=""), command="c1"))
     assert (verdicts(book), book.watches, book.expected) == ([], {}, {})
 
 
 def test_a_verdict_for_an_incident_says_that_it_rests_on_the_symptom_or_on_the_failure() -> None:
     book = hurt()
     book.acted(result(ts=NOW))
-    book.look(cleared(CATALOG, NOW + 100))
+    book.observe(cleared(CATALOG, NOW + 100))
     assert verdicts(book, NOW + 100) == [(2_600, Effect.REMEDIATED, SYMPTOM)]
     failed = hurt()
     failed.acted(result(ts=NOW, outcome="failed"))

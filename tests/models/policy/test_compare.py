@@ -19,7 +19,7 @@ from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from tests.builders import NOW, decision, proposal
 from tests.rules import GRANT, rule
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 
 
 @functools.cache
@@ -32,7 +32,7 @@ def recorded(count: int = 150) -> list[Decision]:
     """Decisions as the gate makes them, in every mode, on inputs of every kind."""
     return [
         decision(
-            proposed=proposal(id=f"p{n}", action=f.action.name, target=f.target.id, confidence=f.wish.confidence),
+            proposed=proposal(id=f"p{n}", action=f.action.name, target=f.target.id, confidence=f.proposal.confidence),
             facts=f, ts=NOW + n,
         )
         for n, f in enumerate(examples(count))
@@ -113,7 +113,7 @@ def test_the_outcome_is_the_one_that_the_gate_comes_to() -> None:
         (rule(f'{GRANT}\nrequire_approval contains {{"role": "lead"}}'),),
         (rule(f'{GRANT}\ndegrade contains {{"mode": "observe"}}'),),
     )  # fmt: skip
-    word = {Verdict.DENIED: "denied", Verdict.PENDING: "asked", Verdict.APPROVED: "free"}
+    word = {DecisionState.DENIED: "denied", DecisionState.PENDING: "asked", DecisionState.APPROVED: "free"}
     seen = set()
     for mode, confidence, more in itertools.product(Mode, (0.5, 0.75, 0.9, 0.99), policies):
         for said, thought in judged(mode, confidence, *more):

@@ -24,7 +24,7 @@ from models.safety.settings import SafetySettings
 from tests.builders import NOW, policy, proposal
 from tests.keys import RING
 from tests.rules import GRANT, rule
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.policies import Facts, SystemFacts
 
 ACCESS = rule(name="access", kind="access")
@@ -63,7 +63,7 @@ NO_ANSWER = {
     "number": "allow := 1",
     "null": "allow := null",
     "a set": "allow contains true",
-    "error": "allow := 1 / (input.wish.attempt - input.wish.attempt) == 0",
+    "error": "allow := 1 / (input.proposal.attempt - input.proposal.attempt) == 0",
     "two values": "allow := true if true\nallow := false if true",
     "a role that is none": f'{GRANT}\nrequire_approval contains {{"role": "god"}}',
     "no people": f'{GRANT}\nrequire_approval contains {{"quorum": 0}}',
@@ -131,10 +131,10 @@ def test_of_votes_the_strictest_count_and_of_modes_the_one_that_does_least() -> 
 
 def test_a_policy_may_give_other_parameters_as_far_as_the_action_takes_them() -> None:
     less = 'degrade contains {"parameters": {"replicas": "%s"}, "reason": "slowly"}'
-    wish = proposal(action="scale_out", target="shop/catalog", parameters={"replicas": "3"})
-    allowed, objection = asked(rule(f"{GRANT}\n{less % 1}")).applied(wish)
+    proposed = proposal(action="scale_out", target="shop/catalog", parameters={"replicas": "3"})
+    allowed, objection = asked(rule(f"{GRANT}\n{less % 1}")).applied(proposed)
     assert (allowed.parameters, objection) == ({"replicas": "1"}, "")
-    assert "from 1 to 3" in asked(rule(f"{GRANT}\n{less % 9}")).applied(wish)[1]
+    assert "from 1 to 3" in asked(rule(f"{GRANT}\n{less % 9}")).applied(proposed)[1]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def gate_under(fault: str, evaluator: Evaluator) -> tuple[Gate, Policies]:
     return gate, made
 
 
-def wish(rng: random.Random, number: int) -> dict[str, Any]:
+def proposed(rng: random.Random, number: int) -> dict[str, Any]:
     return {
         "id": f"p{number}", "action": rng.choice(SafetySettings().allowed), "confidence": rng.random(),
         "target": f"s{number}/catalog/{rng.randint(0, 9)}", "attempt": rng.randint(0, 9), "incident": f"i{number}",
@@ -276,9 +276,9 @@ def test_i8_ten_thousand_proposals_under_injected_faults_are_never_allowed() -> 
             GATES[fault] = (broken, *gate_under(fault, broken))
             broken.fault = fault
         _, gate, made = GATES[fault]
-        (answer,) = gate.judge(proposal(ts=NOW, **wish(rng, number)), settings, made, NOW)
+        (answer,) = gate.judge(proposal(ts=NOW, **proposed(rng, number)), settings, made, NOW)
         seen[fault, answer.state] += 1
-        assert (answer.state, answer.blocked) == (Verdict.DENIED, "policy"), (fault, answer)
+        assert (answer.state, answer.blocked) == (DecisionState.DENIED, "policy"), (fault, answer)
     assert {fault for fault, _ in seen} == set(FAULTS)
 
 
@@ -312,8 +312,10 @@ def test_without_a_fault_the_same_gate_allows() -> None:
     gate, made = gate_under("", broken)
     answers: list[Decision] = []
     for number in range(200):
-        answers += gate.judge(proposal(ts=NOW, **wish(rng, number)), SafetySettings(mode=Mode.AUTONOMOUS), made, NOW)
-    assert {a.state for a in answers} == {Verdict.APPROVED, Verdict.PENDING}
+        answers += gate.judge(
+            proposal(ts=NOW, **proposed(rng, number)), SafetySettings(mode=Mode.AUTONOMOUS), made, NOW
+        )
+    assert {a.state for a in answers} == {DecisionState.APPROVED, DecisionState.PENDING}
 
 
 # --- the gate ---------------------------------------------------------------------------------------------------------
@@ -330,7 +332,7 @@ AUTONOMOUS = SafetySettings(mode=Mode.AUTONOMOUS)
 def test_the_gate_asks_for_the_votes_that_a_policy_wants_whatever_the_mode() -> None:
     source = rule(f'{GRANT}\nrequire_approval contains {{"role": "lead", "quorum": 2}}')
     answer = judged(Gate(), source, AUTONOMOUS)
-    assert (answer.state, answer.required_role, answer.quorum) == (Verdict.PENDING, "lead", 2)
+    assert (answer.state, answer.required_role, answer.quorum) == (DecisionState.PENDING, "lead", 2)
     assert answer.expires == NOW + AUTONOMOUS.approval_ms
     assert answer.facts is not None
     assert answer.facts.action.name == "restart_service"
@@ -338,14 +340,14 @@ def test_the_gate_asks_for_the_votes_that_a_policy_wants_whatever_the_mode() -> 
 
 def test_a_degraded_proposal_waits_for_a_person_who_may_say_yes() -> None:
     answer = judged(Gate(), rule(f'{GRANT}\ndegrade contains {{"mode": "approve", "reason": "carefully"}}'), AUTONOMOUS)
-    assert (answer.state, answer.mode, answer.required_role) == (Verdict.PENDING, "approve", "approver")
+    assert (answer.state, answer.mode, answer.required_role) == (DecisionState.PENDING, "approve", "approver")
     assert "carefully" in answer.reasons[0]
 
 
 def test_degraded_to_silence_nothing_acts_and_the_target_stays_free() -> None:
     gate = Gate()
     answer = judged(gate, rule(f'{GRANT}\ndegrade contains {{"mode": "suggest"}}'), AUTONOMOUS)
-    assert (answer.state, answer.blocked) == (Verdict.DENIED, "mode")
+    assert (answer.state, answer.blocked) == (DecisionState.DENIED, "mode")
     assert gate.open == {}
 
 
@@ -353,4 +355,4 @@ def test_what_policy_denies_holds_no_target_and_takes_none_from_another() -> Non
     gate = Gate()
     assert judged(gate, rule("default allow := false"), AUTONOMOUS).blocked == "policy"
     assert gate.open == {}
-    assert judged(gate, rule(), AUTONOMOUS, id="p2").state is Verdict.APPROVED
+    assert judged(gate, rule(), AUTONOMOUS, id="p2").state is DecisionState.APPROVED

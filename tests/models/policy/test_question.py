@@ -20,16 +20,17 @@ from tests.rules import rule
 from topics.policies import Facts
 
 BODIES = {
-    "one threshold": "default allow := false\nallow if input.wish.confidence < 0.8",
+    "one threshold": "default allow := false\nallow if input.proposal.confidence < 0.8",
     "all relations": "\n".join(
         f"a{i} if input.system.actions {op} {i}" for i, op in enumerate(("<", "<=", ">", ">=", "==", "!="))
     ) + "\nallow := [a | a := 1; a0] == []",
-    "in a body": "default allow := true\nallow := false if {\n\tinput.system.storm\n\tinput.wish.confidence >= 0.7\n"
-                 "\tinput.time.hour < 9; input.wish.priority != 2\n}",
-    "negated": "default allow := true\nallow := false if not input.wish.attempt > 1",
-    "compared and shown": 'default allow := false\nallow if input.wish.attempt < 3\n'
-                          'reasons contains sprintf("%d attempts", [input.wish.attempt]) if not allow',
-    "the constant first": "default allow := false\nallow if 3 > input.wish.attempt",
+    "in a body": "default allow := true\nallow := false if {\n\tinput.system.storm\n"
+                 "\tinput.proposal.confidence >= 0.7\n"
+                 "\tinput.time.hour < 9; input.proposal.priority != 2\n}",
+    "negated": "default allow := true\nallow := false if not input.proposal.attempt > 1",
+    "compared and shown": 'default allow := false\nallow if input.proposal.attempt < 3\n'
+                          'reasons contains sprintf("%d attempts", [input.proposal.attempt]) if not allow',
+    "the constant first": "default allow := false\nallow if 3 > input.proposal.attempt",
     "more arithmetic": "default allow := false\nallow if input.system.unwell * 2 < input.system.services",
     "arithmetic on the next line": "default allow := false\nallow if {\n\tx := 5 -\n\t\tinput.system.actions\n"
                                    "\tx > 2\n}",
@@ -45,7 +46,7 @@ BODIES = {
     "a negative constant": "default allow := true\nallow := false if {\n\tinput.action.cost < -0.5\n}",
     "compared and more": "default allow := false\nallow if {\n\tinput.system.actions > 1\n"
                          "\tinput.system.actions % 2 == 0\n}",
-    "in a set": "default allow := false\nallow if input.wish.attempt in {1, 2}",
+    "in a set": "default allow := false\nallow if input.proposal.attempt in {1, 2}",
     "in a comprehension": "default allow := false\nallow if count([1 | input.system.actions > 2]) == 1",
 }  # fmt: skip
 SOURCES = {name: rule(body) for name, body in BODIES.items()} | {f"shipped {i}": t for i, t in enumerate(texts())}
@@ -70,7 +71,7 @@ def near() -> list[Facts]:
     start = ordinary()
     return [
         msgspec.structs.replace(
-            start, wish=msgspec.structs.replace(start.wish, attempt=a, confidence=a / 10),
+            start, proposal=msgspec.structs.replace(start.proposal, attempt=a, confidence=a / 10),
             system=msgspec.structs.replace(start.system, actions=a, failures=b, unwell=a, services=2 * b),
             time=msgspec.structs.replace(start.time, hour=a + b + 3),
             parameters={"replicas": str(b)},
@@ -88,7 +89,7 @@ def questions(body: str) -> int:
 
 def test_a_number_that_is_only_compared_makes_a_question_of_each_side_alone() -> None:
     assert questions(BODIES["one threshold"]) == 1, "all of them are below 0.8"
-    assert questions("default allow := false\nallow if input.wish.attempt < 3") == 3  # below, at, above
+    assert questions("default allow := false\nallow if input.proposal.attempt < 3") == 3  # below, at, above
     assert questions(BODIES["compared and shown"]) == 7
     assert questions(BODIES["more arithmetic"]) == 28
 
@@ -97,6 +98,6 @@ def test_no_number_is_nowhere() -> None:
     source = rule(BODIES["one threshold"])
     ask = question(source, check(source))
     start = ordinary()
-    strange = msgspec.structs.replace(start, wish=msgspec.structs.replace(start.wish, confidence=float("nan")))
+    strange = msgspec.structs.replace(start, proposal=msgspec.structs.replace(start.proposal, confidence=float("nan")))
     assert ask(strange) != ask(start)
     assert ask(strange) != ask(strange)

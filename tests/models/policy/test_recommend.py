@@ -11,7 +11,7 @@ from models.policy.examples import ordinary
 from models.policy.recommend import Experience, experiences, recommend
 from models.policy.rego import Rego
 from tests.builders import decision, proposal
-from topics.decisions import Verdict
+from topics.decisions import DecisionState
 from topics.policies import Facts
 from topics.verdicts import Effect
 
@@ -20,13 +20,13 @@ def facts(actions: int = 0, cause: str = "process_gone", action: str = "restart_
     start = ordinary()
     return msgspec.structs.replace(
         start, action=msgspec.structs.replace(start.action, name=action),
-        wish=msgspec.structs.replace(start.wish, cause=cause),
+        proposal=msgspec.structs.replace(start.proposal, cause=cause),
         system=msgspec.structs.replace(start.system, actions=actions),
     )  # fmt: skip
 
 
 def done(effect: Effect | None, count: int, **about: object) -> list[Experience]:
-    return [Experience(facts(**about), Verdict.COMPLETED, effect) for _ in range(count)]  # type: ignore[arg-type]
+    return [Experience(facts(**about), DecisionState.COMPLETED, effect) for _ in range(count)]  # type: ignore[arg-type]
 
 
 def text(*seen: Experience) -> str:
@@ -69,7 +69,7 @@ def test_where_an_action_seldom_helped_a_person_is_asked_and_where_it_hardly_did
 
 
 def test_what_people_say_no_to_is_asked_about() -> None:
-    rejected = [Experience(facts(cause="surplus"), Verdict.REJECTED) for _ in range(6)]
+    rejected = [Experience(facts(cause="surplus"), DecisionState.REJECTED) for _ in range(6)]
     assert effect(text(*rejected), facts(cause="surplus"))[0] == "require_approval"
 
 
@@ -87,7 +87,7 @@ def test_a_recorded_word_never_becomes_code() -> None:
 
 
 def test_a_decision_is_one_experience_with_its_last_state_and_its_effect() -> None:
-    one = decision(Verdict.PENDING, facts=facts())
-    later = msgspec.structs.replace(one, state=Verdict.COMPLETED, facts=None)
-    other = decision(Verdict.DENIED, proposal(id="p2"))
-    assert experiences([one, later, other], {one.id: HELPED}) == [Experience(facts(), Verdict.COMPLETED, HELPED)]
+    one = decision(DecisionState.PENDING, facts=facts())
+    later = msgspec.structs.replace(one, state=DecisionState.COMPLETED, facts=None)
+    other = decision(DecisionState.DENIED, proposal(id="p2"))
+    assert experiences([one, later, other], {one.id: HELPED}) == [Experience(facts(), DecisionState.COMPLETED, HELPED)]

@@ -9,16 +9,16 @@ from models.policy.engine import Policies
 from models.policy.examples import NOON, ordinary
 from models.policy.facts import action_facts, target_facts
 from models.policy.rego import Rego
-from models.policy.violations import AGAIN_MS, LOOK_MS, TRIES, UPHOLD
+from models.policy.violations import AGAIN_MS, CHECK_MS, TRIES, UPHOLD
 from models.safety.limits import Gate, SafetySettings
 from models.safety.modes import Mode
-from tests.builders import approval, decision, incident, judgement, look, policy, proposal, result, topology
+from tests.builders import approval, decision, incident, policy, proposal, result, sample, topology, verdict_on
 from tests.keys import RING
 from tests.looped import MemoryLoop, World
 from tests.rules import rule
 from topics.actions import Result
-from topics.decisions import Decision, Verdict
-from topics.incidents import Symptom
+from topics.decisions import Decision, DecisionState
+from topics.incidents import SymptomKind
 from topics.policies import Facts
 from topics.proposals import Proposal
 from topics.spec import Record
@@ -38,13 +38,13 @@ def facts(action: str, requester: str = "decide") -> Facts:
     start = ordinary()
     return msgspec.structs.replace(
         start, action=action_facts(action), target=target_facts(SERVICE, {}), parameters={"replicas": "2"},
-        wish=msgspec.structs.replace(start.wish, requester=requester),
+        proposal=msgspec.structs.replace(start.proposal, requester=requester),
     )  # fmt: skip
 
 
 def sent(action: str = "scale_out", requester: str = "decide", number: int = 1) -> Decision:
-    wish = proposal(id=f"p{number}", action=action, target=SERVICE, requester=requester)
-    return decision(Verdict.DISPATCHED, wish, facts=facts(action, requester))
+    proposed = proposal(id=f"p{number}", action=action, target=SERVICE, requester=requester)
+    return decision(DecisionState.DISPATCHED, proposed, facts=facts(action, requester))
 
 
 def did(of: Decision, outcome: str = "succeeded") -> Result:
@@ -56,31 +56,36 @@ def upholder(*words: object, source: str = CAP) -> Gate:
     gate = Gate()
     for word in words:
         if isinstance(word, Decision):
-            gate.standing.decided(word)
+            gate.violations.decided(word)
         elif isinstance(word, Result):
-            gate.standing.done(word)
+            gate.violations.done(word)
     gate.policies.take(policy(source), RING, READY.check)
     return gate
 
 
-def looks(gate: Gate, now: int = NOON, settings: SafetySettings = SETTINGS) -> list[Proposal]:
-    return list(gate.wishes(settings, READY, now))
+def samples(gate: Gate, now: int = NOON, settings: SafetySettings = SETTINGS) -> list[Proposal]:
+    return list(gate.proposals(settings, READY, now))
 
 
 OUT = sent()
 
 
 def test_what_stands_against_a_new_policy_is_to_be_undone_and_says_why() -> None:
-    (wish,) = looks(upholder(OUT, did(OUT)))
-    assert (wish.action, wish.target, wish.parameters) == ("scale_in", SERVICE, {"replicas": "2"})
-    assert (wish.requester, wish.cause, wish.incident, wish.kind) == (UPHOLD, "policy_violation", "", "compliance")
-    assert wish.reasons == ("policy cap denies the scale_out that stands there: too dear",)
+    (proposed,) = samples(upholder(OUT, did(OUT)))
+    assert (proposed.action, proposed.target, proposed.parameters) == ("scale_in", SERVICE, {"replicas": "2"})
+    assert (proposed.requester, proposed.cause, proposed.incident, proposed.kind) == (
+        UPHOLD,
+        "policy_violation",
+        "",
+        "compliance",
+    )
+    assert proposed.reasons == ("policy cap denies the scale_out that stands there: too dear",)
 
 
 def test_the_order_of_topics_does_not_matter_and_repeats_say_nothing_new() -> None:
-    straight = looks(upholder(OUT, did(OUT)))
-    assert looks(upholder(did(OUT), OUT)) == straight
-    assert looks(upholder(OUT, did(OUT), OUT, did(OUT))) == straight
+    straight = samples(upholder(OUT, did(OUT)))
+    assert samples(upholder(did(OUT), OUT)) == straight
+    assert samples(upholder(OUT, did(OUT), OUT, did(OUT))) == straight
 
 
 NOTHING = {
@@ -104,12 +109,12 @@ NOTHING = {
 
 @pytest.mark.parametrize("state", NOTHING.values(), ids=NOTHING)
 def test_nothing_is_proposed(state: Gate) -> None:
-    assert looks(state) == []
+    assert samples(state) == []
 
 
 def test_it_is_proposed_again_after_growing_waits_and_then_no_more() -> None:
     state = upholder(OUT, did(OUT))
-    when = [now - NOON for now in range(NOON, NOON + 40 * AGAIN_MS, AGAIN_MS // 2) for _ in looks(state, now)]
+    when = [now - NOON for now in range(NOON, NOON + 40 * AGAIN_MS, AGAIN_MS // 2) for _ in samples(state, now)]
     assert when == [0, AGAIN_MS, 3 * AGAIN_MS, 7 * AGAIN_MS, 15 * AGAIN_MS]
     assert len(when) == TRIES
 
@@ -117,8 +122,8 @@ def test_it_is_proposed_again_after_growing_waits_and_then_no_more() -> None:
 def test_a_policy_of_hours_is_looked_at_with_the_time_of_now() -> None:
     source = rule("default allow := true\nallow := false if input.time.hour >= 20", name="cap", standing=True)
     state = upholder(OUT, did(OUT), source=source)
-    assert looks(state, NOON) == []
-    assert len(looks(state, NOON + 10 * 3_600_000)) == 1
+    assert samples(state, NOON) == []
+    assert len(samples(state, NOON + 10 * 3_600_000)) == 1
 
 
 def denied_if(condition: str) -> str:
@@ -128,17 +133,17 @@ def denied_if(condition: str) -> str:
 SHOP = topology(*((f"shop/s{n}", f"shop/s{n + 1}") for n in range(4)))
 STORM = [incident(id=f"i{n}", entity=f"shop/s{n}/0", affected=(f"shop/s{n}/0",)) for n in range(4)]
 RECENT = [
-    decision(Verdict.DISPATCHED, proposal(id=f"p{n}", target=f"shop/s{n}/0", incident=""), ts=NOON - n)
+    decision(DecisionState.DISPATCHED, proposal(id=f"p{n}", target=f"shop/s{n}/0", incident=""), ts=NOON - n)
     for n in range(10, 13)
 ]
-VAIN = [sent(number=40), judgement(Effect.INEFFECTIVE, decision=sent(number=40).id)]
+VAIN = [sent(number=40), verdict_on(Effect.INEFFECTIVE, decision=sent(number=40).id)]
 NOW_SO: dict[str, tuple[str, list[Record], SafetySettings]] = {
     "health": ("input.system.storm", [SHOP, *STORM], SETTINGS),
     "incidents": ("input.system.incidents >= 4", STORM, SETTINGS),
     "capacity": ("input.system.services >= 5", [SHOP], SETTINGS),
     "budget": ("input.system.actions >= 3", list(RECENT), SETTINGS),
     "failures": ("input.system.failures >= 1", VAIN, SETTINGS),
-    "telemetry": ("not input.system.stale", [look("shop/catalog/0", NOON + LOOK_MS, Symptom.DOWN)], SETTINGS),
+    "telemetry": ("not input.system.stale", [sample("shop/catalog/0", NOON + CHECK_MS, SymptomKind.DOWN)], SETTINGS),
     "mode": ('input.system.mode == "observe"', [], SafetySettings(mode=Mode.OBSERVE)),
     "label": ('input.target.environment == "staging"', [], SafetySettings(environments={"shop": "staging"})),
 }
@@ -148,27 +153,27 @@ NOW_SO: dict[str, tuple[str, list[Record], SafetySettings]] = {
 def test_what_stands_is_looked_at_as_things_are_now_and_not_as_they_were(name: str) -> None:
     condition, seen, settings = NOW_SO[name]
     gate = upholder(OUT, did(OUT), source=denied_if(condition))
-    assert looks(gate) == [], "as things were"
+    assert samples(gate) == [], "as things were"
     for record in seen:
-        gate.around.see(record)
+        gate.context.see(record)
         if isinstance(record, Decision):
             gate.follow(record, settings)
-    (wish,) = looks(gate, NOON + LOOK_MS, settings)
-    assert (wish.action, wish.target, wish.requester) == ("scale_in", SERVICE, UPHOLD)
+    (proposed,) = samples(gate, NOON + CHECK_MS, settings)
+    assert (proposed.action, proposed.target, proposed.requester) == ("scale_in", SERVICE, UPHOLD)
 
 
 def test_who_wanted_what_stands_and_why_is_as_it_was() -> None:
-    source = denied_if('input.wish.requester == "olga"')
-    assert looks(upholder(OUT, did(OUT), source=source)) == []
+    source = denied_if('input.proposal.requester == "olga"')
+    assert samples(upholder(OUT, did(OUT), source=source)) == []
     hers = sent(requester="olga")
-    assert len(looks(upholder(hers, did(hers), source=source))) == 1
+    assert len(samples(upholder(hers, did(hers), source=source))) == 1
 
 
 def test_a_look_is_taken_at_once_when_a_policy_changes_and_else_now_and_then() -> None:
     state = upholder(OUT, did(OUT), source=rule(name="cap"))
-    assert looks(state, NOON) == []
+    assert samples(state, NOON) == []
     state.policies.take(policy(CAP, 2), RING, READY.check)
-    assert len(looks(state, NOON + 1)) == 1
+    assert len(samples(state, NOON + 1)) == 1
 
 
 def test_in_the_loop_a_violation_goes_through_the_gate_and_is_undone() -> None:
@@ -176,14 +181,16 @@ def test_in_the_loop_a_violation_goes_through_the_gate_and_is_undone() -> None:
     loop = MemoryLoop(world)
     loop.publish(topology(("shop/gateway", SERVICE)))
     loop.run(1)
-    world.break_("shop/catalog/0", Symptom.SATURATION)
+    world.break_("shop/catalog/0", SymptomKind.SATURATION)
     loop.run(20)
     assert [c.action for c in world.ran] == ["scale_out"]
     loop.publish(policy(CAP, ts=loop.now))
     loop.run(5)
-    (wish,) = [p for p in loop.of(Proposal) if p.requester == UPHOLD]
-    (asked,) = [d for d in loop.of(Decision) if d.proposal.id == wish.id]
-    assert (asked.state, asked.policy[-1].policy) == (Verdict.PENDING, "storm"), "it met the policies as every other"
+    (proposed,) = [p for p in loop.of(Proposal) if p.requester == UPHOLD]
+    (asked,) = [d for d in loop.of(Decision) if d.proposal.id == proposed.id]
+    assert (asked.state, asked.policy[-1].policy) == (DecisionState.PENDING, "storm"), (
+        "it met the policies as every other"
+    )
     loop.publish(approval(asked, "ana"))
     loop.run(20)
     assert [c.action for c in world.ran] == ["scale_out", "scale_in"]

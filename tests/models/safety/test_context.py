@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from app.policy.shipped import policies
-from models.safety.context import AROUND
+from models.safety.context import CONTEXT_CHECKS
 from models.safety.limits import Gate
 from models.safety.modes import Mode
 from models.safety.settings import Freeze, SafetySettings
 from models.safety.signing import Refused, sign_setting
-from tests.builders import CATALOG, NOW, Symptom, decision, incident, judgement, look, proposal, topology
+from tests.builders import CATALOG, NOW, SymptomKind, decision, incident, proposal, sample, topology, verdict_on
 from tests.keys import RING, key_of
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.incidents import State
 from topics.settings import Setting
 from topics.verdicts import EXPECTATION, RESULT, Effect
@@ -36,17 +36,19 @@ def restarted(gate: Gate) -> Gate:
 
 
 def unwell(gate: Gate, *services: str) -> None:
-    gate.around.see(SHOP)
+    gate.context.see(SHOP)
     for service in services:
-        gate.around.see(incident(id=f"i-{service}", entity=f"shop/{service}/0", affected=()))
+        gate.context.see(incident(id=f"i-{service}", entity=f"shop/{service}/0", affected=()))
 
 
-def in_vain(gate: Gate, times: int, ts: int = NOW - SECOND) -> None:
+def failed_on(gate: Gate, times: int, ts: int = NOW - SECOND) -> None:
     for number in range(times):
-        done = decision(Verdict.DISPATCHED, proposal(id=f"vain{number}"))
-        gate.around.see(done)
+        done = decision(DecisionState.DISPATCHED, proposal(id=f"vain{number}"))
+        gate.context.see(done)
         for _ in range(2):  # a verdict that is told twice counts once
-            gate.around.see(judgement(Effect.INEFFECTIVE, id=f"v{number}", decision=done.id, entity="shop/x/0", ts=ts))
+            gate.context.see(
+                verdict_on(Effect.INEFFECTIVE, id=f"v{number}", decision=done.id, entity="shop/x/0", ts=ts)
+            )
 
 
 def under_maintenance(gate: Gate) -> None:
@@ -57,8 +59,8 @@ FROZEN = msgspec.structs.replace(SETTINGS, freezes=(Freeze("13 22 * * 2", 5, "sh
 BLOCKS: dict[str, tuple[Callable[[Gate], None], dict[str, Any], SafetySettings]] = {
     "frozen": (lambda gate: None, {}, FROZEN),
     "maintenance": (under_maintenance, {}, SETTINGS),
-    "consecutive_failures": (lambda gate: in_vain(gate, 3), {}, SETTINGS),
-    "exponential_backoff": (lambda gate: in_vain(gate, 2), {}, SETTINGS),
+    "consecutive_failures": (lambda gate: failed_on(gate, 3), {}, SETTINGS),
+    "exponential_backoff": (lambda gate: failed_on(gate, 2), {}, SETTINGS),
     "storm_active": (lambda gate: unwell(gate, "gateway", "catalog", "store"), {"incident": "i-catalog"}, SETTINGS),
     "capacity_floor": (lambda gate: unwell(gate, "catalog"), {"action": "scale_in", "incident": "i9"}, SETTINGS),
 }
@@ -71,12 +73,12 @@ def test_a_circumstance_denies_with_its_reason_before_and_after_a_restart(reason
     gate = Gate()
     prepare(gate)
     answer = judge(restarted(gate) if restart else gate, NOW, settings, **changes)
-    assert (answer.state, answer.blocked) == (Verdict.DENIED, reason), answer.reasons
+    assert (answer.state, answer.blocked) == (DecisionState.DENIED, reason), answer.reasons
     assert answer.reasons[0]
 
 
 def test_every_circumstance_there_is_has_been_tried() -> None:
-    assert len(AROUND) == len(BLOCKS)
+    assert len(CONTEXT_CHECKS) == len(BLOCKS)
 
 
 @pytest.mark.parametrize(("minutes", "frozen"), [(-1, False), (0, True), (4, True), (5, False)])
@@ -84,7 +86,7 @@ def test_a_freeze_holds_from_its_time_for_its_minutes(minutes: int, frozen: bool
     began = NOW - 20 * SECOND
     answer = judge(Gate(), began + minutes * MINUTE, FROZEN)
     assert (answer.blocked == "frozen") is frozen
-    assert judge(Gate(), began, FROZEN, target="bank/x/0").state is Verdict.APPROVED
+    assert judge(Gate(), began, FROZEN, target="bank/x/0").state is DecisionState.APPROVED
 
 
 def test_what_is_no_cron_expression_is_refused_when_the_settings_are_read() -> None:
@@ -95,8 +97,8 @@ def test_what_is_no_cron_expression_is_refused_when_the_settings_are_read() -> N
 def test_maintenance_ends_at_its_time_and_covers_its_scope_alone() -> None:
     gate = Gate()
     under_maintenance(gate)
-    assert judge(gate, NOW, target="shop/cart/0").state is Verdict.APPROVED
-    assert judge(gate, NOW + MINUTE).state is Verdict.APPROVED
+    assert judge(gate, NOW, target="shop/cart/0").state is DecisionState.APPROVED
+    assert judge(gate, NOW + MINUTE).state is DecisionState.APPROVED
 
 
 def test_maintenance_is_ended_early_by_who_may_stop_things_alone() -> None:
@@ -108,113 +110,114 @@ def test_maintenance_is_ended_early_by_who_may_stop_things_alone() -> None:
             gate.set(setting, RING, NOW)
     assert judge(gate).blocked == "maintenance"
     gate.set(sign_setting(end, key_of("ben")), RING, NOW)
-    assert judge(gate, NOW + 1).state is Verdict.APPROVED
+    assert judge(gate, NOW + 1).state is DecisionState.APPROVED
 
 
 def test_a_success_ends_a_row_of_failures() -> None:
     gate = Gate()
-    in_vain(gate, 3)
-    gate.around.see(judgement(Effect.REMEDIATED, id="good", decision=decision(proposed=proposal(id="vain0")).id))
-    assert judge(gate).state is Verdict.APPROVED
+    failed_on(gate, 3)
+    gate.context.see(verdict_on(Effect.REMEDIATED, id="good", decision=decision(proposed=proposal(id="vain0")).id))
+    assert judge(gate).state is DecisionState.APPROVED
 
 
 def test_waiting_doubles_with_each_further_failure() -> None:
     patient = msgspec.structs.replace(SETTINGS, failures=10)
     for count, wait in ((2, 10), (3, 20), (4, 40)):
         gate = Gate()
-        in_vain(gate, count, NOW)
+        failed_on(gate, count, NOW)
         assert judge(gate, NOW + wait * SECOND - 1, patient).blocked == "exponential_backoff"
-        assert judge(gate, NOW + wait * SECOND, patient).state is Verdict.APPROVED
+        assert judge(gate, NOW + wait * SECOND, patient).state is DecisionState.APPROVED
 
 
 def test_in_a_storm_the_cause_at_the_bottom_may_be_treated() -> None:
     gate = Gate()
     unwell(gate, "gateway", "catalog", "store")
-    assert judge(gate, target="shop/store/0", incident="i-store").state is Verdict.APPROVED
-    gate.around.see(incident(id="i-store", entity="shop/store/0", seq=5, state=State.RESOLVED, affected=()))
-    assert judge(gate, NOW + 1, incident="i-catalog").state is Verdict.APPROVED
+    assert judge(gate, target="shop/store/0", incident="i-store").state is DecisionState.APPROVED
+    gate.context.see(incident(id="i-store", entity="shop/store/0", seq=5, state=State.RESOLVED, affected=()))
+    assert judge(gate, NOW + 1, incident="i-catalog").state is DecisionState.APPROVED
 
 
 def test_the_state_of_an_incident_that_comes_late_changes_nothing() -> None:
     gate = Gate()
-    gate.around.see(incident(id="i1", seq=4, priority=0))
-    gate.around.see(incident(id="i1", seq=2, priority=3))
-    assert gate.around.priority(proposal(incident="i1")) == 0
+    gate.context.see(incident(id="i1", seq=4, priority=0))
+    gate.context.see(incident(id="i1", seq=2, priority=3))
+    assert gate.context.priority(proposal(incident="i1")) == 0
 
 
 @pytest.mark.parametrize(
-    ("age", "state"), [(0, Verdict.APPROVED), (14 * SECOND, Verdict.APPROVED), (17 * SECOND, Verdict.PENDING)]
+    ("age", "state"),
+    [(0, DecisionState.APPROVED), (14 * SECOND, DecisionState.APPROVED), (17 * SECOND, DecisionState.PENDING)],
 )
-def test_i20_nothing_acts_alone_on_stale_telemetry(age: int, state: Verdict) -> None:
+def test_i20_nothing_acts_alone_on_stale_telemetry(age: int, state: DecisionState) -> None:
     gate = Gate()
-    gate.around.see(incident())
-    gate.around.see(look(CATALOG, NOW - age, Symptom.DOWN))
+    gate.context.see(incident())
+    gate.context.see(sample(CATALOG, NOW - age, SymptomKind.DOWN))
     answer = judge(restarted(gate))
     assert answer.state is state
-    assert ("telemetry" in answer.reasons[0]) is (state is Verdict.PENDING)
+    assert ("telemetry" in answer.reasons[0]) is (state is DecisionState.PENDING)
 
 
 def test_i20_nothing_acts_alone_when_telemetry_of_most_of_what_is_affected_is_missing() -> None:
     gate = Gate()
-    gate.around.see(incident(affected=("shop/catalog/0", "shop/cart/0", "shop/orders/0")))
-    gate.around.see(look(CATALOG, NOW, Symptom.DOWN))
-    assert judge(gate).state is Verdict.PENDING
-    gate.around.see(look("shop/cart/0", NOW, Symptom.DOWN))
-    assert judge(gate, NOW + 1, target="shop/cart/0").state is Verdict.APPROVED
+    gate.context.see(incident(affected=("shop/catalog/0", "shop/cart/0", "shop/orders/0")))
+    gate.context.see(sample(CATALOG, NOW, SymptomKind.DOWN))
+    assert judge(gate).state is DecisionState.PENDING
+    gate.context.see(sample("shop/cart/0", NOW, SymptomKind.DOWN))
+    assert judge(gate, NOW + 1, target="shop/cart/0").state is DecisionState.APPROVED
 
 
 def test_i20_a_proposal_that_rests_on_no_telemetry_at_all_is_asked_about() -> None:
-    assert judge(Gate(), incident="").state is Verdict.PENDING
+    assert judge(Gate(), incident="").state is DecisionState.PENDING
 
 
 def test_what_only_waits_makes_room_for_something_more_urgent_and_is_told_to_whom() -> None:
     gate = Gate()
-    gate.around.see(incident(id="low", priority=3))
-    gate.around.see(incident(id="high", priority=0))
+    gate.context.see(incident(id="low", priority=3))
+    gate.context.see(incident(id="high", priority=0))
     asking = SafetySettings()
     waiting = judge(gate, NOW, asking, incident="low")
     lost, winner = gate.judge(
         proposal(id="p2", ts=NOW, incident="high", target="shop/catalog"), asking, policies(), NOW
     )
-    assert (lost.id, lost.state, lost.blocked) == (waiting.id, Verdict.DENIED, "lease_held")
+    assert (lost.id, lost.state, lost.blocked) == (waiting.id, DecisionState.DENIED, "lease_held")
     assert winner.id in lost.reasons[-1]
-    assert winner.state is Verdict.PENDING
+    assert winner.state is DecisionState.PENDING
     assert judge(restarted(gate), NOW + 1, asking, incident="low").blocked == "duplicate_in_progress"
 
 
 def test_what_has_been_said_yes_to_makes_room_for_nothing() -> None:
     gate = Gate()
-    gate.around.see(incident(id="high", priority=0))
+    gate.context.see(incident(id="high", priority=0))
     asking = SafetySettings()
     waiting = judge(gate, NOW, asking, incident="low")
-    gate.follow(msgspec.structs.replace(waiting, state=Verdict.APPROVED), asking)
+    gate.follow(msgspec.structs.replace(waiting, state=DecisionState.APPROVED), asking)
     answer = judge(gate, NOW + 1, asking, incident="high")
-    assert (answer.state, answer.blocked) == (Verdict.DENIED, "duplicate_in_progress")
+    assert (answer.state, answer.blocked) == (DecisionState.DENIED, "duplicate_in_progress")
 
 
 def test_the_narrowest_scope_chooses_the_mode() -> None:
     scoped = msgspec.structs.replace(SETTINGS, scopes={"shop": Mode.APPROVE, "shop/catalog": Mode.SUGGEST})
     assert judge(Gate(), settings=scoped).blocked == "mode"
-    assert judge(Gate(), settings=scoped, target="shop/cart/0").state is Verdict.PENDING
-    assert judge(Gate(), settings=scoped, target="bank/cart/0").state is Verdict.APPROVED
+    assert judge(Gate(), settings=scoped, target="shop/cart/0").state is DecisionState.PENDING
+    assert judge(Gate(), settings=scoped, target="bank/cart/0").state is DecisionState.APPROVED
 
 
 def test_memory_has_bounds() -> None:
     gate = Gate()
     for number in range(5_200):
-        gate.around.see(incident(id=f"i{number}", entity=f"shop/s{number}/0"))
-        gate.around.see(look(f"shop/s{number}/0", NOW))
-        gate.around.see(judgement(Effect.INEFFECTIVE, id=f"v{number}", entity=f"shop/s{number}/0"))
-    sizes = [len(getattr(gate.around, name)) for name in ("open", "looks", "vain", "judged")]
+        gate.context.see(incident(id=f"i{number}", entity=f"shop/s{number}/0"))
+        gate.context.see(sample(f"shop/s{number}/0", NOW))
+        gate.context.see(verdict_on(Effect.INEFFECTIVE, id=f"v{number}", entity=f"shop/s{number}/0"))
+    sizes = [len(getattr(gate.context, name)) for name in ("open", "samples", "failed", "judged")]
     assert max(sizes) <= 5_000, sizes
 
 
 def test_an_actuators_own_word_does_not_end_a_row_of_failures() -> None:
     gate = Gate()
-    made = decision(Verdict.DISPATCHED, proposal(id="p1"))
-    gate.around.see(made)
-    gate.around.see(judgement(Effect.INEFFECTIVE, id="v1", decision=made.id))
-    gate.around.see(judgement(Effect.REMEDIATED, id="v2", decision=made.id, basis=RESULT))
-    assert [vain.count for vain in gate.around.vain.values()] == [1]
-    gate.around.see(judgement(Effect.REMEDIATED, id="v3", decision=made.id, basis=EXPECTATION))
-    assert gate.around.vain == {}
+    made = decision(DecisionState.DISPATCHED, proposal(id="p1"))
+    gate.context.see(made)
+    gate.context.see(verdict_on(Effect.INEFFECTIVE, id="v1", decision=made.id))
+    gate.context.see(verdict_on(Effect.REMEDIATED, id="v2", decision=made.id, basis=RESULT))
+    assert [failed.count for failed in gate.context.failed.values()] == [1]
+    gate.context.see(verdict_on(Effect.REMEDIATED, id="v3", decision=made.id, basis=EXPECTATION))
+    assert gate.context.failed == {}

@@ -16,10 +16,10 @@ from models.safety.settings import SafetySettings
 from models.safety.signing import Refused, encoding, seal
 from tests.builders import CATALOG, NOW, approval, command, decision, order, proposal
 from tests.keys import RING, WORKER_KEY, key_of
-from topics.actions import Command, Order
+from topics.actions import Command, SignedCommand
 
 ALONE = SafetySettings(mode=Mode.AUTONOMOUS, per_system=5, per_site=8)
-WISH = decision(proposed=proposal(id="p1"))
+PROPOSAL = decision(proposed=proposal(id="p1"))
 
 
 def guard(settings: SafetySettings = ALONE) -> Guard:
@@ -34,7 +34,7 @@ def refused(of: Command, past: Sequence[Past] = (), settings: SafetySettings = A
 
 def voted(*voters: str, **changes: Any) -> Command:
     """A command for the decision that was voted on."""
-    return command(decision=WISH.id, approvals=tuple(approval(WISH, voter) for voter in voters), **changes)
+    return command(decision=PROPOSAL.id, approvals=tuple(approval(PROPOSAL, voter) for voter in voters), **changes)
 
 
 def past(number: int, target: str = CATALOG, ts: int = NOW - 60_000, epoch: int = 1) -> Past:
@@ -62,7 +62,7 @@ def test_no_bit_of_an_order_can_be_changed(data: st.DataObject) -> None:
 def test_a_signature_of_another_kind_of_payload_is_no_command() -> None:
     body = msgspec.json.encode(command())
     for kind in ("opsloop.approval/1", "opsloop.setting/1", "opsloop.command/2"):
-        made = Order(id="c1", target=CATALOG, ts=NOW, key=WORKER_KEY.key, body=msgspec.Raw(body),
+        made = SignedCommand(id="c1", target=CATALOG, ts=NOW, key=WORKER_KEY.key, body=msgspec.Raw(body),
                      signature=WORKER_KEY.sign(encoding(kind, body)))  # fmt: skip
         with pytest.raises(Refused, match="forged"):
             guard().open(made)
@@ -120,7 +120,7 @@ def test_votes_are_looked_at_again() -> None:
     own = decision(proposed=proposal(requester="ben"))
     mine = command(decision=own.id, requester="ben", approvals=(approval(own, "ben"),))
     assert refused(mine, settings=SafetySettings()) == "self_approval"
-    no = command(decision=WISH.id, approvals=(approval(WISH, "ben", "reject"),))
+    no = command(decision=PROPOSAL.id, approvals=(approval(PROPOSAL, "ben", "reject"),))
     assert refused(no, settings=SafetySettings()) == "unapproved"
 
 

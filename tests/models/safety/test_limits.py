@@ -13,13 +13,13 @@ from models.safety.limits import CHECKS, SEEN_KEPT, Gate, SafetySettings
 from models.safety.modes import Mode, acts, tier
 from tests.builders import CATALOG, NOW, decision, proposal, switch
 from tests.keys import RING
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.settings import Setting
 
 SETTINGS = SafetySettings(mode=Mode.AUTONOMOUS)
 UNLIMITED = msgspec.structs.replace(SETTINGS, blast_share=1.0, concurrency=5)
 SILENT = (Mode.OBSERVE, Mode.SUGGEST)
-ENDS = [Verdict.DENIED, Verdict.REJECTED, Verdict.EXPIRED, Verdict.COMPLETED]
+ENDS = [DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED, DecisionState.COMPLETED]
 
 
 def judge(gate: Gate, now: int = NOW, settings: SafetySettings = SETTINGS, **changes: Any) -> Decision:
@@ -29,15 +29,15 @@ def judge(gate: Gate, now: int = NOW, settings: SafetySettings = SETTINGS, **cha
     return answer
 
 
-def follow(gate: Gate, of: Decision, state: Verdict, ts: int) -> None:
+def follow(gate: Gate, of: Decision, state: DecisionState, ts: int) -> None:
     gate.follow(msgspec.structs.replace(of, state=state, ts=ts), SETTINGS)
 
 
 def act(gate: Gate, now: int, target: str = CATALOG) -> Decision:
     """An action that the gate lets through, from its decision to its end."""
     answer = judge(gate, now, target=target)
-    assert answer.state is Verdict.APPROVED, answer.blocked
-    for state in (Verdict.APPROVED, Verdict.DISPATCHED, Verdict.COMPLETED):
+    assert answer.state is DecisionState.APPROVED, answer.blocked
+    for state in (DecisionState.APPROVED, DecisionState.DISPATCHED, DecisionState.COMPLETED):
         follow(gate, answer, state, now)
     return answer
 
@@ -100,7 +100,7 @@ def test_a_limit_denies_with_its_reason_before_and_after_a_restart(reason: str, 
     if restart:
         gate = restarted(gate)
     answer = judge(gate, NOW, settings, **changes)
-    assert (answer.state, answer.blocked) == (Verdict.DENIED, reason)
+    assert (answer.state, answer.blocked) == (DecisionState.DENIED, reason)
     assert answer.reasons[0]
     assert answer.expires == 0
 
@@ -111,7 +111,7 @@ def test_every_limit_there_is_has_been_tried() -> None:
 
 def test_without_an_objection_it_passes() -> None:
     answer = judge(Gate())
-    assert (answer.state, answer.blocked, answer.expires) == (Verdict.APPROVED, "", 0)
+    assert (answer.state, answer.blocked, answer.expires) == (DecisionState.APPROVED, "", 0)
     assert answer.reasons == ("confidence 0.96 is enough in mode autonomous",)
 
 
@@ -119,13 +119,19 @@ def test_without_an_objection_it_passes() -> None:
 @pytest.mark.parametrize("confidence", [0.0, 0.69, 0.70, 0.84, 0.85, 0.95, 0.96, 1.0])
 def test_mode_and_confidence_decide_between_acting_and_asking(mode: Mode, confidence: float) -> None:
     answer = judge(Gate(), NOW, SafetySettings(mode=mode), confidence=confidence)
-    expected = Verdict.DENIED if mode in SILENT else Verdict.APPROVED if acts(mode, confidence) else Verdict.PENDING
+    expected = (
+        DecisionState.DENIED
+        if mode in SILENT
+        else DecisionState.APPROVED
+        if acts(mode, confidence)
+        else DecisionState.PENDING
+    )
     assert (answer.state, answer.tier, answer.mode) == (expected, tier(confidence), mode)
-    assert answer.expires == (NOW + 120_000 if expected is Verdict.PENDING else 0)
+    assert answer.expires == (NOW + 120_000 if expected is DecisionState.PENDING else 0)
 
 
 def test_asking_is_the_default() -> None:
-    assert judge(Gate(), NOW, SafetySettings(), confidence=1.0).state is Verdict.PENDING
+    assert judge(Gate(), NOW, SafetySettings(), confidence=1.0).state is DecisionState.PENDING
 
 
 def test_a_proposal_is_answered_once_also_after_a_restart() -> None:
@@ -142,25 +148,25 @@ def test_an_answer_that_was_given_just_before_a_crash_stands() -> None:
     gate.follow(answer, SETTINGS)
     assert list(gate.judge(proposal(id="p1"), SETTINGS, policies(), NOW)) == []
     assert judge(gate, NOW + 100).blocked == "duplicate_in_progress"
-    follow(gate, answer, Verdict.DISPATCHED, NOW + 100)
-    follow(gate, answer, Verdict.COMPLETED, NOW + 1_000)
+    follow(gate, answer, DecisionState.DISPATCHED, NOW + 100)
+    follow(gate, answer, DecisionState.COMPLETED, NOW + 1_000)
     assert judge(gate, NOW + 1_000).blocked == "recently_remediated"
 
 
 @pytest.mark.parametrize("state", ENDS, ids=str)
-def test_a_target_is_free_again_when_its_decision_has_ended(state: Verdict) -> None:
+def test_a_target_is_free_again_when_its_decision_has_ended(state: DecisionState) -> None:
     gate = Gate()
     answer = judge(gate)
     assert judge(gate, NOW + 1).blocked == "duplicate_in_progress"
     follow(gate, answer, state, NOW + 2)
-    follow(gate, answer, Verdict.PENDING, NOW + 3)  # a late repeat
-    assert judge(gate, NOW + 4).state is Verdict.APPROVED
+    follow(gate, answer, DecisionState.PENDING, NOW + 3)  # a late repeat
+    assert judge(gate, NOW + 4).state is DecisionState.APPROVED
 
 
 def test_the_end_of_another_decision_frees_nothing() -> None:
     gate = Gate()
     judge(gate, id="p1")
-    other = decision(Verdict.EXPIRED, proposal(id="p9"))
+    other = decision(DecisionState.EXPIRED, proposal(id="p9"))
     gate.follow(other, SETTINGS)
     assert judge(gate, NOW + 1).blocked == "duplicate_in_progress"
 
@@ -169,7 +175,7 @@ def test_a_decision_whose_end_is_never_seen_does_not_block_for_ever() -> None:
     gate = Gate()
     judge(gate)
     assert judge(gate, NOW + SETTINGS.open_for_ms - 1).blocked == "duplicate_in_progress"
-    assert judge(gate, NOW + SETTINGS.open_for_ms).state is Verdict.APPROVED
+    assert judge(gate, NOW + SETTINGS.open_for_ms).state is DecisionState.APPROVED
 
 
 def test_cooldown_and_window_end_when_they_should() -> None:
@@ -179,21 +185,21 @@ def test_cooldown_and_window_end_when_they_should() -> None:
     act(gate, NOW + 10_000)
     act(gate, NOW + 20_000)
     assert judge(gate, NOW + SETTINGS.window_ms - 1).blocked == "consecutive_failures"
-    assert judge(gate, NOW + SETTINGS.window_ms).state is Verdict.APPROVED
+    assert judge(gate, NOW + SETTINGS.window_ms).state is DecisionState.APPROVED
 
 
 def test_a_dispatch_that_is_told_twice_is_counted_once() -> None:
     gate = Gate()
     answer = act(gate, NOW)
     for ts in (NOW, NOW + 700, NOW + 1_400):  # a worker that does it again after a crash says another time
-        follow(gate, answer, Verdict.DISPATCHED, ts)
+        follow(gate, answer, DecisionState.DISPATCHED, ts)
     assert gate.recent(NOW + 2_000, SETTINGS, target=CATALOG) == [NOW]
 
 
 def test_what_was_let_through_but_never_dispatched_counts_nothing() -> None:
     gate = Gate()
     answer = judge(gate)
-    follow(gate, answer, Verdict.EXPIRED, NOW + 1)
+    follow(gate, answer, DecisionState.EXPIRED, NOW + 1)
     assert gate.recent(NOW + 2, SETTINGS, system="shop") == []
 
 
@@ -201,7 +207,7 @@ def test_systems_on_one_partition_have_budgets_of_their_own() -> None:
     gate = Gate()
     spent(gate)
     assert judge(gate, target="shop/other/0").blocked == "budget_exhausted"
-    assert judge(gate, target="bank/other/0").state is Verdict.APPROVED
+    assert judge(gate, target="bank/other/0").state is DecisionState.APPROVED
 
 
 def test_the_kill_switch_stays_on_across_a_restart_until_it_is_turned_off() -> None:
@@ -211,14 +217,14 @@ def test_the_kill_switch_stays_on_across_a_restart_until_it_is_turned_off() -> N
     gate = restarted(gate)
     assert judge(gate, NOW).blocked == "killed"
     gate.set(switch("off"), RING, NOW)
-    assert judge(gate, NOW + 1).state is Verdict.APPROVED
+    assert judge(gate, NOW + 1).state is DecisionState.APPROVED
 
 
 def test_memory_has_bounds() -> None:
     gate = Gate()
     for number in range(SEEN_KEPT + 100):
         answer = judge(gate, NOW + 10_000 * number, id=f"p{number}", target=f"s{number}/a/0")
-        follow(gate, answer, Verdict.DISPATCHED, NOW + 10_000 * number)
+        follow(gate, answer, DecisionState.DISPATCHED, NOW + 10_000 * number)
     assert len(gate.seen) == SEEN_KEPT
     assert len(gate.open) <= SETTINGS.open_for_ms // 10_000 + 1
     assert len(gate.acted) <= SETTINGS.window_ms // 10_000 + 1

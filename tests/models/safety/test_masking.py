@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agents.record import Keep
+from agents.record import AuditWriter
 from models.safety.masking import mask, mask_json, rules_with
 from models.safety.settings import SafetySettings
 from tests.builders import NOW, decision, proposal, reads
-from topics.decisions import Verdict
+from topics.decisions import DecisionState
 
 SECRETS = [
     "ask jane.doe@shop.example first",
@@ -59,8 +59,8 @@ def test_what_holds_no_secret_is_kept_byte_for_byte() -> None:
 
 
 def test_the_audit_keeps_no_secret_that_a_reason_told() -> None:
-    wish = decision(Verdict.DENIED, proposal(reasons=("the password=hunter2 of jane@shop.example leaked",)))
-    (entry,) = Keep().step(reads([wish]), NOW)
+    proposed = decision(DecisionState.DENIED, proposal(reasons=("the password=hunter2 of jane@shop.example leaked",)))
+    (entry,) = AuditWriter().step(reads([proposed]), NOW)
     assert b"hunter2" not in bytes(entry.body)
     assert b"jane" not in bytes(entry.body)
 
@@ -69,8 +69,8 @@ def test_the_settings_may_have_rules_of_their_own() -> None:
     settings = SafetySettings(masks={"customer": r"\bK-\d{6}\b"})
     rules = rules_with(settings.masks)
     assert mask("order of K-123456, password=hunter2", rules) == "order of [customer], [secret]"
-    wish = decision(Verdict.DENIED, proposal(reasons=("K-123456 waits",)))
-    (entry,) = Keep(rules).step(reads([wish]), NOW)
+    proposed = decision(DecisionState.DENIED, proposal(reasons=("K-123456 waits",)))
+    (entry,) = AuditWriter(rules).step(reads([proposed]), NOW)
     assert b"[customer] waits" in bytes(entry.body)
 
 

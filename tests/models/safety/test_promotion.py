@@ -13,14 +13,14 @@ from models.safety.limits import Gate, SafetySettings
 from models.safety.modes import Mode
 from models.safety.promotion import GRANT, check_grant, granted, group_of, promotion
 from models.safety.signing import OURS, TRUST, Refused, sign_setting
-from models.safety.trust import LOOK_MS, Trust
-from tests.builders import NOW, approval, decision, judgement, proposal, switch
+from models.safety.trust import CHECK_MS, Trust
+from tests.builders import NOW, approval, decision, proposal, switch, verdict_on
 from tests.keys import RING, WORKER_KEY, key_of
 from tests.looped import MemoryLoop, World
 from tests.rules import GRANT as ALLOW
 from tests.rules import rule
 from topics.actions import Command
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.proposals import Proposal
 from topics.refusals import Refusal
 from topics.settings import Setting
@@ -43,27 +43,27 @@ def earned(count: int = 60, helped: bool = True) -> Gate:
 
 
 def tell(trust: Trust, number: int, helped: bool, now: Instant = NOW) -> None:
-    made = decision(Verdict.DISPATCHED, proposal(id=f"p{number}"))
-    for record in (made, judgement(Effect.REMEDIATED if helped else Effect.INEFFECTIVE, decision=made.id)):
+    made = decision(DecisionState.DISPATCHED, proposal(id=f"p{number}"))
+    for record in (made, verdict_on(Effect.REMEDIATED if helped else Effect.INEFFECTIVE, decision=made.id)):
         trust.see(record, EARNING, now)
 
 
-def wishes(gate: Gate, now: Instant = NOW, settings: SafetySettings = EARNING) -> list[Proposal]:
-    return list(gate.wishes(settings, READY, now))
+def proposals(gate: Gate, now: Instant = NOW, settings: SafetySettings = EARNING) -> list[Proposal]:
+    return list(gate.proposals(settings, READY, now))
 
 
-def judged(gate: Gate, wish: Proposal, policies: Policies = READY, settings: SafetySettings = EARNING) -> Decision:
-    (answer,) = gate.judge(wish, settings, policies, wish.ts)
+def judged(gate: Gate, proposed: Proposal, policies: Policies = READY, settings: SafetySettings = EARNING) -> Decision:
+    (answer,) = gate.judge(proposed, settings, policies, proposed.ts)
     return answer
 
 
 def test_a_class_that_has_earned_it_is_proposed_once_with_its_outcomes_as_the_reason() -> None:
     gate = earned()
-    (wish,) = wishes(gate)
-    assert (wish.action, wish.target, wish.requester, group_of(wish)) == (GRANT, "shop", TRUST, CLASS)
-    assert wish.reasons == (f"{CLASS} has earned to act alone: 60 of 60 helped",)
-    assert wishes(gate, NOW + LOOK_MS) == []
-    assert len(wishes(gate, NOW + DAY)) == 1, "led to nothing, it is proposed again a day later"
+    (proposed,) = proposals(gate)
+    assert (proposed.action, proposed.target, proposed.requester, group_of(proposed)) == (GRANT, "shop", TRUST, CLASS)
+    assert proposed.reasons == (f"{CLASS} has earned to act alone: 60 of 60 helped",)
+    assert proposals(gate, NOW + CHECK_MS) == []
+    assert len(proposals(gate, NOW + DAY)) == 1, "led to nothing, it is proposed again a day later"
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_a_class_that_has_earned_it_is_proposed_once_with_its_outcomes_as_the_re
     ids=["too little is known", "it does not help", "nothing has to be earned"],
 )
 def test_nothing_is_proposed(gate: Gate, settings: SafetySettings) -> None:
-    assert wishes(gate, settings=settings) == []
+    assert proposals(gate, settings=settings) == []
 
 
 def test_it_waits_for_a_lead_however_sure_and_free_the_mode_is() -> None:
     gate = earned()
-    answer = judged(gate, wishes(gate)[0])
-    assert (answer.state, answer.required_role, answer.quorum) == (Verdict.PENDING, "lead", 1)
+    answer = judged(gate, proposals(gate)[0])
+    assert (answer.state, answer.required_role, answer.quorum) == (DecisionState.PENDING, "lead", 1)
     assert answer.expires == NOW + DAY
     assert answer.reasons[-1].endswith("a lead ratifies it")
     assert gate.open == {}, "it holds up nothing that is to be done"
@@ -86,10 +86,10 @@ def test_it_waits_for_a_lead_however_sure_and_free_the_mode_is() -> None:
 
 def test_the_quorum_is_the_larger_of_the_settings_and_the_policys() -> None:
     gate = earned()
-    (wish,) = wishes(gate)
-    assert judged(gate, wish, settings=replace(EARNING, quorum=2)).quorum == 2
+    (proposed,) = proposals(gate)
+    assert judged(gate, proposed, settings=replace(EARNING, quorum=2)).quorum == 2
     two = 'default allow := true\nrequire_approval contains {"role": "lead", "quorum": 3, "reason": "so much"}'
-    assert judged(earned(), wish, Policies(Rego(), [rule(two, "three", "access")])).quorum == 3
+    assert judged(earned(), proposed, Policies(Rego(), [rule(two, "three", "access")])).quorum == 3
 
 
 DENIED: dict[str, tuple[Gate, dict[str, Any], str]] = {
@@ -104,31 +104,31 @@ DENIED: dict[str, tuple[Gate, dict[str, Any], str]] = {
 def test_a_promotion_is_denied(name: str) -> None:
     gate, changes, blocked = DENIED[name]
     answer = judged(gate, replace(promotion(CLASS, "60 of 60 helped", 0, NOW), **changes))
-    assert (answer.state, answer.blocked) == (Verdict.DENIED, blocked)
+    assert (answer.state, answer.blocked) == (DecisionState.DENIED, blocked)
 
 
 def test_a_policy_and_the_kill_switch_deny_a_promotion() -> None:
     gate = earned()
-    (wish,) = wishes(gate)
+    (proposed,) = proposals(gate)
     never = rule(f'default allow := true\nallow := false if input.action.name == "{GRANT}"', "never", "access")
-    assert judged(gate, wish, Policies(Rego(), [never])).blocked == "policy"
+    assert judged(gate, proposed, Policies(Rego(), [never])).blocked == "policy"
     killed = earned()
     killed.set(switch("on"), RING, NOW)
-    assert judged(killed, wish).blocked == "killed"
+    assert judged(killed, proposed).blocked == "killed"
 
 
 def ratified(*voters: str, **changes: Any) -> Setting:
     """The grant that follows from these votes, under the worker's key."""
-    wish = replace(promotion(CLASS, "60 of 60 helped", 0, NOW), **changes)
-    votes = [approval(decision(Verdict.PENDING, wish), voter) for voter in voters]
-    return sign_setting(granted(wish, votes, NOW + 1), WORKER_KEY)
+    proposed = replace(promotion(CLASS, "60 of 60 helped", 0, NOW), **changes)
+    votes = [approval(decision(DecisionState.PENDING, proposed), voter) for voter in voters]
+    return sign_setting(granted(proposed, votes, NOW + 1), WORKER_KEY)
 
 
 def test_a_ratified_grant_is_believed_for_the_votes_it_carries_and_survives_them() -> None:
     gate, grant = earned(), ratified("ana")
     gate.set(grant, RING, NOW + 10 * DAY)
     assert gate.trust.granted(CLASS)
-    assert wishes(gate, NOW + 2 * DAY) == []
+    assert proposals(gate, NOW + 2 * DAY) == []
     assert gate.trust.objection(proposal(), EARNING) == "", "it acts alone"
 
 
@@ -177,8 +177,8 @@ def test_after_a_person_took_it_away_it_is_not_proposed_for_a_day() -> None:
     gate.set(
         sign_setting(Setting(name=f"autonomy/{CLASS}", value="revoked", ts=NOW, by="ana"), key_of("ana")), RING, NOW
     )
-    assert wishes(gate, NOW + DAY - 1) == []
-    assert len(wishes(gate, NOW + DAY + LOOK_MS)) == 1
+    assert proposals(gate, NOW + DAY - 1) == []
+    assert len(proposals(gate, NOW + DAY + CHECK_MS)) == 1
 
 
 def test_autonomy_that_was_ratified_is_lost_by_itself_and_asked_for_no_more() -> None:
@@ -187,7 +187,7 @@ def test_autonomy_that_was_ratified_is_lost_by_itself_and_asked_for_no_more() ->
     for number in range(100, 140):
         tell(gate.trust, number, helped=False, now=NOW + 5)
     assert not gate.trust.granted(CLASS)
-    assert wishes(gate, NOW + 3 * DAY) == []
+    assert proposals(gate, NOW + 3 * DAY) == []
     assert "has lost its autonomy" in gate.trust.objection(proposal(confidence=0.75), EARNING)
 
 
@@ -195,8 +195,8 @@ def test_the_names_of_our_own_agents_are_reserved() -> None:
     assert {"decide", "uphold", TRUST} == OURS
 
 
-@pytest.mark.parametrize(("voter", "state"), [("ana", Verdict.COMPLETED), ("ben", Verdict.PENDING)])
-def test_in_the_loop_a_leads_yes_becomes_a_grant_and_an_approvers_is_refused(voter: str, state: Verdict) -> None:
+@pytest.mark.parametrize(("voter", "state"), [("ana", DecisionState.COMPLETED), ("ben", DecisionState.PENDING)])
+def test_in_the_loop_a_leads_yes_becomes_a_grant_and_an_approvers_is_refused(voter: str, state: DecisionState) -> None:
     world = World()
     loop = MemoryLoop(world, Mode.AUTONOMOUS)
     gate: Any = next(agent for agent in loop.agents if agent.name == "gate")
@@ -225,7 +225,7 @@ def test_in_the_loop_a_promotion_that_nobody_ratifies_expires() -> None:
     loop.run(2)
     (asked,) = loop.of(Decision)
     loop.run(1.5)
-    assert [d.state for d in loop.of(Decision) if d.id == asked.id] == [Verdict.PENDING, Verdict.EXPIRED]
+    assert [d.state for d in loop.of(Decision) if d.id == asked.id] == [DecisionState.PENDING, DecisionState.EXPIRED]
     loop.run(1.5)
     assert len({d.id for d in loop.of(Decision)}) == 2, "and is proposed again"
     assert not gate.state.trust.granted(CLASS)

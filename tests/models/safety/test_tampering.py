@@ -8,13 +8,13 @@ from collections.abc import Callable
 import msgspec
 
 from agents.attest import Attest
-from agents.record import Keep
+from agents.record import AuditWriter
 from models.safety.chain import Chain, Notary, verify, verify_points
 from models.safety.signing import sign_checkpoint
 from tests.builders import NOW, decision, proposal, reads, result
 from tests.keys import RING, WORKER_KEY, key_of
 from topics.audit import Checkpoint, Entry, digest
-from topics.decisions import Verdict
+from topics.decisions import DecisionState
 from topics.refusals import Refusal
 from topics.spec import Origin
 
@@ -24,10 +24,10 @@ replace = msgspec.structs.replace
 
 def written() -> tuple[list[Entry], list[Checkpoint]]:
     """An audit of 120 entries with a checkpoint each ten seconds, the last of which covers its end."""
-    keeper, notary, entries, points = Keep(), Attest(WORKER_KEY), list[Entry](), list[Checkpoint]()
+    keeper, notary, entries, points = AuditWriter(), Attest(WORKER_KEY), list[Entry](), list[Checkpoint]()
     for number in range(40):
-        wish = decision(Verdict.APPROVED, proposal(id=f"p{number}"))
-        records = reads([wish, wish.proposal, result(id=f"r{number}")], start=number)
+        proposed = decision(DecisionState.APPROVED, proposal(id=f"p{number}"))
+        records = reads([proposed, proposed.proposal, result(id=f"r{number}")], start=number)
         made = list(keeper.step(records, NOW + 1_000 * number))
         entries += made
         points += notary.step(reads(made, start=3 * number), NOW + 1_000 * number)  # type: ignore[arg-type]

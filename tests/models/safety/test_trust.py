@@ -17,10 +17,10 @@ from models.safety.limits import Gate, SafetySettings
 from models.safety.modes import Mode
 from models.safety.signing import Refused, sign_setting
 from models.safety.trust import ALPHA, PROMISES, Trust
-from tests.builders import NOW, decision, judgement, proposal
+from tests.builders import NOW, decision, proposal, verdict_on
 from tests.keys import RING, key_of
 from tests.rules import GRANT, rule
-from topics.decisions import Decision, Verdict
+from topics.decisions import Decision, DecisionState
 from topics.settings import Setting
 from topics.verdicts import Effect
 
@@ -36,9 +36,9 @@ def grant_all() -> Policies:
 
 def tell(trust: Trust, helped: bool, number: int, **changes: Any) -> None:
     """One action and its verdict."""
-    made = decision(Verdict.DISPATCHED, proposal(id=f"p{number}", **changes))
+    made = decision(DecisionState.DISPATCHED, proposal(id=f"p{number}", **changes))
     effect = Effect.REMEDIATED if helped else Effect.INEFFECTIVE
-    for record in (made, judgement(effect, decision=made.id), made, judgement(effect, decision=made.id)):
+    for record in (made, verdict_on(effect, decision=made.id), made, verdict_on(effect, decision=made.id)):
         trust.see(record, ALONE, NOW + number)
 
 
@@ -76,18 +76,18 @@ def test_a_long_good_past_does_not_hide_a_bad_present() -> None:
 
 def test_a_demoted_tier_asks_a_person_says_so_and_is_restored_by_a_lead() -> None:
     trust = Trust()
-    assert ask(trust).state is Verdict.APPROVED
+    assert ask(trust).state is DecisionState.APPROVED
     for number in range(6):
         tell(trust, False, number)
     answer = ask(trust)
-    assert (answer.state, answer.required_role, answer.quorum) == (Verdict.PENDING, "approver", 1)
+    assert (answer.state, answer.required_role, answer.quorum) == (DecisionState.PENDING, "approver", 1)
     assert answer.reasons[-1] == ("tier autonomous has broken its promise of 0.95 (0 of 6 helped): demoted to person")
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(trust), type=Trust)
     assert ask(again).reasons == answer.reasons, "it survives a restart"
     say(trust, "shop/autonomous", "granted")
-    assert ask(trust).state is Verdict.PENDING, "the class of action has lost its autonomy as well"
+    assert ask(trust).state is DecisionState.PENDING, "the class of action has lost its autonomy as well"
     say(trust, CLASS, "granted")
-    assert ask(trust).state is Verdict.APPROVED
+    assert ask(trust).state is DecisionState.APPROVED
 
 
 def test_of_a_demoted_tier_of_leads_a_lead_is_asked() -> None:
@@ -95,15 +95,15 @@ def test_of_a_demoted_tier_of_leads_a_lead_is_asked() -> None:
     for number in range(40):
         tell(trust, False, number, confidence=0.75)
     answer = ask(trust, confidence=0.75)
-    assert (answer.state, answer.required_role) == (Verdict.PENDING, "lead")
+    assert (answer.state, answer.required_role) == (DecisionState.PENDING, "lead")
 
 
 def test_another_tier_class_and_system_are_not_touched() -> None:
     trust = Trust()
     for number in range(6):
         tell(trust, False, number)
-    assert ask(trust, target="bank/teller/0").state is Verdict.APPROVED
-    assert ask(trust, confidence=0.9, action="scale_out", target="shop/catalog").state is Verdict.APPROVED
+    assert ask(trust, target="bank/teller/0").state is DecisionState.APPROVED
+    assert ask(trust, confidence=0.9, action="scale_out", target="shop/catalog").state is DecisionState.APPROVED
 
 
 def test_what_was_unsure_from_the_beginning_costs_the_class_nothing() -> None:
@@ -126,20 +126,20 @@ def test_autonomy_is_earned_then_granted_and_only_then_used() -> None:
     trust = Trust()
     assert ask(trust, EARNING).reasons[-1] == f"{CLASS} has not earned to act alone (0 of 0 helped)"
     say(trust, CLASS, "granted", ts=NOW)
-    assert ask(trust, EARNING).state is Verdict.PENDING, "what was not earned cannot be granted"
+    assert ask(trust, EARNING).state is DecisionState.PENDING, "what was not earned cannot be granted"
     say(trust, CLASS, "revoked", ts=NOW + 1)
     for number in range(60):
         tell(trust, True, number)
     told = ask(trust, EARNING)
-    assert told.state is Verdict.PENDING
+    assert told.state is DecisionState.PENDING
     assert told.reasons[-1] == f"{CLASS} has earned to act alone (60 of 60 helped), and no lead has granted it yet"
     say(trust, CLASS, "granted", ts=NOW + 60)
-    assert ask(trust, EARNING).state is Verdict.APPROVED
-    assert ask(trust, EARNING, target="shop/catalog").state is Verdict.PENDING, "a service is another class"
-    assert ask(trust, msgspec.structs.replace(EARNING, environments={"shop": "staging"})).state is Verdict.PENDING
+    assert ask(trust, EARNING).state is DecisionState.APPROVED
+    assert ask(trust, EARNING, target="shop/catalog").state is DecisionState.PENDING, "a service is another class"
+    assert ask(trust, msgspec.structs.replace(EARNING, environments={"shop": "staging"})).state is DecisionState.PENDING
     for number in range(100, 130):
         tell(trust, False, number)
-    assert ask(trust, EARNING).state is Verdict.PENDING
+    assert ask(trust, EARNING).state is DecisionState.PENDING
     assert not trust.granted(CLASS), "the grant went with it"
     say(trust, CLASS, "granted", ts=NOW + 20)
     assert not trust.granted(CLASS), "a word from before does not bring it back"
