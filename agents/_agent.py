@@ -7,7 +7,7 @@ sends what it yields, and keeps its snapshot together with the offsets that are 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from topics.codec import DeadLetter
@@ -32,7 +32,7 @@ class Agent(ABC, Generic[In]):
     def step(self, records: Sequence[In], now: Instant) -> Iterable[Any]:
         """Take records in the order of their partition; yield what follows from them.
 
-        Called without records, at a period, so that deadlines can pass. `now` is the only clock.
+        Called without records when `next_deadline` has come. `now` is the only clock.
         """
 
     def snapshot(self) -> bytes:
@@ -45,6 +45,39 @@ class Agent(ABC, Generic[In]):
 
     def restore(self, state: Buffer) -> None:
         """Become what `snapshot` was taken from."""
+
+    def next_deadline(self) -> Instant | None:
+        """When the next step without records is wanted; None: never, as things are."""
+        return None
+
+    def overdue(self, now: Instant) -> list[Hashable]:  # noqa: ARG002
+        """What a step without records would deal with now."""
+        return []
+
+    def hold(self, items: Iterable[Hashable]) -> None:
+        """Leave these of `overdue` alone until they are named no more."""
+
+    def set_aside(self, item: Hashable) -> DeadLetter:
+        """Forget one of `overdue` that breaks the step: what it was."""
+        raise NotImplementedError(f"{self.name} has no deadlines")
+
+    def changes(self) -> bytes:
+        """What the steps since the last call changed in the state, as data; empty when they changed nothing."""
+        return b""
+
+    def apply(self, changes: Buffer) -> None:
+        """Take what `changes` gave after the snapshot, or after the changes, that this state is."""
+        raise NotImplementedError(f"{self.name} keeps no state")
+
+    def blocks(self) -> Iterator[bytes]:
+        """The whole state as of this call, as `apply` takes it to an agent that was just made, in small pieces."""
+        return iter(())
+
+    def mark(self) -> None:
+        """What was stepped until now stands."""
+
+    def undo(self) -> None:
+        """Become what this was at the last `mark`."""
 
     def resume(self, last: Record) -> dict[str, int]:
         """Take up from the newest record of `chain`; the offsets that are already in it, by topic."""

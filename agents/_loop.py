@@ -1,8 +1,8 @@
 """The loop: Faust agents for everything at event rate.
 
 Each verb is one `Agent` instance a partition. A batch is decoded, stepped, its outputs are acknowledged by the broker,
-then the new state is, and only then is the batch acked. A worker that dies in between does the work again and makes the
-same ids again, which its readers drop.
+then what changed in the state is, and only then is the batch acked. A worker that dies in between does the work again and
+makes the same ids again, which its readers drop. Agents say when they want to be asked without a record.
 """
 
 from __future__ import annotations
@@ -11,32 +11,34 @@ import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import faust
 import structlog
 from faust.types import TP
 
-from agents import _snapshots
+from agents import _changelog
 from agents._agent import Agent, Meter, warm_up
-from agents._snapshots import Place, SnapshotStore
+from agents._changelog import ChangeLog
+from agents._deadlines import Deadlines
+from agents._snapshots import TopicPartition
 from agents._suspension import SuspensionDetector
 from agents._transport import Batch, batches, ends, fence, install
+from agents._unit import Unit, restored_unit
 from agents._watchdog import Watchdog, behind, waiting
-from topics.codec import Cause, DeadLetter, DecodeError, Message, decode, encode
+from agents._writer import Revoked, Writer
+from topics.codec import DeadLetter, DecodeError, decode
 from topics.spec import Instant, Raw, Read, Record
 from topics.state import LOOP_STATE
 
 log = structlog.get_logger()
 
-TICK_S = 0.1
 HEARTBEAT_S = 0.25  # how late a worker learns at most that the group is to be divided anew
 HAND_OVER_S = 2.0  # how long a rebalance waits for what is being done
 AWAKE_SHARE = 0.8  # of the group's session: who slept longer may have lost its partitions
 SPARE_S = 3.0  # who is given no partition for so long is a spare worker
 WATCH_S = 1.0  # how often it is looked whether something was taken of each partition
-REFRESH_S = 60.0  # state is written again at least so often while records come: a log without compaction keeps it
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class LoopSettings:
     """How the loop meets its broker."""
 
     bootstrap: str
-    client: Mapping[str, Any]  # configuration of confluent-kafka clients, for reading snapshots
+    client: Mapping[str, Any]  # configuration of confluent-kafka clients, for reading states
     credentials: Any = None  # Faust's, for the same security settings as `client` has
     group: str = "opsloop-loop"
     session_timeout_s: float = 6.0
@@ -52,25 +54,7 @@ class LoopSettings:
     stuck_s: float = 30.0  # how long nothing may be taken of a partition while there is something to read
 
 
-@dataclass(slots=True)
-class _Unit:
-    """One verb on one partition: the agent, and what of each topic is already in its state."""
-
-    agent: Agent[Any]
-    store: SnapshotStore
-    applied: dict[str, int]
-    state: bytes
-    written: float = 0.0
-    durable: bool = True  # what it knows and what it has said are on the broker
-    revoked: bool = False  # the partition is another worker's: nothing more is said of it
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-_Units = dict[tuple[str, int], _Unit]  # by verb and partition
-
-
-class _Revoked(Exception):
-    """The partition was lost: what was begun is for its next owner to do."""
+_Units = dict[tuple[str, int], Unit]  # by verb and partition
 
 
 class Loop:
@@ -89,6 +73,7 @@ class Loop:
         self.now = now
         self.meter = meter
         self.units: _Units = {}
+        self.deadlines = Deadlines()
         self._kept: _Units = {}  # of before the rebalance that goes on
         self.loading: dict[int, asyncio.Task[_Units]] = {}
         self.failure: BaseException | None = None
@@ -98,6 +83,7 @@ class Loop:
         self._first_reader: dict[str, str] = {}
         self._chains = {agent.chain for _, agent in self.verbs.values() if agent.chain is not None}
         self.app = self._app()
+        self.writer = Writer(self.app, lambda: self._suspension.require(), self._chains, self._fail)
 
     def _app(self) -> Any:
         settings = self.settings
@@ -129,7 +115,7 @@ class Loop:
                     self._require_ours(event.message)
                     await self._apply(verb, event.message.value)
                     self._require_ours(event.message)
-                except _Revoked:
+                except Revoked:
                     continue  # the ack stays held: the next owner reads it
                 except asyncio.CancelledError:
                     raise
@@ -148,13 +134,14 @@ class Loop:
     def _require_ours(self, message: Any) -> None:
         """Raises _Gone when the message is of a membership that ended."""
         if message.generation_id == self._lost_generation or (message.generation_id != self.app.consumer_generation_id):
-            raise _Revoked
+            raise Revoked
 
     async def _revoked(self, _app: Any, _revoked: Iterable[TP], **_: Any) -> None:
         """All partitions go at once: end what was begun, as long as they are surely ours, and say nothing more."""
         self._lost_generation = self.app.consumer_generation_id
         going, self._kept = dict(self.units), {}
         self.units.clear()
+        self.deadlines.clear()
         self.loading.clear()
         ended = {key: asyncio.create_task(unit.lock.acquire()) for key, unit in going.items()}
         if ended:
@@ -162,7 +149,7 @@ class Loop:
         for key, unit in going.items():
             unit.revoked = True
             if ended[key].done() and unit.durable:
-                self._kept[key] = _Unit(unit.agent, unit.store, unit.applied, unit.state, unit.written)
+                self._kept[key] = unit.kept()
 
     async def _assigned(self, _app: Any, assigned: Iterable[TP], **_: Any) -> None:
         """Take up what stayed here, and begin to restore the rest before the first record of it comes.
@@ -171,13 +158,15 @@ class Loop:
         """
         owned = sorted({tp.partition for tp in assigned})
         if self.app.consumer_generation_id == self._lost_generation + 1:
-            self.units.update({key: unit for key, unit in self._kept.items() if key[1] in owned})
+            for key, unit in self._kept.items():
+                if key[1] in owned:
+                    self._own(key, unit)
         self._kept = {}
         missing = [p for p in owned if any((verb, p) not in self.units for verb in self.verbs)]
         if missing:
             self.loading.update(dict.fromkeys(missing, asyncio.create_task(self._load(missing))))
 
-    async def _unit(self, verb: str, partition: int) -> _Unit:
+    async def _unit(self, verb: str, partition: int) -> Unit:
         """Raises _Gone when the partition was lost while it was restored."""
         unit = self.units.get((verb, partition))
         if unit is None:
@@ -186,26 +175,27 @@ class Loop:
                 task = self.loading[partition] = asyncio.create_task(self._load([partition]))
             restored = await asyncio.shield(task)
             if self.loading.get(partition) is not task:
-                raise _Revoked
-            unit = self.units.setdefault((verb, partition), restored[verb, partition])
+                raise Revoked
+            unit = self.units.get((verb, partition)) or self._own((verb, partition), restored[verb, partition])
+        return unit
+
+    def _own(self, key: tuple[str, int], unit: Unit) -> Unit:
+        self.units[key] = unit
+        self.deadlines.schedule(key, unit.next_deadline())
         return unit
 
     async def _load(self, partitions: Sequence[int]) -> _Units:
         return await asyncio.to_thread(self._restore, partitions)
 
     def _restore(self, partitions: Sequence[int]) -> _Units:
-        """Every verb's unit of the partitions, from its snapshot or from the chain that it writes."""
+        """Every verb's unit of the partitions, from its log or from the chain that it writes."""
         chains = {chain.name for chain in self._chains}
-        found, last = _snapshots.all_stores(self.settings.client, LOOP_STATE, partitions, chains)
+        logs, last = _changelog.restored(self.settings.client, LOOP_STATE, partitions, chains)
         units = {}
-        for partition, (name, (make, _)) in itertools.product(partitions, self.verbs.items()):
-            agent, store = make(), _snapshots.store_of(found.get(partition, {}), LOOP_STATE, name, partition)
-            applied = dict(store.applied or {})
-            if store.state:
-                agent.restore(store.state)
-            if agent.chain is not None and (link := last.get((agent.chain.name, partition))):
-                applied = agent.resume(decode(link).record)
-            units[name, partition] = _Unit(agent, store, applied, store.state)
+        for partition, (name, (make, made)) in itertools.product(partitions, self.verbs.items()):
+            found = logs.get(partition, {}).get(name) or ChangeLog(LOOP_STATE, name, partition)
+            link = last.get((made.chain.name, partition)) if made.chain is not None else None
+            units[name, partition] = restored_unit(make, found, link)
         return units
 
     async def _apply(self, verb: str, batch: Batch) -> None:
@@ -214,17 +204,18 @@ class Loop:
         unit = await self._unit(verb, partition)
         async with unit.lock:
             if self.units.get((verb, partition)) is not unit:
-                raise _Revoked
+                raise Revoked
             seen = unit.applied.get(topic, -1)
             raws = [_raw(record) for record in batch.records if record.offset >= seen]
             if not raws:
                 return
             reads, refused = self._decode(verb, raws)
             unit.durable = False
-            outputs = [*refused, *self._step(verb, unit, reads)]
+            outputs = [*refused, *unit.step(reads, self.now())]
             unit.applied[topic] = raws[-1].offset + 1
             self.meter.stepped(verb, len(raws), len(outputs), raws[0].arrived, self.now())
-            await self._keep(partition, unit, outputs)
+            await self.writer.keep(partition, unit, outputs)
+            self.deadlines.schedule((verb, partition), unit.next_deadline())
 
     def _decode(self, verb: str, raws: Iterable[Raw]) -> tuple[list[Read[Record]], list[DeadLetter]]:
         reads: list[Read[Record]] = []
@@ -238,88 +229,31 @@ class Loop:
                 self.meter.refused(verb, error.cause)
         return reads, refused
 
-    def _step(self, verb: str, unit: _Unit, reads: Sequence[Read[Record]]) -> list[Any]:
-        """What one step yields; a record that breaks the agent is buried alone, and the state never saw it."""
-        before = unit.agent.snapshot()
-        try:
-            return list(unit.agent.step(reads, self.now()))
-        except Exception as error:
-            if unit.agent.chain is not None:
-                raise  # a chain has no record to leave out
-            unit.agent = self.verbs[verb][0]()
-            if before:
-                unit.agent.restore(before)
-            if len(reads) == 1:
-                log.error("record refused by its agent", agent=verb, origin=str(reads[0].origin), exc_info=error)
-                self.meter.refused(verb, Cause.HANDLER)
-                raw = Raw(reads[0].origin.topic, reads[0].origin.partition, reads[0].origin.offset, None,
-                          encode(reads[0].record).value)  # fmt: skip
-                return [DeadLetter(raw, Cause.HANDLER, repr(error))]
-        return [output for read in reads for output in self._step(verb, unit, [read])]
-
-    async def _keep(self, partition: int, unit: _Unit, outputs: Sequence[Any]) -> None:
-        """Send outputs, then the state that made them; return when the broker has both."""
-        if outputs:
-            self._require(unit)
-            await self._send(outputs, partition)
-        state = unit.agent.snapshot()
-        clock = asyncio.get_running_loop().time()
-        if state and (state != unit.state or clock - unit.written > REFRESH_S):
-            self._require(unit)
-            parts = unit.store.pack(unit.applied, state)
-            await asyncio.gather(*[await self._produce(part, partition) for part in parts])
-            unit.state, unit.written = state, clock
-        unit.durable = True
-
-    def _require(self, unit: _Unit) -> None:
-        """Raises _Gone or Slept when what would be said now is no longer ours to say."""
-        self._suspension.require()
-        if unit.revoked:
-            raise _Revoked
-
-    async def _send(self, outputs: Sequence[Any], partition: int) -> None:
-        pending = []
-        for output in outputs:
-            if isinstance(output, DeadLetter):
-                raw = output.raw
-                sent = self.app.producer.send(output.topic, raw.key, raw.value, None, None, output.headers)
-                pending.append(await sent)
-                continue
-            message = encode(output)
-            ours = message.topic in self._chains or message.topic.broadcast  # said of what lives on this partition
-            pinned = partition if ours else None
-            pending.append(await self._produce(message, pinned))
-        await asyncio.gather(*pending)
-
-    async def _produce(self, message: Message, partition: int | None) -> Any:
-        return await self.app.producer.send(
-            message.topic.name, message.key, message.value, partition, None, message.headers
-        )
-
-    async def _tick(self) -> None:
-        """Let deadlines pass on every partition that is ours."""
+    async def _keep_deadlines(self) -> None:
+        """Ask each unit when its time has come."""
         while not self.stopped.is_set():
-            await asyncio.sleep(TICK_S)
             try:
                 self._suspension.require()
-                for partition in self._owned():
-                    for verb in self.verbs:
-                        await self._tick_one(verb, partition)
-            except _Revoked:
+                for key in self.deadlines.due(self.now()):
+                    await self._wake(key)
+            except Revoked:
                 continue
             except Exception as error:
                 self._fail(error)
+                return
+            await self.deadlines.wait(self.now())
 
-    async def _tick_one(self, verb: str, partition: int) -> None:
-        unit = await self._unit(verb, partition)
-        if unit.lock.locked() or not unit.durable:
-            return
+    async def _wake(self, key: tuple[str, int]) -> None:
+        unit = self.units.get(key)
+        if unit is None or unit.lock.locked() or not unit.durable:
+            return  # who holds it schedules it anew
         async with unit.lock:
             unit.durable = False
-            outputs = list(unit.agent.step((), self.now()))
-            if outputs and self.units.get((verb, partition)) is unit:
-                await self._keep(partition, unit, outputs)
+            outputs = unit.wake(self.now())
+            if outputs and self.units.get(key) is unit:
+                await self.writer.keep(key[1], unit, outputs)
             unit.durable = unit.durable or not outputs
+            self.deadlines.schedule(key, unit.next_deadline())
 
     def _owned(self) -> list[int]:
         topics: dict[int, int] = defaultdict(int)
@@ -339,12 +273,12 @@ class Loop:
                 while not (await self._restored() or await self._spare()):
                     await asyncio.sleep(0.02)
             ready()
-            ticking = asyncio.create_task(self._tick())
+            deadlines = asyncio.create_task(self._keep_deadlines())
             watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_stalls())]
             await self.stopped.wait()
             for task in watching:
                 task.cancel()
-            await asyncio.gather(ticking, *watching, return_exceptions=True)
+            await asyncio.gather(deadlines, *watching, *self.writer.renewals, return_exceptions=True)
         finally:
             await self.app.stop()
             self._suspension.stop()
@@ -363,7 +297,7 @@ class Loop:
         owned = self._owned()
         try:
             await asyncio.gather(*(self._unit(verb, partition) for partition in owned for verb in self.verbs))
-        except _Revoked:
+        except Revoked:
             return False
         return bool(owned)
 
@@ -388,9 +322,9 @@ class Loop:
         except Exception as error:
             self._fail(error)
 
-    def _places(self) -> dict[Place, int]:
+    def _places(self) -> dict[TopicPartition, int]:
         """The next offset to take of what is owned: of several verbs that read it, the one that is behind decides."""
-        taken: dict[Place, list[int]] = defaultdict(list)
+        taken: dict[TopicPartition, list[int]] = defaultdict(list)
         for topic, number in self.app.consumer.assignment() if self._owned() else ():
             for verb, (_, agent) in self.verbs.items():
                 if (unit := self.units.get((verb, number))) and any(topic == read.name for read in agent.reads):

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
 
 from agents._agent import Buffer
 from topics.codec import DecodeError, Message, decode_value, encode
@@ -24,7 +25,8 @@ from topics.state import Snapshot
 
 log = structlog.get_logger()
 
-Place = tuple[str, int]  # a topic and the number of a partition
+TopicPartition = tuple[str, int]  # a topic and the number of a partition
+Place = TopicPartition
 
 PART_BYTES: Final = 6_000_000  # a record may have 11 MB, and it once was a third larger than its state
 MAX_PARTS: Final = 64
@@ -117,32 +119,11 @@ def stores(
     return _stores(topic, replay(config, {(topic.name, partition): since})).get(partition, {})
 
 
-def all_stores(
-    config: Mapping[str, Any], topic: Topic, partitions: Iterable[int], chains: Iterable[str]
-) -> tuple[Mapping[int, Mapping[str, SnapshotStore]], Mapping[Place, Raw]]:
-    """Each agent's shelf on each of the partitions, and the last message of each of the topics `chains` there.
-
-    One client reads all of it at once: to make a client takes longer than to read a small state.
-    """
-    last: dict[Place, Raw] = {}
-
-    def states() -> Iterator[Raw]:
-        for raw in replay(config, starts):
-            if raw.topic == topic.name:
-                yield raw
-            else:
-                last[raw.topic, raw.partition] = raw
-
-    places = {topic.name: OFFSET_BEGINNING} | dict.fromkeys(chains, OFFSET_LAST)
-    starts = {(name, partition): offset for partition in partitions for name, offset in places.items()}
-    return _stores(topic, states()), last
-
-
 def _stores(topic: Topic, raws: Iterable[Raw]) -> dict[int, dict[str, SnapshotStore]]:
     found: dict[tuple[int, str], dict[tuple[int, int], dict[int, Snapshot]]] = defaultdict(lambda: defaultdict(dict))
     refused: set[int] = set()
     for raw in raws:
-        if snapshot := _whole(topic, raw):
+        if snapshot := read_snapshot(topic, raw):
             tried = found[raw.partition, snapshot.agent]
             tried[snapshot.epoch, snapshot.seq][snapshot.part] = snapshot
             _forget_older(tried)
@@ -195,7 +176,7 @@ def _newest(store: SnapshotStore, tried: dict[tuple[int, int], dict[int, Snapsho
     return store
 
 
-def _whole(topic: Topic, raw: Raw) -> Snapshot | None:
+def read_snapshot(topic: Topic, raw: Raw) -> Snapshot | None:
     try:
         snapshot = decode_value(topic, raw.value)
     except DecodeError as error:
@@ -208,7 +189,7 @@ def _whole(topic: Topic, raw: Raw) -> Snapshot | None:
     return snapshot
 
 
-def ends(consumer: Consumer, place: TopicPartition, limit_s: float = 30.0) -> tuple[int, int]:
+def ends(consumer: Consumer, place: ClientPartition, limit_s: float = 30.0) -> tuple[int, int]:
     """First and next offset of a partition; waits for its leader, which a topic that was just made has not at once.
 
     Raises:
@@ -225,7 +206,7 @@ def ends(consumer: Consumer, place: TopicPartition, limit_s: float = 30.0) -> tu
             time.sleep(0.05)
 
 
-def replay(config: Mapping[str, Any], starts: Mapping[Place, int]) -> Iterator[Raw]:
+def replay(config: Mapping[str, Any], starts: Mapping[TopicPartition, int]) -> Iterator[Raw]:
     """Every message of partitions (topic, number) from their offsets to their ends as they are now, by EOF and not by
     offset arithmetic. Those of one partition come in its order.
 
@@ -235,8 +216,8 @@ def replay(config: Mapping[str, Any], starts: Mapping[Place, int]) -> Iterator[R
     waiting = set(starts)
     with _reader(config) as consumer:
         for topic, partition in {topic: (topic, partition) for topic, partition in starts}.values():
-            ends(consumer, TopicPartition(topic, partition))  # who does not know the leader waits half a second
-        consumer.assign([TopicPartition(topic, partition, offset) for (topic, partition), offset in starts.items()])
+            ends(consumer, ClientPartition(topic, partition))  # who does not know the leader waits half a second
+        consumer.assign([ClientPartition(topic, partition, offset) for (topic, partition), offset in starts.items()])
         heard = time.monotonic()
         while waiting:
             for message in consumer.consume(500, 0.02):

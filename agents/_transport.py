@@ -16,13 +16,13 @@ from typing import Any, Final, NamedTuple
 import faust
 from aiokafka.consumer import consumer, fetcher, group_coordinator
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import TopicPartition as ClientPartition
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.tuples import ack_lock
 
-from agents._snapshots import Place
+from agents._snapshots import TopicPartition
 
 BATCH_RECORDS: Final = 500
 CHANNEL_BATCHES: Final = 64  # batches a channel holds before the fetcher waits
@@ -265,8 +265,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             await ours.seek_to_beginning(*fresh)
         return offsets
 
-    async def ends(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
-        ours, partitions = self._ensure_consumer(), [TopicPartition(*place) for place in places]
+    async def ends(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        ours, partitions = self._ensure_consumer(), [ClientPartition(*place) for place in places]
         try:
             told = await ours._coordinator.fetch_committed_offsets(partitions)
             low, high = await ours.beginning_offsets(partitions), await ours.end_offsets(partitions)
@@ -318,13 +318,13 @@ def batches(app: Any, topic: str) -> Any:
     return app.topic(topic, schema=_Untouched(key_type=bytes, value_type=bytes), maxsize=CHANNEL_BATCHES)
 
 
-async def ends(app: Any, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+async def ends(app: Any, places: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
     """Of each partition the first offset that its group has to read, and the next one that will be written.
 
     A broker that does not answer has nothing to read.
     """
     thread = app.consumer._thread
-    found: dict[Place, tuple[int, int]] = await thread.call_thread(thread.ends, places)
+    found: dict[TopicPartition, tuple[int, int]] = await thread.call_thread(thread.ends, places)
     return found
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
 
-from agents._snapshots import Place, replay
+from agents._snapshots import TopicPartition, replay
 
 BACKLOG: Final = 10.0
 
@@ -28,10 +29,10 @@ class Watchdog:
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
-        self._still: dict[Place, tuple[int, float]] = {}  # the next offset to take, and since when
-        self._waits: dict[Place, float] = {}  # where a record was found, and until when others may come first
+        self._still: dict[TopicPartition, tuple[int, float]] = {}  # the next offset to take, and since when
+        self._waits: dict[TopicPartition, float] = {}  # where a record was found, and until when others may come first
 
-    def late(self, clock: float, places: Mapping[Place, int], dry: bool) -> dict[Place, int]:
+    def late(self, clock: float, places: Mapping[TopicPartition, int], dry: bool) -> dict[TopicPartition, int]:
         """Of the next offsets to take, those that have not moved for half of the limit; again after as long.
 
         dry: whether the client had nothing more to give at some time since the last call.
@@ -39,7 +40,7 @@ class Watchdog:
         Raises:
             Stuck: a record waited at one of them all the while.
         """
-        still: dict[Place, tuple[int, float]] = {}
+        still: dict[TopicPartition, tuple[int, float]] = {}
         for place, offset in places.items():
             was, since = self._still.get(place, (offset, clock))
             still[place] = offset, since if was == offset else clock
@@ -56,7 +57,7 @@ class Watchdog:
         still |= {place: (offset, clock) for place, offset in late.items()}
         return late
 
-    def waits(self, clock: float, place: Place, offset: int) -> None:
+    def waits(self, clock: float, place: TopicPartition, offset: int) -> None:
         """A record was found that is to be read from `offset` on."""
         if place in self._still and self._still[place][0] == offset:
             self._still[place] = offset, clock
@@ -73,9 +74,11 @@ class StallDetector:
         self._watchdog = Watchdog(limit_s)
         self._config = config
         self._pool = pool
-        self._asked: tuple[Mapping[Place, int], Future[Place | None]] | None = None  # where something may wait
+        self._asked: tuple[Mapping[TopicPartition, int], Future[TopicPartition | None]] | None = (
+            None  # where something may wait
+        )
 
-    def check(self, consumer: Any, clock: float, places: Mapping[Place, int], dry: bool) -> None:
+    def check(self, consumer: Any, clock: float, places: Mapping[TopicPartition, int], dry: bool) -> None:
         """Raises Stuck where something waits and nothing is taken. places, dry: as `Watchdog.late` takes them."""
         late = self._watchdog.late(clock, places, dry)
         if late and self._asked is None and (there := behind(late, _ends(consumer, late))):
@@ -86,15 +89,15 @@ class StallDetector:
                 self._watchdog.waits(clock, place, asked[place])
 
 
-def _ends(consumer: Any, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+def _ends(consumer: Any, places: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
     """Of each place the first offset that the group has to read, and the next one that will be written.
 
     A broker that does not answer has nothing to read. Its first and next offsets are those of two times of the
     protocol; `get_watermark_offsets` takes 23 ms a partition, behind the fetches, and the worker waits for it.
     """
-    asked = [[TopicPartition(*place, edge) for place in places] for edge in (OFFSET_BEGINNING, OFFSET_END)]
+    asked = [[ClientPartition(*place, edge) for place in places] for edge in (OFFSET_BEGINNING, OFFSET_END)]
     try:
-        told = [consumer.committed([TopicPartition(*place) for place in places], timeout=2.0)]
+        told = [consumer.committed([ClientPartition(*place) for place in places], timeout=2.0)]
         told += [consumer.offsets_for_times(times, timeout=2.0) for times in asked]
     except KafkaException:
         return dict.fromkeys(places, (0, 0))
@@ -102,13 +105,15 @@ def _ends(consumer: Any, places: Iterable[Place]) -> dict[Place, tuple[int, int]
     return {place: (max(low[place], kept[place]), high[place]) for place in places}
 
 
-def behind(late: Mapping[Place, int], ends: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
+def behind(
+    late: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, tuple[int, int]]
+) -> dict[TopicPartition, int]:
     """Where to look for records. ends: of each place the first offset that can be read, and the next to be written."""
     first = {place: max(offset, ends[place][0]) for place, offset in late.items()}
     return {place: offset for place, offset in first.items() if offset < ends[place][1]}
 
 
-def waiting(config: Mapping[str, Any], places: Mapping[Place, int]) -> Place | None:
+def waiting(config: Mapping[str, Any], places: Mapping[TopicPartition, int]) -> TopicPartition | None:
     """One of the places at which a record can be read; blocks.
 
     An end beyond the next offset does not say that there is one: transactions end with a mark, and what is compacted

@@ -9,27 +9,37 @@ from topics.spec import Count, Record, Topic
 PACKED: Final = b"application/vnd.msgpack"
 
 
-class Snapshot(Record, frozen=True):
-    """The state of one agent on one partition, or a part of it. State and offsets travel together.
+GENERATIONS: Final = 3  # of changes whose records have keys of their own
 
-    The highest (epoch, seq) of which every part is whole is the one that counts. Each owner of a partition writes under
-    a higher epoch than it found, so that what an owner of before writes late never wins.
+
+class Snapshot(Record, frozen=True):
+    """The state of one agent on one partition, what changed in it, or a part of either, with the offsets that belong to it.
+
+    Each owner of a partition writes under a higher epoch than it found, so that what an owner of before writes late never
+    wins. On the lane the highest (epoch, seq) of which every part is whole counts. On the loop whole states (`index` 0) and
+    changes form lines: changes `seq` follow the record `seq - 1` that was written in the epoch `follows`; a whole state
+    stands for everything up to its `seq`, of which the last was written in the epoch `follows`.
     """
 
     agent: str
     partition: Count
-    applied: dict[str, int]  # next offset to read, by topic
+    applied: dict[str, int]  # next offset to read, by topic; of changes those that moved
     state: memoryview  # of what was read, without a copy
     checksum: str  # BLAKE2b of everything else
     epoch: Count = 0
-    seq: Count = 0  # counted up by each snapshot; 0: one without a number, as they were before
+    seq: Count = 0
     part: Count = 0
     parts: Count = 1
+    generation: Count = 0  # on the loop: of the whole state that comes before, or that this is; 0: on the lane
+    index: Count = 0  # of changes within their generation, from 1
+    follows: Count = 0
 
 
 def _key(snapshot: Snapshot) -> str:
-    """Two keys in turn, so that compaction leaves the snapshot before the newest: the newest may be damaged."""
-    return f"{snapshot.agent}/{snapshot.seq % 2}/{snapshot.part}" if snapshot.seq else snapshot.agent
+    """Keys in turn, so that compaction leaves what was before the newest: the newest may be damaged."""
+    if snapshot.generation:
+        return f"{snapshot.agent}/{snapshot.generation % GENERATIONS}/{snapshot.index}/{snapshot.part}"
+    return f"{snapshot.agent}/{snapshot.seq % 2}/{snapshot.part}"
 
 
 LANE_STATE = Topic(

@@ -1,0 +1,237 @@
+"""The state of an agent of the loop on a topic: a whole state now and then, and what changed after it.
+
+Each record says which one it follows, so that a reader finds the one unbroken line: a whole state, then changes up to the
+newest. Records of one generation overwrite those of three generations before (compaction keeps one of each key), and a
+generation begins only when the whole state of the one before last is on the broker. So a whole state that is damaged
+costs nothing: the one before it and the changes after that are still there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import structlog
+from confluent_kafka import OFFSET_BEGINNING
+
+from agents._agent import Buffer
+from agents._snapshots import OFFSET_LAST, TopicPartition, checksum, read_snapshot, replay
+from topics.codec import Message, encode
+from topics.spec import Raw, Topic
+from topics.state import GENERATIONS, Snapshot
+
+log = structlog.get_logger()
+
+PART_BYTES: Final = 256_000  # of one record: what is encoded, signed and sent at once takes about a millisecond
+LEAST_BYTES: Final = 64_000  # changes of so many bytes at least lie between two whole states
+MAX_PARTS: Final = 2_000
+
+
+class StateTooLarge(Exception):
+    """A state that is not written: it would not be read back in time."""
+
+
+class StateUnreadable(ValueError):
+    """A state that this version cannot read: the worker stops, and nothing is overwritten."""
+
+    def __init__(self, agent: str, partition: int, why: str) -> None:
+        super().__init__(
+            f"the state of {agent} on partition {partition} is {why}. Run the version that wrote it, or delete the topic"
+            " opsloop.state.loop while no worker runs: open incidents and what was learned of decisions are lost then"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A whole state that is being written: what it includes."""
+
+    generation: int
+    seq: int
+    follows: int
+    applied: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class ChangeLog:
+    """Where one agent's state of one partition is written, by one owner."""
+
+    topic: Topic
+    agent: str
+    partition: int
+    epoch: int = 1  # of this owner: higher than any before
+    seq: int = 0  # of the newest changes
+    follows: int = 0  # the epoch in which they were written
+    generation: int = 1
+    index: int = 0  # changes that were written in this generation
+    based: int = 0  # the newest generation whose whole state is on the broker
+    whole_bytes: int = 0
+    since_bytes: int = 0  # of changes since the newest whole state was begun
+    applied: dict[str, int] = field(default_factory=dict)  # as written: the next offset of each topic
+    states: Sequence[Buffer] = ()  # what was found: a whole state in blocks, then changes
+
+    @property
+    def due(self) -> bool:
+        """Whether a whole state is worth writing: then all records are at most some times as large as the state."""
+        return self.since_bytes > max(LEAST_BYTES, self.whole_bytes)
+
+    @property
+    def must_renew(self) -> bool:
+        """Whether changes of this generation would overwrite what the newest whole state still needs."""
+        return self.generation - self.based >= GENERATIONS
+
+    def changed(self, applied: Mapping[str, int], changes: bytes) -> list[Message]:
+        """The messages of what changed, with the offsets that are in it.
+
+        Raises:
+            StateTooLarge: nothing is written of it.
+        """
+        fresh = {topic: offset for topic, offset in applied.items() if self.applied.get(topic) != offset}
+        self.seq, self.index = self.seq + 1, self.index + 1
+        made = self._pack(Renewal(self.generation, self.seq, self.follows, fresh), self.index, [changes])
+        self.follows, self.applied = self.epoch, dict(applied)
+        self.since_bytes += sum(len(message.value) for message in made)
+        return made
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether a generation may begin before its whole state is on the broker."""
+        return self.generation + 1 - self.based < GENERATIONS
+
+    def renew(self, applied: Mapping[str, int] | None = None) -> Renewal:
+        """Begin a whole state, and with it a generation: what is written from now on comes after it.
+
+        applied: the state has changed since it was last written, and these offsets are in it.
+        """
+        if applied is not None:
+            self.seq, self.follows, self.applied = self.seq + 1, self.epoch, dict(applied)
+        self.generation, self.index, self.since_bytes = self.generation + 1, 0, 0
+        return Renewal(self.generation, self.seq, self.follows, dict(self.applied))
+
+    def whole(self, renewal: Renewal, blocks: Sequence[bytes]) -> list[Message]:
+        """The messages of a whole state. Raises StateTooLarge."""
+        made = self._pack(renewal, 0, [msgspec.msgpack.encode(blocks)])
+        self.whole_bytes = sum(len(message.value) for message in made)
+        return made
+
+    def _pack(self, renewal: Renewal, index: int, pieces: Sequence[bytes]) -> list[Message]:
+        state = memoryview(b"".join(pieces))
+        parts = max(1, -(-len(state) // PART_BYTES))
+        if parts > MAX_PARTS:
+            raise StateTooLarge(
+                f"the state of {self.agent} on partition {self.partition} has {len(state):,} bytes, and the most is"
+                f" {MAX_PARTS * PART_BYTES:,}: spread its systems over more partitions (opsloop topics grow)"
+            )
+        made = []
+        for part in range(parts):
+            snapshot = Snapshot(
+                agent=self.agent, partition=self.partition, applied=dict(renewal.applied), checksum="",
+                state=state[part * PART_BYTES : (part + 1) * PART_BYTES], epoch=self.epoch, seq=renewal.seq,
+                part=part, parts=parts, generation=renewal.generation, index=index, follows=renewal.follows,
+            )  # fmt: skip
+            made.append(encode(msgspec.structs.replace(snapshot, checksum=checksum(snapshot)), self.topic))
+        return made
+
+
+def restored(
+    config: Mapping[str, Any], topic: Topic, partitions: Iterable[int], chains: Iterable[str] = ()
+) -> tuple[Mapping[int, Mapping[str, ChangeLog]], Mapping[TopicPartition, Raw]]:
+    """Each agent's log on each of the partitions, for a new owner, and the last message of each of the topics `chains`.
+
+    One client reads all of it at once: to make a client takes longer than to read a small state. An agent that never
+    wrote has no log: `ChangeLog(topic, agent, partition)` is its first.
+    """
+    places = {topic.name: OFFSET_BEGINNING} | dict.fromkeys(chains, OFFSET_LAST)
+    starts = {(name, partition): offset for partition in partitions for name, offset in places.items()}
+    last: dict[TopicPartition, Raw] = {}
+    found: dict[tuple[int, str], list[Snapshot]] = defaultdict(list)
+    for raw in replay(config, starts):
+        if raw.topic != topic.name:
+            last[raw.topic, raw.partition] = raw
+        elif snapshot := read_snapshot(topic, raw):
+            if not snapshot.generation:
+                raise StateUnreadable(snapshot.agent, snapshot.partition, "of a version before 0.2")
+            found[raw.partition, snapshot.agent].append(snapshot)
+    logs: dict[int, dict[str, ChangeLog]] = defaultdict(dict)
+    for (partition, agent), snapshots in found.items():
+        logs[partition][agent] = _resumed(ChangeLog(topic, agent, partition), snapshots)
+    return logs, last
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One whole state, or the changes of one write, as read."""
+
+    head: Snapshot
+    state: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An unbroken line of records: a whole state (None: the empty one) and what changed after it."""
+
+    whole: _Entry | None
+    changes: Sequence[_Entry]
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """What makes one line better than another: it was written last, or else begins last."""
+        head = self.whole.head if self.whole else None
+        end = self.changes[-1].head if self.changes else None
+        start = head.seq if head else 0
+        if end is not None:
+            return end.epoch, end.seq, start
+        return head.follows if head else 0, start, start
+
+
+def _resumed(log_: ChangeLog, snapshots: Sequence[Snapshot]) -> ChangeLog:
+    """The log for a new owner, after the best line that was found."""
+    entries, torn = _entries(snapshots)
+    if torn:
+        log.warning("state refused, some of it is missing", agent=log_.agent, partition=log_.partition, records=torn)
+    after: dict[tuple[int, int], list[_Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.head.index:
+            after[entry.head.seq - 1, entry.head.follows].append(entry)
+    wholes = [entry for entry in entries if not entry.head.index]
+    line = max((_followed(whole, after) for whole in (None, *wholes)), key=lambda line: line.rank)
+    ordered = [*([line.whole] if line.whole else []), *line.changes]
+    for entry in ordered:
+        log_.applied.update(entry.head.applied)
+    if line.whole is not None:
+        log_.based, log_.whole_bytes = line.whole.head.generation, len(line.whole.state)
+    log_.states = [
+        *(msgspec.msgpack.decode(line.whole.state, type=list[memoryview]) if line.whole else ()),
+        *(entry.state for entry in line.changes),
+    ]
+    log_.since_bytes = sum(len(entry.state) for entry in line.changes)
+    log_.epoch = max(snapshot.epoch for snapshot in snapshots) + 1
+    log_.generation = max(snapshot.generation for snapshot in snapshots) + 1
+    log_.follows, log_.seq, _ = line.rank
+    return log_
+
+
+def _entries(snapshots: Sequence[Snapshot]) -> tuple[list[_Entry], int]:
+    """What is whole, and how many writes are not."""
+    parts: dict[tuple[int, int, int, int], dict[int, Snapshot]] = defaultdict(dict)
+    for each in snapshots:
+        parts[each.generation, each.index, each.epoch, each.seq][each.part] = each
+    found = [
+        _Entry(own[0], own[0].state if own[0].parts == 1 else b"".join(own[at].state for at in range(own[0].parts)))
+        for own in parts.values()
+        if 0 in own and len(own) == own[0].parts
+    ]
+    return found, len(parts) - len(found)
+
+
+def _followed(whole: _Entry | None, after: Mapping[tuple[int, int], Sequence[_Entry]]) -> _Line:
+    """The line from a whole state on; where two owners wrote, the later one's counts."""
+    changes: list[_Entry] = []
+    place = (whole.head.seq, whole.head.follows) if whole else (0, 0)
+    while following := after.get(place):
+        best = max(following, key=lambda entry: entry.head.epoch)
+        changes.append(best)
+        place = best.head.seq, best.head.epoch
+    return _Line(whole, changes)
