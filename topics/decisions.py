@@ -24,7 +24,7 @@ class DecisionState(StrEnum):
 
 PASSING: Final = frozenset(  # block reasons that pass by themselves: the same proposal is worth making again later
     {"blast_radius", "budget_exhausted", "capacity_floor", "duplicate_in_progress", "exponential_backoff", "frozen",
-     "killed", "lease_held", "maintenance", "recently_remediated", "resource_busy", "storm_active"}
+     "killed", "lease_held", "maintenance", "recently_remediated", "resource_busy", "storm_active", "superseded"}
 )  # fmt: skip
 
 

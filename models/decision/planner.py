@@ -29,6 +29,7 @@ RETRY_MS: Final = 5_000
 UNSURE: Final = 0.70  # a proposal below this is not made at once: a better cause may show
 PONDER_MS: Final = 4_000  # for so long after the incident was detected
 RATE: Final = "http.server.request_rate"
+UNDONE: Final = (State.TRIGGERED, State.ACKNOWLEDGED, State.MITIGATING)  # states in which a proposal may be replaced
 LOAD_MS: Final = 30_000  # a load that was seen longer ago says nothing any more
 LOAD_MOST: Final = 100.0
 LOADS_KEPT: Final = 1_000
@@ -51,6 +52,8 @@ class Plan(msgspec.Struct):
     retries: int = 0
     given_up: bool = False
     until: Instant = 0  # a proposal that nobody has answered by then was refused or lost; 0: it was answered
+    leading: str = ""  # cause@target of the incident's first hypothesis when the last proposal was made
+    revisions: int = 0  # proposals that were replaced because another hypothesis came first
 
     def put_off(self, now: Instant) -> None:
         """Make the same proposal again later, under another id."""
@@ -82,11 +85,43 @@ class Planner(msgspec.Struct):
             plan.open, plan.until = "", 0
         if incident.step == Step.REVISE and not plan.retries:
             plan.retry_at = 0  # what it waited for may have come
+        if incident.step == Step.REVISE:
+            plan = self._revise(incident, plan, bounds, now)
         yield from self._propose(incident, plan, bounds, now)
+
+    def _revise(self, incident: Incident, plan: Plan, bounds: Bounds, now: Instant) -> Plan:
+        """Drop the open proposal, or the refusal, when another hypothesis came first and asks for something else.
+
+        The gate withdraws the replaced proposal when it reads the next one of the same incident.
+        """
+        leading = _leading(incident)
+        if not plan.leading or plan.leading == leading or incident.state not in UNDONE:
+            return plan
+        before = plan.tried[:-1] if plan.open else plan.tried
+        best = self.advisor.propose(self._case(incident, len(before), bounds.decision, now), before, bounds, now)
+        if plan.open and best is not None and _label(best) == plan.tried[-1]:
+            revised = msgspec.structs.replace(plan, leading=leading)
+        else:
+            revised = msgspec.structs.replace(
+                plan, tried=before, open="", until=0, retry_at=0, given_up=False, leading=leading,
+                revisions=plan.revisions + 1,
+            )  # fmt: skip
+        self.plans[incident.id] = revised
+        return revised
+
+    def _acted(self, decision: Decision, plan: Plan) -> None:
+        """Count an action as tried that was dispatched although its proposal had been replaced."""
+        label = _label(decision.proposal)
+        if label not in plan.tried:
+            tried = [label, *plan.tried]
+            self.plans[decision.proposal.incident] = msgspec.structs.replace(plan, tried=tried)
 
     def decided(self, decision: Decision, now: Instant) -> None:
         """A refusal that passes is tried again later; one that does not, or a person's, ends it."""
         plan = self.plans.get(decision.proposal.incident)
+        if plan is not None and decision.state is DecisionState.DISPATCHED:
+            self._acted(decision, plan)
+            plan = self.plans[decision.proposal.incident]
         if plan is not None and decision.proposal.id == plan.open:
             plan.until = 0
         if decision.state is DecisionState.DISPATCHED:
@@ -137,8 +172,10 @@ class Planner(msgspec.Struct):
             return
         if plan.retries:
             proposal = msgspec.structs.replace(proposal, id=derive("proposal", proposal.id, "retry", plan.retries))
-        plan.open, plan.until = proposal.id, now + PROPOSAL_TTL_MS
-        plan.tried = [*plan.tried, f"{proposal.action}@{proposal.target}"]
+        if plan.revisions:
+            proposal = msgspec.structs.replace(proposal, id=derive("proposal", proposal.id, "revised", plan.revisions))
+        plan.open, plan.until, plan.leading = proposal.id, now + PROPOSAL_TTL_MS, _leading(incident)
+        plan.tried = [*plan.tried, _label(proposal)]
         yield proposal
         if answer := self.early.pop(proposal.id, None):
             self.decided(answer, now)
@@ -155,3 +192,13 @@ class Planner(msgspec.Struct):
             id=incident.id, kind=OF_INCIDENTS.get(cause, Kind.INCIDENT_RESPONSE), hypotheses=incident.hypotheses,
             context=context, incident=incident.id, evidence=incident.evidence,
         )  # fmt: skip
+
+
+def _label(proposal: Proposal) -> str:
+    """What a proposal wants to do, as `Plan.tried` lists it."""
+    return f"{proposal.action}@{proposal.target}"
+
+
+def _leading(incident: Incident) -> str:
+    """The first hypothesis, as cause@target; empty: there is none."""
+    return f"{incident.hypotheses[0].cause}@{incident.hypotheses[0].target}" if incident.hypotheses else ""

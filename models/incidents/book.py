@@ -105,10 +105,11 @@ class IncidentBook(msgspec.Struct):
         yield from self._move(incident, Step.CONFIRM, now, hypotheses=self._ranked((s.entity,), incident))
 
     def _attach(self, incident: Incident, s: Symptom, now: Instant) -> Iterator[Incident]:
-        """Another symptom of the same episode: it may name a better cause, as long as nothing was done yet."""
+        """Add another symptom of the same episode: it may name a better cause while no action is under way."""
         affected = tuple(sorted({*incident.affected, s.entity}))
         evidence = tuple(dict.fromkeys((*incident.evidence, s.evidence)))[:20]
-        hypotheses = self._ranked(affected, incident) if incident.state in UNTOUCHED else incident.hypotheses
+        settled = incident.state is not State.VERIFYING and not self._under_way(incident)
+        hypotheses = self._ranked(affected, incident) if settled else incident.hypotheses
         changed = [(h.cause, h.target) for h in hypotheses] != [(h.cause, h.target) for h in incident.hypotheses]
         if changed or affected != incident.affected:
             yield from self._move(

@@ -95,6 +95,7 @@ class Gate(msgspec.Struct):
             yield self._promote(proposal, settings, policies, now)
             return
         self.open = {service: held for service, held in self.open.items() if now < held.until}
+        yield from self._withdraw(proposal, now)
         objection = self._objection(proposal, settings, now)
         if objection is not None:
             yield _decision(proposal, settings, now, DecisionState.DENIED, objection[1], blocked=objection[0])
@@ -210,6 +211,20 @@ class Gate(msgspec.Struct):
         situation = self._situation(proposal, settings, now)
         today = facts_of(proposal, situation, LEAST_URGENT, settings.environments, now)
         return msgspec.structs.replace(today, proposal=facts.proposal)
+
+    def _withdraw(self, proposal: Proposal, now: Instant) -> Iterator[Decision]:
+        """Deny what only waits for votes and was wanted for the same incident: its requester wants this one instead."""
+        for service, held in list(self.open.items()):
+            stale = held.waiting
+            if stale is None or not proposal.incident or stale.proposal.incident != proposal.incident:
+                continue
+            if stale.proposal.requester != proposal.requester:
+                continue
+            del self.open[service]
+            why = f"withdrawn: {proposal.cause} now explains the incident best, see {derive('decision', proposal.id)}"
+            yield msgspec.structs.replace(
+                stale, state=DecisionState.DENIED, ts=now, blocked="superseded", reasons=(*stale.reasons, why)
+            )
 
     def _make_room(self, winner: Decision, now: Instant) -> Iterator[Decision]:
         """Take the target back from what only waits there; it is told to whom it lost."""

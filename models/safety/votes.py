@@ -117,12 +117,23 @@ class ApprovalTracker(msgspec.Struct):
         yield from self._dispatch(decision, rules, entry, now)
 
     def incident(self, incident: Incident, now: Instant) -> Iterator[Decision]:
-        """What waits for an incident that is over is not wanted any more."""
+        """Withdraw what waits for an incident that is over, or for a cause that the incident does not name any more."""
         if is_open(incident.state):
+            yield from self._withdraw(incident, now)
             return
         keep(self.over, incident.id, incident.ts, KEPT)
         for decision in [d for d in self.waiting.values() if d.proposal.incident == incident.id]:
             yield self._refuse(decision, now, OVER)
+
+    def _withdraw(self, incident: Incident, now: Instant) -> Iterator[Decision]:
+        """Deny what was proposed before this state of the incident for a cause that it does not name."""
+        named = {hypothesis.cause for hypothesis in incident.hypotheses}
+        ours = [d.proposal for d in self.waiting.values() if d.proposal.incident == incident.id]
+        stale = {proposal.id for proposal in ours if proposal.ts < incident.ts and proposal.cause not in named}
+        for decision in [d for d in self.waiting.values() if d.proposal.id in stale]:
+            self._end(decision.id, now)
+            why = f"withdrawn: {decision.proposal.cause} does not explain the incident any more"
+            yield _moved(decision, DecisionState.DENIED, now, why, blocked="superseded")
 
     def acted(self, result: Result, now: Instant) -> Iterator[Decision]:
         """A result ends its decision."""

@@ -8,9 +8,9 @@ import pytest
 from models.decision.advisor import Bounds
 from models.decision.planner import EARLY_KEPT, PONDER_MS, RETRY_MS, Planner
 from models.safety.signing import PROPOSAL_TTL_MS
-from tests.builders import NOW, decision, hypothesis, incident
+from tests.builders import CATALOG, NOW, decision, hypothesis, incident
 from topics.decisions import PASSING, Decision, DecisionState
-from topics.incidents import Incident, State
+from topics.incidents import Incident, State, SymptomKind
 from topics.proposals import Proposal
 
 BOUNDS = Bounds()
@@ -166,3 +166,49 @@ def test_a_weak_proposal_is_made_when_nothing_better_shows() -> None:
     assert list(book.incident(incident(hypotheses=(hypothesis("slowness", "shop/catalog", 0.55),)), BOUNDS, NOW)) == []
     ((at, made),) = ticks(book, NOW, NOW + PONDER_MS + 1_000)
     assert (at, made.action) == (NOW + PONDER_MS, "restart_service")
+
+
+IDLE = (hypothesis("idle_capacity", "shop/catalog", 0.80),)
+KILLED = (hypothesis(), *IDLE)
+
+
+@pytest.mark.parametrize("answer", [None, DecisionState.PENDING, DecisionState.REJECTED, DecisionState.EXPIRED])
+def test_a_new_first_hypothesis_is_proposed_for_at_once_whatever_became_of_the_proposal_before(
+    answer: DecisionState | None,
+) -> None:
+    """Too much capacity was found first, and then an instance died within the same incident."""
+    book = Planner()
+    before = first(book, incident(hypotheses=IDLE, symptom=SymptomKind.SURPLUS, priority=4))
+    if answer:
+        book.decided(decision(answer, before), NOW)
+    revised = incident(hypotheses=KILLED, seq=1, step="revise", ts=NOW + 9_000)
+    (made,) = book.incident(revised, BOUNDS, NOW + 9_000)
+    assert (before.action, made.action, made.target) == ("scale_in", "restart_service", CATALOG)
+    assert list(book.incident(incident(hypotheses=KILLED, seq=2, step="revise"), BOUNDS, NOW + 9_500)) == []
+
+
+def test_a_proposal_stays_when_the_new_first_hypothesis_asks_for_the_same() -> None:
+    book = Planner()
+    made = first(book, incident(hypotheses=(hypothesis("process_hung"),)))
+    told = incident(hypotheses=(hypothesis(), hypothesis("process_hung")), seq=1, step="revise")
+    assert list(book.incident(told, BOUNDS, NOW)) == []
+    assert book.plans["i1"].open == made.id
+
+
+def test_a_proposal_that_was_replaced_can_be_made_again_under_another_id() -> None:
+    book = Planner()
+    made = [first(book, incident(hypotheses=IDLE))]
+    for seq, known in enumerate((KILLED, IDLE, KILLED), start=1):
+        made += book.incident(incident(hypotheses=known, seq=seq, step="revise"), BOUNDS, NOW + seq)
+    assert [m.action for m in made] == ["scale_in", "restart_service", "scale_in", "restart_service"]
+    assert len({m.id for m in made}) == 4
+
+
+def test_what_was_dispatched_although_it_had_been_replaced_counts_as_tried() -> None:
+    book = Planner()
+    before = first(book, incident(hypotheses=IDLE))
+    (made,) = book.incident(incident(hypotheses=KILLED, seq=1, step="revise"), BOUNDS, NOW)
+    book.decided(decision(DecisionState.DISPATCHED, before), NOW)
+    book.decided(decision(DecisionState.DISPATCHED, made), NOW)
+    wrong = incident(hypotheses=IDLE, seq=4, state=State.MITIGATING, step="still_wrong")
+    assert list(book.incident(wrong, BOUNDS, NOW)) == [], "both were tried"

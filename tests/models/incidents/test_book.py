@@ -93,6 +93,16 @@ def test_what_is_seen_after_an_action_does_not_change_the_hypotheses() -> None:
     assert revised.affected == (CATALOG, "shop/catalog/1")
 
 
+def test_a_new_symptom_between_two_actions_changes_the_hypotheses() -> None:
+    book = IncidentBook()
+    (opened,) = surplus(book, NOW)
+    list(book.decided(dispatched(opened), NOW + 22_000))
+    list(book.judged(reported(opened, effect=Effect.INEFFECTIVE), NOW + 23_000))
+    (revised,) = book.admit(sample(CATALOG, NOW + 24_000, SymptomKind.DOWN), NOW + 24_000)
+    assert (revised.id, revised.state, revised.step) == (opened.id, State.MITIGATING, "revise")
+    assert (revised.hypotheses[0].cause, revised.hypotheses[0].target) == ("process_gone", CATALOG)
+
+
 def told_in(order: tuple[str, ...]) -> list[Incident]:
     """The incident's states when a dispatched decision, its result and its verdict come in this order, each twice."""
     book = IncidentBook()

@@ -185,6 +185,30 @@ def test_what_only_waits_makes_room_for_something_more_urgent_and_is_told_to_who
     assert judge(restarted(gate), NOW + 1, asking, incident="low").blocked == "duplicate_in_progress"
 
 
+@pytest.mark.parametrize("target", ["shop/catalog/1", "shop/cart/0"])
+def test_what_waits_is_withdrawn_when_its_requester_wants_something_else_for_the_same_incident(target: str) -> None:
+    gate = Gate()
+    gate.context.see(incident(id="one", priority=4))
+    asking = SafetySettings(concurrency=1)
+    waiting = judge(gate, NOW, asking, incident="one")
+    other = proposal(id="p2", ts=NOW, incident="one", target=target, cause="process_hung")
+    stale, winner = gate.judge(other, asking, policies(), NOW + 1)
+    assert (stale.id, stale.state, stale.blocked) == (waiting.id, DecisionState.DENIED, "superseded")
+    assert "process_hung" in stale.reasons[-1]
+    assert winner.id in stale.reasons[-1]
+    assert winner.state is DecisionState.PENDING
+    gate.follow(stale, asking)
+    assert [held.decision for held in gate.open.values()] == [winner.id]
+
+
+@pytest.mark.parametrize("changes", [{"incident": "two"}, {"requester": "ana"}, {"incident": ""}], ids=str)
+def test_nobody_else_withdraws_what_waits(changes: dict[str, str]) -> None:
+    gate, asking = Gate(), SafetySettings()
+    waiting = judge(gate, NOW, asking, incident=changes.get("incident", "one") and "one")
+    other = proposal(id="p2", ts=NOW, **{"incident": "one", "target": "shop/cart/0"} | changes)
+    assert waiting.id not in [d.id for d in gate.judge(other, asking, policies(), NOW + 1)]
+
+
 def test_what_has_been_said_yes_to_makes_room_for_nothing() -> None:
     gate = Gate()
     gate.context.see(incident(id="high", priority=0))

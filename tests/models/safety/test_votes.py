@@ -12,7 +12,7 @@ from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
 from models.safety.signing import Refused
 from models.safety.votes import KEPT, ApprovalTracker, Rules
-from tests.builders import NOW, approval, decision, incident, proposal, result, switch
+from tests.builders import NOW, approval, decision, hypothesis, incident, proposal, result, switch
 from tests.keys import RING
 from topics.actions import Command
 from topics.approvals import Approval
@@ -208,6 +208,15 @@ def test_an_incident_that_goes_on_withdraws_nothing() -> None:
     assert list(tracker.incident(incident(), NOW)) == []
     assert list(tracker.incident(incident(id="i2", state=State.RESOLVED), NOW)) == []
     assert list(tracker.waiting) == [WAITING.id]
+
+
+def test_what_waits_for_a_cause_that_the_incident_does_not_name_any_more_is_withdrawn() -> None:
+    tracker = waiting()
+    other = (hypothesis("overload", "shop/catalog"),)
+    assert list(tracker.incident(incident(hypotheses=other, ts=WAITING.proposal.ts - 1), NOW)) == [], "an older state"
+    (gone,) = tracker.incident(incident(hypotheses=other, ts=WAITING.proposal.ts + 1), NOW + 1)
+    assert (gone.id, gone.state, gone.blocked) == (WAITING.id, DecisionState.DENIED, "superseded")
+    assert told(tracker, WAITING) == []
 
 
 def test_with_the_kill_switch_on_an_approved_decision_is_denied_for_good() -> None:
