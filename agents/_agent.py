@@ -50,7 +50,7 @@ class Agent(ABC, Generic[In]):
         """When the next step without records is wanted; None: never, as things are."""
         return None
 
-    def overdue(self, now: Instant) -> list[Hashable]:  # noqa: ARG002
+    def overdue(self, now: Instant) -> list[Hashable]:
         """What a step without records would deal with now."""
         return []
 

@@ -1,9 +1,9 @@
 """The state of an agent of the loop on a topic: a whole state now and then, and what changed after it.
 
-Each record says which one it follows, so that a reader finds the one unbroken line: a whole state, then changes up to the
-newest. Records of one generation overwrite those of three generations before (compaction keeps one of each key), and a
-generation begins only when the whole state of the one before last is on the broker. So a whole state that is damaged
-costs nothing: the one before it and the changes after that are still there.
+Each record says which one it follows, so that a reader finds the one unbroken line: a whole state, then changes up to
+the newest. Records of one generation overwrite those of three generations before (compaction keeps one of each key),
+and a generation begins only when the whole state of the one before last is on the broker. So a whole state that is
+damaged costs nothing: the one before it and the changes after that are still there.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class StateUnreadable(ValueError):
 
     def __init__(self, agent: str, partition: int, why: str) -> None:
         super().__init__(
-            f"the state of {agent} on partition {partition} is {why}. Run the version that wrote it, or delete the topic"
-            " opsloop.state.loop while no worker runs: open incidents and what was learned of decisions are lost then"
+            f"the state of {agent} on partition {partition} is {why}. Run the version that wrote it, or delete the"
+            " topic opsloop.state.loop while no worker runs: open incidents and what was learned of decisions are lost"
         )
 
 

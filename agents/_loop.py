@@ -1,8 +1,8 @@
 """The loop: Faust agents for everything at event rate.
 
 Each verb is one `Agent` instance a partition. A batch is decoded, stepped, its outputs are acknowledged by the broker,
-then what changed in the state is, and only then is the batch acked. A worker that dies in between does the work again and
-makes the same ids again, which its readers drop. Agents say when they want to be asked without a record.
+then what changed in the state is, and only then is the batch acked. A worker that dies in between does the work again
+and makes the same ids again, which its readers drop. Agents say when they want to be asked without a record.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Loop:
         self._first_reader: dict[str, str] = {}
         self._chains = {agent.chain for _, agent in self.verbs.values() if agent.chain is not None}
         self.app = self._app()
-        self.writer = Writer(self.app, lambda: self._suspension.require(), self._chains, self._fail)
+        self.writer = Writer(self.app, self._require_awake, self._chains, self._fail)
 
     def _app(self) -> Any:
         settings = self.settings
@@ -131,8 +131,11 @@ class Loop:
         self.failure = self.failure or error
         self.stopped.set()
 
+    def _require_awake(self) -> None:
+        self._suspension.require()
+
     def _require_ours(self, message: Any) -> None:
-        """Raises _Gone when the message is of a membership that ended."""
+        """Raises Revoked when the message is of a membership that ended."""
         if message.generation_id == self._lost_generation or (message.generation_id != self.app.consumer_generation_id):
             raise Revoked
 
@@ -167,7 +170,7 @@ class Loop:
             self.loading.update(dict.fromkeys(missing, asyncio.create_task(self._load(missing))))
 
     async def _unit(self, verb: str, partition: int) -> Unit:
-        """Raises _Gone when the partition was lost while it was restored."""
+        """Raises Revoked when the partition was lost while it was restored."""
         unit = self.units.get((verb, partition))
         if unit is None:
             task = self.loading.get(partition)
@@ -199,7 +202,7 @@ class Loop:
         return units
 
     async def _apply(self, verb: str, batch: Batch) -> None:
-        """Take a batch into the state. Raises _Gone when the partition was lost meanwhile."""
+        """Take a batch into the state. Raises Revoked when the partition was lost meanwhile."""
         topic, partition = batch.tp.topic, batch.tp.partition
         unit = await self._unit(verb, partition)
         async with unit.lock:

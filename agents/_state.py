@@ -8,11 +8,11 @@ from typing import ClassVar, Final, Generic, TypeVar, cast
 import msgspec
 
 from agents._agent import Agent, Buffer
-from models.keyed import ChangeTracker, State
+from models.keyed import ChangeTracker, KeyedState
 from topics.codec import Cause, DeadLetter
 from topics.spec import Instant, Raw, Read, Record
 
-S = TypeVar("S", bound=State)
+S = TypeVar("S", bound=KeyedState)
 
 _BLOCKS: Final = msgspec.msgpack.Decoder(list[memoryview])
 
@@ -20,7 +20,7 @@ _BLOCKS: Final = msgspec.msgpack.Decoder(list[memoryview])
 class Stateful(Agent[Read[Record]], Generic[S]):
     """An agent of the loop with its state in `self.state`."""
 
-    shape: ClassVar[type[State]]
+    shape: ClassVar[type[KeyedState]]
     state: S
 
     def __init__(self) -> None:

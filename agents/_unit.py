@@ -1,4 +1,4 @@
-"""One verb on one partition of the loop: the agent, what of each topic is in its state, and where the state is written."""
+"""One verb on one partition of the loop: the agent, the offsets that are in its state, and where that is written."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ class Revoked(Exception):
 class Writer:
     """Writes for the units of one loop.
 
-    app: the Faust app whose producer is used. require: raises when this process may write nothing more. chains: topics of
-    audit chains. failed: is told what a whole state in the background raised.
+    app: the Faust app whose producer is used. require: raises when this process may write nothing more. chains:
+    topics of audit chains. failed: is told what a whole state in the background raised.
     """
 
     def __init__(

@@ -30,11 +30,15 @@ class Approve(Stateful[ApprovalTracker]):
     shape = ApprovalTracker
 
     def __init__(self, settings: SafetySettings, signer: Signer, keyring: Keyring) -> None:
-        super().__init__()
         self.rules, self.signer = Rules(settings, keyring), signer
+        super().__init__()
+
+    def prepare(self) -> None:
+        self.state.hold_to(self.rules.settings)
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Record]:
-        yield from self.state.expire(self.rules, now)
+        if not records:
+            yield from self.state.expire(self.rules, now)
         for read in records:
             try:
                 for record in self._one(read, now):

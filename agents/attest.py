@@ -32,7 +32,11 @@ class Attest(Stateful[Notary]):
             except Refused as refused:
                 yield refusal(read.record, str(read.origin), refused.code, refused.detail, now)
             yield from self._sign(read.record.ts)
-        yield from self._sign(now)
+        if not records:
+            yield from self._sign(now)
+
+    def next_deadline(self) -> Instant | None:
+        return self.state.next_due()
 
     def _sign(self, now: Instant) -> Iterator[Checkpoint]:
         if self.state.due(now):

@@ -47,7 +47,8 @@ class Decide(Stateful[Planner]):
                     self.state.verdict(verdict)
                 case Policy() as policy:
                     self._hold(policy)
-        yield from self.state.expire(self.bounds, now)
+        if not records:
+            yield from self.state.expire(self.bounds, now)
 
     def _hold(self, policy: Policy) -> None:
         """What the gate will ask too; that a policy is not believed is the gate's to say."""

@@ -46,8 +46,14 @@ class Gate(Stateful[Limits]):
                 yield from self._one(read, now)
             except Refused as refused:
                 yield refusal(read.record, str(read.origin), refused.code, refused.detail, now)
-        for proposal in self.state.proposals(self.settings, self.policies, now):
-            yield sign_proposal(proposal, self.signer)
+        if not records:
+            self.state.expire(now)
+            for proposal in self.state.proposals(self.settings, self.policies, now):
+                yield sign_proposal(proposal, self.signer)
+
+    def next_deadline(self) -> Instant | None:
+        own = self.state.next_check(self.settings)
+        return min((at for at in (own, super().next_deadline()) if at is not None), default=None)
 
     def _one(self, read: Read[Record], now: Instant) -> Iterator[Decision]:
         match read.record:

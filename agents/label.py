@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-
-import msgspec
+from typing import Final
 
 from agents._state import Stateful
+from models.keyed import KeyedState, Table, table
 from topics.incidents import INCIDENTS, Incident, State
 from topics.learning import LABELS, LEARNING, Feedback, Label, Learning
-from topics.spec import Instant, Read, Record
+from topics.spec import Instant, Read, Record, system_of
 
+KEPT: Final = 5_000  # incidents that were labelled while they went on
 ENDED = (State.RESOLVED, State.REVIEWED)
 
 
-class Open(msgspec.Struct):
+class Open(KeyedState):
     """The incidents for which learners are forked, each with the entities that are."""
 
-    incidents: dict[str, list[str]] = msgspec.field(default_factory=dict)
-    labelled: list[str] = msgspec.field(default_factory=list)  # still going on, but told: not forked again
+    incidents: Table[tuple[str, ...]] = table(domain=lambda _, entities: system_of(entities[0]))
+    labelled: Table[bool] = table(KEPT)  # still going on, but told: not forked again
 
 
 class Labeller(Stateful[Open]):
@@ -36,22 +37,23 @@ class Labeller(Stateful[Open]):
         for read in records:
             match read.record:
                 case Incident() as incident if incident.state in ENDED:
-                    self.state.labelled = [known for known in self.state.labelled if known != incident.id]
+                    self.state.labelled.pop(incident.id, None)
                     yield from self._close(incident.id, "confirmed", incident.ts)
                 case Incident(id=id, state=state) as incident if (
                     state is not State.CANDIDATE and id not in self.state.labelled
                 ):
                     yield from self._open(incident)
                 case Label() as label if label.incident in self.state.incidents:
-                    self.state.labelled.append(label.incident)
+                    self.state.labelled[label.incident] = True
                     yield from self._close(label.incident, label.label, label.ts)
 
     def _open(self, incident: Incident) -> Iterator[Learning]:
-        known = self.state.incidents.setdefault(incident.id, [])
-        for entity in dict.fromkeys((incident.entity, *incident.affected)):
-            if entity not in known:
-                known.append(entity)
-                yield Learning(entity=entity, ts=incident.ts, learning="open", incident=incident.id)
+        known = self.state.incidents.get(incident.id, ())
+        fresh = [e for e in dict.fromkeys((incident.entity, *incident.affected)) if e not in known]
+        if fresh:
+            self.state.incidents[incident.id] = (*known, *fresh)
+        for entity in fresh:
+            yield Learning(entity=entity, ts=incident.ts, learning="open", incident=incident.id)
 
     def _close(self, incident: str, label: Feedback, ts: Instant) -> Iterator[Learning]:
         for entity in self.state.incidents.pop(incident, ()):

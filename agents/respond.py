@@ -46,12 +46,13 @@ class Respond(Stateful[IncidentBook]):
                     yield from self.state.judged(verdict, now)
                 case Setting() as setting:
                     yield from self._told(setting, str(read.origin), now)
-        yield from self.state.expire(now)
+        if not records:
+            yield from self.state.expire(now)
 
     def _told(self, setting: Setting, origin: str, now: Instant) -> Iterator[Incident | Refusal]:
         """What a person says of an incident that is kept here."""
         identity = setting.name.removeprefix(INCIDENT)
-        if identity == setting.name or identity not in self.state.incidents:
+        if identity == setting.name or self.state.find(identity) is None:
             return
         try:
             who = setter(setting, self.keyring)

@@ -1,8 +1,8 @@
 """Keyed state: tables that remember what changed, so that a step costs what it changed and not what there is.
 
-A state is a `State`: a struct whose fields are tables, plain immutable values, or states again. Rows are immutable: a row
-changes by being set again. What changed since it was last taken is the `Changes` that a driver writes; what changed since
-the last mark can be undone from memory.
+A state is a `KeyedState`: a struct whose fields are tables, plain immutable values, or states again. Rows are
+immutable: a row changes by being set again. What changed since it was last taken is the `Changes` that a driver
+writes; what changed since the last mark can be undone from memory.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Table(dict[str, V], Generic[V]):
     most: the row that was set longest ago makes room for one more; 0: no bound.
     when: the time (ms) at which a row wants attention; 0: never.
     group: what rows are found by with `of`.
-    domain: the correlation domain of a row, from its key and value: where the row goes when partitions grow. Without it a
-    row goes wherever its partition's rows go.
+    domain: the correlation domain of a row, from its key and value: where the row goes when partitions grow. Without
+    it a row goes wherever its partition's rows go.
     """
 
     __slots__ = (
@@ -52,8 +52,8 @@ class Table(dict[str, V], Generic[V]):
     )
 
     def __init__(
-        self, most: int = 0, *, when: Callable[[V], Instant] | None = None, group: Callable[[V], str] | None = None,
-        domain: Callable[[str, V], str] | None = None,
+        self, most: int = 0, *, when: Callable[[V], Instant] | None = None, group: Callable[[str, V], str] | None =
+        None, domain: Callable[[str, V], str] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.most, self.when, self.group, self.domain = most, when, group, domain
@@ -84,7 +84,7 @@ class Table(dict[str, V], Generic[V]):
         del self[key]
         return value
 
-    def setdefault(self, key: str, default: V) -> V:  # type: ignore[override]
+    def setdefault(self, key: str, default: V) -> V:
         """The row; `default` is set when there is none."""
         if key not in self:
             self[key] = default
@@ -100,9 +100,6 @@ class Table(dict[str, V], Generic[V]):
 
     def popitem(self) -> tuple[str, V]:
         raise TypeError("rows are removed by key")
-
-    def __ior__(self, _rows: Any) -> Any:
-        raise TypeError("rows are set by key")
 
     def of(self, group: str) -> list[V]:
         """The rows of a group, in the order in which they were last set."""
@@ -195,7 +192,7 @@ class Table(dict[str, V], Generic[V]):
         self._clock += 1
         self._stamps[key] = self._clock
         if self.group is not None:
-            self._groups.setdefault(self.group(value), {})[key] = None
+            self._groups.setdefault(self.group(key, value), {})[key] = None
         if self.when is not None and (at := self.when(value)):
             if len(self._heap) > 2 * len(self) + 64:
                 self.timed(self.when)
@@ -204,7 +201,7 @@ class Table(dict[str, V], Generic[V]):
 
     def _drop(self, key: str) -> None:
         if self.group is not None:
-            members = self._groups[group := self.group(self[key])]
+            members = self._groups[group := self.group(key, self[key])]
             del members[key]
             if not members:
                 del self._groups[group]
@@ -215,16 +212,16 @@ class Table(dict[str, V], Generic[V]):
         if self.group is not None:
             self._groups = {}
             for key, value in self.items():
-                self._groups.setdefault(self.group(value), {})[key] = None
+                self._groups.setdefault(self.group(key, value), {})[key] = None
         if self.when is not None:
             self.timed(self.when)
 
 
 def table(
-    most: int = 0, *, when: Callable[[Any], Instant] | None = None, group: Callable[[Any], str] | None = None,
+    most: int = 0, *, when: Callable[[Any], Instant] | None = None, group: Callable[[str, Any], str] | None = None,
     domain: Callable[[str, Any], str] | None = None,
 ) -> Any:  # fmt: skip
-    """A field of a `State` that is an empty `Table`."""
+    """A field of a `KeyedState` that is an empty `Table`."""
     return msgspec.field(default_factory=functools.partial(Table, most, when=when, group=group, domain=domain))
 
 
@@ -244,8 +241,11 @@ class _Written(msgspec.Struct):
     gone: dict[str, list[str]] = {}
 
 
-class State(msgspec.Struct):
-    """State of an agent, or a part of one. `version` counts up with each change that an older reader misunderstands."""
+class KeyedState(msgspec.Struct):
+    """KeyedState of an agent, or a part of one.
+
+    `version` counts up with each change that an older reader misunderstands.
+    """
 
     version: ClassVar[int] = 1
 
@@ -253,10 +253,10 @@ class State(msgspec.Struct):
 class ChangeTracker:
     """The tables and plain values of a state, by path, and what changed in them."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: KeyedState) -> None:
         self.state = state
         self.tables: dict[str, Table[Any]] = {}
-        self._fields: dict[str, tuple[State, str]] = {}  # of plain values: whose, and its name
+        self._fields: dict[str, tuple[KeyedState, str]] = {}  # of plain values: whose, and its name
         self._types = _types(type(state))
         self._find(state, "")
         self._marked = self._values()
@@ -336,10 +336,10 @@ class ChangeTracker:
                 for key in [key for key, value in each.items() if not ours(domain(key, value))]:
                     del each[key]
 
-    def _find(self, state: State, prefix: str) -> None:
+    def _find(self, state: KeyedState, prefix: str) -> None:
         for name in state.__struct_fields__:
             value, path = getattr(state, name), f"{prefix}{name}"
-            if isinstance(value, State):
+            if isinstance(value, KeyedState):
                 self._find(value, f"{path}.")
             elif isinstance(value, Table):
                 self.tables[path] = value
@@ -361,13 +361,13 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Written)
 
 
 @functools.cache
-def _types(shape: type[State]) -> dict[str, msgspec.msgpack.Decoder[Any]]:
+def _types(shape: type[KeyedState]) -> dict[str, msgspec.msgpack.Decoder[Any]]:
     """What reads each plain value and the rows of each table, by path; made before there are threads."""
     return dict(_decoders(shape, {}, ""))
 
 
 def _decoders(
-    shape: type[State], named: Mapping[Any, Any], prefix: str
+    shape: type[KeyedState], named: Mapping[Any, Any], prefix: str
 ) -> Iterator[tuple[str, msgspec.msgpack.Decoder[Any]]]:
     hints = typing.get_type_hints(shape, include_extras=True)
     for name in shape.__struct_fields__:
@@ -376,7 +376,7 @@ def _decoders(
         given = tuple(named.get(each, each) for each in typing.get_args(hint))
         if origin is Table:
             yield f"{prefix}{name}", msgspec.msgpack.Decoder(dict[str, given[0]])  # type: ignore[valid-type]
-        elif isinstance(origin, type) and issubclass(origin, State):
+        elif isinstance(origin, type) and issubclass(origin, KeyedState):
             inner = dict(zip(getattr(origin, "__parameters__", ()), given, strict=True))
             yield from _decoders(origin, inner, f"{prefix}{name}.")
         else:

@@ -146,8 +146,14 @@ class MemoryLoop:
             each()
             self.settle()
             for agent in self.agents:
-                self._step(agent, ())
+                self._wake(agent)
             self.settle()
+
+    def _wake(self, agent: Agent[Any]) -> None:
+        """Ask an agent without a record if it wants to be asked; actuators are asked all the time, as on the lane."""
+        at = agent.next_deadline()
+        if isinstance(agent, Act) or (at is not None and at <= self.now):
+            self._step(agent, ())
 
     def _step(self, agent: Agent[Any], batch: Sequence[Read[Record]]) -> None:
         self.fed[agent.name].append((self.now, batch))

@@ -13,12 +13,14 @@ GENERATIONS: Final = 3  # of changes whose records have keys of their own
 
 
 class Snapshot(Record, frozen=True):
-    """The state of one agent on one partition, what changed in it, or a part of either, with the offsets that belong to it.
+    """The state of one agent on one partition, what changed in it, or a part of either, with the offsets that belong
+    to it.
 
-    Each owner of a partition writes under a higher epoch than it found, so that what an owner of before writes late never
-    wins. On the lane the highest (epoch, seq) of which every part is whole counts. On the loop whole states (`index` 0) and
-    changes form lines: changes `seq` follow the record `seq - 1` that was written in the epoch `follows`; a whole state
-    stands for everything up to its `seq`, of which the last was written in the epoch `follows`.
+    Each owner of a partition writes under a higher epoch than it found, so that what an owner of before writes late
+    never wins. On the lane the highest (epoch, seq) of which every part is whole counts. On the loop whole states
+    (`index` 0) and changes form lines: changes `seq` follow the record `seq - 1` that was written in the epoch
+    `follows`; a whole state stands for everything up to its `seq`, of which the last was written in the epoch
+    `follows`.
     """
 
     agent: str

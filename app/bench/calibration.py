@@ -53,7 +53,7 @@ def broken_after(rng: np.random.Generator, promised: float, rate: float, most: i
     standing = Standing()
     for number in range(1, good + most + 1):
         right = min(1.0, promised + 0.04) if number <= good else rate
-        standing.take(bool(rng.random() < right), promised, number)
+        standing = standing.taken(bool(rng.random() < right), promised, number)
         if standing.broken:
             return number - good if number > good else -number
     return 0

@@ -193,7 +193,7 @@ class Timed(Agent[Any]):
     """A stage that notes of each alarm when its batch was taken up (ms), and how long decoding and detecting took."""
 
     def __init__(self, inner: Agent[Any], lines: list[tuple[str, float, float, float]], mark: list[float]) -> None:
-        self.inner, self.lines, self.mark = inner, lines, mark
+        self.inner, self.lines, self.marks = inner, lines, mark
         self.name, self.reads, self.writes, self.raw = inner.name, inner.reads, inner.writes, inner.raw  # type: ignore[misc]
         self.pieces, self.restore = inner.pieces, inner.restore  # type: ignore[method-assign]
 
@@ -202,9 +202,9 @@ class Timed(Agent[Any]):
         found = list(self.inner.step(records, now))
         took = time.perf_counter() - began
         if self.name == "decode":
-            self.mark[:] = [at, took]
+            self.marks[:] = [at, took]
         raised = [a.id for a in found if isinstance(a, Anomaly) and a.state == "raised"]
-        self.lines += [(alarm, self.mark[0], self.mark[1], took) for alarm in raised]
+        self.lines += [(alarm, self.marks[0], self.marks[1], took) for alarm in raised]
         yield from found
 
 

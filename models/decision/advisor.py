@@ -12,6 +12,7 @@ from models.decision.base import Case, DecisionSettings
 from models.decision.calibration import Platt
 from models.decision.learned import Learned
 from models.decision.rules import REVISION, Match, matches
+from models.keyed import KeyedState
 from models.policy.book import Book
 from models.policy.engine import Policies
 from models.policy.facts import facts_of
@@ -33,8 +34,8 @@ class Bounds(msgspec.Struct, frozen=True):
     policies: Policies | None = None
 
 
-class Advisor(msgspec.Struct):
-    """What one partition has learned of its decisions. The struct is a part of the snapshot."""
+class Advisor(KeyedState):
+    """What one partition has learned of its decisions. A part of a state."""
 
     learned: Learned = msgspec.field(default_factory=Learned)
     platt: Platt = msgspec.field(default_factory=Platt)

@@ -6,11 +6,11 @@ from typing import Final
 
 import msgspec
 
-from models.bounded import keep
 from models.decision.base import DecisionSettings
 from models.incidents.lifecycle import is_open
+from models.keyed import KeyedState, Table, table
 from topics.incidents import Incident
-from topics.spec import DAY_MS, Instant, service_of
+from topics.spec import DAY_MS, Instant, service_of, system_of
 
 KEPT: Final = 2_000
 FELT: Final = 2  # incidents of P0 to P2 count
@@ -24,20 +24,22 @@ class Outage(msgspec.Struct, frozen=True):
     until: Instant  # 0: it still is
 
 
-class ErrorBudget(msgspec.Struct):
-    """The outages by incident. The struct is a part of the snapshot."""
+class ErrorBudget(KeyedState):
+    """The outages by incident. A part of a state."""
 
-    outages: dict[str, Outage] = msgspec.field(default_factory=dict)
+    outages: Table[Outage] = table(
+        KEPT, group=lambda _, outage: outage.service, domain=lambda _, outage: system_of(outage.service)
+    )
 
     def see(self, incident: Incident) -> None:
         """Follow an incident from its onset to its end."""
         if incident.priority <= FELT:
             until = 0 if is_open(incident.state) else incident.ts
-            keep(self.outages, incident.id, Outage(service_of(incident.entity), incident.onset, until), KEPT)
+            self.outages[incident.id] = Outage(service_of(incident.entity), incident.onset, until)
 
     def left(self, service: str, now: Instant, settings: DecisionSettings) -> float:
         """The share of the budget that is left in the window that ends now, 0..1."""
         window = settings.slo_days * DAY_MS
-        mine = (o for o in self.outages.values() if o.service == service)
+        mine = self.outages.of(service)
         down = sum(max(0, min(o.until or now, now) - max(o.since, now - window)) for o in mine)
         return max(0.0, 1.0 - down / (window * (1.0 - settings.slo)))

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import msgspec
-
+from models.keyed import KeyedState
 from topics.spec import Count
 
 FORGET: Final = 0.998
@@ -20,8 +19,8 @@ EDGE: Final = 0.005
 SLOPES: Final = (0.05, 5.0)
 
 
-class Platt(msgspec.Struct):
-    """p = sigmoid(shift + slope · log odds). The struct is a part of the snapshot."""
+class Platt(KeyedState):
+    """p = sigmoid(shift + slope · log odds). A part of a state."""
 
     shift: float = 0.0
     slope: float = 1.0

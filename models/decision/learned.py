@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.bounded import keep
+from models.keyed import KeyedState, Table, table
 from topics.spec import Count
 
 RIDGE: Final = 50.0  # outcomes that the prior is worth
@@ -24,7 +24,7 @@ MOST: Final = 0.99
 FEATURES: Final = 6
 
 
-class Arm(msgspec.Struct):
+class Arm(msgspec.Struct, frozen=True):
     """What is known of one rule: the normal equations, row by row."""
 
     a: list[float] = msgspec.field(default_factory=lambda: [0.0] * (FEATURES * FEATURES))
@@ -32,10 +32,10 @@ class Arm(msgspec.Struct):
     count: Count = 0
 
 
-class Learned(msgspec.Struct):
-    """The arms by rule. The struct is a part of the snapshot."""
+class Learned(KeyedState):
+    """The arms by rule. A part of a state."""
 
-    arms: dict[str, Arm] = msgspec.field(default_factory=dict)
+    arms: Table[Arm] = table(ARMS_KEPT)
 
     def expect(self, rule: str, prior: float, context: Mapping[str, float]) -> float:
         """How probably a rule's action helps, 0.01..0.99."""
@@ -51,7 +51,7 @@ class Learned(msgspec.Struct):
         arm, x = self.arms.get(rule, Arm()), _features(context)
         a = FADE * np.array(arm.a).reshape(FEATURES, FEATURES) + np.outer(x, x)
         b = FADE * np.array(arm.b) + x * (float(helped) - _clip(prior))
-        keep(self.arms, rule, Arm(a.ravel().tolist(), b.tolist(), arm.count + 1), ARMS_KEPT)
+        self.arms[rule] = Arm(a.ravel().tolist(), b.tolist(), arm.count + 1)
 
 
 def _features(context: Mapping[str, float]) -> npt.NDArray[np.float64]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Generic, TypeVar
 
-import msgspec
-
-from models.bounded import keep
+from models.keyed import KeyedState, Table, table
 from topics.verdicts import Effect, Verdict
 
 KEPT: Final = 1_000
@@ -15,24 +13,24 @@ HELPED: Final = {Effect.REMEDIATED: True, Effect.INEFFECTIVE: False, Effect.REGR
 T = TypeVar("T")
 
 
-class Outcomes(msgspec.Struct, Generic[T]):
-    """What was dispatched and what was judged, by decision. The struct is a part of a snapshot."""
+class Outcomes(KeyedState, Generic[T]):
+    """What was dispatched and what was judged, by decision. A part of a state."""
 
-    acted: dict[str, T] = msgspec.field(default_factory=dict)
-    judged: dict[str, bool | None] = msgspec.field(default_factory=dict)  # whether it helped; None: that was counted
+    acted: Table[T] = table(KEPT)
+    judged: Table[bool | None] = table(KEPT)  # whether it helped; None: that was counted
 
     def dispatched(self, decision: str, what: T) -> tuple[T, bool] | None:
         """Take a dispatched action; the pair, when its verdict is known and not counted yet."""
         if self.judged.get(decision, False) is None:
             return None
-        keep(self.acted, decision, what, KEPT)
+        self.acted[decision] = what
         return self._pair(decision)
 
     def verdict(self, verdict: Verdict) -> tuple[T, bool] | None:
         """Take a verdict; the pair, when its action is known and it was not counted yet."""
         if verdict.effect not in HELPED or not verdict.decision or verdict.decision in self.judged:
             return None
-        keep(self.judged, verdict.decision, HELPED[verdict.effect], KEPT)
+        self.judged[verdict.decision] = HELPED[verdict.effect]
         return self._pair(verdict.decision)
 
     def _pair(self, decision: str) -> tuple[T, bool] | None:

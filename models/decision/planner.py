@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 
-from models.bounded import keep
 from models.decision.advisor import Advisor, Bounds
 from models.decision.base import Case, DecisionSettings, Kind
 from models.decision.budget import ErrorBudget
@@ -15,12 +14,13 @@ from models.decision.outcomes import Outcomes
 from models.decision.rules import OF_INCIDENTS
 from models.incidents.following import Following
 from models.incidents.lifecycle import Step, is_open
+from models.keyed import KeyedState, Table, table
 from models.safety.signing import PROPOSAL_TTL_MS
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
 from topics.signals import Anomaly
-from topics.spec import Instant, derive, service_of
+from topics.spec import Instant, derive, service_of, system_of
 from topics.verdicts import RESULT, Verdict
 
 REFUSED: Final = (DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED)
@@ -43,10 +43,11 @@ class Load(msgspec.Struct, frozen=True):
     ratio: float  # of what is ordinary
 
 
-class Plan(msgspec.Struct):
+class Plan(msgspec.Struct, frozen=True):
     """What was proposed for one incident."""
 
-    tried: list[str] = []  # action@target, in order
+    system: str  # of the incident
+    tried: tuple[str, ...] = ()  # action@target, in order
     open: str = ""  # the proposal that is on its way
     retry_at: Instant = 0
     retries: int = 0
@@ -55,20 +56,31 @@ class Plan(msgspec.Struct):
     leading: str = ""  # cause@target of the incident's first hypothesis when the last proposal was made
     revisions: int = 0  # proposals that were replaced because another hypothesis came first
 
-    def put_off(self, now: Instant) -> None:
-        """Make the same proposal again later, under another id."""
-        self.tried, self.open, self.retry_at = self.tried[:-1], "", now + (RETRY_MS << min(self.retries, 5))
-        self.retries, self.until = self.retries + 1, 0
+    @property
+    def due(self) -> Instant:
+        """When it wants attention; 0: when something comes."""
+        if self.given_up:
+            return 0
+        return self.until if self.open else self.retry_at
+
+    def put_off(self, now: Instant) -> Plan:
+        """This with the same proposal to be made again later, under another id."""
+        later = now + (RETRY_MS << min(self.retries, 5))
+        return msgspec.structs.replace(
+            self, tried=self.tried[:-1], open="", retry_at=later, retries=self.retries + 1, until=0
+        )
 
 
-class Planner(msgspec.Struct):
-    """Plans of one partition. The struct is the snapshot."""
+class Planner(KeyedState):
+    """Plans of one partition."""
 
     incidents: Following = msgspec.field(default_factory=Following)
-    plans: dict[str, Plan] = msgspec.field(default_factory=dict)  # of the open incidents
-    early: dict[str, Decision] = msgspec.field(default_factory=dict)  # by proposal: read before it was made again
+    plans: Table[Plan] = table(when=lambda plan: plan.due, domain=lambda _, plan: plan.system)  # of open incidents
+    early: Table[Decision] = table(  # by proposal: read before it was made again
+        EARLY_KEPT, domain=lambda _, decision: system_of(decision.proposal.target)
+    )
     advisor: Advisor = msgspec.field(default_factory=Advisor)
-    loads: dict[str, Load] = msgspec.field(default_factory=dict)  # by service
+    loads: Table[Load] = table(LOADS_KEPT, domain=lambda service, _: system_of(service))  # by service
     budget: ErrorBudget = msgspec.field(default_factory=ErrorBudget)
     outcomes: Outcomes[Proposal] = msgspec.field(default_factory=Outcomes)
 
@@ -80,14 +92,18 @@ class Planner(msgspec.Struct):
         if not is_open(incident.state):
             self.plans.pop(incident.id, None)
             return
-        plan = self.plans.setdefault(incident.id, Plan())
+        plan = self.plans.setdefault(incident.id, Plan(system_of(incident.entity)))
         if incident.step == Step.STILL_WRONG:
-            plan.open, plan.until = "", 0
+            plan = self._change(incident.id, open="", until=0)
         if incident.step == Step.REVISE and not plan.retries:
-            plan.retry_at = 0  # what it waited for may have come
+            plan = self._change(incident.id, retry_at=0)  # what it waited for may have come
         if incident.step == Step.REVISE:
             plan = self._revise(incident, plan, bounds, now)
         yield from self._propose(incident, plan, bounds, now)
+
+    def _change(self, identity: str, **changes: object) -> Plan:
+        plan = self.plans[identity] = msgspec.structs.replace(self.plans[identity], **changes)
+        return plan
 
     def _revise(self, incident: Incident, plan: Plan, bounds: Bounds, now: Instant) -> Plan:
         """Drop the open proposal, or the refusal, when another hypothesis came first and asks for something else.
@@ -100,21 +116,17 @@ class Planner(msgspec.Struct):
         before = plan.tried[:-1] if plan.open else plan.tried
         best = self.advisor.propose(self._case(incident, len(before), bounds.decision, now), before, bounds, now)
         if plan.open and best is not None and _label(best) == plan.tried[-1]:
-            revised = msgspec.structs.replace(plan, leading=leading)
-        else:
-            revised = msgspec.structs.replace(
-                plan, tried=before, open="", until=0, retry_at=0, given_up=False, leading=leading,
-                revisions=plan.revisions + 1,
-            )  # fmt: skip
-        self.plans[incident.id] = revised
-        return revised
+            return self._change(incident.id, leading=leading)
+        return self._change(
+            incident.id, tried=before, open="", until=0, retry_at=0, given_up=False, leading=leading,
+            revisions=plan.revisions + 1,
+        )  # fmt: skip
 
     def _acted(self, decision: Decision, plan: Plan) -> None:
         """Count an action as tried that was dispatched although its proposal had been replaced."""
         label = _label(decision.proposal)
         if label not in plan.tried:
-            tried = [label, *plan.tried]
-            self.plans[decision.proposal.incident] = msgspec.structs.replace(plan, tried=tried)
+            self._change(decision.proposal.incident, tried=(label, *plan.tried))
 
     def decided(self, decision: Decision, now: Instant) -> None:
         """A refusal that passes is tried again later; one that does not, or a person's, ends it."""
@@ -122,25 +134,26 @@ class Planner(msgspec.Struct):
         if plan is not None and decision.state is DecisionState.DISPATCHED:
             self._acted(decision, plan)
             plan = self.plans[decision.proposal.incident]
-        if plan is not None and decision.proposal.id == plan.open:
-            plan.until = 0
+        incident = decision.proposal.incident
+        if plan is not None and decision.proposal.id == plan.open and plan.until:
+            plan = self._change(incident, until=0)
         if decision.state is DecisionState.DISPATCHED:
             self._learn(self.outcomes.dispatched(decision.id, decision.proposal))
         if decision.state not in REFUSED:
             return
         if plan is None or decision.proposal.id != plan.open:
-            keep(self.early, decision.proposal.id, decision, EARLY_KEPT)
+            self.early[decision.proposal.id] = decision
         elif decision.state is DecisionState.DENIED and decision.blocked in PASSING:
-            plan.put_off(now)
+            self.plans[incident] = plan.put_off(now)
         else:
-            plan.given_up = True
+            self._change(incident, given_up=True)
 
     def observe(self, anomaly: Anomaly) -> None:
         """Take from a look at an entity how much it had to do."""
         for shown in anomaly.attribution:
             if shown.metric == RATE and shown.expected > 0:
                 ratio = round(min(max(shown.value / shown.expected, 0.0), LOAD_MOST), 2)
-                keep(self.loads, service_of(anomaly.entity), Load(anomaly.ts, ratio), LOADS_KEPT)
+                self.loads[service_of(anomaly.entity)] = Load(anomaly.ts, ratio)
 
     def verdict(self, verdict: Verdict) -> None:
         """Learn from what became of an action, once; that an actuator calls it done says nothing of the symptom."""
@@ -153,29 +166,35 @@ class Planner(msgspec.Struct):
 
     def expire(self, bounds: Bounds, now: Instant) -> Iterator[Proposal]:
         """Proposals whose time to be made again has come."""
-        for identity, plan in self.plans.items():
-            if 0 < plan.until <= now and plan.open and self.incidents.open[identity].step not in BEGUN:
-                plan.put_off(now)
-            if plan.retry_at and now >= plan.retry_at:
-                yield from self._propose(self.incidents.open[identity], plan, bounds, now)
+        for identity in self.plans.due(now):
+            plan, incident = self.plans[identity], self.incidents.open[identity]
+            if not plan.open:
+                plan = self._change(identity, retry_at=0)  # while its effect is looked for, its next state asks again
+                yield from self._propose(incident, plan, bounds, now)
+            elif incident.step in BEGUN:
+                self._change(identity, until=0)  # it was answered, and the answer is on its way
+            else:
+                self.plans[identity] = plan.put_off(now)
 
     def _propose(self, incident: Incident, plan: Plan, bounds: Bounds, now: Instant) -> Iterator[Proposal]:
         if plan.open or plan.given_up or now < plan.retry_at or incident.state is State.VERIFYING:
             return
-        plan.retry_at = 0
+        plan = self._change(incident.id, retry_at=0) if plan.retry_at else plan
         case = self._case(incident, len(plan.tried), bounds.decision, now)
         proposal = self.advisor.propose(case, plan.tried, bounds, now)
         if proposal is None:
             return
         if not plan.tried and proposal.confidence < UNSURE and now - incident.detected < PONDER_MS:
-            plan.retry_at = incident.detected + PONDER_MS
+            self._change(incident.id, retry_at=incident.detected + PONDER_MS)
             return
         if plan.retries:
             proposal = msgspec.structs.replace(proposal, id=derive("proposal", proposal.id, "retry", plan.retries))
         if plan.revisions:
             proposal = msgspec.structs.replace(proposal, id=derive("proposal", proposal.id, "revised", plan.revisions))
-        plan.open, plan.until, plan.leading = proposal.id, now + PROPOSAL_TTL_MS, _leading(incident)
-        plan.tried = [*plan.tried, _label(proposal)]
+        self._change(
+            incident.id, open=proposal.id, until=now + PROPOSAL_TTL_MS, leading=_leading(incident),
+            tried=(*plan.tried, _label(proposal)),
+        )  # fmt: skip
         yield proposal
         if answer := self.early.pop(proposal.id, None):
             self.decided(answer, now)

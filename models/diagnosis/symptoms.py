@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from models.bounded import keep
+from models.keyed import KeyedState, Table, table
 from topics.incidents import SymptomKind
 from topics.signals import Anomaly, Contribution, Direction
 from topics.spec import Instant, system_of
@@ -52,7 +52,7 @@ ENTITIES_KEPT: Final = 5_000  # a snapshot of so many, each with its attribution
 GRACE_MS: Final = 600  # one look in between that does not show a symptom does not end it
 
 
-class Symptom(msgspec.Struct):
+class Symptom(msgspec.Struct, frozen=True):
     """A symptom of one entity, from the first look that showed it to the last."""
 
     entity: str
@@ -68,13 +68,17 @@ class Symptom(msgspec.Struct):
     confirmed: bool = False
 
 
-class Tracker(msgspec.Struct):
+def _system(entity: str, _row: object) -> str:
+    return system_of(entity)
+
+
+class Tracker(KeyedState):
     """What hurts now, over the entities of a partition that were looked at last, `ENTITIES_KEPT` at most."""
 
-    symptoms: dict[str, list[Symptom]] = msgspec.field(default_factory=dict)  # by entity
-    well: dict[str, Instant] = msgspec.field(default_factory=dict)  # entity → event time of the look that found it well
-    context: dict[str, tuple[Contribution, ...]] = msgspec.field(default_factory=dict)  # the last look's attribution
-    newest: dict[str, Instant] = msgspec.field(default_factory=dict)  # entity → event time of its last look
+    symptoms: Table[tuple[Symptom, ...]] = table(group=_system, domain=_system)  # by entity
+    well: Table[Instant] = table(domain=_system)  # entity → event time of the sample that found it well
+    context: Table[tuple[Contribution, ...]] = table(group=_system, domain=_system)  # the last sample's attribution
+    newest: Table[Instant] = table(domain=_system)  # entity → event time of its last sample
 
     def observe(self, anomaly: Anomaly) -> list[Symptom]:
         """Take one look at an entity; the sightings that were confirmed by it."""
@@ -83,7 +87,7 @@ class Tracker(msgspec.Struct):
             return []  # its alarm begins and ends by itself, and says nothing of what the first view sees
         if anomaly.ts <= self.newest.get(entity, 0):
             return []  # a repeat, or late: what was seen since then is the better evidence
-        keep(self.newest, entity, anomaly.ts, ENTITIES_KEPT + 1)
+        self.newest[entity] = anomaly.ts
         self._bound()
         if anomaly.state == "cleared":
             self.symptoms.pop(entity, None)
@@ -94,10 +98,13 @@ class Tracker(msgspec.Struct):
         known = {s.symptom: s for s in self.symptoms.get(entity, ())}
         shown = dict(_shown(anomaly.attribution))
         now = [_seen(known.get(symptom), anomaly, found) for symptom, found in shown.items()]
-        fresh = [s for s, (rule, _) in zip(now, shown.values(), strict=True) if _confirm(s, rule)]
+        fresh = [s for s in now if s.confirmed and not (s.symptom in known and known[s.symptom].confirmed)]
         kept = (s for s in known.values() if s.symptom not in shown and anomaly.ts - s.last <= GRACE_MS)
-        self.symptoms[entity] = [*now, *kept]
-        if any(s.confirmed and s.symptom is not SymptomKind.SURPLUS for s in self.symptoms[entity]):
+        if found := (*now, *kept):
+            self.symptoms[entity] = found
+        else:
+            self.symptoms.pop(entity, None)
+        if any(s.confirmed and s.symptom is not SymptomKind.SURPLUS for s in found):
             self.well.pop(entity, None)
         else:
             self.well[entity] = anomaly.ts  # too much capacity harms nobody
@@ -112,9 +119,8 @@ class Tracker(msgspec.Struct):
 
     def confirmed(self, system: str | None = None) -> Iterator[Symptom]:
         """Every confirmed sighting, of one system if asked."""
-        for entity in self.symptoms:
-            if system is None or system_of(entity) == system:
-                yield from self.confirmed_of(entity)
+        for entity in self.symptoms if system is None else self.symptoms.keys_of(system):
+            yield from self.confirmed_of(entity)
 
     def confirmed_of(self, entity: str) -> Iterator[Symptom]:
         """Every confirmed sighting of one entity."""
@@ -152,19 +158,13 @@ def _matters(rule: Rule, c: Contribution) -> bool:
 
 
 def _seen(known: Symptom | None, anomaly: Anomaly, found: tuple[Rule, Contribution]) -> Symptom:
-    _, c = found
-    if known is None:
-        return Symptom(
-            anomaly.entity, found[0].symptom, c.metric, anomaly.ts, anomaly.ts, 1, c.z, c.value, c.expected,
-            anomaly.evidence,
-        )  # fmt: skip
-    known.last, known.samples = anomaly.ts, known.samples + 1
-    known.z, known.value, known.expected, known.metric = c.z, c.value, c.expected, c.metric
-    return known
-
-
-def _confirm(symptom: Symptom, rule: Rule) -> bool:
-    if symptom.confirmed or symptom.samples < rule.samples or symptom.last - symptom.onset < rule.lasts_ms:
-        return False
-    symptom.confirmed = True
-    return True
+    rule, c = found
+    before = known or Symptom(
+        anomaly.entity, rule.symptom, c.metric, anomaly.ts, anomaly.ts, 0, c.z, c.value, c.expected, anomaly.evidence
+    )
+    samples = before.samples + 1
+    lasted = samples >= rule.samples and anomaly.ts - before.onset >= rule.lasts_ms
+    return msgspec.structs.replace(
+        before, last=anomaly.ts, samples=samples, z=c.z, value=c.value, expected=c.expected, metric=c.metric,
+        confirmed=before.confirmed or lasted,
+    )  # fmt: skip

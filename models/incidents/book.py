@@ -10,6 +10,7 @@ import msgspec
 from models.diagnosis.hypotheses import rank, related
 from models.diagnosis.symptoms import Symptom, Tracker
 from models.incidents.lifecycle import Refused, Step, advance, is_open
+from models.keyed import KeyedState, Table, table
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Hypothesis, Incident, State, SymptomKind
@@ -35,15 +36,24 @@ CHANGES_KEPT: Final = 100
 QUIET_MS: Final = 3_000  # a symptom that went by itself must stay away so long
 
 
-class IncidentBook(msgspec.Struct):
-    """Every open incident of one partition, with what it takes to judge the next record. The struct is the snapshot."""
+def _system(system: str, _row: object) -> str:
+    return system
+
+
+def _owner(_id: str, record: Incident | Event) -> str:
+    return system_of(record.entity)
+
+
+class IncidentBook(KeyedState):
+    """Every open incident of one partition, with what it takes to judge the next record."""
 
     tracker: Tracker = msgspec.field(default_factory=Tracker)
-    calls: dict[str, dict[str, tuple[str, ...]]] = msgspec.field(default_factory=dict)  # system → caller → callees
-    changes: list[Event] = msgspec.field(default_factory=list)
-    incidents: dict[str, Incident] = msgspec.field(default_factory=dict)
-    quiet_since: dict[str, Instant] = msgspec.field(default_factory=dict)  # incident → since when nothing hurts
-    judged_last: dict[str, str] = msgspec.field(default_factory=dict)  # incident → its last decision with a verdict
+    calls: Table[dict[str, tuple[str, ...]]] = table(domain=_system)  # system → caller → callees
+    changes: Table[Event] = table(CHANGES_KEPT, domain=_owner)
+    incidents: Table[Incident] = table(group=_owner, domain=_owner)  # the open ones
+    closed: Table[Incident] = table(CLOSED_KEPT, domain=_owner)
+    quiet_since: Table[Instant] = table(when=lambda since: since + QUIET_MS)  # incident → since when nothing hurts
+    judged_last: Table[str] = table()  # incident → its last decision with a verdict
 
     def event(self, event: Event) -> None:
         """Remember a change or the topology."""
@@ -53,16 +63,17 @@ class IncidentBook(msgspec.Struct):
                 calls[caller] = (*calls.get(caller, ()), callee)
             self.calls[system_of(event.entity)] = calls
         elif event.kind in ("deploy", "config_change"):
-            known = {(e.ts, e.entity, e.revision): e for e in (*self.changes, event)}
-            self.changes = [known[key] for key in sorted(known)][-CHANGES_KEPT:]
+            self.changes[f"{event.ts:015}/{event.entity}/{event.revision}"] = event
 
     def admit(self, anomaly: Anomaly, now: Instant) -> Iterator[Incident]:
         """Take one look at an entity; open an incident, or revise the one it belongs to."""
         for symptom in self.tracker.observe(anomaly):
             yield from self._place(symptom, now)
         for incident in self._open_ones(system_of(anomaly.entity)):
-            if anomaly.entity in incident.affected and incident.state in UNTOUCHED:
-                yield from self._reconsider(incident, now)
+            if anomaly.entity in incident.affected:
+                if incident.state in UNTOUCHED:
+                    yield from self._reconsider(incident, now)
+                self._settle(self.incidents[incident.id], now)
 
     def _reconsider(self, incident: Incident, now: Instant) -> Iterator[Incident]:
         """A later look may show what explains it better, as the load that came with it."""
@@ -90,12 +101,11 @@ class IncidentBook(msgspec.Struct):
         return None
 
     def _open_ones(self, system: str) -> list[Incident]:
-        ours = [i for i in self.incidents.values() if is_open(i.state) and system_of(i.entity) == system]
-        return sorted(ours, key=lambda i: (i.onset, i.id))
+        return sorted(self.incidents.of(system), key=lambda i: (i.onset, i.id))
 
     def _open(self, s: Symptom, now: Instant) -> Iterator[Incident]:
         identity = derive("incident", s.entity, s.symptom, s.onset)
-        if identity in self.incidents:
+        if self.find(identity) is not None:
             return
         incident = Incident(
             id=identity, entity=s.entity, symptom=s.symptom, onset=s.onset, ts=now, state=State.CANDIDATE,
@@ -121,7 +131,10 @@ class IncidentBook(msgspec.Struct):
         """Hypotheses from what hurts now; those of before stand when nothing does."""
         hurting = self._hurting(incident, affected)
         calls = self.calls.get(system_of(incident.entity), {})
-        return rank(hurting, self.tracker, calls, self.changes)[:5] or incident.hypotheses
+        return (
+            rank(hurting, self.tracker, calls, [self.changes[key] for key in sorted(self.changes)])[:5]
+            or incident.hypotheses
+        )
 
     def _hurting(self, incident: Incident, affected: Iterable[str]) -> Iterator[Symptom]:
         """What is still confirmed of an incident; a surplus hurts only the incident that is about it."""
@@ -136,7 +149,7 @@ class IncidentBook(msgspec.Struct):
     def decided(self, decision: Decision, now: Instant) -> Iterator[Incident]:
         """A decision of an incident went on: acting begins when its command is out; a refusal needs a person."""
         incident = self.incidents.get(decision.proposal.incident)
-        if incident is None or not is_open(incident.state):
+        if incident is None:
             return
         if decision.state is DecisionState.DISPATCHED and decision.id not in incident.attempts:
             yield from self._move(incident, Step.ACT, now, attempts=(*incident.attempts, decision.id))
@@ -183,7 +196,7 @@ class IncidentBook(msgspec.Struct):
     def told(self, identity: str, word: str, who: str, note: str, now: Instant) -> Iterator[Incident]:
         """A person has it in hand, or says that it is over: then nothing more is tried for it."""
         incident = self.incidents.get(identity)
-        if incident is None or not is_open(incident.state):
+        if incident is None:
             return
         if word == RESOLVED:
             yield from self._close(incident, Step.CLOSE, now, "manual", by=who, note=note)
@@ -191,16 +204,26 @@ class IncidentBook(msgspec.Struct):
             yield from self._move(incident, Step.ACKNOWLEDGE, now, by=who, note=note)
 
     def expire(self, now: Instant) -> Iterator[Incident]:
-        """Close what went away by itself, and forget what is long closed."""
-        for incident in [i for i in self.incidents.values() if is_open(i.state)]:
-            if self._under_way(incident) or not self._quiet(incident):
-                self.quiet_since.pop(incident.id, None)
-            elif now - self.quiet_since.setdefault(incident.id, now) >= QUIET_MS:
+        """Close what went away by itself."""
+        for identity in self.quiet_since.due(now):
+            incident = self.incidents.get(identity)
+            if incident is None or not self._settle(incident, now):
+                self.quiet_since.pop(identity, None)
+            else:
                 yield from self._close(incident, Step.SELF_RESOLVED, now, Effect.SELF_RESOLVED)
-        closed = [i for i in self.incidents.values() if not is_open(i.state)]
-        for old in sorted(closed, key=lambda i: i.ts)[: max(0, len(closed) - CLOSED_KEPT)]:
-            del self.incidents[old.id]
-            self.judged_last.pop(old.id, None)
+
+    def find(self, identity: str) -> Incident | None:
+        """An incident that is open, or was closed not long ago."""
+        return self.incidents.get(identity) or self.closed.get(identity)
+
+    def _settle(self, incident: Incident, now: Instant) -> bool:
+        """Take down since when nothing of an open incident hurts, and whether that is so."""
+        quiet = not self._under_way(incident) and self._quiet(incident)
+        if quiet:
+            self.quiet_since.setdefault(incident.id, now)
+        else:
+            self.quiet_since.pop(incident.id, None)
+        return quiet
 
     def _quiet(self, incident: Incident) -> bool:
         """Whether nothing hurts by looks that are newer than the incident's state."""
@@ -226,8 +249,19 @@ class IncidentBook(msgspec.Struct):
             incident,
             **{"state": state, "step": step.value, "ts": now, "seq": incident.seq + 1, "by": "", "note": ""} | changes,
         )
-        self.incidents[moved.id] = moved
+        if is_open(moved.state):
+            self.incidents[moved.id] = moved
+            self._settle(moved, now)
+        else:
+            self._put_away(moved)
         yield moved
+
+    def _put_away(self, incident: Incident) -> None:
+        """Remember a closed incident, so that a late repeat of its episode opens nothing."""
+        del self.incidents[incident.id]
+        if len(self.closed) >= CLOSED_KEPT:
+            self.judged_last.pop(next(iter(self.closed)), None)
+        self.closed[incident.id] = incident
 
 
 def _final(decision: Decision) -> bool:

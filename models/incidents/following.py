@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
-from models.bounded import keep
 from models.incidents.lifecycle import is_open
+from models.keyed import KeyedState, Table, table
 from topics.incidents import Incident
+from topics.spec import system_of
 
 OVER_KEPT: Final = 1_000  # closed incidents remembered, so that a late record opens none of them
 
 
-class Following(msgspec.Struct):
+class Following(KeyedState):
     """The incidents of one partition as a reader of their topic knows them."""
 
-    open: dict[str, Incident] = msgspec.field(default_factory=dict)
-    over: dict[str, int] = msgspec.field(default_factory=dict)  # incident → `seq` of the record that closed it
+    open: Table[Incident] = table(domain=lambda _, incident: system_of(incident.entity))
+    over: Table[int] = table(OVER_KEPT)  # incident → `seq` of the record that closed it
 
     def follow(self, incident: Incident) -> bool:
         """Take a record; False when it is a repeat or late, and changes nothing."""
@@ -29,5 +28,5 @@ class Following(msgspec.Struct):
             self.open[incident.id] = incident
         else:
             self.open.pop(incident.id, None)
-            keep(self.over, incident.id, incident.seq, OVER_KEPT)
+            self.over[incident.id] = incident.seq
         return True

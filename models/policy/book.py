@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from models.keyed import KeyedState, Table, table
 from models.safety.roles import may
 from models.safety.signing import Keyring, Principal, Refused, Signer, encoding
 from topics.policies import Policy
@@ -25,10 +26,10 @@ class Held(msgspec.Struct, frozen=True):
     source: str  # empty: no version of it holds, not even one that is shipped
 
 
-class Book(msgspec.Struct):
-    """The policies of one partition's gate. The struct is a part of the gate's snapshot."""
+class Book(KeyedState):
+    """The policies of one partition's gate. A part of a state."""
 
-    held: dict[str, Held] = msgspec.field(default_factory=dict)
+    held: Table[Held] = table()
 
     def take(self, policy: Policy, keyring: Keyring, check: Callable[[Policy], object]) -> None:
         """Follow what was said about a policy, unless something newer was.

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from models.actions.catalogue import ACTIONS
-from models.bounded import keep
+from models.keyed import KeyedState, Table, table
 from models.policy.base import Effect
 from models.policy.book import Book
 from models.policy.engine import Active, Loaded, Policies, answers
@@ -22,7 +22,7 @@ from topics.actions import Result
 from topics.decisions import Decision, DecisionState
 from topics.policies import Facts, PolicyResult
 from topics.proposals import Proposal
-from topics.spec import Instant, derive
+from topics.spec import Instant, derive, system_of
 
 UPHOLD: Final = "uphold"
 KEPT: Final = 1_000
@@ -46,23 +46,35 @@ class Violation(msgspec.Struct, frozen=True):
     next: Instant
 
 
-class ViolationRemediator(msgspec.Struct):
-    """What stands on one partition. The struct is a part of the gate's snapshot."""
+def _asked_of(_decision: str, facts: Facts) -> str:
+    return system_of(facts.target.id)
 
-    sent: dict[str, Facts] = msgspec.field(default_factory=dict)  # by decision: dispatched, without a result yet
-    early: dict[str, Result] = msgspec.field(default_factory=dict)  # by decision: read before what was dispatched
-    over: dict[str, Instant] = msgspec.field(default_factory=dict)  # decisions whose result was counted
-    stands: dict[str, Change] = msgspec.field(default_factory=dict)  # by target and action
-    asked: dict[str, Violation] = msgspec.field(default_factory=dict)  # by decision and policy
+
+def _changed(_place: str, change: Change) -> str:
+    return system_of(change.facts.target.id)
+
+
+def _reported(_decision: str, result: Result) -> str:
+    return system_of(result.target)
+
+
+class ViolationRemediator(KeyedState):
+    """What stands on one partition. A part of a state."""
+
+    sent: Table[Facts] = table(KEPT, domain=_asked_of)  # by decision: dispatched, without a result yet
+    early: Table[Result] = table(KEPT, domain=_reported)  # by decision: read before what was dispatched
+    over: Table[Instant] = table(KEPT)  # decisions whose result was counted
+    stands: Table[Change] = table(KEPT, domain=_changed)  # by target and action
+    asked: Table[Violation] = table(KEPT)  # by decision and policy
     checked: Instant = 0
-    under: dict[str, Instant] = msgspec.field(default_factory=dict)  # policies at the last look, with their newest word
+    under: dict[str, Instant] = msgspec.field(default_factory=dict)  # policies when it was checked, by name
 
     def decided(self, decision: Decision) -> None:
         """Remember what was sent out."""
         if decision.state is not DecisionState.DISPATCHED or decision.facts is None or decision.id in self.over:
             return
         if _can_be_undone(decision.proposal.action):
-            keep(self.sent, decision.id, decision.facts, KEPT)
+            self.sent[decision.id] = decision.facts
             if (result := self.early.pop(decision.id, None)) is not None:
                 self.done(result)
 
@@ -72,13 +84,19 @@ class ViolationRemediator(msgspec.Struct):
             return
         facts = self.sent.pop(result.decision, None)
         if facts is None:
-            keep(self.early, result.decision, result, KEPT)
+            self.early[result.decision] = result
             return
-        keep(self.over, result.decision, result.ts, KEPT)
+        self.over[result.decision] = result.ts
         if result.outcome == "succeeded":
             self.stands.pop(_place(facts.target.id, ACTIONS[facts.action.name].inverse), None)
             if facts.proposal.requester != UPHOLD:
-                keep(self.stands, _place(facts.target.id, facts.action.name), Change(result.decision, facts), KEPT)
+                self.stands[_place(facts.target.id, facts.action.name)] = Change(result.decision, facts)
+
+    def next_check(self, book: Book) -> Instant | None:
+        """When what stands is to be looked at; None: nothing stands."""
+        if not self.stands:
+            return None
+        return self.checked + CHECK_MS if self.under == _newest(book) else 0
 
     def check(self, book: Book, ready: Policies, today: Callable[[Facts], Facts], now: Instant) -> Iterator[Proposal]:
         """A proposal for each standing violation that has none yet, or whose last one has led to nothing.
@@ -87,7 +105,7 @@ class ViolationRemediator(msgspec.Struct):
         """
         if not self.stands:
             return
-        under = {name: held.ts for name, held in book.held.items()}
+        under = _newest(book)
         if now - self.checked < CHECK_MS and self.under == under:
             return
         self.checked, self.under = now, under
@@ -105,8 +123,13 @@ class ViolationRemediator(msgspec.Struct):
             return
         proposal = _undoing(change, result, before.tries, now)
         if proposal is not None:
-            keep(self.asked, case, Violation(before.tries + 1, now + AGAIN_MS * 2**before.tries), KEPT)
+            self.asked[case] = Violation(before.tries + 1, now + AGAIN_MS * 2**before.tries)
             yield proposal
+
+
+def _newest(book: Book) -> dict[str, Instant]:
+    """When the newest word about each policy was said."""
+    return {name: held.ts for name, held in book.held.items()}
 
 
 def violated(policies: list[Active], facts: Facts) -> Iterator[PolicyResult]:

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from models.keyed import KeyedState
 from models.safety.merkle import root
 from models.safety.signing import Keyring, Refused, check_checkpoint
 from topics.audit import GENESIS, Checkpoint, Entry, digest
@@ -41,14 +42,17 @@ class Chain:
         return msgspec.structs.replace(entry, hash=self.head)
 
 
-class Notary(msgspec.Struct):
-    """What is known of one chain, and the hashes of its entries that no checkpoint covers yet. It is the snapshot."""
+class Notary(KeyedState):
+    """What is known of one chain, and the hashes of its entries that no checkpoint covers yet.
+
+    The state of `attest`.
+    """
 
     chain: int = 0
     seq: int = -1
     head: str = ""
     system: str = ""
-    fresh: list[str] = msgspec.field(default_factory=list)
+    fresh: tuple[str, ...] = ()
     since: Instant = 0  # of the first of them
     newest: Instant = 0
 
@@ -64,17 +68,24 @@ class Notary(msgspec.Struct):
             return
         follows = not self.head or (entry.seq, entry.previous) == (self.seq + 1, self.head)
         if not follows:
-            self.fresh = []
+            self.fresh = ()
         self.since = self.since if self.fresh else entry.ts
         self.chain, self.seq, self.head, self.system = entry.chain, entry.seq, entry.hash, entry.system
-        self.fresh.append(entry.hash)
+        self.fresh = (*self.fresh, entry.hash)
         self.newest = entry.ts
         if not follows:
             raise Refused("broken", f"entry {entry.seq} does not follow the entry before it")
 
     def due(self, now: Instant) -> bool:
         """Whether it is time to sign."""
-        return bool(self.fresh) and (len(self.fresh) >= MOST or now - self.since >= PERIOD_MS)
+        at = self.next_due()
+        return at is not None and now >= at
+
+    def next_due(self) -> Instant | None:
+        """When it will be time to sign; None: there is nothing to sign."""
+        if not self.fresh:
+            return None
+        return 0 if len(self.fresh) >= MOST else self.since + PERIOD_MS
 
     def checkpoint(self) -> Checkpoint:
         """What stands for the entries since the last one, not yet signed. There must be such entries."""
@@ -82,7 +93,7 @@ class Notary(msgspec.Struct):
             chain=self.chain, first=self.seq + 1 - len(self.fresh), last=self.seq, ts=self.newest,
             system=self.system, head=self.head, root=root(self.fresh),
         )  # fmt: skip
-        self.fresh = []
+        self.fresh = ()
         return point
 
 

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from models.actions.catalogue import ACTIONS
-from models.bounded import keep
 from models.incidents.lifecycle import is_open
+from models.keyed import KeyedState, Table, table
 from models.safety.roles import may
 from models.safety.settings import SafetySettings, within
 from models.safety.signing import Keyring, Refused, setter
@@ -51,16 +51,28 @@ class FailedAttempts(msgspec.Struct, frozen=True):
     last: Instant
 
 
-class SafetyContext(msgspec.Struct):
-    """What one partition's gate knows of its systems. The struct is a part of the gate's snapshot."""
+def _system(entity: str, _row: object) -> str:
+    return system_of(entity)
 
-    calls: dict[str, list[str]] = msgspec.field(default_factory=dict)  # caller → callees, of services
-    open: dict[str, Trouble] = msgspec.field(default_factory=dict)  # by incident
-    samples: dict[str, Instant] = msgspec.field(default_factory=dict)  # newest look at an entity, in whole seconds
-    failed: dict[str, FailedAttempts] = msgspec.field(default_factory=dict)  # by service
-    aimed: dict[str, str] = msgspec.field(default_factory=dict)  # decision → service that was acted on
-    judged: dict[str, Instant] = msgspec.field(default_factory=dict)  # verdicts that were counted
-    maintained: dict[str, Instant] = msgspec.field(default_factory=dict)  # scope → until
+
+def _service(entity: str, _row: object) -> str:
+    return service_of(entity)
+
+
+def _troubled(_incident: str, trouble: Trouble) -> str:
+    return system_of(trouble.services[0])
+
+
+class SafetyContext(KeyedState):
+    """What one partition's gate knows of its systems. A part of its state."""
+
+    calls: Table[tuple[str, ...]] = table(group=_system, domain=_system)  # caller → callees, of services
+    open: Table[Trouble] = table(KEPT, group=_troubled, domain=_troubled)  # by incident
+    samples: Table[Instant] = table(KEPT, group=_service, domain=_system)  # of an entity the newest, in whole seconds
+    failed: Table[FailedAttempts] = table(KEPT, domain=_system)  # by service
+    aimed: Table[str] = table(KEPT, domain=lambda _, service: system_of(service))  # decision → service acted on
+    judged: Table[Instant] = table(KEPT)  # verdicts that were counted
+    maintained: Table[Instant] = table(KEPT)  # scope → until
 
     def see(self, record: Record) -> None:
         """Take in a record of any topic that the gate reads."""
@@ -68,14 +80,15 @@ class SafetyContext(msgspec.Struct):
             case Event(kind="topology", calls=calls):
                 self._topology(calls)
             case Anomaly():
-                newest = max(self.samples.get(record.entity, 0), record.ts // 1000 * 1000)
-                keep(self.samples, record.entity, newest, KEPT)
+                newest = record.ts // 1000 * 1000
+                if newest > self.samples.get(record.entity, 0):
+                    self.samples[record.entity] = newest
             case Incident():
                 self._incident(record)
             case Decision(state=DecisionState.DISPATCHED):
-                keep(self.aimed, record.id, service_of(record.proposal.target), KEPT)
+                self.aimed[record.id] = service_of(record.proposal.target)
             case Verdict() if record.command and record.id not in self.judged:
-                keep(self.judged, record.id, record.ts, KEPT)
+                self.judged[record.id] = record.ts
                 self._judgement(record)
 
     def maintain(self, setting: Setting, keyring: Keyring) -> None:
@@ -92,16 +105,16 @@ class SafetyContext(msgspec.Struct):
             raise Refused("invalid_setting", f"{setting.name[:100]}: its end must be a time in ms, as 1700000000000")
         if until < self.maintained.get(scope, 0) and not may((who := setter(setting, keyring)).roles, "stop"):
             raise Refused("wrong_role", f"{who.name} may not end the maintenance of {scope}")
-        keep(self.maintained, scope, until, KEPT)
+        self.maintained[scope] = until
 
     def services(self, system: str) -> set[str]:
         """The services of a system that are known from its topology."""
-        known = set(self.calls) | {callee for callees in self.calls.values() for callee in callees}
-        return {service for service in known if system_of(service) == system}
+        called = {callee for callees in self.calls.of(system) for callee in callees}
+        return {*self.calls.keys_of(system), *(service for service in called if system_of(service) == system)}
 
     def unwell(self, system: str) -> set[str]:
         """The services of a system that are affected by open incidents."""
-        return {s for trouble in self.open.values() for s in trouble.services if system_of(s) == system}
+        return {s for trouble in self.open.of(system) for s in trouble.services if system_of(s) == system}
 
     def storm(self, system: str, settings: SafetySettings) -> bool:
         """Whether more of a system is unwell than one cause at a time explains."""
@@ -120,21 +133,21 @@ class SafetyContext(msgspec.Struct):
         """
         trouble = self.open.get(proposal.incident)
         context = set(trouble.services) if trouble else {service_of(proposal.target)}
-        found = {e: ts for e, ts in self.samples.items() if service_of(e) in context}
-        if not found:
+        newest = {service: max(self.samples.of(service), default=0) for service in context}
+        if not any(newest.values()):
             fresh = bool(proposal.incident) and now - proposal.ts <= settings.stale_ms
             return "" if fresh else f"no telemetry of {', '.join(sorted(context))} is known"
-        newest = {s: max((ts for e, ts in found.items() if service_of(e) == s), default=0) for s in context}
         old = sorted(s for s, ts in newest.items() if now - ts > settings.stale_ms + 1000)
         if service_of(proposal.target) in old or 2 * len(old) > len(context):
             return f"the telemetry of {', '.join(old)} is older than {settings.stale_ms / 1000:g} s"
         return ""
 
     def _topology(self, calls: tuple[tuple[str, str], ...]) -> None:
-        systems = {system_of(caller) for caller, _ in calls}
-        self.calls = {caller: to for caller, to in self.calls.items() if system_of(caller) not in systems}
+        for system in {system_of(caller) for caller, _ in calls}:
+            for caller in self.calls.keys_of(system):
+                del self.calls[caller]
         for caller, callee in calls:
-            self.calls.setdefault(service_of(caller), []).append(service_of(callee))
+            self.calls[service_of(caller)] = (*self.calls.get(service_of(caller), ()), service_of(callee))
 
     def _incident(self, incident: Incident) -> None:
         known = self.open.get(incident.id)
@@ -142,7 +155,7 @@ class SafetyContext(msgspec.Struct):
             return
         if is_open(incident.state):
             services = tuple(sorted({service_of(entity) for entity in (incident.entity, *incident.affected)}))
-            keep(self.open, incident.id, Trouble(incident.priority, services, incident.seq), KEPT)
+            self.open[incident.id] = Trouble(incident.priority, services, incident.seq)
         else:
             self.open.pop(incident.id, None)
 
@@ -150,7 +163,7 @@ class SafetyContext(msgspec.Struct):
         where = self.aimed.get(verdict.decision, service_of(verdict.entity))
         if verdict.effect in (Effect.INEFFECTIVE, Effect.REGRESSED):
             before = self.failed.get(where, FailedAttempts(0, 0))
-            keep(self.failed, where, FailedAttempts(before.count + 1, max(before.last, verdict.ts)), KEPT)
+            self.failed[where] = FailedAttempts(before.count + 1, max(before.last, verdict.ts))
         elif verdict.effect is Effect.REMEDIATED and verdict.basis != RESULT:  # an actuator's word cures nothing
             self.failed.pop(where, None)
 

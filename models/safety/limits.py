@@ -6,12 +6,12 @@ hold across restarts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 
-from models.bounded import keep
+from models.keyed import KeyedState, Table, table
 from models.policy.book import Book
 from models.policy.engine import Policies, Ruling
 from models.policy.facts import facts_of
@@ -35,7 +35,7 @@ NOWHERE: Final = -1  # the offset of a proposal that is known only from its deci
 SEEN_KEPT: Final = 5_000  # proposals remembered, so that a repeat is answered once
 
 
-class Opened(msgspec.Struct):
+class Opened(msgspec.Struct, frozen=True):
     """A decision that has not ended."""
 
     decision: str
@@ -44,12 +44,16 @@ class Opened(msgspec.Struct):
     waiting: Decision | None = None  # while it waits for votes: it makes room for something more urgent
 
 
-class Gate(msgspec.Struct):
-    """What one partition's gate has let through. The struct is the snapshot."""
+def _system(target: str, _row: object) -> str:
+    return system_of(target)
 
-    seen: dict[str, int] = msgspec.field(default_factory=dict)  # proposals that were answered, and their offsets
-    open: dict[str, Opened] = msgspec.field(default_factory=dict)  # by the target's service
-    acted: dict[str, dict[str, Instant]] = msgspec.field(default_factory=dict)  # target → decision → when
+
+class Gate(KeyedState):
+    """What one partition's gate has let through."""
+
+    seen: Table[int] = table(SEEN_KEPT)  # proposals that were answered, and their offsets
+    open: Table[Opened] = table(when=lambda held: held.until, group=_system, domain=_system)  # by the target's service
+    acted: Table[dict[str, Instant]] = table(group=_system, domain=_system)  # target → decision → when
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
     context: SafetyContext = msgspec.field(default_factory=SafetyContext)
     policies: Book = msgspec.field(default_factory=Book)
@@ -90,11 +94,11 @@ class Gate(msgspec.Struct):
         """The one decision on a proposal: denied with a reason, approved, or waiting for a person."""
         if proposal.id in self.seen:
             return
-        keep(self.seen, proposal.id, offset, SEEN_KEPT)
+        self.seen[proposal.id] = offset
         if proposal.action == GRANT:
             yield self._promote(proposal, settings, policies, now)
             return
-        self.open = {service: held for service, held in self.open.items() if now < held.until}
+        self.expire(now)
         yield from self._withdraw(proposal, now)
         objection = self._objection(proposal, settings, now)
         if objection is not None:
@@ -188,7 +192,7 @@ class Gate(msgspec.Struct):
             storm=context.storm(system, settings),
             stale=bool(context.stale(proposal, settings, now)),
             services=len(context.services(system)),
-            incidents=sum(any(system_of(s) == system for s in t.services) for t in context.open.values()),
+            incidents=len(context.open.keys_of(system)),
             unwell=len(unwell),
             actions=len(self.recent(now, settings, system=system)),
             target_actions=len(self.recent(now, settings, target=proposal.target)),
@@ -214,8 +218,8 @@ class Gate(msgspec.Struct):
 
     def _withdraw(self, proposal: Proposal, now: Instant) -> Iterator[Decision]:
         """Deny what only waits for votes and was wanted for the same incident: its requester wants this one instead."""
-        for service, held in list(self.open.items()):
-            stale = held.waiting
+        for service in self.open.keys_of(system_of(proposal.target)):
+            stale = self.open[service].waiting
             if stale is None or not proposal.incident or stale.proposal.incident != proposal.incident:
                 continue
             if stale.proposal.requester != proposal.requester:
@@ -243,26 +247,37 @@ class Gate(msgspec.Struct):
         """
         target, service = decision.proposal.target, service_of(decision.proposal.target)
         if decision.proposal.id not in self.seen:
-            keep(self.seen, decision.proposal.id, NOWHERE, SEEN_KEPT)
+            self.seen[decision.proposal.id] = NOWHERE
             if decision.state not in ENDED and decision.proposal.action != GRANT:
                 urgency = self.context.priority(decision.proposal)
                 self.open[service] = Opened(decision.id, later(decision.ts, settings.open_for_ms), urgency)
         if decision.state is DecisionState.DISPATCHED:
-            self.acted.setdefault(target, {}).setdefault(decision.id, decision.ts)
+            since = decision.ts - settings.window_ms
+            before = {d: ts for d, ts in self.acted.get(target, {}).items() if ts > since}
+            self.acted[target] = {decision.id: decision.ts} | before
         held = self.open.get(service)
         if held is not None and held.decision == decision.id and decision.state is not DecisionState.PENDING:
-            held.waiting = None
+            self.open[service] = held = msgspec.structs.replace(held, waiting=None)
         if decision.state in ENDED and held is not None and held.decision == decision.id:
             del self.open[service]
 
     def recent(self, now: Instant, settings: SafetySettings, *, target: str = "", system: str = "") -> list[Instant]:
         """When actions were dispatched in the window, on one target or on all of a system."""
         since = now - settings.window_ms
-        acted = {t: {d: ts for d, ts in times.items() if ts > since} for t, times in self.acted.items()}
-        self.acted = {t: times for t, times in acted.items() if times}
-        return sorted(
-            ts for t, times in self.acted.items() if t == target or system_of(t) == system for ts in times.values()
-        )
+        while self.acted and max((oldest := next(iter(self.acted.items())))[1].values()) <= since:
+            del self.acted[oldest[0]]
+        found = [self.acted.get(target, {})] if target else self.acted.of(system)
+        return sorted(ts for times in found for ts in times.values() if ts > since)
+
+    def expire(self, now: Instant) -> None:
+        """Free targets whose decision has not ended in time."""
+        for service in self.open.due(now):
+            del self.open[service]
+
+    def next_check(self, settings: SafetySettings) -> Instant | None:
+        """When the gate wants to propose something itself."""
+        checks = (self.trust.next_check(settings), self.violations.next_check(self.policies))
+        return min((at for at in checks if at is not None), default=None)
 
 
 Check = Callable[[Gate, Proposal, SafetySettings, Instant], Objection]
@@ -312,15 +327,9 @@ def _budget(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Insta
     return "budget_exhausted", f"{settings.per_system} actions within the window are enough"
 
 
-def _of(system: str, targets: Iterable[str]) -> list[str]:
-    """Those of a system; of many systems, so it is not asked for each one's name."""
-    within = f"{system}/"
-    return [target for target in targets if target.startswith(within) or target == system]
-
-
 def _concurrency(gate: Gate, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
     system, service = system_of(proposal.target), service_of(proposal.target)
-    count = sum(other != service for other in _of(system, gate.open))
+    count = sum(other != service for other in gate.open.keys_of(system))
     if count < settings.concurrency:
         return None
     return "resource_busy", f"{count} decisions on {system} have not ended"
@@ -329,8 +338,8 @@ def _concurrency(gate: Gate, proposal: Proposal, settings: SafetySettings, _now:
 def _blast(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
     system, service = system_of(proposal.target), service_of(proposal.target)
     since = now - settings.blast_window_ms
-    others = {service_of(t) for t in _of(system, gate.acted) if any(ts > since for ts in gate.acted[t].values())}
-    others |= set(_of(system, gate.open))
+    others = {service_of(t) for t in gate.acted.keys_of(system) if any(ts > since for ts in gate.acted[t].values())}
+    others |= set(gate.open.keys_of(system))
     others.discard(service)
     most = max(1, int(settings.blast_share * max(len(gate.context.services(system)), settings.concurrency)))
     if len(others) < most:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from models.keyed import KeyedState
 from models.safety.roles import may
 from models.safety.signing import Keyring, Refused, setter
 from topics.settings import KILL_SWITCH, ON, Setting
 from topics.spec import Instant
 
 
-class KillSwitch(msgspec.Struct):
-    """Whether anything may act. The struct is the snapshot."""
+class KillSwitch(KeyedState):
+    """Whether anything may act. The whole state of `act`, a part of others."""
 
     killed: str = ""  # who stopped it and why; empty: it is off
     moved: Instant = 0  # when it was last moved

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from models.bounded import keep
 from models.decision.outcomes import Outcomes
+from models.keyed import KeyedState, Table, table
 from models.policy.facts import target_facts
 from models.safety.modes import tier
 from models.safety.promotion import AUTONOMY, GRANTED, check_grant, promotion
@@ -35,13 +35,13 @@ WORDS: Final = 3  # slashes in the name of a class
 CHECK_MS: Final = 1_000  # so often it is looked for what has earned a promotion
 
 
-class Standing(msgspec.Struct):
+class Standing(msgspec.Struct, frozen=True):
     """Outcomes of one tier or class, and the wealth of the bets on them."""
 
     count: Count = 0
     helped: Count = 0
-    against: list[float] = msgspec.field(default_factory=list)  # wealth won against its promise, a bet each
-    for_: list[float] = msgspec.field(default_factory=list)  # won against the doubt that it is better than EARNED
+    against: tuple[float, ...] = ()  # wealth won against its promise, a bet each
+    for_: tuple[float, ...] = ()  # won against the doubt that it is better than EARNED
     broken: Instant = 0  # when its promise was found broken; 0: it holds
 
     @property
@@ -53,24 +53,29 @@ class Standing(msgspec.Struct):
         """Whether it was shown to be better than EARNED."""
         return not self.broken and bool(self.for_) and sum(self.for_) / len(self.for_) >= 1.0 / ALPHA
 
-    def take(self, helped: bool, promised: float, now: Instant) -> None:
-        """Count an outcome."""
-        self.count, self.helped = self.count + 1, self.helped + helped
-        fresh = 1.0 / (self.count * (self.count + 1))
+    def counted(self, helped: bool) -> Standing:
+        """This with one more outcome on which nothing was promised."""
+        return msgspec.structs.replace(self, count=self.count + 1, helped=self.helped + helped)
+
+    def taken(self, helped: bool, promised: float, now: Instant) -> Standing:
+        """This with one more outcome."""
+        fresh = 1.0 / ((self.count + 1) * (self.count + 2))
         worse = [promised * share for share in (0.2, 0.5, 0.8, 0.92)]
-        self.against = _bet(self.against or [0.0] * len(worse), worse, promised, helped, fresh)
+        against = _bet(self.against or [0.0] * len(worse), worse, promised, helped, fresh)
         better = [EARNED + (1.0 - EARNED) * share for share in (0.4, 0.7, 0.9)]
-        self.for_ = _bet(self.for_ or [1.0] * len(better), better, EARNED, helped, 0.0)
-        if not self.broken and sum(self.against) / len(self.against) >= 1.0 / ALPHA:
-            self.broken = now
+        for_ = _bet(self.for_ or [1.0] * len(better), better, EARNED, helped, 0.0)
+        broken = now if not self.broken and sum(against) / len(against) >= 1.0 / ALPHA else self.broken
+        return msgspec.structs.replace(self.counted(helped), against=against, for_=for_, broken=broken)
 
 
-def _bet(wealth: Sequence[float], rates: Sequence[float], promised: float, helped: bool, fresh: float) -> list[float]:
+def _bet(
+    wealth: Sequence[float], rates: Sequence[float], promised: float, helped: bool, fresh: float
+) -> tuple[float, ...]:
     """The wealth of bets on rates that are not the promised one, after an outcome; `fresh` is put in before it."""
-    return [
+    return tuple(
         min((w + fresh) * (rate / promised if helped else (1.0 - rate) / (1.0 - promised)), 1e12)
         for w, rate in zip(wealth, rates, strict=True)
-    ]
+    )
 
 
 class Aim(msgspec.Struct, frozen=True):
@@ -87,13 +92,17 @@ class Asked(msgspec.Struct, frozen=True):
     next: Instant  # not again before
 
 
-class Trust(msgspec.Struct):
-    """The standing of tiers and classes of action, by system. The struct is a part of the gate's snapshot."""
+def _system(name: str, _row: object) -> str:
+    return system_of(name)
+
+
+class Trust(KeyedState):
+    """The standing of tiers and classes of action, by system. A part of the gate's state."""
 
     outcomes: Outcomes[Aim] = msgspec.field(default_factory=Outcomes)
-    standing: dict[str, Standing] = msgspec.field(default_factory=dict)
-    grants: dict[str, tuple[Instant, bool]] = msgspec.field(default_factory=dict)  # the newest word about each
-    asked: dict[str, Asked] = msgspec.field(default_factory=dict)  # by class
+    standing: Table[Standing] = table(KEPT, domain=_system)
+    grants: Table[tuple[Instant, bool]] = table(KEPT)  # the newest word about each
+    asked: Table[Asked] = table(KEPT, domain=_system)  # by class
     checked: Instant = 0
 
     def see(self, record: Record, settings: SafetySettings, now: Instant) -> None:
@@ -128,10 +137,14 @@ class Trust(msgspec.Struct):
             return
         if not may(setter(setting, keyring).roles, "ratify"):
             check_grant(setting, keyring)
-        keep(self.grants, name, (setting.ts, good), KEPT)
+        self.grants[name] = setting.ts, good
         known = self.standing.get(name)
         if known is not None and good and setting.ts > known.broken > 0:
-            keep(self.standing, name, Standing(), KEPT)
+            self.standing[name] = Standing()
+
+    def next_check(self, settings: SafetySettings) -> Instant | None:
+        """When it is to be looked again what has earned a promotion; None: nothing can."""
+        return self.checked + CHECK_MS if settings.earn and self.standing else None
 
     def promotions(self, settings: SafetySettings, now: Instant) -> Iterator[Proposal]:
         """A proposal for each class that has earned to act alone and does not; again when one has led to nothing.
@@ -147,7 +160,7 @@ class Trust(msgspec.Struct):
             if may_already or name.count("/") != WORDS or not known.earned:
                 continue
             if now >= max(before.next, since + settings.promotion_ms if since else 0):
-                keep(self.asked, name, Asked(before.tries + 1, later(now, settings.promotion_ms)), KEPT)
+                self.asked[name] = Asked(before.tries + 1, later(now, settings.promotion_ms))
                 yield promotion(name, known.told, before.tries, now)
 
     def objection(self, proposal: Proposal, settings: SafetySettings) -> str:
@@ -175,16 +188,13 @@ class Trust(msgspec.Struct):
         return self.standing.get(group, Standing()).earned and not self.granted(group)
 
     def _count(self, name: str, helped: bool) -> None:
-        known = self.standing.get(name, Standing())
-        known.count, known.helped = known.count + 1, known.helped + helped
-        keep(self.standing, name, known, KEPT)
+        self.standing[name] = self.standing.get(name, Standing()).counted(helped)
 
     def _take(self, name: str, helped: bool, promised: float, now: Instant) -> None:
-        known = self.standing.get(name, Standing())
-        known.take(helped, promised, now)
+        known = self.standing.get(name, Standing()).taken(helped, promised, now)
         if known.broken == now:  # what was granted before it broke does not count any more
-            keep(self.grants, name, (now, False), KEPT)
-        keep(self.standing, name, known, KEPT)
+            self.grants[name] = now, False
+        self.standing[name] = known
 
 
 def aim(proposal: Proposal, settings: SafetySettings) -> Aim:

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from models.actions.catalogue import ACTIONS
-from models.bounded import keep
 from models.incidents.lifecycle import is_open
+from models.keyed import KeyedState, Table, table
 from models.safety.approval import Matter, check_approvals, check_vote
 from models.safety.guard import LONGEST_MS
 from models.safety.modes import Need, mode_of, need
@@ -32,6 +32,7 @@ from topics.refusals import Refusal, refusal
 from topics.settings import Setting
 from topics.spec import Instant, derive, service_of, system_of
 
+OPEN_KEPT: Final = 20_000  # decisions that have not ended
 KEPT: Final = 5_000  # ended decisions remembered, so that nothing is dispatched twice
 OVER: Final = "the incident is over"
 
@@ -44,18 +45,32 @@ class Rules:
     keyring: Keyring
 
 
-class ApprovalTracker(msgspec.Struct):
-    """Decisions of one partition on their way to a command. The struct is the snapshot."""
+def _service(service: str, _row: object) -> str:
+    return system_of(service)
 
-    waiting: dict[str, Decision] = msgspec.field(default_factory=dict)
-    votes: dict[str, list[Approval]] = msgspec.field(default_factory=dict)  # that count, by decision, until it ends
-    early: dict[str, Approval] = msgspec.field(default_factory=dict)  # before their decision, by where they stand
-    approved: dict[str, Decision] = msgspec.field(default_factory=dict)  # until the audit has them
-    dispatched: dict[str, Decision] = msgspec.field(default_factory=dict)  # until their result comes
-    at_work: dict[str, str] = msgspec.field(default_factory=dict)  # the decision dispatched last, by service
-    ended: dict[str, Instant] = msgspec.field(default_factory=dict)
-    over: dict[str, Instant] = msgspec.field(default_factory=dict)  # incidents that need nothing any more
-    epochs: dict[str, int] = msgspec.field(default_factory=dict)  # the newest, by service
+
+def _target(_id: str, decision: Decision) -> str:
+    return system_of(decision.proposal.target)
+
+
+class ApprovalTracker(KeyedState):
+    """Decisions of one partition on their way to a command."""
+
+    waiting: Table[Decision] = table(
+        OPEN_KEPT, when=lambda decision: decision.expires, group=lambda _, d: d.proposal.incident, domain=_target
+    )
+    votes: Table[tuple[Approval, ...]] = table(  # that count, by decision, until it ends
+        OPEN_KEPT, domain=lambda _, votes: votes[0].system
+    )
+    early: Table[Approval] = table(  # before their decision, by where they stand
+        KEPT, group=lambda _, vote: vote.decision, domain=lambda _, vote: vote.system
+    )
+    approved: Table[Decision] = table(OPEN_KEPT, domain=_target)  # until the audit has them
+    dispatched: Table[Decision] = table(OPEN_KEPT, domain=_target)  # until their result comes
+    at_work: Table[str] = table(KEPT, domain=_service)  # the decision dispatched last, by service
+    ended: Table[Instant] = table(KEPT)
+    over: Table[Instant] = table(KEPT)  # incidents that need nothing any more
+    epochs: Table[int] = table(KEPT, domain=_service)  # the newest, by service
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
 
     def decided(self, decision: Decision, rules: Rules, now: Instant) -> Iterator[Decision | Refusal]:
@@ -69,10 +84,10 @@ class ApprovalTracker(msgspec.Struct):
         if decision.proposal.incident in self.over:
             yield self._refuse(decision, now, OVER)
         elif decision.state is DecisionState.APPROVED:
-            keep(self.approved, decision.id, self.approved.get(decision.id, decision), KEPT)
+            self.approved.setdefault(decision.id, decision)
         elif decision.id not in self.approved:
-            keep(self.waiting, decision.id, self.waiting.get(decision.id, decision), KEPT)
-            for origin in [o for o, vote in self.early.items() if vote.decision == decision.id]:
+            self.waiting.setdefault(decision.id, decision)
+            for origin in self.early.keys_of(decision.id):
                 yield from self._catch_up(origin, rules, now)
 
     def vote(self, approval: Approval, origin: str, rules: Rules, now: Instant) -> Iterator[Decision]:
@@ -86,7 +101,7 @@ class ApprovalTracker(msgspec.Struct):
         elif any(approval.decision in known for known in (self.ended, self.approved, self.dispatched)):
             raise Refused("late", f"decision {approval.decision} does not wait any more")
         else:
-            keep(self.early, origin, approval, KEPT)
+            self.early[origin] = approval
 
     def audited(self, entry: Entry, rules: Rules, now: Instant) -> Iterator[Decision | Command | Setting]:
         """An approved decision that is on the audit becomes a command or a grant.
@@ -102,7 +117,7 @@ class ApprovalTracker(msgspec.Struct):
         if decision.proposal.incident in self.over:
             yield self._refuse(decision, now, OVER)
             return
-        votes = tuple(self.votes.get(decision.id, ()))
+        votes = self.votes.get(decision.id, ())
         check_approvals(votes, matter(decision, rules.settings), rules.keyring, now)
         objection = self._objection(decision, rules, now)
         if objection is not None:
@@ -121,16 +136,16 @@ class ApprovalTracker(msgspec.Struct):
         if is_open(incident.state):
             yield from self._withdraw(incident, now)
             return
-        keep(self.over, incident.id, incident.ts, KEPT)
-        for decision in [d for d in self.waiting.values() if d.proposal.incident == incident.id]:
+        self.over[incident.id] = incident.ts
+        for decision in self.waiting.of(incident.id):
             yield self._refuse(decision, now, OVER)
 
     def _withdraw(self, incident: Incident, now: Instant) -> Iterator[Decision]:
         """Deny what was proposed before this state of the incident for a cause that it does not name."""
         named = {hypothesis.cause for hypothesis in incident.hypotheses}
-        ours = [d.proposal for d in self.waiting.values() if d.proposal.incident == incident.id]
+        ours = [d.proposal for d in self.waiting.of(incident.id)]
         stale = {proposal.id for proposal in ours if proposal.ts < incident.ts and proposal.cause not in named}
-        for decision in [d for d in self.waiting.values() if d.proposal.id in stale]:
+        for decision in [d for d in self.waiting.of(incident.id) if d.proposal.id in stale]:
             self._end(decision.id, now)
             why = f"withdrawn: {decision.proposal.cause} does not explain the incident any more"
             yield _moved(decision, DecisionState.DENIED, now, why, blocked="superseded")
@@ -144,10 +159,16 @@ class ApprovalTracker(msgspec.Struct):
 
     def expire(self, rules: Rules, now: Instant) -> Iterator[Decision]:
         """What nobody approved in time is refused, and so is what the audit did not keep in time."""
-        for decision in [d for d in self.waiting.values() if now >= d.expires]:
-            yield self._refuse(decision, now, "nobody approved it in time")
-        for decision in [d for d in self.approved.values() if now >= d.ts + rules.settings.approval_ms]:
-            yield self._refuse(decision, now, "the audit did not keep it in time")
+        if self.approved.when is None:
+            self.hold_to(rules.settings)
+        for identity in self.waiting.due(now):
+            yield self._refuse(self.waiting[identity], now, "nobody approved it in time")
+        for identity in self.approved.due(now):
+            yield self._refuse(self.approved[identity], now, "the audit did not keep it in time")
+
+    def hold_to(self, settings: SafetySettings) -> None:
+        """Let what was approved wait for the audit as long as settings say."""
+        self.approved.timed(lambda decision: decision.ts + settings.approval_ms)
 
     def _catch_up(self, origin: str, rules: Rules, now: Instant) -> Iterator[Decision | Refusal]:
         vote = self.early.pop(origin)
@@ -158,7 +179,7 @@ class ApprovalTracker(msgspec.Struct):
 
     def _count(self, approval: Approval, rules: Rules, now: Instant) -> Iterator[Decision]:
         decision = self.waiting[approval.decision]
-        votes = self.votes.get(decision.id, [])
+        votes = self.votes.get(decision.id, ())
         wanted = matter(decision, rules.settings)
         if now >= decision.expires:
             raise Refused("late", f"decision {decision.id} has expired")
@@ -171,8 +192,8 @@ class ApprovalTracker(msgspec.Struct):
             self._end(decision.id, now)
             yield _moved(decision, DecisionState.REJECTED, now, said, voters=voters)
             return
-        votes = [*votes, approval]
-        keep(self.votes, decision.id, votes, KEPT)
+        votes = (*votes, approval)
+        self.votes[decision.id] = votes
         quorum = max((need.quorum for need in wanted.needs), default=1)
         if len(votes) < quorum:
             said = f"{said}; {len(votes)} of {quorum} votes"
@@ -195,7 +216,7 @@ class ApprovalTracker(msgspec.Struct):
         wanted = decision.proposal
         service = service_of(wanted.target)
         epoch = max(self.epochs.get(service, 0) + 1, now)  # the clock, so that a lost state does not begin again at 1
-        keep(self.epochs, service, epoch, KEPT)
+        self.epochs[service] = epoch
         asked = policy_need(decision)
         decided = hashlib.sha256(bytes(entry.body)).hexdigest()
         command = Command(
@@ -204,12 +225,12 @@ class ApprovalTracker(msgspec.Struct):
             expires=now + min(rules.settings.command_ms, LONGEST_MS), audience=audience(wanted), epoch=epoch,
             requester=wanted.requester, confidence=wanted.confidence, role=asked.role if asked else "",
             quorum=asked.quorum if asked else 0, decided=decided,
-            audit=f"{entry.chain}/{entry.seq}", approvals=tuple(self.votes.get(decision.id, ())),
+            audit=f"{entry.chain}/{entry.seq}", approvals=self.votes.get(decision.id, ()),
         )  # fmt: skip
         moved = _moved(decision, DecisionState.DISPATCHED, now, f"command {command.id}", command=command.id)
         self._forget(decision.id)
-        keep(self.dispatched, decision.id, moved, KEPT)
-        keep(self.at_work, service, decision.id, KEPT)
+        self.dispatched[decision.id] = moved
+        self.at_work[service] = decision.id
         yield command
         yield moved
 
@@ -219,7 +240,7 @@ class ApprovalTracker(msgspec.Struct):
 
     def _end(self, identity: str, now: Instant) -> None:
         self._forget(identity)
-        keep(self.ended, identity, now, KEPT)
+        self.ended[identity] = now
 
     def _forget(self, identity: str) -> None:
         for part in (self.waiting, self.votes, self.approved):

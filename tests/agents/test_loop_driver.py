@@ -13,10 +13,12 @@ from faust.types import TP
 
 from agents import _loop
 from agents._agent import Buffer
-from agents._loop import Loop, LoopSettings, _Revoked, _Unit
-from agents._snapshots import SnapshotStore
+from agents._changelog import ChangeLog
+from agents._loop import Loop, LoopSettings
 from agents._suspension import Suspended, SuspensionDetector
 from agents._transport import _Rebalance
+from agents._unit import Unit
+from agents._writer import Revoked
 from agents.decide import Decide
 from models.decision.advisor import Bounds
 from tests.builders import Quiet
@@ -37,8 +39,8 @@ async def loop() -> Loop:
     return made
 
 
-def unit() -> _Unit:
-    return _Unit(decide(), SnapshotStore(LOOP_STATE, "decide", 0), {}, b"")
+def unit() -> Unit:
+    return Unit(decide(), ChangeLog(LOOP_STATE, "decide", 0), {})
 
 
 def message(generation: int) -> Any:
@@ -48,7 +50,7 @@ def message(generation: int) -> Any:
 async def test_a_restore_that_a_rebalance_overtook_is_thrown_away(loop: Loop) -> None:
     restored = asyncio.Event()
 
-    async def load(_: Sequence[int]) -> dict[tuple[str, int], _Unit]:
+    async def load(_: Sequence[int]) -> dict[tuple[str, int], Unit]:
         await restored.wait()
         return {("decide", 0): unit()}
 
@@ -57,13 +59,13 @@ async def test_a_restore_that_a_rebalance_overtook_is_thrown_away(loop: Loop) ->
     await asyncio.sleep(0)
     await loop._revoked(loop.app, [])
     restored.set()
-    with pytest.raises(_Revoked):
+    with pytest.raises(Revoked):
         await waiting
     assert loop.units == {}
 
 
 async def rebalanced(loop: Loop, generation: int) -> None:
-    async def load(partitions: Sequence[int]) -> dict[tuple[str, int], _Unit]:
+    async def load(partitions: Sequence[int]) -> dict[tuple[str, int], Unit]:
         return {("decide", partition): unit() for partition in partitions}
 
     loop._load = load  # type: ignore[method-assign]
@@ -78,10 +80,10 @@ async def test_what_stays_here_in_a_rebalance_is_kept_and_only_the_rest_restored
     await rebalanced(loop, 6)
     assert [(key, kept.agent) for key, kept in loop.units.items()] == [(("decide", 0), stays.agent)]
     assert not loop.loading
-    loop._require(await loop._unit("decide", 0))
+    loop.writer.require(await loop._unit("decide", 0))
     for before in (stays, goes):
-        with pytest.raises(_Revoked):
-            loop._require(before)
+        with pytest.raises(Revoked):
+            loop.writer.require(before)
 
 
 async def test_a_generation_that_this_worker_missed_leaves_nothing_to_keep(loop: Loop) -> None:
@@ -114,19 +116,19 @@ async def test_a_rebalance_waits_for_what_was_begun_and_ends_it(loop: Loop) -> N
     rebalance = asyncio.create_task(loop._revoked(loop.app, []))
     await asyncio.sleep(0.05)
     assert not rebalance.done()
-    loop._require(begun)
+    loop.writer.require(begun)
     begun.lock.release()
     await rebalance
-    with pytest.raises(_Revoked):
-        loop._require(begun)
+    with pytest.raises(Revoked):
+        loop.writer.require(begun)
 
 
 async def test_messages_of_before_a_rebalance_are_nobodys_to_ack(loop: Loop) -> None:
     loop._require_ours(message(5))
-    with pytest.raises(_Revoked):
+    with pytest.raises(Revoked):
         loop._require_ours(message(4))
     await loop._revoked(loop.app, [])
-    with pytest.raises(_Revoked):
+    with pytest.raises(Revoked):
         loop._require_ours(message(5))
     loop.app.consumer_generation_id = 6
     loop._require_ours(message(6))
@@ -135,12 +137,12 @@ async def test_messages_of_before_a_rebalance_are_nobodys_to_ack(loop: Loop) -> 
 async def test_a_loop_that_slept_says_nothing_more(loop: Loop) -> None:
     loop._suspension._slept = 61.0
     with pytest.raises(Suspended):
-        loop._require(unit())
+        loop.writer.require(unit())
 
 
-async def test_a_loop_that_slept_ends_at_its_next_tick_and_does_not_join_its_group_again(loop: Loop) -> None:
+async def test_a_loop_that_slept_ends_at_its_next_deadline_and_does_not_join_its_group_again(loop: Loop) -> None:
     loop._suspension._slept = 61.0
-    await asyncio.wait_for(loop._tick(), 5)
+    await asyncio.wait_for(loop._keep_deadlines(), 5)
     assert isinstance(loop.failure, Suspended)
     rebalance = object.__new__(_Rebalance)
     rebalance._coordinator = SimpleNamespace(require=loop._suspension.require)
