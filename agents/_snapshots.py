@@ -101,11 +101,10 @@ def _span(pieces: Iterable[Buffer], first: int, end: int) -> memoryview:
 
 
 def checksum(snapshot: Snapshot) -> str:
-    """BLAKE2b (128 bits) of everything in a snapshot; one without a number has that of its state alone."""
+    """BLAKE2b (128 bits) of everything else in a snapshot."""
     digest = hashlib.blake2b(snapshot.state, digest_size=16)
-    if snapshot.seq:
-        rest = msgspec.structs.replace(snapshot, state=memoryview(b""), checksum="")
-        digest.update(msgspec.json.encode(rest, order="sorted"))
+    rest = msgspec.structs.replace(snapshot, state=memoryview(b""), checksum="")
+    digest.update(msgspec.json.encode(rest, order="sorted"))
     return digest.hexdigest()
 
 

@@ -33,6 +33,7 @@ class Unit:
     not_before: Instant = 0  # no step without records before
     deadline: Instant | None = None  # when it is asked next, as it was scheduled
     renewing: bool = False  # a whole state is on its way
+    _broken: str = ""  # what the last deadline raised that broke the agent
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def kept(self) -> Unit:
@@ -91,7 +92,7 @@ class Unit:
         if outputs is not None:
             return outputs
         if len(items) == 1:
-            return [self.agent.set_aside(items[0])]
+            return [replace(self.agent.set_aside(items[0]), detail=self._broken)]
         middle = len(items) // 2
         return self._among(items[:middle], all_items, now) + self._among(items[middle:], all_items, now)
 
@@ -104,6 +105,7 @@ class Unit:
             if self.agent.chain is not None:
                 raise
             self.agent.undo()
+            self._broken = repr(error)
             log.error("a deadline broke its agent", agent=self.agent.name, exc_info=error)
             return None
 

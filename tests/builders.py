@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from models.diagnosis.symptoms import RULES
+from models.keyed import ChangeTracker, KeyedState
 from models.policy.book import sign_policy
 from models.policy.header import read
 from models.safety.signing import OURS, seal, sign_checkpoint, sign_proposal, sign_setting, sign_vote
@@ -28,6 +29,8 @@ from topics.spec import Instant, Origin, Read, Record, derive, system_of
 from topics.state import LANE_STATE, LOOP_STATE, Snapshot
 from topics.telemetry import Event, Heartbeat, Sample
 from topics.verdicts import Effect, Verdict
+
+K = TypeVar("K", bound=KeyedState)
 
 NOW: Final = 1_700_000_000_000
 CATALOG: Final = "shop/catalog/0"
@@ -266,3 +269,12 @@ class Deaf:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.client, name)
+
+
+def reread(state: K) -> K:
+    """A state as the next owner of its partition knows it: written, and read again."""
+    again = type(state)()
+    tracked = ChangeTracker(again)
+    for block in ChangeTracker(state).whole():
+        tracked.load(msgspec.msgpack.encode(block))
+    return again

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agents import _snapshots
 from agents._snapshots import MAX_PARTS, SnapshotStore, StateTooLarge, newest_store, store_of, stores
-from topics.codec import Message, encode
+from topics.codec import Message
 from topics.spec import Raw
 from topics.state import LANE_STATE, Snapshot
 
@@ -116,34 +116,13 @@ def test_a_state_that_is_too_large_is_refused_with_its_size(monkeypatch: pytest.
         SnapshotStore(LANE_STATE, NAME, 0).pack({}, bytes(MAX_PARTS * 10 + 1))
 
 
-def test_a_snapshot_of_before_they_had_numbers_is_read(log: Log) -> None:
-    old = Snapshot(agent=NAME, partition=3, applied={"t": 5}, state=b"old", checksum="")
-    old = msgspec.structs.replace(old, checksum=_snapshots.checksum(old))
-    log.kept.append((encode(old, LANE_STATE).key, msgspec.json.encode(old)))
-    assert log.kept[0][0] == NAME.encode()
-    assert (log.store().applied, log.store().state) == ({"t": 5}, b"old")
-    log.write(log.store().pack({"t": 6}, b"new"))
-    assert log.store().state == b"new"
-
-
-def test_a_snapshot_of_when_they_were_json_counts_until_a_newer_one_stands(log: Log) -> None:
-    before = log.store()
-    for number in range(2):
-        (message,) = before.pack({"t": number}, b"json %d" % number)
-        snapshot = msgspec.msgpack.decode(message.value, type=Snapshot)
-        log.kept.append((message.key, msgspec.json.encode(snapshot)))
-    assert (log.store().applied, log.store().state) == ({"t": 1}, b"json 1")
-    log.write(log.store().pack({"t": 2}, b"bytes"))
-    assert (log.store().applied, log.store().state) == ({"t": 2}, b"bytes")
-
-
 @given(st.data())
 def test_any_flipped_byte_is_found(data: st.DataObject) -> None:
     message = SnapshotStore(LANE_STATE, NAME, 3).pack({"t": 7}, b"some state of a learner")[0]
     place = data.draw(st.integers(0, len(message.value) - 1))
     flipped = bytearray(message.value)
     flipped[place] ^= 1 << data.draw(st.integers(0, 7))
-    found = _snapshots._whole(LANE_STATE, Raw(LANE_STATE.name, 3, 0, message.key, bytes(flipped)))
+    found = _snapshots.read_snapshot(LANE_STATE, Raw(LANE_STATE.name, 3, 0, message.key, bytes(flipped)))
     whole = msgspec.msgpack.decode(message.value, type=Snapshot)
     assert found is None or (found.state, found.applied) == (whole.state, whole.applied)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import msgspec
 import pytest
 
 from app.bench.calibration import drifting
@@ -14,7 +13,7 @@ from models.decision.budget import ErrorBudget
 from models.decision.calibration import Platt
 from models.decision.learned import ARMS_KEPT, Learned
 from models.decision.planner import LOAD_MS, Planner
-from tests.builders import BUSY, NOW, decision, hypothesis, incident, sample, verdict_on
+from tests.builders import BUSY, NOW, decision, hypothesis, incident, reread, sample, verdict_on
 from topics.decisions import Decision, DecisionState
 from topics.incidents import State, SymptomKind
 from topics.proposals import Proposal
@@ -55,7 +54,7 @@ def test_the_book_of_rules_has_a_bound_and_goes_through_a_snapshot() -> None:
     for n in range(ARMS_KEPT + 5):
         learned.learn(f"{n}→b", 0.5, DAY, True)
     assert len(learned.arms) == ARMS_KEPT
-    again = msgspec.msgpack.decode(msgspec.msgpack.encode(learned), type=Learned)
+    again = reread(learned)
     assert again.expect("9→b", 0.5, DAY) == learned.expect("9→b", 0.5, DAY) != 0.5
 
 

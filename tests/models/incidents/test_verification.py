@@ -8,9 +8,15 @@ from models.incidents.verification import FAILED, JUDGED_KEPT, VerificationSetti
 from tests.builders import CATALOG, HURTS, NOW, cleared, decision, incident, proposal, result, sample
 from topics.decisions import DecisionState
 from topics.incidents import State, SymptomKind
+from topics.spec import Instant
 from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Verdict
 
 SETTINGS = VerificationSettings(hold_ms=2_500, patience_ms=15_000)
+
+
+def verdicts_of(book: Verifier, now: Instant) -> list[Verdict]:
+    """The verdicts at a time, after something was read of every system."""
+    return list(book.judge(book.watches.groups(), now, SETTINGS))
 
 
 def hurt(*affected: str) -> Verifier:
@@ -24,7 +30,7 @@ def hurt(*affected: str) -> Verifier:
 
 def judged(book: Verifier, start: int, until: int) -> list[tuple[int, Effect]]:
     """When verdicts came, in milliseconds after NOW, and what they were."""
-    return [(v.ts - NOW, v.effect) for now in range(start, until, 100) for v in book.judge(now, SETTINGS)]
+    return [(v.ts - NOW, v.effect) for now in range(start, until, 100) for v in verdicts_of(book, now)]
 
 
 def test_a_symptom_that_stays_away_for_the_hold_time_is_remediated() -> None:
@@ -63,7 +69,7 @@ def test_without_a_look_since_the_action_nobody_calls_it_cured() -> None:
     book = hurt()
     book.observe(sample(CATALOG, NOW - 100))
     book.acted(result(ts=NOW))
-    verdicts = [v for now in range(NOW, NOW + 60_000, 100) for v in book.judge(now, SETTINGS)]
+    verdicts = [v for now in range(NOW, NOW + 60_000, 100) for v in verdicts_of(book, now)]
     assert [v.effect for v in verdicts] == [Effect.MANUAL_REVIEW]
     assert verdicts[0].reasons == (f"no look at {CATALOG} since the action: telemetry is missing",)
 
@@ -93,7 +99,7 @@ def test_every_affected_entity_must_be_well_those_that_came_later_too() -> None:
 def test_an_action_that_failed_is_judged_at_once(outcome: str) -> None:
     book = hurt()
     book.acted(result(ts=NOW, outcome=outcome, detail="no such process"))
-    (verdict,) = book.judge(NOW, SETTINGS)
+    (verdict,) = verdicts_of(book, NOW)
     assert verdict.effect is Effect.INEFFECTIVE
     assert verdict.reasons == (f"restart_service on {CATALOG} {outcome}: no such process",)
     assert (verdict.entity, verdict.incident, verdict.command) == (CATALOG, "i1", "c1")
@@ -121,7 +127,7 @@ def test_a_result_that_comes_again_is_judged_once() -> None:
     verdicts: list[Verdict] = []
     for _ in range(3):
         book.acted(result(ts=NOW, outcome="failed"))
-        verdicts += book.judge(NOW, SETTINGS)
+        verdicts += verdicts_of(book, NOW)
     assert len(verdicts) == 1
 
 
@@ -149,7 +155,7 @@ def test_verdicts_have_ids_that_any_worker_gives_them() -> None:
     def verdict() -> Verdict:
         book = hurt()
         book.acted(result(outcome="failed"))
-        return next(book.judge(NOW, SETTINGS))
+        return verdicts_of(book, NOW)[0]
 
     assert verdict() == verdict()
 
@@ -158,7 +164,7 @@ def test_the_memory_of_judged_commands_has_a_bound() -> None:
     book = hurt()
     for number in range(JUDGED_KEPT + 20):
         book.acted(result(command=f"c{number}", outcome="failed"))
-        list(book.judge(NOW, SETTINGS))
+        verdicts_of(book, NOW)
     assert len(book.judged) == JUDGED_KEPT
 
 
@@ -178,7 +184,7 @@ def asked_for(expects: str = METRIC, *, outcome: str = "succeeded", known: bool 
 
 
 def verdicts(book: Verifier, start: int = NOW, until: int = NOW + 60_000) -> list[tuple[int, Effect, str]]:
-    return [(v.ts - NOW, v.effect, v.basis) for now in range(start, until, 100) for v in book.judge(now, SETTINGS)]
+    return [(v.ts - NOW, v.effect, v.basis) for now in range(start, until, 100) for v in verdicts_of(book, now)]
 
 
 def test_what_was_asked_for_with_an_expectation_is_judged_by_it() -> None:
@@ -191,7 +197,7 @@ def test_what_was_asked_for_with_an_expectation_is_judged_by_it() -> None:
 def test_an_expectation_that_is_not_met_in_time_was_disappointed() -> None:
     book = asked_for("http.server.*")
     book.observe(sample(CATALOG, NOW + 3_000, SymptomKind.LATENCY))
-    (verdict,) = [v for now in range(NOW, NOW + 60_000, 100) for v in book.judge(now, SETTINGS)]
+    (verdict,) = [v for now in range(NOW, NOW + 60_000, 100) for v in verdicts_of(book, now)]
     assert (verdict.ts - NOW, verdict.effect, verdict.basis) == (15_000, Effect.INEFFECTIVE, EXPECTATION)
     assert verdict.reasons == ("http.server.* of shop/catalog/0 is still off after 15 s",)
     assert (verdict.entity, verdict.incident, verdict.command) == ("shop/catalog", "", "c1")
@@ -209,7 +215,7 @@ def test_an_expectation_that_no_look_has_answered_since_is_for_a_person() -> Non
 def test_without_an_expectation_the_actuators_own_result_decides_and_the_verdict_says_so(
     outcome: str, effect: Effect
 ) -> None:
-    (verdict,) = asked_for("", outcome=outcome).judge(NOW, SETTINGS)
+    (verdict,) = verdicts_of(asked_for("", outcome=outcome), NOW)
     assert (verdict.effect, verdict.basis) == (effect, RESULT)
     assert verdict.reasons == (f"by the actuator's own result: {outcome}, done",)
 
@@ -220,7 +226,7 @@ def test_an_action_that_failed_has_met_no_expectation() -> None:
 
 def test_an_expectation_that_nothing_has_ever_shown_says_nothing_and_the_result_decides() -> None:
     book = asked_for("process.memory.usage")
-    (verdict,) = [v for now in range(NOW, NOW + 60_000, 100) for v in book.judge(now, SETTINGS)]
+    (verdict,) = [v for now in range(NOW, NOW + 60_000, 100) for v in verdicts_of(book, now)]
     assert (verdict.ts - NOW, verdict.effect, verdict.basis) == (15_000, Effect.REMEDIATED, RESULT)
     assert "because no look has shown process.memory.usage off" in verdict.reasons[0]
 

@@ -14,7 +14,7 @@ from models.safety.limits import Gate
 from models.safety.modes import Mode
 from models.safety.settings import Freeze, SafetySettings
 from models.safety.signing import Refused, sign_setting
-from tests.builders import CATALOG, NOW, SymptomKind, decision, incident, proposal, sample, topology, verdict_on
+from tests.builders import CATALOG, NOW, SymptomKind, decision, incident, proposal, reread, sample, topology, verdict_on
 from tests.keys import RING, key_of
 from topics.decisions import Decision, DecisionState
 from topics.incidents import State
@@ -32,7 +32,7 @@ def judge(gate: Gate, now: int = NOW, settings: SafetySettings = SETTINGS, **cha
 
 
 def restarted(gate: Gate) -> Gate:
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(gate), type=Gate)
+    return reread(gate)
 
 
 def unwell(gate: Gate, *services: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from app.policy.shipped import policies
 from models.safety.limits import CHECKS, SEEN_KEPT, Gate, SafetySettings
 from models.safety.modes import Mode, acts, tier
-from tests.builders import CATALOG, NOW, decision, proposal, switch
+from tests.builders import CATALOG, NOW, decision, proposal, reread, switch
 from tests.keys import RING
 from topics.decisions import Decision, DecisionState
 from topics.settings import Setting
@@ -43,7 +43,7 @@ def act(gate: Gate, now: int, target: str = CATALOG) -> Decision:
 
 
 def restarted(gate: Gate) -> Gate:
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(gate), type=Gate)
+    return reread(gate)
 
 
 def killed(gate: Gate) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from models.safety.signing import Refused, sign_setting
 from models.safety.switch import KillSwitch
-from tests.builders import NOW, switch
+from tests.builders import NOW, reread, switch
 from tests.keys import RING, key_of
 from topics.settings import KILL_SWITCH, Setting
 
@@ -73,5 +73,5 @@ def test_a_stop_from_the_far_future_can_be_lifted() -> None:
 
 
 def test_it_survives_a_restart() -> None:
-    again = msgspec.msgpack.decode(msgspec.msgpack.encode(stopped()), type=KillSwitch)
+    again = reread(stopped())
     assert again.killed

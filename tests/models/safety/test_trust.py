@@ -17,7 +17,7 @@ from models.safety.limits import Gate, SafetySettings
 from models.safety.modes import Mode
 from models.safety.signing import Refused, sign_setting
 from models.safety.trust import ALPHA, PROMISES, Trust
-from tests.builders import NOW, decision, proposal, verdict_on
+from tests.builders import NOW, decision, proposal, reread, verdict_on
 from tests.keys import RING, key_of
 from tests.rules import GRANT, rule
 from topics.decisions import Decision, DecisionState
@@ -82,7 +82,7 @@ def test_a_demoted_tier_asks_a_person_says_so_and_is_restored_by_a_lead() -> Non
     answer = ask(trust)
     assert (answer.state, answer.required_role, answer.quorum) == (DecisionState.PENDING, "approver", 1)
     assert answer.reasons[-1] == ("tier autonomous has broken its promise of 0.95 (0 of 6 helped): demoted to person")
-    again = msgspec.msgpack.decode(msgspec.msgpack.encode(trust), type=Trust)
+    again = reread(trust)
     assert ask(again).reasons == answer.reasons, "it survives a restart"
     say(trust, "shop/autonomous", "granted")
     assert ask(trust).state is DecisionState.PENDING, "the class of action has lost its autonomy as well"

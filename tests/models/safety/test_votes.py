@@ -12,7 +12,7 @@ from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
 from models.safety.signing import Refused
 from models.safety.votes import KEPT, ApprovalTracker, Rules
-from tests.builders import NOW, approval, decision, hypothesis, incident, proposal, result, switch
+from tests.builders import NOW, approval, decision, hypothesis, incident, proposal, reread, result, switch
 from tests.keys import RING
 from topics.actions import Command
 from topics.approvals import Approval
@@ -56,7 +56,7 @@ def states(made: Iterable[Any]) -> list[str]:
 
 
 def restarted(tracker: ApprovalTracker) -> ApprovalTracker:
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(tracker), type=ApprovalTracker)
+    return reread(tracker)
 
 
 def test_a_yes_approves_and_the_approved_is_dispatched_once_the_audit_has_it() -> None:
@@ -272,7 +272,7 @@ def test_states_that_need_nothing_lead_to_nothing(state: DecisionState) -> None:
 
 def test_memory_has_bounds() -> None:
     tracker = ApprovalTracker()
-    tracker.epochs = {f"s{number}/a": number for number in range(KEPT)}
+    tracker.epochs.update({f"s{number}/a": number for number in range(KEPT)})
     told(tracker, APPROVED, ALONE)
     for number in range(KEPT + 20):
         list(tracker.incident(incident(id=f"x{number}", state=State.RESOLVED), NOW))

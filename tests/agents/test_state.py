@@ -1,0 +1,82 @@
+"""What every agent of the loop promises of its state: changes are whole, and an undone step leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents._state import Stateful
+from tests.contracts.test_agents import NAMES, SEEDS, Bench, played
+from topics.spec import Instant, Read, Record
+
+KEYED = [name for name in NAMES if isinstance(Bench(name).agent, Stateful)]
+every_agent = pytest.mark.parametrize("name", KEYED)
+each_seed = given(seed=st.sampled_from(SEEDS))
+some = settings(max_examples=len(SEEDS), deadline=None)
+
+
+def contents(agent: Any) -> list[Any]:
+    """A state with the order of its rows, which decides what is let go first."""
+    tracked = agent.tracked
+    return [*((path, list(each.items())) for path, each in tracked.tables.items()), tracked._values()]
+
+
+@every_agent
+@each_seed
+@some
+def test_changes_alone_make_the_same_state_at_another_owner_after_each_step(name: str, seed: int) -> None:
+    """So no row is changed in place, and nothing is kept beside the state."""
+    mode, fed = played(seed)
+    ours, theirs = Bench(name, mode).agent, Bench(name, mode).agent
+    for now, batch in fed[name]:
+        list(ours.step(batch, now))
+        if changes := ours.changes():
+            theirs.apply(changes)
+        assert contents(theirs) == contents(ours)
+    again = Bench(name, mode).agent
+    for block in ours.blocks():
+        again.apply(block)
+    assert contents(again) == contents(ours)
+
+
+@every_agent
+@each_seed
+@some
+def test_a_step_that_is_undone_and_done_again_says_and_knows_the_same(name: str, seed: int) -> None:
+    mode, fed = played(seed)
+    straight, undone = Bench(name, mode).agent, Bench(name, mode).agent
+    for now, batch in fed[name]:
+        undone.mark()
+        list(undone.step(batch, now))
+        undone.undo()
+        undone.mark()
+        assert list(undone.step(batch, now)) == list(straight.step(batch, now))
+        assert contents(undone) == contents(straight)
+
+
+@every_agent
+@each_seed
+@some
+def test_before_its_deadline_an_agent_has_nothing_to_say_and_changes_nothing(name: str, seed: int) -> None:
+    """So it need not be asked before."""
+    mode, fed = played(seed)
+    agent = Bench(name, mode).agent
+
+    def ask(now: Instant, batch: Sequence[Read[Record]]) -> None:
+        if batch or name == "act":
+            list(agent.step(batch, now))
+            return
+        at = agent.next_deadline()
+        if at is not None and at <= now:
+            list(agent.step((), now))
+            return
+        before = contents(agent)
+        assert list(agent.step((), now)) == []
+        assert contents(agent) == before
+
+    for now, batch in fed[name]:
+        ask(now, batch)
