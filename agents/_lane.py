@@ -29,7 +29,7 @@ from agents._snapshots import HOPELESS, Place
 from agents._suspension import Suspended, SuspensionDetector
 from agents._watchdog import StallDetector
 from topics.codec import DeadLetter
-from topics.spec import Instant, Record, Topic
+from topics.spec import Instant, Record, Topic, integer
 from topics.state import LANE_STATE
 
 log = structlog.get_logger()
@@ -334,7 +334,7 @@ class Lane:
             log.info("the group tells nothing of its snapshots", cause=str(error))
             return [None for _ in partitions]
         said = {place.partition: place.metadata or "" for place in asked}
-        return [int(said[p]) if said.get(p, "").isdecimal() else None for p in partitions]
+        return [integer(said.get(p, "")) for p in partitions]
 
     def _restored(self, partition: int, since: int | None = None) -> PartitionState:
         store = _snapshots.newest_store(self.settings.client, LANE_STATE, self.name, partition, since)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from topics.spec import integer
+
 HEADER: Final = "opsloop_relayed"
 MOST_SOURCES: Final = 20_000  # that a reader remembers; the one that it has not heard of for longest is forgotten
 
@@ -26,9 +28,10 @@ def is_repeat(seen: Seen, headers: Iterable[tuple[str, bytes | None]]) -> bool:
     """Whether a record with these headers was seen before; if not, it is from now on. One without a stamp never is."""
     said = next((value for name, value in headers if name == HEADER), None) or b""
     parts = said.decode(errors="replace").rsplit("/", 2)
-    if len(parts) != 3 or not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts[1:]):
+    offset, number = (integer(part) for part in parts[1:]) if len(parts) == 3 else (None, None)
+    if offset is None or number is None:
         return False
-    source, place = parts[0], (int(parts[1]), int(parts[2]))
+    source, place = parts[0], (offset, number)
     last = seen.pop(source, None)
     seen[source] = place if last is None else max(last, place)
     if len(seen) > MOST_SOURCES:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
-# Milliseconds since the epoch until the year 9999, always given, never read from a clock below app/. Both numbers have
-# bounds, because what is kept in a snapshot or written as a date must fit there.
-Instant = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+# The last millisecond of the year 9999, and the largest integer that a JSON number holds exactly
+LATEST: Final = 253_402_300_799_999
+LARGEST: Final = 2**53
+# Milliseconds since the epoch. It is always an argument: nothing below app/ reads a clock. Both numbers have bounds,
+# because what is kept in a snapshot or written as a date must fit there.
+Instant = Annotated[int, msgspec.Meta(ge=0, le=LATEST)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 
 PARTITIONS = 6  # every topic of the loop has as many: one worker then owns all of a system's partitions
 DAY_MS = 86_400_000
@@ -47,8 +50,11 @@ class Origin(msgspec.Struct, frozen=True, order=True):
         Raises:
             ValueError: the text has another form.
         """
-        topic, partition, offset = text.rsplit("-", 2)
-        return cls(topic, int(partition), int(offset))
+        topic, *numbers = text.rsplit("-", 2)
+        partition, offset = (integer(number) for number in numbers)
+        if partition is None or offset is None:
+            raise ValueError(f"{text!r} is not topic-partition-offset")
+        return cls(topic, partition, offset)
 
 
 R = TypeVar("R", bound=Record, covariant=True)
@@ -122,6 +128,28 @@ class Topic:
         if self.max_message_bytes is not None:
             wanted["max.message.bytes"] = str(self.max_message_bytes)
         return wanted
+
+
+def integer(text: str, most: int = LARGEST) -> int | None:
+    """The integer from 0 to `most` that is written as ASCII digits; None when the text is anything else.
+
+    Text from a record is read by this alone: `int` takes signs, blanks and digits of other scripts, `str.isdigit` is
+    true of "²" which `int` refuses, and neither knows what a snapshot can hold.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most))):
+        return None
+    number = int(text)
+    return number if number <= most else None
+
+
+def instant(text: str) -> Instant | None:
+    """The time in milliseconds that a text says; None when it says none that a snapshot can hold."""
+    return integer(text, LATEST)
+
+
+def later(ts: Instant, ms: int) -> Instant:
+    """The time `ms` milliseconds after `ts`, at most LATEST, so that it can be kept."""
+    return min(ts + ms, LATEST)
 
 
 def derive(kind: str, *parts: object) -> str:

@@ -14,6 +14,7 @@ from app.errors import UserError
 from app.kafka.broker import Broker
 from app.printing import out, print_json
 from topics.audit import AUDIT, CHECKPOINTS, Checkpoint, Entry
+from topics.spec import integer
 
 From = Annotated[int, typer.Option("--from", min=0, help="Begin at this entry of each chain")]
 
@@ -91,7 +92,7 @@ def prove(
     from app.kafka.broker import require
 
     chain, _, seq = place.partition("/")
-    if not (chain.isdigit() and seq.isdigit()):
+    if integer(chain) is None or integer(seq) is None:
         raise UserError(f"{place!r} is no place in the audit", "Write CHAIN/SEQ, as in 0/12")
     where = broker_of(broker)
     require(where)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from topics.spec import Instant
+from topics.spec import Instant, integer
 
 SYSTEM: Final = "shop"
 LOAD: Final = "load"  # the visitors: a process of the site, but no service of it
@@ -80,6 +80,6 @@ def parts(target: str) -> tuple[str, int | None]:
     """
     system, _, rest = target.partition("/")
     service, _, instance = rest.partition("/")
-    if system != SYSTEM or service not in CALLS or (instance and not instance.isdecimal()):
+    if system != SYSTEM or service not in CALLS or (instance and integer(instance) is None):
         raise ValueError(f"{target!r} is not of the site, which has {', '.join(map(name, CALLS))}")
     return service, int(instance) if instance else None

@@ -30,7 +30,7 @@ from confluent_kafka.admin import AdminClient
 from agents._snapshots import ends
 from app.errors import UserError
 from app.security.secrets import resolve
-from topics.spec import Instant, Raw
+from topics.spec import Instant, Raw, integer
 
 log = logging.getLogger("opsloop.kafka")
 log.addHandler(logging.NullHandler())  # librdkafka must never write to the terminal
@@ -192,7 +192,7 @@ def _refused(bootstrap: str, limit: float) -> str:
     cause = "no address is given"
     for address in bootstrap.split(","):
         host, _, port = address.strip().removeprefix("PLAINTEXT://").rpartition(":")
-        if not host or not port.isdigit():
+        if not host or integer(port, 65_535) is None:
             cause = f"{address!r} is not host:port"
             continue
         try:

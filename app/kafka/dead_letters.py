@@ -14,7 +14,7 @@ from app.errors import UserError
 from app.kafka.broker import Broker, admin, read_all
 from topics.catalog import ALL
 from topics.relayed import HEADER
-from topics.spec import Instant, Raw, Topic, derive
+from topics.spec import Instant, Raw, Topic, derive, integer
 from topics.state import LANE_STATE, LOOP_STATE
 from topics.telemetry import METRICS
 
@@ -128,7 +128,7 @@ def _place(letter: Letter) -> int | None:
     """The partition that it was read from: where its key belongs, or where somebody put it."""
     _, _, rest = letter.origin.partition(f"{letter.topic}-")
     partition, _, _ = rest.partition("-")
-    return int(partition) if partition.isdigit() else None
+    return integer(partition)
 
 
 def _sent_before(broker: Broker, chosen: Sequence[Letter]) -> set[str]:

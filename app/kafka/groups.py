@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource
 
 from app.kafka.broker import Broker, admin
+from topics.spec import integer
 
 # a group that waits longer for its dead is better off with the classic protocol; one that waits less long would give a
 # partition away before the worker that slept knows that it did
@@ -36,4 +37,4 @@ def _quick_groups(broker: Broker) -> bool:
         return False
     session = settings.get("group.consumer.session.timeout.ms", "")
     offered = settings.get("group.coordinator.rebalance.protocols", "").split(",")
-    return "consumer" in offered and session.isdigit() and int(session) in SESSION_MS
+    return "consumer" in offered and integer(session) in SESSION_MS

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from topics.spec import integer
+
 
 class Parameter(msgspec.Struct, frozen=True):
     """A value that a command may carry. Values are text; integers have bounds, text has a pattern."""
@@ -26,7 +28,7 @@ class Parameter(msgspec.Struct, frozen=True):
         if self.kind == "text":
             well = re.fullmatch(self.pattern, value)
             return None if well else f"{self.name} must match {self.pattern}, not {value!r}"
-        if re.fullmatch(r"\d{1,9}", value) and self.minimum <= int(value) <= self.maximum:
+        if (number := integer(value)) is not None and self.minimum <= number <= self.maximum:
             return None
         return f"{self.name} must be from {self.minimum} to {self.maximum}, not {value!r}"
 

@@ -50,16 +50,20 @@ class Learned(msgspec.Struct):
         """Take an outcome."""
         arm, x = self.arms.get(rule, Arm()), _features(context)
         a = FADE * np.array(arm.a).reshape(FEATURES, FEATURES) + np.outer(x, x)
-        b = FADE * np.array(arm.b) + x * (float(helped) - prior)
+        b = FADE * np.array(arm.b) + x * (float(helped) - _clip(prior))
         keep(self.arms, rule, Arm(a.ravel().tolist(), b.tolist(), arm.count + 1), ARMS_KEPT)
 
 
 def _features(context: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """1 and what the circumstances are, each about 0..1."""
+    """1 and what the circumstances are, each from 0 to 1 (load: from -1 to 2), whatever a record claims."""
     return np.array([
-        1.0, context.get("busy", 0.0), min(context.get("load", 1.0), 3.0) - 1.0, 1.0 - context.get("budget", 1.0),
-        context.get("urgency", 0.5), min(context.get("attempt", 0.0), 1.0),
+        1.0, _share(context, "busy", 0.0), min(max(context.get("load", 1.0), 0.0), 3.0) - 1.0,
+        1.0 - _share(context, "budget", 1.0), _share(context, "urgency", 0.5), _share(context, "attempt", 0.0),
     ])  # fmt: skip
+
+
+def _share(context: Mapping[str, float], name: str, otherwise: float) -> float:
+    return min(max(context.get(name, otherwise), 0.0), 1.0)
 
 
 def _clip(p: float) -> float:

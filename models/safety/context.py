@@ -22,11 +22,12 @@ from topics.incidents import Incident
 from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.signals import Anomaly
-from topics.spec import Instant, Record, service_of, system_of
+from topics.spec import Instant, Record, instant, service_of, system_of
 from topics.telemetry import Event
 from topics.verdicts import RESULT, Effect, Verdict
 
 KEPT: Final = 5_000
+SCOPE_LENGTH: Final = 256  # characters of the name of a scope under maintenance
 MAINTENANCE: Final = "maintenance/"  # a setting `maintenance/SCOPE` whose value is when it ends
 LEAST_URGENT: Final = 4
 FREE_TRIES: Final = 2  # so many in vain before waiting grows: another remedy may follow the first at once
@@ -81,11 +82,14 @@ class SafetyContext(msgspec.Struct):
         """Take a live setting: anybody may begin or prolong a maintenance; to end it early takes who may stop things.
 
         Raises:
-            Refused: it is to end early, and the setting is not signed by somebody who may.
+            Refused: invalid_setting when its value is no time (ms) or its scope is too long; else it is to end early,
+                and the setting is not signed by somebody who may.
         """
         if not setting.name.startswith(MAINTENANCE):
             return
-        scope, until = setting.name.removeprefix(MAINTENANCE), int(setting.value) if setting.value.isdigit() else 0
+        scope, until = setting.name.removeprefix(MAINTENANCE), instant(setting.value)
+        if until is None or len(scope) > SCOPE_LENGTH:
+            raise Refused("invalid_setting", f"{setting.name[:100]}: its end must be a time in ms, as 1700000000000")
         if until < self.maintained.get(scope, 0) and not may((who := setter(setting, keyring)).roles, "stop"):
             raise Refused("wrong_role", f"{who.name} may not end the maintenance of {scope}")
         keep(self.maintained, scope, until, KEPT)

@@ -28,7 +28,7 @@ from topics.decisions import Decision, DecisionState
 from topics.policies import Facts, SystemFacts
 from topics.proposals import Proposal
 from topics.settings import Setting
-from topics.spec import Instant, derive, service_of, system_of
+from topics.spec import Instant, derive, later, service_of, system_of
 
 ENDED: Final = frozenset({DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED, DecisionState.COMPLETED})
 NOWHERE: Final = -1  # the offset of a proposal that is known only from its decision
@@ -105,7 +105,7 @@ class Gate(msgspec.Struct):
             return
         yield from self._make_room(decision, now)
         waiting = decision if decision.state is DecisionState.PENDING else None
-        held = Opened(decision.id, now + settings.open_for_ms, self.context.priority(proposal), waiting)
+        held = Opened(decision.id, later(now, settings.open_for_ms), self.context.priority(proposal), waiting)
         self.open[service_of(proposal.target)] = held
         yield decision
 
@@ -130,7 +130,7 @@ class Gate(msgspec.Struct):
         )  # fmt: skip
         return answer if objection else msgspec.structs.replace(
             answer, state=DecisionState.PENDING, required_role=LEADS.role,
-            quorum=max(ruling.quorum, settings.quorum, LEADS.quorum), expires=now + settings.promotion_ms,
+            quorum=max(ruling.quorum, settings.quorum, LEADS.quorum), expires=later(now, settings.promotion_ms),
         )  # fmt: skip
 
     def _objection(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
@@ -159,7 +159,7 @@ class Gate(msgspec.Struct):
         return msgspec.structs.replace(
             answer, state=DecisionState.PENDING if ask else DecisionState.APPROVED, reasons=(*ruling.reasons, reason),
             required_role=role, quorum=max(ruling.quorum, 1) if role else 0,
-            expires=now + settings.approval_ms if ask else 0,
+            expires=later(now, settings.approval_ms) if ask else 0,
         )  # fmt: skip
 
     def _asked(
@@ -231,7 +231,7 @@ class Gate(msgspec.Struct):
             keep(self.seen, decision.proposal.id, NOWHERE, SEEN_KEPT)
             if decision.state not in ENDED and decision.proposal.action != GRANT:
                 urgency = self.context.priority(decision.proposal)
-                self.open[service] = Opened(decision.id, decision.ts + settings.open_for_ms, urgency)
+                self.open[service] = Opened(decision.id, later(decision.ts, settings.open_for_ms), urgency)
         if decision.state is DecisionState.DISPATCHED:
             self.acted.setdefault(target, {}).setdefault(decision.id, decision.ts)
         held = self.open.get(service)

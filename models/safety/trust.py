@@ -24,7 +24,7 @@ from models.safety.signing import Keyring, setter
 from topics.decisions import Decision, DecisionState
 from topics.proposals import Proposal
 from topics.settings import Setting
-from topics.spec import Count, Instant, Record, system_of
+from topics.spec import Count, Instant, Record, later, system_of
 from topics.verdicts import Verdict
 
 PROMISES: Final = {"lead": 0.70, "automatic": 0.85, "autonomous": 0.95}  # shares that help; a person is promised none
@@ -147,7 +147,7 @@ class Trust(msgspec.Struct):
             if may_already or name.count("/") != WORDS or not known.earned:
                 continue
             if now >= max(before.next, since + settings.promotion_ms if since else 0):
-                keep(self.asked, name, Asked(before.tries + 1, now + settings.promotion_ms), KEPT)
+                keep(self.asked, name, Asked(before.tries + 1, later(now, settings.promotion_ms)), KEPT)
                 yield promotion(name, known.told, before.tries, now)
 
     def objection(self, proposal: Proposal, settings: SafetySettings) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topics.spec import Origin, derive, service_of, system_of
+from topics.spec import LARGEST, LATEST, Origin, derive, instant, later, service_of, system_of
 
 
 def test_ids_that_were_given_are_given_again() -> None:
@@ -27,7 +27,7 @@ def test_an_id_is_twenty_hexadecimal_digits(part: str, number: int) -> None:
     assert int(identity, 16) >= 0
 
 
-@given(st.from_regex(r"[a-z][a-z.-]{0,30}", fullmatch=True), st.integers(0, 10_000), st.integers(0, 2**60))
+@given(st.from_regex(r"[a-z][a-z.-]{0,30}", fullmatch=True), st.integers(0, 10_000), st.integers(0, 2**53))
 def test_an_origin_is_read_back_from_what_it_is_written_as(topic: str, partition: int, offset: int) -> None:
     origin = Origin(topic, partition, offset)
     assert Origin.parse(str(origin)) == origin
@@ -50,3 +50,22 @@ def test_origins_of_a_partition_are_in_the_order_of_their_offsets() -> None:
 )  # fmt: skip
 def test_an_entity_is_a_path_from_its_system_down(entity: str, system: str, service: str) -> None:
     assert (system_of(entity), service_of(entity)) == (system, service)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "²", "٣", "-1", "+1", " 1", "1_0", "1.0", "1e3", "253402300800000", "1" + "0" * 30, "9" * 5_000]
+)
+def test_a_text_that_is_no_time_or_one_that_cannot_be_kept_is_none(text: str) -> None:
+    assert instant(text) is None
+
+
+@given(st.integers(0, LATEST))
+def test_a_time_is_read_back_from_its_digits(ts: int) -> None:
+    assert instant(str(ts)) == ts
+    assert later(ts, LARGEST) == LATEST
+
+
+@pytest.mark.parametrize("text", ["incidents-²-1", "incidents-1_0-1", "incidents- 1-1", "incidents-1-" + "9" * 40])
+def test_an_origin_is_made_of_plain_numbers_that_can_be_kept(text: str) -> None:
+    with pytest.raises(ValueError, match="is not topic-partition-offset"):
+        Origin.parse(text)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import psutil
 
 from app.ingest.collect.rates import Rates
-from topics.spec import Instant
+from topics.spec import Instant, integer
 from topics.telemetry import Sample
 
 _STATES: Final = ("user", "system", "iowait", "steal")
@@ -112,8 +112,8 @@ class Processes:
         return self._known
 
     def _search(self) -> list[psutil.Process]:
-        if self.wanted.isdigit():
-            return [psutil.Process(int(self.wanted))] if psutil.pid_exists(int(self.wanted)) else []
+        if (pid := integer(self.wanted, 2**31 - 1)) is not None:
+            return [psutil.Process(pid)] if psutil.pid_exists(pid) else []
         return [p for p in psutil.process_iter(["name"]) if p.info["name"] == self.wanted]
 
     def _add(self, sums: dict[str, float], process: psutil.Process, now: Instant) -> None:

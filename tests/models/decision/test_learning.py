@@ -130,3 +130,9 @@ def test_the_load_of_a_service_is_taken_from_looks_at_it_and_goes_stale() -> Non
     old = Planner()
     old.observe(sample("shop/catalog/0", NOW - LOAD_MS, BUSY))
     assert proposed(old).context["load"] == 1.0
+
+
+def test_a_context_beyond_all_bounds_teaches_no_more_than_one_within() -> None:
+    learned = Learned()
+    learned.learn("r", 1e308, {"urgency": 1e308, "busy": -1e308, "load": 1e308, "budget": 1e308}, helped=True)
+    assert 0.0 < learned.expect("r", 0.5, {}) < 1.0

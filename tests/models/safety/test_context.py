@@ -221,3 +221,12 @@ def test_an_actuators_own_word_does_not_end_a_row_of_failures() -> None:
     assert [failed.count for failed in gate.context.failed.values()] == [1]
     gate.context.see(verdict_on(Effect.REMEDIATED, id="v3", decision=made.id, basis=EXPECTATION))
     assert gate.context.failed == {}
+
+
+@pytest.mark.parametrize("value", ["999999999999999", "1" + "0" * 30, "²", "", "soon", "-1"])
+def test_a_maintenance_whose_end_cannot_be_kept_is_refused_with_its_cause(value: str) -> None:
+    gate = Gate()
+    with pytest.raises(Refused, match="its end must be a time in ms") as refused:
+        gate.set(Setting(name="maintenance/x", value=value, ts=NOW, by="anybody"), RING, NOW)
+    assert refused.value.code == "invalid_setting"
+    assert restarted(gate).context.maintained == {}
