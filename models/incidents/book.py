@@ -7,9 +7,11 @@ from typing import Final
 
 import msgspec
 
-from models.diagnosis.hypotheses import rank, related
+from models.diagnosis.hypotheses import rank
 from models.diagnosis.symptoms import Symptom, Tracker
 from models.incidents.lifecycle import Refused, Step, advance, is_open
+from models.topology import calls as topology
+from models.topology.calls import Graphs, related
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Hypothesis, Incident, State, SymptomKind
@@ -39,7 +41,7 @@ class IncidentBook(msgspec.Struct):
     """Every open incident of one partition, with what it takes to judge the next record. The struct is the snapshot."""
 
     tracker: Tracker = msgspec.field(default_factory=Tracker)
-    calls: dict[str, dict[str, tuple[str, ...]]] = msgspec.field(default_factory=dict)  # system → caller → callees
+    calls: Graphs = msgspec.field(default_factory=dict)
     changes: list[Event] = msgspec.field(default_factory=list)
     incidents: dict[str, Incident] = msgspec.field(default_factory=dict)
     quiet_since: dict[str, Instant] = msgspec.field(default_factory=dict)  # incident → since when nothing hurts
@@ -48,10 +50,7 @@ class IncidentBook(msgspec.Struct):
     def event(self, event: Event) -> None:
         """Remember a change or the topology."""
         if event.kind == "topology":
-            calls: dict[str, tuple[str, ...]] = {}
-            for caller, callee in event.calls:
-                calls[caller] = (*calls.get(caller, ()), callee)
-            self.calls[system_of(event.entity)] = calls
+            topology.take(self.calls, event)
         elif event.kind in ("deploy", "config_change"):
             known = {(e.ts, e.entity, e.revision): e for e in (*self.changes, event)}
             self.changes = [known[key] for key in sorted(known)][-CHANGES_KEPT:]

@@ -17,6 +17,8 @@ from models.incidents.lifecycle import is_open
 from models.safety.roles import may
 from models.safety.settings import SafetySettings, within
 from models.safety.signing import Keyring, Refused, setter
+from models.topology import calls as topology
+from models.topology.calls import Graphs
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
 from topics.proposals import Proposal
@@ -54,7 +56,7 @@ class FailedAttempts(msgspec.Struct, frozen=True):
 class SafetyContext(msgspec.Struct):
     """What one partition's gate knows of its systems. The struct is a part of the gate's snapshot."""
 
-    calls: dict[str, list[str]] = msgspec.field(default_factory=dict)  # caller → callees, of services
+    calls: Graphs = msgspec.field(default_factory=dict)
     open: dict[str, Trouble] = msgspec.field(default_factory=dict)  # by incident
     samples: dict[str, Instant] = msgspec.field(default_factory=dict)  # newest look at an entity, in whole seconds
     failed: dict[str, FailedAttempts] = msgspec.field(default_factory=dict)  # by service
@@ -65,8 +67,8 @@ class SafetyContext(msgspec.Struct):
     def see(self, record: Record) -> None:
         """Take in a record of any topic that the gate reads."""
         match record:
-            case Event(kind="topology", calls=calls):
-                self._topology(calls)
+            case Event():
+                topology.take(self.calls, record)
             case Anomaly():
                 newest = max(self.samples.get(record.entity, 0), record.ts // 1000 * 1000)
                 keep(self.samples, record.entity, newest, KEPT)
@@ -96,7 +98,8 @@ class SafetyContext(msgspec.Struct):
 
     def services(self, system: str) -> set[str]:
         """The services of a system that are known from its topology."""
-        known = set(self.calls) | {callee for callees in self.calls.values() for callee in callees}
+        calls = self.calls.get(system, {})
+        known = set(calls) | {callee for callees in calls.values() for callee in callees}
         return {service for service in known if system_of(service) == system}
 
     def unwell(self, system: str) -> set[str]:
@@ -129,12 +132,6 @@ class SafetyContext(msgspec.Struct):
         if service_of(proposal.target) in old or 2 * len(old) > len(context):
             return f"the telemetry of {', '.join(old)} is older than {settings.stale_ms / 1000:g} s"
         return ""
-
-    def _topology(self, calls: tuple[tuple[str, str], ...]) -> None:
-        systems = {system_of(caller) for caller, _ in calls}
-        self.calls = {caller: to for caller, to in self.calls.items() if system_of(caller) not in systems}
-        for caller, callee in calls:
-            self.calls.setdefault(service_of(caller), []).append(service_of(callee))
 
     def _incident(self, incident: Incident) -> None:
         known = self.open.get(incident.id)
@@ -197,7 +194,8 @@ def _storm(context: SafetyContext, proposal: Proposal, settings: SafetySettings,
     if not context.storm(system, settings):
         return None
     unwell = context.unwell(system)
-    causes = sorted(callee for callee in context.calls.get(service, ()) if callee in unwell and callee != service)
+    calls = context.calls.get(system, {})
+    causes = sorted(c for c in calls.get(service, ()) if c in unwell and topology.explains(c, service, calls))
     if not causes:
         return None
     return "storm_active", f"{len(unwell)} services of {system} are unwell: {', '.join(causes)} below it comes first"
@@ -208,8 +206,9 @@ def _floor(context: SafetyContext, proposal: Proposal, _settings: SafetySettings
     if action is None or action.cost >= 0:
         return None
     others = [i for i, trouble in context.open.items() if i != proposal.incident and service in trouble.services]
-    callers = {caller for caller, callees in context.calls.items() if service in callees}
-    if others or callers & context.unwell(system_of(service)):
+    system = system_of(service)
+    callers = {caller for caller, callees in context.calls.get(system, {}).items() if service in callees}
+    if others or (callers - {service}) & context.unwell(system):
         return "capacity_floor", f"{service} or a caller of it is unwell: it keeps the capacity that it has"
     return None
 

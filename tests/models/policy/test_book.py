@@ -56,7 +56,7 @@ def test_the_last_word_in_the_log_counts_whichever_clock_is_fast() -> None:
 
 def test_a_word_from_far_ahead_is_refused_with_what_is_to_be_done() -> None:
     book = taken(policy(ONE, 1))
-    with pytest.raises(Refused, match="clock_ahead: .* set the clock"):
+    with pytest.raises(Refused, match=r"clock_ahead: .* set the clock"):
         book.take(policy(TWO, 2, ts=NOW + 6 * MINUTE), RING, CHECK, NOW)
     assert book == taken(policy(ONE, 1))
 

@@ -230,3 +230,34 @@ def test_a_maintenance_whose_end_cannot_be_kept_is_refused_with_its_cause(value:
         gate.set(Setting(name="maintenance/x", value=value, ts=NOW, by="anybody"), RING, NOW)
     assert refused.value.code == "invalid_setting"
     assert restarted(gate).context.maintained == {}
+
+
+def test_in_a_storm_no_service_waits_for_one_that_waits_for_it() -> None:
+    gate = Gate()
+    unwell(gate, "gateway", "catalog", "store")
+    gate.context.see(topology(
+        ("shop/catalog", "shop/store"), ("shop/store", "shop/catalog"), ("shop/catalog", "shop/catalog"),
+        ("shop/gateway", "shop/catalog"),
+    ))  # fmt: skip
+    assert gate.context.storm("shop", msgspec.structs.replace(SETTINGS, storm_share=0.1)) is False, "three services"
+    gate.context.see(topology(
+        ("shop/catalog", "shop/store"), ("shop/store", "shop/catalog"), ("shop/gateway", "shop/cart"),
+    ))  # fmt: skip
+    assert gate.context.storm("shop", SETTINGS)
+    assert judge(gate, target="shop/catalog/0", incident="i-catalog").state is DecisionState.APPROVED
+
+
+def test_a_service_that_calls_itself_is_not_its_own_unwell_caller() -> None:
+    gate = Gate()
+    gate.context.see(topology(("shop/catalog", "shop/catalog")))
+    gate.context.see(incident(symptom=SymptomKind.SURPLUS))
+    answer = judge(gate, action="scale_in", target="shop/catalog", incident="i1")
+    assert answer.blocked != "capacity_floor", answer.reasons
+
+
+def test_an_empty_topology_ends_what_was_known_of_a_system() -> None:
+    gate = Gate()
+    gate.context.see(SHOP)
+    assert gate.context.services("shop")
+    gate.context.see(topology())
+    assert gate.context.services("shop") == set()

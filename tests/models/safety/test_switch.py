@@ -71,7 +71,7 @@ def test_a_stop_counts_although_the_clock_of_who_allowed_acting_before_was_fast(
 
 def test_a_permission_from_far_ahead_is_refused_with_what_is_to_be_done() -> None:
     held = stopped()
-    with pytest.raises(Refused, match="clock_ahead: .* set the clock"):
+    with pytest.raises(Refused, match=r"clock_ahead: .* set the clock"):
         held.take(switch("off", NOW + 10 * 60_000), RING, NOW + 1)
     assert held.killed
 
