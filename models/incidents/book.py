@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Hypothesis, Incident, State, SymptomKind
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.signals import Anomaly
-from topics.spec import Instant, derive, service_of, system_of
+from topics.spec import Count, Instant, derive, service_of, system_of
 from topics.telemetry import Event
 from topics.verdicts import Effect, Verdict
 
@@ -37,6 +37,19 @@ CHANGES_KEPT: Final = 100
 QUIET_MS: Final = 3_000  # a symptom that went by itself must stay away so long
 
 
+class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When an incident ends without anybody's doing."""
+
+    gone_ms: Count = 600_000
+    """Milliseconds without any sample of an entity that hurts until it counts as gone: deleted, scaled in, renamed.
+
+    An incident of which nothing else hurts then ends as `gone`. Keep it above the longest gap of your telemetry.
+    """
+
+
+DEFAULTS: Final = IncidentSettings()
+
+
 class IncidentBook(msgspec.Struct):
     """Every open incident of one partition, with what it takes to judge the next record. The struct is the snapshot."""
 
@@ -46,6 +59,8 @@ class IncidentBook(msgspec.Struct):
     incidents: dict[str, Incident] = msgspec.field(default_factory=dict)
     quiet_since: dict[str, Instant] = msgspec.field(default_factory=dict)  # incident → since when nothing hurts
     judged_last: dict[str, str] = msgspec.field(default_factory=dict)  # incident → its last decision with a verdict
+    awake: Instant = 0  # about when `expire` was called last
+    resumed: Instant = 0  # when it was called again after a pause, in which samples could not be read
 
     def event(self, event: Event) -> None:
         """Remember a change or the topology."""
@@ -188,10 +203,13 @@ class IncidentBook(msgspec.Struct):
         elif word == ACKNOWLEDGED:
             yield from self._move(incident, Step.ACKNOWLEDGE, now, by=who, note=note)
 
-    def expire(self, now: Instant) -> Iterator[Incident]:
-        """Close what went away by itself, and forget what is long closed."""
+    def expire(self, now: Instant, settings: IncidentSettings = DEFAULTS) -> Iterator[Incident]:
+        """Close what went away by itself or is gone, and forget what is long closed."""
+        self._note(now, settings)
         for incident in [i for i in self.incidents.values() if is_open(i.state)]:
-            if self._under_way(incident) or not self._quiet(incident):
+            if gone := self._gone(incident, now, settings):
+                yield from self._lose(incident, gone, now)
+            elif self._under_way(incident) or not self._quiet(incident):
                 self.quiet_since.pop(incident.id, None)
             elif now - self.quiet_since.setdefault(incident.id, now) >= QUIET_MS:
                 yield from self._close(incident, Step.SELF_RESOLVED, now, Effect.SELF_RESOLVED)
@@ -199,6 +217,35 @@ class IncidentBook(msgspec.Struct):
         for old in sorted(closed, key=lambda i: i.ts)[: max(0, len(closed) - CLOSED_KEPT)]:
             del self.incidents[old.id]
             self.judged_last.pop(old.id, None)
+
+    def _note(self, now: Instant, settings: IncidentSettings) -> None:
+        """Note that this partition is being read. After a pause, silence is counted from its end."""
+        if now - self.awake > 2 * settings.gone_ms:
+            self.resumed = now
+        if now - self.awake >= settings.gone_ms // 4:
+            self.awake = now
+
+    def _gone(self, incident: Incident, now: Instant, settings: IncidentSettings) -> list[str]:
+        """The affected entities that were not found well and of which there has been no sample for `gone_ms`."""
+        since = now - settings.gone_ms
+        if max(incident.detected, self.resumed) > since:
+            return []
+        tracker = self.tracker
+        return [
+            entity for entity in incident.affected
+            if not tracker.is_well(entity, incident.ts) and tracker.newest.get(entity, incident.detected) <= since
+        ]  # fmt: skip
+
+    def _lose(self, incident: Incident, gone: Sequence[str], now: Instant) -> Iterator[Incident]:
+        """Take entities that are gone out of an incident; close it when nothing else of it hurts."""
+        for entity in gone:
+            self.tracker.forget(entity)
+        left = tuple(entity for entity in incident.affected if entity not in gone)
+        if all(self.tracker.is_well(entity, incident.ts) for entity in left):
+            yield from self._close(incident, Step.GONE, now, "gone", note=f"no sample of {', '.join(gone)} any more")
+        else:
+            hypotheses = self._ranked(left, incident) if incident.state in UNTOUCHED else incident.hypotheses
+            yield from self._move(incident, Step.REVISE, now, affected=left, hypotheses=hypotheses)
 
     def _quiet(self, incident: Incident) -> bool:
         """Whether nothing hurts by looks that are newer than the incident's state."""

@@ -58,6 +58,7 @@ class SafetyContext(msgspec.Struct):
 
     calls: Graphs = msgspec.field(default_factory=dict)
     open: dict[str, Trouble] = msgspec.field(default_factory=dict)  # by incident
+    over: dict[str, int] = msgspec.field(default_factory=dict)  # incident → `seq` of the record that closed it
     samples: dict[str, Instant] = msgspec.field(default_factory=dict)  # newest look at an entity, in whole seconds
     failed: dict[str, FailedAttempts] = msgspec.field(default_factory=dict)  # by service
     aimed: dict[str, str] = msgspec.field(default_factory=dict)  # decision → service that was acted on
@@ -135,13 +136,14 @@ class SafetyContext(msgspec.Struct):
 
     def _incident(self, incident: Incident) -> None:
         known = self.open.get(incident.id)
-        if known is not None and incident.seq < known.seq:
+        if incident.seq < (known.seq if known else self.over.get(incident.id, -1) + 1):
             return
         if is_open(incident.state):
-            services = tuple(sorted({service_of(entity) for entity in (incident.entity, *incident.affected)}))
+            services = tuple(sorted({service_of(entity) for entity in incident.affected or (incident.entity,)}))
             keep(self.open, incident.id, Trouble(incident.priority, services, incident.seq), KEPT)
         else:
             self.open.pop(incident.id, None)
+            keep(self.over, incident.id, incident.seq, KEPT)
 
     def _judgement(self, verdict: Verdict) -> None:
         where = self.aimed.get(verdict.decision, service_of(verdict.entity))

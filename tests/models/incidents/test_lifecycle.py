@@ -11,13 +11,13 @@ from topics.incidents import State
 
 ROWS = {
     "candidate": {"confirm": "triggered"},
-    "triggered": {"acknowledge": "acknowledged", "act": "mitigating", "self_resolved": "resolved", "close": "resolved",
+    "triggered": {"acknowledge": "acknowledged", "act": "mitigating", "self_resolved": "resolved", "close": "resolved", "gone": "resolved",
                   "revise": "triggered", "escalate": "triggered"},
-    "acknowledged": {"act": "mitigating", "self_resolved": "resolved", "close": "resolved", "revise": "acknowledged",
+    "acknowledged": {"act": "mitigating", "self_resolved": "resolved", "close": "resolved", "gone": "resolved", "revise": "acknowledged",
                      "escalate": "acknowledged"},
-    "mitigating": {"act": "mitigating", "probe": "verifying", "self_resolved": "resolved", "close": "resolved",
+    "mitigating": {"act": "mitigating", "probe": "verifying", "self_resolved": "resolved", "close": "resolved", "gone": "resolved",
                    "revise": "mitigating", "escalate": "mitigating"},
-    "verifying": {"cured": "resolved", "still_wrong": "mitigating", "self_resolved": "resolved", "close": "resolved",
+    "verifying": {"cured": "resolved", "still_wrong": "mitigating", "self_resolved": "resolved", "close": "resolved", "gone": "resolved",
                   "revise": "verifying", "escalate": "verifying"},
     "resolved": {"return": "triggered", "review": "reviewed"},
     "reviewed": {},

@@ -261,3 +261,19 @@ def test_an_empty_topology_ends_what_was_known_of_a_system() -> None:
     assert gate.context.services("shop")
     gate.context.see(topology())
     assert gate.context.services("shop") == set()
+
+
+def test_a_record_of_an_incident_that_is_over_opens_it_no_more() -> None:
+    gate = Gate()
+    gate.context.see(incident(id="i1", seq=4, state=State.RESOLVED))
+    gate.context.see(incident(id="i1", seq=2))
+    assert restarted(gate).context.unwell("shop") == set()
+    gate.context.see(incident(id="i1", seq=5))
+    assert gate.context.unwell("shop") == {"shop/catalog"}
+
+
+def test_what_was_taken_out_of_an_incident_is_not_unwell() -> None:
+    gate = Gate()
+    gate.context.see(incident(affected=("shop/catalog/0", "shop/cart/0")))
+    gate.context.see(incident(affected=("shop/cart/0",), seq=1))
+    assert gate.context.unwell("shop") == {"shop/cart"}
