@@ -99,7 +99,7 @@ class Act(Stateful[KillSwitch]):
             try:
                 match read.record:
                     case Setting() as setting:
-                        self.state.take(setting, self.guard.keyring, now)
+                        self.state.take(setting, self.guard.keyring, read.arrived or now)
                     case SignedCommand() as order:
                         for result in self._obey(self.guard.open(order), now):
                             now = max(now, result.ts)  # a command takes time, and the next may expire meanwhile

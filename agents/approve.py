@@ -67,4 +67,4 @@ class Approve(Stateful[ApprovalTracker]):
             case Result():
                 yield from self.state.acted(record, now)
             case Setting():
-                self.state.switch.take(record, self.rules.keyring, now)
+                self.state.switch.take(record, self.rules.keyring, read.arrived or now)

@@ -46,12 +46,12 @@ class Decide(Stateful[Planner]):
                 case Verdict() as verdict:
                     self.state.verdict(verdict)
                 case Policy() as policy:
-                    self._hold(policy)
+                    self._hold(policy, read.arrived or now)
         if not records:
             yield from self.state.expire(self.bounds, now)
 
-    def _hold(self, policy: Policy) -> None:
+    def _hold(self, policy: Policy, arrived: Instant) -> None:
         """What the gate will ask too; that a policy is not believed is the gate's to say."""
         if self.bounds.policies is not None:
             with contextlib.suppress(Refused):
-                self.state.advisor.policies.take(policy, self.keyring, self.bounds.policies.check)
+                self.state.advisor.policies.take(policy, self.keyring, self.bounds.policies.check, arrived)

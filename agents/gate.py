@@ -66,6 +66,6 @@ class Gate(Stateful[Limits]):
             case Result() as result:
                 self.state.violations.done(result)
             case Policy() as policy:
-                self.state.policies.take(policy, self.keyring, self.policies.check)
+                self.state.policies.take(policy, self.keyring, self.policies.check, read.arrived or now)
             case Setting() as setting:
-                self.state.set(setting, self.keyring, now)
+                self.state.set(setting, self.keyring, read.arrived or now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from agents._state import Stateful
-from models.incidents.book import IncidentBook
+from models.incidents.book import DEFAULTS, IncidentBook, IncidentSettings
 from models.safety.roles import may
 from models.safety.signing import Keyring, Refused, setter
 from topics.actions import RESULTS, Result
@@ -27,9 +27,9 @@ class Respond(Stateful[IncidentBook]):
     writes = (INCIDENTS, REFUSALS)
     shape = IncidentBook
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, settings: IncidentSettings = DEFAULTS) -> None:
         super().__init__()
-        self.keyring = keyring
+        self.keyring, self.settings = keyring, settings
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Incident | Refusal]:
         for read in records:
@@ -46,8 +46,10 @@ class Respond(Stateful[IncidentBook]):
                     yield from self.state.judged(verdict, now)
                 case Setting() as setting:
                     yield from self._told(setting, str(read.origin), now)
-        if not records:
-            yield from self.state.expire(now)
+        if records:
+            self.state.note(now, self.settings)
+        else:
+            yield from self.state.expire(now, self.settings)
 
     def _told(self, setting: Setting, origin: str, now: Instant) -> Iterator[Incident | Refusal]:
         """What a person says of an incident that is kept here."""

@@ -72,7 +72,7 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
     signer: the worker's key, which signs proposals and commands. keyring: whose votes and settings are believed.
     """
     return [
-        lambda: Respond(keyring),
+        lambda: Respond(keyring, settings.incidents),
         lambda: Decide(bounds(settings), signer, keyring),
         lambda: Gate(settings.safety, signer, keyring, policies(settings.policy)),
         lambda: Approve(settings.safety, signer, keyring),

@@ -21,6 +21,7 @@ from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
 from models.decision.base import DecisionSettings
 from models.detection.settings import DetectionSettings
+from models.incidents.book import IncidentSettings
 from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
 from models.safety.masking import mask, rules_with
@@ -31,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     safety: SafetySettings = SafetySettings()
     detection: DetectionSettings = DetectionSettings()
+    incidents: IncidentSettings = IncidentSettings()
     verification: VerificationSettings = VerificationSettings()
     security: SecuritySettings = SecuritySettings()
     policy: PolicySettings = PolicySettings()

@@ -60,7 +60,7 @@ class Incident(Record, frozen=True):
     attempts: tuple[str, ...] = ()  # decisions already dispatched for it
     evidence: tuple[str, ...] = ()  # topic-partition-offset
     detected: Instant = 0  # when the first anomaly of the episode was seen
-    closed_as: str = ""  # at the end: remediated, self_resolved, manual
+    closed_as: str = ""  # at the end: remediated, self_resolved, gone, manual
     by: str = ""  # the person who took this step; empty: Opsloop itself
     note: str = ""  # what that person said
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from topics.approvals import Approval
-from topics.spec import Instant, Record, Topic
+from topics.spec import Instant, Record, Topic, derive
 
 KILL_SWITCH = "kill_switch"
 ON = "on"
@@ -22,6 +22,12 @@ class Setting(Record, frozen=True):
     key: str = ""  # id of the key of `by`
     signature: bytes = b""  # Ed25519 over the other fields, see models.safety.signing
     approvals: tuple[Approval, ...] = ()  # the votes that a worker makes it on: a ratified promotion
+    ends: str = ""  # of a permission to act again: `stop_id` of the stop that it ends; empty: of those before it
+
+
+def stop_id(setting: Setting) -> str:
+    """The id of a stop: the same in every partition that it was written to, and when it is read again."""
+    return derive("stop", setting.by, setting.ts, setting.reason)
 
 
 SETTINGS = Topic(

@@ -21,7 +21,7 @@ from topics.codec import DecodeError, decode
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.settings import SETTINGS, Setting
-from topics.spec import Raw, Record
+from topics.spec import Instant, Raw, Record
 
 log = structlog.get_logger()
 
@@ -75,12 +75,12 @@ class ReadModel:
 
     def _take(self, raw: Raw) -> None:
         try:
-            self.see(decode(raw).record)
+            self.see(decode(raw).record, raw.arrived)
         except DecodeError:
             return  # its agent has dead-lettered it
 
-    def see(self, record: Record) -> None:
-        """Take in one record."""
+    def see(self, record: Record, arrived: Instant = 0) -> None:
+        """Take in one record, which reached the broker at `arrived` (0: now)."""
         match record:
             case Decision() if not is_older(record, self.decisions.get(record.id)):
                 keep(self.decisions, record.id, record, KEPT)
@@ -88,7 +88,7 @@ class ReadModel:
                 keep(self.incidents, record.id, record, KEPT)
             case Setting():
                 try:
-                    self.switch.take(record, self._keys, now_ms())
+                    self.switch.take(record, self._keys, arrived or now_ms())
                     self._around.maintain(record, self._keys)
                 except Refused:
                     return  # the gate tells why

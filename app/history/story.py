@@ -98,7 +98,7 @@ def trust(broker: Broker, settings: SafetySettings) -> Trust:
         found.see(read.record, settings, read.arrived)
         if isinstance(read.record, Setting):
             with contextlib.suppress(Refused):
-                found.set(read.record, keys)
+                found.set(read.record, keys, read.arrived)
     return found
 
 

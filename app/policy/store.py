@@ -23,6 +23,7 @@ from models.safety.masking import mask
 from models.safety.roles import may
 from models.safety.signing import Keyring, Refused
 from topics.policies import POLICIES, Policy
+from topics.spec import Instant
 
 SEE_LIST: Final = "See opsloop policy list"
 
@@ -35,7 +36,7 @@ class Store:
     book: Book = field(default_factory=Book)
     versions: dict[str, dict[int, Policy]] = field(default_factory=dict)  # by name; the newest word about each
 
-    def add(self, word: Policy, keyring: Keyring) -> None:
+    def add(self, word: Policy, keyring: Keyring, arrived: Instant) -> None:
         """Take a word as a gate does; what is not believed is left out, as gates leave it out."""
         try:
             author(word, keyring)
@@ -45,7 +46,7 @@ class Store:
         if word.version not in known or known[word.version].ts <= word.ts:
             known[word.version] = word
         try:
-            self.book.take(word, keyring, self.ready.check)
+            self.book.take(word, keyring, self.ready.check, arrived)
         except Refused:
             return
 
@@ -133,7 +134,7 @@ def load(broker: Broker, keyring: Keyring) -> Store:
     store = Store(policies())
     for read in records(broker, [POLICIES]):
         if isinstance(read.record, Policy):
-            store.add(read.record, keyring)
+            store.add(read.record, keyring, read.arrived)
     return store
 
 

@@ -39,8 +39,8 @@ def stopped(by: str, reason: str, switch: LocalSwitch) -> Setting:
     return setting
 
 
-def resumed(by: str, reason: str) -> Setting:
-    """The setting that allows acting again.
+def resumed(by: str, reason: str, ends: str = "") -> Setting:
+    """The setting that allows acting again; `ends` is the id of the stop that it ends, where that is known.
 
     Raises:
         UserError: it is not for them to say, or their key is not on this host.
@@ -49,7 +49,7 @@ def resumed(by: str, reason: str) -> Setting:
     entry = keys.entry(by)
     if entry is None or not may(entry.roles, "resume"):
         raise UserError(f"{by} may not allow acting again", "Ask an admin: opsloop user list")
-    setting = Setting(name=KILL_SWITCH, value="off", ts=now_ms(), by=by, reason=masked(reason))
+    setting = Setting(name=KILL_SWITCH, value="off", ts=now_ms(), by=by, reason=masked(reason), ends=ends)
     return sign_setting(setting, keys.own(by))
 
 

@@ -73,7 +73,7 @@ class LocalSwitch:
                 setting = decode(raw).record
                 assert isinstance(setting, Setting)
                 before = switch.killed
-                switch.take(setting, keys, now_ms())
+                switch.take(setting, keys, raw.arrived or now_ms())
             except (DecodeError, Refused) as error:
                 log.warning("a setting is not obeyed", origin=str(raw.origin), cause=str(error))
                 continue

@@ -40,6 +40,8 @@ class ErrorBudget(KeyedState):
     def left(self, service: str, now: Instant, settings: DecisionSettings) -> float:
         """The share of the budget that is left in the window that ends now, 0..1."""
         window = settings.slo_days * DAY_MS
-        mine = self.outages.of(service)
-        down = sum(max(0, min(o.until or now, now) - max(o.since, now - window)) for o in mine)
+        down, end = 0, now - window
+        for since, until in sorted((o.since, min(o.until or now, now)) for o in self.outages.of(service)):
+            down += max(0, until - max(since, end))  # what overlaps an outage before is counted once
+            end = max(end, until)
         return max(0.0, 1.0 - down / (window * (1.0 - settings.slo)))

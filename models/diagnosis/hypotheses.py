@@ -13,14 +13,13 @@ from typing import Final
 import msgspec
 
 from models.diagnosis.symptoms import Symptom, Tracker
+from models.topology.calls import Calls, below
 from topics.incidents import Hypothesis, SymptomKind
 from topics.spec import Instant, service_of
 from topics.telemetry import Event
 
 CHANGE_WINDOW_MS: Final = 180_000  # a change older than this at the onset is no suspect
 OWN: Final = frozenset(SymptomKind) - {SymptomKind.DEPENDENCY}  # symptoms that a service can only have by itself
-
-Calls = Mapping[str, Sequence[str]]
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -47,22 +46,9 @@ BY_SYMPTOM: Final[Mapping[SymptomKind, Cause]] = {
 CHANGED: Final = frozenset(
     {SymptomKind.LATENCY, SymptomKind.ERRORS, SymptomKind.SATURATION}
 )  # what a bad change looks like
-
-
-def related(one: str, other: str, calls: Calls) -> bool:
-    """Whether a fault of one service can be felt by the other along the calls."""
-    return one == other or other in _below(one, calls) or one in _below(other, calls)
-
-
-def _below(service: str, calls: Calls) -> set[str]:
-    seen: set[str] = set()
-    stack = [service]
-    while stack:
-        for callee in calls.get(stack.pop(), ()):
-            if callee not in seen:
-                seen.add(callee)
-                stack.append(callee)
-    return seen
+FELT: Final = frozenset(  # symptoms that a service can have because of one that it calls
+    {SymptomKind.DEPENDENCY, SymptomKind.LATENCY, SymptomKind.SATURATION}
+)
 
 
 def rank(
@@ -71,19 +57,19 @@ def rank(
     """Hypotheses for the confirmed sightings of one episode, best first; ties are broken by name."""
     found = sorted(symptoms, key=lambda s: (s.entity, s.symptom))
     hurting = {service_of(s.entity) for s in found if s.symptom in OWN}
+    reach = {service: below(service, calls) for service in {service_of(s.entity) for s in found}}
     best: dict[tuple[str, str], Hypothesis] = {}
     for symptom in found:
         service = service_of(symptom.entity)
-        explained = bool(hurting & _below(service, calls)) and symptom.symptom in (
-            SymptomKind.DEPENDENCY, SymptomKind.LATENCY, SymptomKind.SATURATION,
-        )  # fmt: skip
+        deeper = any(cause in reach[service] and service not in reach[cause] for cause in hurting)
+        explained = deeper and symptom.symptom in FELT
         for hypothesis in _of(symptom, tracker, changes):
             score = round(hypothesis.score * (0.5 if explained else 1.0), 4)
             key = (hypothesis.cause, hypothesis.target)
             if key not in best or best[key].score < score:
                 best[key] = msgspec.structs.replace(hypothesis, score=score)
     return tuple(
-        sorted(best.values(), key=lambda h: (-h.score, len(_below(service_of(h.target), calls)), h.target, h.cause))
+        sorted(best.values(), key=lambda h: (-h.score, len(below(service_of(h.target), calls)), h.target, h.cause))
     )
 
 
@@ -115,6 +101,24 @@ def _recent(service: str, onset: Instant, changes: Sequence[Event]) -> Event | N
     last = ours[-1] if ours else None
     if last is None or onset - last.ts > CHANGE_WINDOW_MS or not last.previous:
         return None
-    if last.revision in {e.previous for e in ours}:  # a rollback: what runs now ran before
-        return None
-    return last
+    return None if _returns(ours) else last
+
+
+def _returns(changes: Sequence[Event]) -> bool:
+    """Whether the last change of a service went back to a revision that ran before and was not given up itself.
+
+    A return gives up every revision that has run since the one it returns to. Who rolls one of these out again takes
+    back the return, not the fault.
+    """
+    ran: list[str] = []
+    given_up: set[str] = set()
+    returned = False
+    for change in changes:
+        if change.previous and change.previous not in ran[-1:]:
+            ran.append(change.previous)
+        returned = change.revision in ran and change.revision not in given_up
+        if returned:
+            begun = len(ran) - 1 - ran[::-1].index(change.revision)
+            given_up.update(ran[begun + 1 :])
+        ran.append(change.revision)
+    return returned

@@ -117,6 +117,11 @@ class Tracker(KeyedState):
         """
         return self.well.get(entity, 0) > since or (entity in self.well and entity not in self.context)
 
+    def forget(self, entity: str) -> None:
+        """Drop everything that is known of an entity that does not exist any more."""
+        for book in (self.newest, self.well, self.context, self.symptoms):
+            book.pop(entity, None)
+
     def confirmed(self, system: str | None = None) -> Iterator[Symptom]:
         """Every confirmed sighting, of one system if asked."""
         for entity in self.symptoms if system is None else self.symptoms.keys_of(system):
@@ -132,9 +137,7 @@ class Tracker(KeyedState):
 
     def _bound(self) -> None:
         if len(self.newest) > ENTITIES_KEPT:
-            oldest = next(iter(self.newest))
-            for book in (self.newest, self.well, self.context, self.symptoms):
-                book.pop(oldest, None)
+            self.forget(next(iter(self.newest)))
 
 
 def _shown(attribution: Iterable[Contribution]) -> Iterator[tuple[SymptomKind, tuple[Rule, Contribution]]]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from models.diagnosis.hypotheses import rank, related
+from models.diagnosis.hypotheses import rank
 from models.diagnosis.symptoms import Symptom, Tracker
 from models.incidents.lifecycle import Refused, Step, advance, is_open
 from models.keyed import KeyedState, Table, table
+from models.topology import calls as topology
+from models.topology.calls import Graph, related
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Hypothesis, Incident, State, SymptomKind
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.signals import Anomaly
-from topics.spec import Instant, derive, service_of, system_of
+from topics.spec import Count, Instant, derive, service_of, system_of
 from topics.telemetry import Event
 from topics.verdicts import Effect, Verdict
 
@@ -33,7 +35,21 @@ PRIORITY: Final = {
 UNTOUCHED: Final = (State.TRIGGERED, State.ACKNOWLEDGED)  # later, what is seen may be our own doing
 CLOSED_KEPT: Final = 200  # closed incidents remembered, so that a late repeat of an episode reopens nothing
 CHANGES_KEPT: Final = 100
+LEAST_PAUSE_MS: Final = 1_000  # between two looks whether an entity is gone
 QUIET_MS: Final = 3_000  # a symptom that went by itself must stay away so long
+
+
+class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When an incident ends without anybody's doing."""
+
+    gone_ms: Count = 600_000
+    """Milliseconds without any sample of an entity that hurts until it counts as gone: deleted, scaled in, renamed.
+
+    An incident of which nothing else hurts then ends as `gone`. Keep it above the longest gap of your telemetry.
+    """
+
+
+DEFAULTS: Final = IncidentSettings()
 
 
 def _system(system: str, _row: object) -> str:
@@ -48,20 +64,20 @@ class IncidentBook(KeyedState):
     """Every open incident of one partition, with what it takes to judge the next record."""
 
     tracker: Tracker = msgspec.field(default_factory=Tracker)
-    calls: Table[dict[str, tuple[str, ...]]] = table(domain=_system)  # system → caller → callees
+    calls: Table[Graph] = table(topology.SYSTEMS_KEPT, domain=_system)  # by system
     changes: Table[Event] = table(CHANGES_KEPT, domain=_owner)
     incidents: Table[Incident] = table(group=_owner, domain=_owner)  # the open ones
     closed: Table[Incident] = table(CLOSED_KEPT, domain=_owner)
     quiet_since: Table[Instant] = table(when=lambda since: since + QUIET_MS)  # incident → since when nothing hurts
+    gone_at: Table[Instant] = table(when=lambda at: at)  # incident → when entities of it may be found gone
     judged_last: Table[str] = table()  # incident → its last decision with a verdict
+    awake: Instant = 0  # about when this partition was read last
+    resumed: Instant = 0  # when it was read again after a pause, in which samples could not be read
 
     def event(self, event: Event) -> None:
         """Remember a change or the topology."""
         if event.kind == "topology":
-            calls: dict[str, tuple[str, ...]] = {}
-            for caller, callee in event.calls:
-                calls[caller] = (*calls.get(caller, ()), callee)
-            self.calls[system_of(event.entity)] = calls
+            topology.take(self.calls, event)
         elif event.kind in ("deploy", "config_change"):
             self.changes[f"{event.ts:015}/{event.entity}/{event.revision}"] = event
 
@@ -203,14 +219,24 @@ class IncidentBook(KeyedState):
         elif word == ACKNOWLEDGED:
             yield from self._move(incident, Step.ACKNOWLEDGE, now, by=who, note=note)
 
-    def expire(self, now: Instant) -> Iterator[Incident]:
-        """Close what went away by itself."""
+    def expire(self, now: Instant, settings: IncidentSettings = DEFAULTS) -> Iterator[Incident]:
+        """Close what went away by itself or is gone."""
         for identity in self.quiet_since.due(now):
             incident = self.incidents.get(identity)
             if incident is None or not self._settle(incident, now):
                 self.quiet_since.pop(identity, None)
             else:
                 yield from self._close(incident, Step.SELF_RESOLVED, now, Effect.SELF_RESOLVED)
+        for identity in self.gone_at.due(now):
+            self.note(now, settings)
+            incident = self.incidents.get(identity)
+            if incident is None:
+                del self.gone_at[identity]
+            elif gone := self._gone(incident, now, settings):
+                yield from self._lose(incident, gone, now)
+            else:
+                pause = max(LEAST_PAUSE_MS, settings.gone_ms // 20)
+                self.gone_at[identity] = max(self._last_sample(incident) + settings.gone_ms, now + pause)
 
     def find(self, identity: str) -> Incident | None:
         """An incident that is open, or was closed not long ago."""
@@ -224,6 +250,37 @@ class IncidentBook(KeyedState):
         else:
             self.quiet_since.pop(incident.id, None)
         return quiet
+
+    def note(self, now: Instant, settings: IncidentSettings) -> None:
+        """Note that this partition is being read. After a pause, silence is counted from its end."""
+        if now - self.awake > 2 * settings.gone_ms:
+            self.resumed = now
+        if now - self.awake >= settings.gone_ms // 4:
+            self.awake = now
+
+    def _gone(self, incident: Incident, now: Instant, settings: IncidentSettings) -> list[str]:
+        """The affected entities that were not found well and of which there has been no sample for `gone_ms`."""
+        since = now - settings.gone_ms
+        if max(incident.detected, self.resumed) > since:
+            return []
+        hurting = [entity for entity in incident.affected if not self.tracker.is_well(entity, incident.ts)]
+        return [entity for entity in hurting if self.tracker.newest.get(entity, incident.detected) <= since]
+
+    def _last_sample(self, incident: Incident) -> Instant:
+        """Since when the silence of an entity of an incident can be counted."""
+        newest = (self.tracker.newest.get(entity, incident.detected) for entity in incident.affected)
+        return max(incident.detected, self.resumed, min(newest))
+
+    def _lose(self, incident: Incident, gone: Sequence[str], now: Instant) -> Iterator[Incident]:
+        """Take entities that are gone out of an incident; close it when nothing else of it hurts."""
+        for entity in gone:
+            self.tracker.forget(entity)
+        left = tuple(entity for entity in incident.affected if entity not in gone)
+        if all(self.tracker.is_well(entity, incident.ts) for entity in left):
+            yield from self._close(incident, Step.GONE, now, "gone", note=f"no sample of {', '.join(gone)} any more")
+        else:
+            hypotheses = self._ranked(left, incident) if incident.state in UNTOUCHED else incident.hypotheses
+            yield from self._move(incident, Step.REVISE, now, affected=left, hypotheses=hypotheses)
 
     def _quiet(self, incident: Incident) -> bool:
         """Whether nothing hurts by looks that are newer than the incident's state."""
@@ -251,6 +308,7 @@ class IncidentBook(KeyedState):
         )
         if is_open(moved.state):
             self.incidents[moved.id] = moved
+            self.gone_at.setdefault(moved.id, now + LEAST_PAUSE_MS)
             self._settle(moved, now)
         else:
             self._put_away(moved)
@@ -259,6 +317,7 @@ class IncidentBook(KeyedState):
     def _put_away(self, incident: Incident) -> None:
         """Remember a closed incident, so that a late repeat of its episode opens nothing."""
         del self.incidents[incident.id]
+        self.gone_at.pop(incident.id, None)
         if len(self.closed) >= CLOSED_KEPT:
             self.judged_last.pop(next(iter(self.closed)), None)
         self.closed[incident.id] = incident

@@ -21,6 +21,7 @@ class Step(StrEnum):
     SELF_RESOLVED = "self_resolved"
     REVISE = "revise"  # the hypotheses changed
     ESCALATE = "escalate"  # nothing more that a machine may try
+    GONE = "gone"  # there has been no sample of what hurt for a long time
     CLOSE = "close"  # a person says that it is over
     RETURN = "return"
     REVIEW = "review"
@@ -45,6 +46,7 @@ NEXT: Final[Mapping[tuple[State, Step], State]] = {
     (State.RESOLVED, Step.REVIEW): State.REVIEWED,
     **{(state, step): state for state in _OPEN for step in (Step.REVISE, Step.ESCALATE)},
     **{(state, Step.CLOSE): State.RESOLVED for state in _OPEN},
+    **{(state, Step.GONE): State.RESOLVED for state in _OPEN},
     **{(state, Step.SELF_RESOLVED): State.RESOLVED for state in _OPEN},  # while no action is under way
 }
 

@@ -9,21 +9,23 @@ import msgspec
 
 from models.keyed import KeyedState, Table, table
 from models.safety.roles import may
-from models.safety.signing import Keyring, Principal, Refused, Signer, encoding
+from models.safety.signing import AHEAD_MS, Keyring, Principal, Refused, Signer, check_clock, encoding
 from topics.policies import Policy
 from topics.spec import Instant
 
 POLICY: Final = "opsloop.policy/1"
+SKEW_MS: Final = 2 * AHEAD_MS  # so far the clocks of two authors may be apart
 MOST: Final = 500  # names: one more is refused, because to forget one would allow what it denies
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What was said last about a name."""
+    """What counts about a name."""
 
     version: int  # 0: the one that is shipped
-    ts: Instant
+    ts: Instant  # by its author's clock
     by: str
     source: str  # empty: no version of it holds, not even one that is shipped
+    said: dict[str, tuple[Instant, int]] = {}  # author → time and version of their newest word about it
 
 
 class Book(KeyedState):
@@ -31,26 +33,36 @@ class Book(KeyedState):
 
     held: Table[Held] = table()
 
-    def take(self, policy: Policy, keyring: Keyring, check: Callable[[Policy], object]) -> None:
-        """Follow what was said about a policy, unless something newer was.
+    def take(self, policy: Policy, keyring: Keyring, check: Callable[[Policy], object], arrived: Instant) -> None:
+        """Follow what an admin says of a policy. Call it in the order of the log: the last word counts.
+
+        The clocks of two authors are not compared, as long as they may both be right. Of one author an older word than
+        the newest was sent again by somebody, and changes nothing.
 
         check: raises Refused when the text is none that can be asked; then what held before still holds.
+        arrived: when the broker had it.
 
         Raises:
-            Refused: unsigned, unknown_key, revoked, forged, wrong_voter, wrong_role, or what `check` raises.
+            Refused: unsigned, unknown_key, revoked, forged, wrong_voter, wrong_role, clock_ahead, outdated, or what
+                `check` raises.
         """
         author(policy, keyring)
+        check_clock(policy.ts, arrived)
         known = self.held.get(policy.name)
-        if known is not None and (policy.ts, policy.version) <= (known.ts, known.version):
+        if known is not None and (policy.ts, policy.version) <= known.said.get(policy.by, (-1, 0)):
             return
+        if known is not None and policy.ts < known.ts - SKEW_MS:
+            raise Refused("outdated", f"{known.by} has said more about {policy.name} since {policy.by} signed it")
         if known is None and len(self.held) >= MOST:
             raise Refused("invalid_policy", f"there are {MOST} policies")
-        if not policy.active:
-            if policy.version == (known.version if known else 0):  # of another version it says nothing new
-                self.held[policy.name] = Held(policy.version, policy.ts, policy.by, "")
-            return
-        check(policy)
-        self.held[policy.name] = Held(policy.version, policy.ts, policy.by, policy.source)
+        said = {**(known.said if known else {}), policy.by: (policy.ts, policy.version)}
+        if policy.active:
+            check(policy)
+            self.held[policy.name] = Held(policy.version, policy.ts, policy.by, policy.source, said)
+        elif policy.version == (known.version if known else 0):
+            self.held[policy.name] = Held(policy.version, policy.ts, policy.by, "", said)
+        elif known is not None:  # of a version that does not hold it says nothing new, now or when it is sent again
+            self.held[policy.name] = msgspec.structs.replace(known, said=said)
 
 
 def sign_policy(policy: Policy, signer: Signer) -> Policy:

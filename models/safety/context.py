@@ -17,6 +17,8 @@ from models.keyed import KeyedState, Table, table
 from models.safety.roles import may
 from models.safety.settings import SafetySettings, within
 from models.safety.signing import Keyring, Refused, setter
+from models.topology import calls as topology
+from models.topology.calls import Graph
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
 from topics.proposals import Proposal
@@ -66,8 +68,9 @@ def _troubled(_incident: str, trouble: Trouble) -> str:
 class SafetyContext(KeyedState):
     """What one partition's gate knows of its systems. A part of its state."""
 
-    calls: Table[tuple[str, ...]] = table(group=_system, domain=_system)  # caller → callees, of services
+    calls: Table[Graph] = table(topology.SYSTEMS_KEPT, domain=_system)  # by system
     open: Table[Trouble] = table(KEPT, group=_troubled, domain=_troubled)  # by incident
+    over: Table[int] = table(KEPT)  # incident → `seq` of the record that closed it
     samples: Table[Instant] = table(KEPT, group=_service, domain=_system)  # of an entity the newest, in whole seconds
     failed: Table[FailedAttempts] = table(KEPT, domain=_system)  # by service
     aimed: Table[str] = table(KEPT, domain=lambda _, service: system_of(service))  # decision → service acted on
@@ -77,8 +80,8 @@ class SafetyContext(KeyedState):
     def see(self, record: Record) -> None:
         """Take in a record of any topic that the gate reads."""
         match record:
-            case Event(kind="topology", calls=calls):
-                self._topology(calls)
+            case Event():
+                topology.take(self.calls, record)
             case Anomaly():
                 newest = record.ts // 1000 * 1000
                 if newest > self.samples.get(record.entity, 0):
@@ -109,8 +112,9 @@ class SafetyContext(KeyedState):
 
     def services(self, system: str) -> set[str]:
         """The services of a system that are known from its topology."""
-        called = {callee for callees in self.calls.of(system) for callee in callees}
-        return {*self.calls.keys_of(system), *(service for service in called if system_of(service) == system)}
+        calls = self.calls.get(system, {})
+        known = set(calls) | {callee for callees in calls.values() for callee in callees}
+        return {service for service in known if system_of(service) == system}
 
     def unwell(self, system: str) -> set[str]:
         """The services of a system that are affected by open incidents."""
@@ -142,22 +146,16 @@ class SafetyContext(KeyedState):
             return f"the telemetry of {', '.join(old)} is older than {settings.stale_ms / 1000:g} s"
         return ""
 
-    def _topology(self, calls: tuple[tuple[str, str], ...]) -> None:
-        for system in {system_of(caller) for caller, _ in calls}:
-            for caller in self.calls.keys_of(system):
-                del self.calls[caller]
-        for caller, callee in calls:
-            self.calls[service_of(caller)] = (*self.calls.get(service_of(caller), ()), service_of(callee))
-
     def _incident(self, incident: Incident) -> None:
         known = self.open.get(incident.id)
-        if known is not None and incident.seq < known.seq:
+        if incident.seq < (known.seq if known else self.over.get(incident.id, -1) + 1):
             return
         if is_open(incident.state):
-            services = tuple(sorted({service_of(entity) for entity in (incident.entity, *incident.affected)}))
+            services = tuple(sorted({service_of(entity) for entity in incident.affected or (incident.entity,)}))
             self.open[incident.id] = Trouble(incident.priority, services, incident.seq)
         else:
             self.open.pop(incident.id, None)
+            self.over[incident.id] = incident.seq
 
     def _judgement(self, verdict: Verdict) -> None:
         where = self.aimed.get(verdict.decision, service_of(verdict.entity))
@@ -210,7 +208,8 @@ def _storm(context: SafetyContext, proposal: Proposal, settings: SafetySettings,
     if not context.storm(system, settings):
         return None
     unwell = context.unwell(system)
-    causes = sorted(callee for callee in context.calls.get(service, ()) if callee in unwell and callee != service)
+    calls = context.calls.get(system, {})
+    causes = sorted(c for c in calls.get(service, ()) if c in unwell and topology.explains(c, service, calls))
     if not causes:
         return None
     return "storm_active", f"{len(unwell)} services of {system} are unwell: {', '.join(causes)} below it comes first"
@@ -221,8 +220,9 @@ def _floor(context: SafetyContext, proposal: Proposal, _settings: SafetySettings
     if action is None or action.cost >= 0:
         return None
     others = [i for i, trouble in context.open.items() if i != proposal.incident and service in trouble.services]
-    callers = {caller for caller, callees in context.calls.items() if service in callees}
-    if others or callers & context.unwell(system_of(service)):
+    system = system_of(service)
+    callers = {caller for caller, callees in context.calls.get(system, {}).items() if service in callees}
+    if others or (callers - {service}) & context.unwell(system):
         return "capacity_floor", f"{service} or a caller of it is unwell: it keeps the capacity that it has"
     return None
 

@@ -60,11 +60,11 @@ class Gate(KeyedState):
     trust: Trust = msgspec.field(default_factory=Trust)
     violations: ViolationRemediator = msgspec.field(default_factory=ViolationRemediator)
 
-    def set(self, setting: Setting, keyring: Keyring, now: Instant) -> None:
-        """Take a live setting. Raises Refused when it allows more than its author may."""
-        self.switch.take(setting, keyring, now)
+    def set(self, setting: Setting, keyring: Keyring, arrived: Instant) -> None:
+        """Take a live setting that reached the broker at `arrived`. Raises Refused when it allows too much."""
+        self.switch.take(setting, keyring, arrived)
         self.context.maintain(setting, keyring)
-        self.trust.set(setting, keyring)
+        self.trust.set(setting, keyring, arrived)
 
     def admit(self, proposal: Proposal, offset: int, keyring: Keyring, now: Instant) -> bool:
         """Whether a proposal is to be judged: it is by whom it says, and this record of it was not answered before.

@@ -30,6 +30,9 @@ OURS: Final = frozenset({"decide", "uphold", TRUST})  # agents of Opsloop's own,
 PROPOSAL_TTL_MS: Final = 600_000  # a proposal is answered within this or refused
 
 
+AHEAD_MS: Final = 300_000  # how far an author's clock may be ahead of the broker's
+
+
 class Refused(Exception):
     """A record that is not believed: `code` from a closed set, `detail` for a person."""
 
@@ -65,6 +68,17 @@ class Keyring(Protocol):
         Raises:
             Refused: unknown_key, revoked, or forged when the signature is not of this key and message.
         """
+
+
+def check_clock(ts: Instant, arrived: Instant) -> None:
+    """Return when a time that an author gives is not too far ahead of the record's arrival at the broker.
+
+    Raises:
+        Refused: clock_ahead.
+    """
+    if ts > arrived + AHEAD_MS:
+        ahead = f"{(ts - arrived) / 1000:.0f} s ahead of its arrival"
+        raise Refused("clock_ahead", f"it says {ts}, {ahead}: set the clock of its author's host, and say it again")
 
 
 def encoding(kind: str, body: bytes) -> bytes:
@@ -215,7 +229,8 @@ def setter(setting: Setting, keyring: Keyring) -> Principal:
 def _setting(setting: Setting) -> bytes:
     s = setting
     votes = (s.approvals,) if s.approvals else ()  # without any it is what was signed before there were some
-    return encoding(SETTING, msgspec.json.encode((s.name, s.value, s.ts, s.by, s.reason, s.key, *votes)))
+    ends = ({"ends": s.ends},) if s.ends else ()  # likewise
+    return encoding(SETTING, msgspec.json.encode((s.name, s.value, s.ts, s.by, s.reason, s.key, *votes, *ends)))
 
 
 def _signed(keyring: Keyring, key: str, message: bytes, signature: bytes) -> Principal:

@@ -20,7 +20,7 @@ from models.safety.modes import tier
 from models.safety.promotion import AUTONOMY, GRANTED, check_grant, promotion
 from models.safety.roles import may
 from models.safety.settings import SafetySettings
-from models.safety.signing import Keyring, setter
+from models.safety.signing import Keyring, Refused, check_clock, setter
 from topics.decisions import Decision, DecisionState
 from topics.proposals import Proposal
 from topics.settings import Setting
@@ -31,6 +31,7 @@ PROMISES: Final = {"lead": 0.70, "automatic": 0.85, "autonomous": 0.95}  # share
 EARNED: Final = 0.85  # the share that a class must have shown to be better than
 ALPHA: Final = 0.01
 KEPT: Final = 5_000
+ENDED_KEPT: Final = 50  # withdrawals remembered of one class
 WORDS: Final = 3  # slashes in the name of a class
 CHECK_MS: Final = 1_000  # so often it is looked for what has earned a promotion
 
@@ -85,6 +86,16 @@ class Aim(msgspec.Struct, frozen=True):
     group: str  # SYSTEM/ACTION/KIND/ENVIRONMENT
 
 
+class Grant(msgspec.Struct, frozen=True):
+    """The word that counts about a class or tier."""
+
+    ts: Instant = 0  # by its author's clock, of a withdrawal at most the time of arrival
+    good: bool = False  # whether it may act alone
+    by: str = ""
+    newest: Instant = 0  # of all words that allowed it: an older one is not a new word
+    withdrawn: tuple[Instant, ...] = ()  # authors' times of withdrawals: a repeat of an ended one changes nothing
+
+
 class Asked(msgspec.Struct, frozen=True):
     """A promotion that was proposed."""
 
@@ -101,7 +112,7 @@ class Trust(KeyedState):
 
     outcomes: Outcomes[Aim] = msgspec.field(default_factory=Outcomes)
     standing: Table[Standing] = table(KEPT, domain=_system)
-    grants: Table[tuple[Instant, bool]] = table(KEPT)  # the newest word about each
+    grants: Table[Grant] = table(KEPT)  # by class or tier
     asked: Table[Asked] = table(KEPT, domain=_system)  # by class
     checked: Instant = 0
 
@@ -124,22 +135,31 @@ class Trust(KeyedState):
         if promised >= EARNED:  # what was unsure from the beginning says nothing of the rest
             self._take(aimed.group, helped, EARNED, now)
 
-    def set(self, setting: Setting, keyring: Keyring) -> None:
+    def set(self, setting: Setting, keyring: Keyring, arrived: Instant) -> None:
         """Take a person's word that a class may act alone, or not any more, or that a tier is trusted again.
 
+        Words count in the order of the log: a withdrawal always, also when the clock of its author is slow or that of
+        an earlier author was fast. A grant, which somebody could send again, must be newer than what it changes.
+
         Raises:
-            Refused: not signed by a lead or an admin, nor by a worker on the votes of leads.
+            Refused: not signed by a lead or an admin, nor by a worker on the votes of leads; of a grant also
+                clock_ahead, or outdated when it was signed before the withdrawal that it would end.
         """
         if not setting.name.startswith(AUTONOMY):
             return
         name, good = setting.name.removeprefix(AUTONOMY), setting.value == GRANTED
-        if setting.ts <= self.grants.get(name, (0, False))[0]:
-            return
+        known = self.grants.get(name, Grant())
+        if setting.ts <= known.newest if good else known.good and setting.ts in known.withdrawn:
+            return  # said before
         if not may(setter(setting, keyring).roles, "ratify"):
             check_grant(setting, keyring)
-        self.grants[name] = setting.ts, good
-        known = self.standing.get(name)
-        if known is not None and good and setting.ts > known.broken > 0:
+        if good:
+            check_clock(setting.ts, arrived)
+            if setting.ts <= known.ts:
+                raise Refused("outdated", f"{known.by} has withdrawn {name} since {setting.by} signed it")
+        self.grants[name] = _follow(known, setting, good, arrived)
+        standing = self.standing.get(name)
+        if standing is not None and good and setting.ts > standing.broken > 0:
             self.standing[name] = Standing()
 
     def next_check(self, settings: SafetySettings) -> Instant | None:
@@ -156,8 +176,9 @@ class Trust(KeyedState):
         self.checked = now
         for name, known in self.standing.items():
             before = self.asked.get(name, Asked(0, 0))
-            since, may_already = self.grants.get(name, (0, False))
-            if may_already or name.count("/") != WORDS or not known.earned:
+            grant = self.grants.get(name, Grant())
+            since = grant.ts
+            if grant.good or name.count("/") != WORDS or not known.earned:
                 continue
             if now >= max(before.next, since + settings.promotion_ms if since else 0):
                 self.asked[name] = Asked(before.tries + 1, later(now, settings.promotion_ms))
@@ -181,7 +202,7 @@ class Trust(KeyedState):
 
     def granted(self, group: str) -> bool:
         """Whether the newest word about a class is that it may act alone."""
-        return self.grants.get(group, (0, False))[1]
+        return self.grants.get(group, Grant()).good
 
     def ripe(self, group: str) -> bool:
         """Whether a class has earned to act alone, and does not."""
@@ -193,8 +214,16 @@ class Trust(KeyedState):
     def _take(self, name: str, helped: bool, promised: float, now: Instant) -> None:
         known = self.standing.get(name, Standing()).taken(helped, promised, now)
         if known.broken == now:  # what was granted before it broke does not count any more
-            self.grants[name] = now, False
+            self.grants[name] = msgspec.structs.replace(self.grants.get(name, Grant()), ts=now, good=False)
         self.standing[name] = known
+
+
+def _follow(known: Grant, setting: Setting, good: bool, arrived: Instant) -> Grant:
+    """What counts after one more word."""
+    if good:
+        return Grant(setting.ts, True, setting.by, setting.ts, known.withdrawn)
+    ts = max(min(setting.ts, arrived), 0 if known.good else known.ts)
+    return Grant(ts, False, setting.by, known.newest, (*known.withdrawn, setting.ts)[-ENDED_KEPT:])
 
 
 def aim(proposal: Proposal, settings: SafetySettings) -> Aim:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from app import printing
 from app.cli import build
 from app.client import Publisher
+from app.clock import now_ms
 from app.errors import UserError
 from app.kafka.broker import Broker
 from app.kafka.embedded import Embedded
@@ -119,7 +120,7 @@ def test_after_compaction_a_withdrawn_policy_does_not_come_back(typed: Typed, em
         for order in (1, -1):
             book = Book()
             for version in sorted(store.versions[name])[::order]:
-                book.take(store.versions[name][version], Keys(home), store.ready.check)
+                book.take(store.versions[name][version], Keys(home), store.ready.check, now_ms())
             assert [p for p in store.ready.active(book) if p.name == name] == [], (name, order)
 
 

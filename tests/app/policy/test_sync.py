@@ -44,7 +44,7 @@ def taken(store: Store, source: Source) -> list[Policy]:
     _, found = words(store, source)
     signed = [sign_policy(msgspec.structs.replace(word, by="ada"), key_of("ada")) for word in found]
     for word in signed:
-        store.add(word, RING)
+        store.add(word, RING, word.ts)
     return signed
 
 

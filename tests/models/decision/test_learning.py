@@ -135,3 +135,18 @@ def test_a_context_beyond_all_bounds_teaches_no_more_than_one_within() -> None:
     learned = Learned()
     learned.learn("r", 1e308, {"urgency": 1e308, "busy": -1e308, "load": 1e308, "budget": 1e308}, helped=True)
     assert 0.0 < learned.expect("r", 0.5, {}) < 1.0
+
+
+def test_outages_of_a_service_that_overlap_are_counted_once() -> None:
+    settings, hour, allowed = DecisionSettings(), 3_600_000, DecisionSettings().slo_days * DAY_MS * 0.001
+    for spans, down in (
+        (((0, 600), (300, 900)), 900), (((0, 900), (300, 600)), 900), (((0, 300), (600, 900)), 600),
+        (((0, 300), (0, 300), (300, 400)), 400),
+    ):  # fmt: skip
+        budget = ErrorBudget()
+        for number, (since, until) in enumerate(spans):
+            ended = incident(
+                id=f"i{number}", onset=NOW + since * 1_000, ts=NOW + until * 1_000, state=State.RESOLVED
+            )  # fmt: skip
+            budget.see(ended)
+        assert budget.left("shop/catalog", NOW + hour, settings) == pytest.approx(1.0 - down * 1_000 / allowed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable
 
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.diagnosis.hypotheses import BY_SYMPTOM, CHANGE_WINDOW_MS, Calls, rank, related
+from models.diagnosis.hypotheses import BY_SYMPTOM, CHANGE_WINDOW_MS, rank
 from models.diagnosis.symptoms import Symptom, Tracker
+from models.topology.calls import Calls, related
 from tests.builders import BUSY, CATALOG, HURTS, NOW, deploy, sample
 from topics.incidents import Hypothesis, SymptomKind
 from topics.telemetry import Event
@@ -167,3 +169,32 @@ def test_services_that_call_each_other_in_a_ring_come_to_an_end() -> None:
 def test_hypotheses_are_data() -> None:
     found = ranked(seen(SymptomKind.LATENCY), changes=[deploy("shop/catalog", NOW)])
     assert msgspec.json.decode(msgspec.json.encode(found), type=tuple[Hypothesis, ...]) == found
+
+
+def rolled_out(*revisions: str) -> list[Event]:
+    """One change after another, from each of the revisions to the next; the last one was 5 s ago."""
+    steps = list(itertools.pairwise(revisions))
+    return [
+        deploy("shop/catalog", NOW - 5_000 * (len(steps) - at), new, old) for at, (old, new) in enumerate(steps)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("revisions", "suspect"),
+    [("12", True), ("121", False), ("1212", True), ("12121", False), ("123", True), ("1231", False), ("12312", True),
+     ("12313", True), ("1213", True), ("12131", False), ("12132", True)],
+)  # fmt: skip
+def test_a_bad_revision_is_a_suspect_each_time_it_is_rolled_out(revisions: str, suspect: bool) -> None:
+    best, *_ = ranked(seen(SymptomKind.ERRORS), changes=rolled_out(*revisions))
+    assert (best.cause == "bad_configuration") is suspect
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [{"shop/catalog": ("shop/catalog",)}, {"shop/catalog": ("shop/db",), "shop/db": ("shop/catalog",)}],
+    ids=["itself", "a circle"],
+)  # fmt: skip
+def test_no_service_explains_itself_through_its_own_calls(calls: Calls) -> None:
+    one, other = seen(SymptomKind.LATENCY), seen(SymptomKind.LATENCY, "shop/db/0")
+    assert ranked(one, calls=calls)[0].score == BY_SYMPTOM[SymptomKind.LATENCY].score
+    assert {h.score for h in ranked(one, other, calls=calls)} == {BY_SYMPTOM[SymptomKind.LATENCY].score}

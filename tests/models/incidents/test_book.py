@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from models.incidents.book import CHANGES_KEPT, CLOSED_KEPT, QUIET_MS, IncidentBook
+from models.diagnosis.symptoms import ENTITIES_KEPT
+from models.incidents.book import CHANGES_KEPT, CLOSED_KEPT, QUIET_MS, IncidentBook, IncidentSettings
 from models.incidents.lifecycle import is_open
 from tests.builders import (
     CATALOG,
@@ -310,3 +311,79 @@ def test_a_refusal_that_no_waiting_changes_needs_a_person(blocked: str, step: st
     refused = decision(DecisionState.DENIED, proposal(incident=opened.id), blocked=blocked)
     list(book.decided(refused, NOW + 10))
     assert book.incidents[opened.id].step == step
+
+
+SETTINGS = IncidentSettings(gone_ms=60_000)
+
+
+def gone(book: IncidentBook, start: int, seconds: int) -> list[Incident]:
+    return [state for now in range(start, start + seconds * 1_000, 1_000) for state in book.expire(now, SETTINGS)]
+
+
+def test_the_incident_of_an_entity_that_was_deleted_ends_as_gone_at_the_stated_time() -> None:
+    book = IncidentBook()
+    down(book)
+    assert gone(book, NOW, 60) == []
+    (closed,) = gone(book, NOW + 60_000, 2)
+    assert (closed.state, closed.step, closed.closed_as) == (State.RESOLVED, "gone", "gone")
+    assert closed.note == f"no sample of {CATALOG} any more"
+    assert gone(book, NOW + 62_000, 100) == []
+    assert list(book.tracker.confirmed()) == []
+
+
+def test_it_ends_whatever_was_being_done_for_it() -> None:
+    for effect in (None, Effect.MANUAL_REVIEW, Effect.INEFFECTIVE):
+        book = IncidentBook()
+        opened = down(book)
+        list(book.decided(dispatched(opened), NOW))
+        if effect is not None:
+            list(book.judged(reported(opened, effect=effect), NOW))
+        assert [i.closed_as for i in gone(book, NOW, 70)] == ["gone"], effect
+
+
+def test_what_still_hurts_keeps_it_open_without_what_is_gone() -> None:
+    book = IncidentBook()
+    down(book)
+    list(book.admit(sample("shop/catalog/1", NOW, SymptomKind.DOWN), NOW))
+    told: list[Incident] = []
+    for now in range(NOW + 1_000, NOW + 100_000, 1_000):
+        told += [*book.admit(sample("shop/catalog/1", now, SymptomKind.DOWN), now), *book.expire(now, SETTINGS)]
+    (revised,) = told
+    assert (revised.step, revised.affected) == ("revise", ("shop/catalog/1",))
+    assert [h.target for h in revised.hypotheses] == ["shop/catalog/1"]
+    list(book.admit(cleared("shop/catalog/1", NOW + 100_000), NOW + 100_000))
+    assert [i.closed_as for i in gone(book, NOW + 100_000, 30)] == ["self_resolved"]
+
+
+def test_an_entity_that_was_better_before_it_went_is_gone_too() -> None:
+    """Its last look showed no symptom, and its alarm never ended."""
+    book = IncidentBook()
+    opened = down(book)
+    list(book.admit(sample(CATALOG, NOW + 5_000), NOW + 5_000))
+    list(book.decided(decision(DecisionState.REJECTED, proposal(incident=opened.id)), NOW + 6_000))
+    assert [i.closed_as for i in gone(book, NOW + 6_000, 70)] == ["gone"]
+
+
+def test_silence_is_not_counted_while_nobody_read() -> None:
+    book = IncidentBook()
+    down(book)
+    assert gone(book, NOW, 30) == []
+    hours_later = NOW + 7_200_000
+    assert gone(book, hours_later, 59) == []
+    assert [i.closed_as for i in gone(book, hours_later + 59_000, 3)] == ["gone"]
+
+
+def test_an_incident_beyond_the_entities_that_are_remembered_ends_too() -> None:
+    book = IncidentBook()
+    opened = down(book)
+    for number in range(ENTITIES_KEPT + 1):
+        book.tracker.observe(sample(f"other/s{number}/0", NOW + 1))
+    assert CATALOG not in book.tracker.newest
+    assert [(i.id, i.closed_as) for i in gone(book, NOW, 70)] == [(opened.id, "gone")]
+
+
+def test_a_deadline_that_is_asked_for_exactly_when_it_comes_is_kept() -> None:
+    book = IncidentBook()
+    down(book)
+    book.note(NOW, SETTINGS)
+    assert [i.closed_as for i in book.expire(NOW + 60_000, SETTINGS)] == ["gone"]

@@ -9,15 +9,16 @@ import pytest
 from models.incidents.lifecycle import Refused, Step, advance, is_open
 from topics.incidents import State
 
+CLOSES = {"self_resolved": "resolved", "close": "resolved", "gone": "resolved"}
 ROWS = {
     "candidate": {"confirm": "triggered"},
-    "triggered": {"acknowledge": "acknowledged", "act": "mitigating", "self_resolved": "resolved", "close": "resolved",
+    "triggered": {"acknowledge": "acknowledged", "act": "mitigating", **CLOSES,
                   "revise": "triggered", "escalate": "triggered"},
-    "acknowledged": {"act": "mitigating", "self_resolved": "resolved", "close": "resolved", "revise": "acknowledged",
+    "acknowledged": {"act": "mitigating", **CLOSES, "revise": "acknowledged",
                      "escalate": "acknowledged"},
-    "mitigating": {"act": "mitigating", "probe": "verifying", "self_resolved": "resolved", "close": "resolved",
+    "mitigating": {"act": "mitigating", "probe": "verifying", **CLOSES,
                    "revise": "mitigating", "escalate": "mitigating"},
-    "verifying": {"cured": "resolved", "still_wrong": "mitigating", "self_resolved": "resolved", "close": "resolved",
+    "verifying": {"cured": "resolved", "still_wrong": "mitigating", **CLOSES,
                   "revise": "verifying", "escalate": "verifying"},
     "resolved": {"return": "triggered", "review": "reviewed"},
     "reviewed": {},

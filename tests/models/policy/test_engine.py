@@ -168,14 +168,14 @@ def test_policies_see_the_environment_of_a_target() -> None:
 def test_a_registered_version_takes_the_place_of_the_shipped_one_and_a_bad_one_does_not() -> None:
     ready, book = policies(), Book()
     assert ready.rule(book, facts()).effect is Effect.ALLOW
-    book.take(policy(rule("default allow := false", name="actions", kind="access")), RING, ready.check)
+    book.take(policy(rule("default allow := false", name="actions", kind="access")), RING, ready.check, NOW)
     assert ready.rule(book, facts()).effect is Effect.DENY
     assert ready.rule(book, facts()).results[0].version == 1
 
 
 def test_when_even_the_shipped_ones_are_withdrawn_nothing_is_allowed() -> None:
     book = Book()
-    book.take(policy(texts()[0], 0, active=False), RING, lambda _: None)
+    book.take(policy(texts()[0], 0, active=False), RING, lambda _: None, NOW)
     assert policies().rule(book, facts()).denied == "no access policy covers it"
 
 
@@ -251,7 +251,7 @@ def gate_under(fault: str, evaluator: Evaluator) -> tuple[Gate, Policies]:
         sources = sources[1:]
     made = Policies(evaluator, sources)
     if fault == "does not compile":
-        gate.policies.take(policy("package opsloop.actions", name="actions"), RING, lambda _: None)
+        gate.policies.take(policy("package opsloop.actions", name="actions"), RING, lambda _: None, NOW)
     return gate, made
 
 

@@ -12,7 +12,7 @@ from models.policy.rego import Rego
 from models.policy.violations import AGAIN_MS, CHECK_MS, TRIES, UPHOLD
 from models.safety.limits import Gate, SafetySettings
 from models.safety.modes import Mode
-from tests.builders import approval, decision, incident, policy, proposal, result, sample, topology, verdict_on
+from tests.builders import NOW, approval, decision, incident, policy, proposal, result, sample, topology, verdict_on
 from tests.keys import RING
 from tests.looped import MemoryLoop, World
 from tests.rules import rule
@@ -59,7 +59,7 @@ def upholder(*words: object, source: str = CAP) -> Gate:
             gate.violations.decided(word)
         elif isinstance(word, Result):
             gate.violations.done(word)
-    gate.policies.take(policy(source), RING, READY.check)
+    gate.policies.take(policy(source), RING, READY.check, NOW)
     return gate
 
 
@@ -172,7 +172,7 @@ def test_who_wanted_what_stands_and_why_is_as_it_was() -> None:
 def test_a_look_is_taken_at_once_when_a_policy_changes_and_else_now_and_then() -> None:
     state = upholder(OUT, did(OUT), source=rule(name="cap"))
     assert samples(state, NOON) == []
-    state.policies.take(policy(CAP, 2), RING, READY.check)
+    state.policies.take(policy(CAP, 2), RING, READY.check, NOW)
     assert len(samples(state, NOON + 1)) == 1
 
 

@@ -254,3 +254,50 @@ def test_a_maintenance_whose_end_cannot_be_kept_is_refused_with_its_cause(value:
         gate.set(Setting(name="maintenance/x", value=value, ts=NOW, by="anybody"), RING, NOW)
     assert refused.value.code == "invalid_setting"
     assert restarted(gate).context.maintained == {}
+
+
+def test_in_a_storm_no_service_waits_for_one_that_waits_for_it() -> None:
+    gate = Gate()
+    unwell(gate, "gateway", "catalog", "store")
+    gate.context.see(topology(
+        ("shop/catalog", "shop/store"), ("shop/store", "shop/catalog"), ("shop/catalog", "shop/catalog"),
+        ("shop/gateway", "shop/catalog"),
+    ))  # fmt: skip
+    assert gate.context.storm("shop", msgspec.structs.replace(SETTINGS, storm_share=0.1)) is False, "three services"
+    gate.context.see(topology(
+        ("shop/catalog", "shop/store"), ("shop/store", "shop/catalog"), ("shop/gateway", "shop/cart"),
+    ))  # fmt: skip
+    assert gate.context.storm("shop", SETTINGS)
+    assert judge(gate, target="shop/catalog/0", incident="i-catalog").state is DecisionState.APPROVED
+
+
+def test_a_service_that_calls_itself_is_not_its_own_unwell_caller() -> None:
+    gate = Gate()
+    gate.context.see(topology(("shop/catalog", "shop/catalog")))
+    gate.context.see(incident(symptom=SymptomKind.SURPLUS))
+    answer = judge(gate, action="scale_in", target="shop/catalog", incident="i1")
+    assert answer.blocked != "capacity_floor", answer.reasons
+
+
+def test_an_empty_topology_ends_what_was_known_of_a_system() -> None:
+    gate = Gate()
+    gate.context.see(SHOP)
+    assert gate.context.services("shop")
+    gate.context.see(topology())
+    assert gate.context.services("shop") == set()
+
+
+def test_a_record_of_an_incident_that_is_over_opens_it_no_more() -> None:
+    gate = Gate()
+    gate.context.see(incident(id="i1", seq=4, state=State.RESOLVED))
+    gate.context.see(incident(id="i1", seq=2))
+    assert restarted(gate).context.unwell("shop") == set()
+    gate.context.see(incident(id="i1", seq=5))
+    assert gate.context.unwell("shop") == {"shop/catalog"}
+
+
+def test_what_was_taken_out_of_an_incident_is_not_unwell() -> None:
+    gate = Gate()
+    gate.context.see(incident(affected=("shop/catalog/0", "shop/cart/0")))
+    gate.context.see(incident(affected=("shop/cart/0",), seq=1))
+    assert gate.context.unwell("shop") == {"shop/cart"}

@@ -9,7 +9,7 @@ from models.safety.signing import Refused, sign_setting
 from models.safety.switch import KillSwitch
 from tests.builders import NOW, reread, switch
 from tests.keys import RING, key_of
-from topics.settings import KILL_SWITCH, Setting
+from topics.settings import KILL_SWITCH, Setting, stop_id
 
 replace = msgspec.structs.replace
 
@@ -54,8 +54,49 @@ def test_an_old_permission_that_is_played_again_allows_nothing() -> None:
     held = KillSwitch()
     old = switch("off", NOW - 1_000)
     held.take(on(), RING, NOW)
-    held.take(old, RING, NOW + 1)
+    with pytest.raises(Refused, match="outdated"):
+        held.take(old, RING, NOW + 1)
     assert held.killed
+
+
+def test_a_stop_counts_although_the_clock_of_who_allowed_acting_before_was_fast() -> None:
+    held, minute = stopped(), 60_000
+    allowed = switch("off", NOW + 4 * minute)
+    held.take(allowed, RING, NOW + 1)
+    held.take(on(NOW + minute), RING, NOW + minute)
+    assert held.killed, "the later word in the log is the stop"
+    held.take(allowed, RING, NOW + 2 * minute)
+    assert held.killed, "somebody has sent the old permission again"
+
+
+def test_a_permission_from_far_ahead_is_refused_with_what_is_to_be_done() -> None:
+    held = stopped()
+    with pytest.raises(Refused, match=r"clock_ahead: .* set the clock"):
+        held.take(switch("off", NOW + 10 * 60_000), RING, NOW + 1)
+    assert held.killed
+
+
+def test_an_admin_with_a_slow_clock_names_the_stop_that_is_to_end() -> None:
+    held = stopped()
+    bare = replace(switch("off", NOW - 600_000), signature=b"")
+    late = replace(on(NOW + 5), reason="another")
+    held.take(sign_setting(replace(bare, ends=stop_id(on())), key_of("ada")), RING, NOW + 1)
+    assert held.killed == ""
+    held.take(late, RING, NOW + 5)
+    with pytest.raises(Refused, match="outdated"):
+        held.take(sign_setting(replace(bare, ts=bare.ts + 1, ends=stop_id(on())), key_of("ada")), RING, NOW + 6)
+    assert held.killed
+
+
+def test_what_is_written_to_every_partition_is_one_word_to_who_reads_them_all() -> None:
+    held = KillSwitch()
+    first, end, second = on(), switch("off", NOW + 1), on(NOW + 2)
+    for setting in (first, end, second, first, end):
+        held.take(setting, RING, NOW + 5)
+    assert held.killed
+    for setting in (switch("off", NOW + 3), second, first, end, second):
+        held.take(setting, RING, NOW + 5)
+    assert held.killed == ""
 
 
 def test_a_history_that_is_read_again_ends_as_it_did() -> None:

@@ -50,7 +50,7 @@ def ask(trust: Trust, settings: SafetySettings = ALONE, **changes: Any) -> Decis
 
 def say(trust: Trust, name: str, value: str, by: str = "ana", ts: int = NOW + 10_000) -> None:
     setting = Setting(name=f"autonomy/{name}", value=value, ts=ts, by=by)
-    trust.set(sign_setting(setting, key_of(by)), RING)
+    trust.set(sign_setting(setting, key_of(by)), RING, ts)
 
 
 @pytest.mark.parametrize("name", PROMISES)
@@ -150,7 +150,7 @@ def test_only_a_lead_or_an_admin_says_what_acts_alone() -> None:
     with pytest.raises(Refused, match="may not say what acts alone"):
         say(trust, CLASS, "granted", by="ben")
     with pytest.raises(Refused, match="unsigned"):
-        trust.set(Setting(name=f"autonomy/{CLASS}", value="granted", ts=NOW, by="ana"), RING)
+        trust.set(Setting(name=f"autonomy/{CLASS}", value="granted", ts=NOW, by="ana"), RING, NOW)
     say(trust, CLASS, "granted", by="ada")
     assert trust.granted(CLASS)
 
@@ -158,8 +158,33 @@ def test_only_a_lead_or_an_admin_says_what_acts_alone() -> None:
 def test_an_older_word_does_not_undo_a_newer_one() -> None:
     trust = Trust()
     say(trust, CLASS, "revoked", ts=NOW + 2)
-    say(trust, CLASS, "granted", ts=NOW + 1)
+    with pytest.raises(Refused, match="outdated"):
+        say(trust, CLASS, "granted", ts=NOW + 1)
     assert not trust.granted(CLASS)
+
+
+def test_a_withdrawal_counts_although_the_clock_of_who_granted_it_was_fast() -> None:
+    trust, minute = Trust(), 60_000
+    grant = sign_setting(
+        Setting(name=f"autonomy/{CLASS}", value="granted", ts=NOW + 4 * minute, by="ana"), key_of("ana")
+    )
+    withdrawal = sign_setting(
+        Setting(name=f"autonomy/{CLASS}", value="revoked", ts=NOW + minute, by="ada"), key_of("ada")
+    )
+    trust.set(grant, RING, NOW)
+    trust.set(withdrawal, RING, NOW + minute)
+    assert not trust.granted(CLASS)
+    trust.set(grant, RING, NOW + 2 * minute)
+    assert not trust.granted(CLASS), "somebody has sent the old grant again"
+    say(trust, CLASS, "granted", ts=NOW + 5 * minute)
+    trust.set(withdrawal, RING, NOW + 6 * minute)
+    assert trust.granted(CLASS), "a withdrawal that was ended and is read again changes nothing"
+    with pytest.raises(Refused, match="clock_ahead"):
+        trust.set(grant_at(NOW + 60 * minute), RING, NOW + 6 * minute)
+
+
+def grant_at(ts: int) -> Setting:
+    return sign_setting(Setting(name=f"autonomy/{CLASS}", value="granted", ts=ts, by="ana"), key_of("ana"))
 
 
 def test_what_people_and_programs_asked_for_without_an_incident_counts_too() -> None:

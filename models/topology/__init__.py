@@ -1,0 +1,1 @@
+"""Topology: which services call which."""
