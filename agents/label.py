@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 import msgspec
 
 from agents._state import Stateful
+from models.incidents.lifecycle import is_open
 from topics.incidents import INCIDENTS, Incident, State
 from topics.learning import LABELS, LEARNING, Feedback, Label, Learning
 from topics.spec import Instant, Read, Record
 
+FEEDBACK = frozenset(get_args(Feedback))
 ENDED = (State.RESOLVED, State.REVIEWED)
 
 
@@ -38,11 +41,9 @@ class Labeller(Stateful[Open]):
                 case Incident() as incident if incident.state in ENDED:
                     self.state.labelled = [known for known in self.state.labelled if known != incident.id]
                     yield from self._close(incident.id, "confirmed", incident.ts)
-                case Incident(id=id, state=state) as incident if (
-                    state is not State.CANDIDATE and id not in self.state.labelled
-                ):
+                case Incident(id=id, state=state) as incident if is_open(state) and id not in self.state.labelled:
                     yield from self._open(incident)
-                case Label() as label if label.incident in self.state.incidents:
+                case Label() as label if label.incident in self.state.incidents and label.label in FEEDBACK:
                     self.state.labelled.append(label.incident)
                     yield from self._close(label.incident, label.label, label.ts)
 
@@ -53,6 +54,6 @@ class Labeller(Stateful[Open]):
                 known.append(entity)
                 yield Learning(entity=entity, ts=incident.ts, learning="open", incident=incident.id)
 
-    def _close(self, incident: str, label: Feedback, ts: Instant) -> Iterator[Learning]:
+    def _close(self, incident: str, label: str, ts: Instant) -> Iterator[Learning]:
         for entity in self.state.incidents.pop(incident, ()):
             yield Learning(entity=entity, ts=ts, learning="close", incident=incident, label=label)

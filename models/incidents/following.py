@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from models.bounded import keep
-from models.incidents.lifecycle import is_open
+from models.incidents.lifecycle import is_open, is_over
 from topics.incidents import Incident
 
 OVER_KEPT: Final = 1_000  # closed incidents remembered, so that a late record opens none of them
@@ -20,9 +20,11 @@ class Following(msgspec.Struct):
     over: dict[str, int] = msgspec.field(default_factory=dict)  # incident → `seq` of the record that closed it
 
     def follow(self, incident: Incident) -> bool:
-        """Take a record; False when it is a repeat or late, and changes nothing."""
+        """Take a record; False when it is a repeat, late, or in a state that is neither open nor over."""
         known = self.open.get(incident.id)
         if incident.seq <= (known.seq if known else self.over.get(incident.id, -1)):
+            return False
+        if not (is_open(incident.state) or is_over(incident.state)):
             return False
         if is_open(incident.state):
             self.over.pop(incident.id, None)

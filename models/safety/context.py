@@ -13,7 +13,7 @@ import msgspec
 
 from models.actions.catalogue import ACTIONS
 from models.bounded import keep
-from models.incidents.lifecycle import is_open
+from models.incidents.lifecycle import is_open, is_over
 from models.safety.roles import may
 from models.safety.settings import SafetySettings, within
 from models.safety.signing import Keyring, Refused, setter
@@ -141,7 +141,7 @@ class SafetyContext(msgspec.Struct):
         if is_open(incident.state):
             services = tuple(sorted({service_of(entity) for entity in incident.affected or (incident.entity,)}))
             keep(self.open, incident.id, Trouble(incident.priority, services, incident.seq), KEPT)
-        else:
+        elif is_over(incident.state):
             self.open.pop(incident.id, None)
             keep(self.over, incident.id, incident.seq, KEPT)
 

@@ -216,10 +216,7 @@ class Gate(msgspec.Struct):
         held = self.open.get(service_of(winner.proposal.target))
         if held is not None and held.waiting is not None:
             lost = f"lost {service_of(winner.proposal.target)} to {winner.id}, which is more urgent"
-            yield msgspec.structs.replace(
-                held.waiting, state=DecisionState.DENIED, ts=now, blocked="lease_held",
-                reasons=(*held.waiting.reasons, lost),
-            )  # fmt: skip
+            yield held.waiting.moved(DecisionState.DENIED, now, lost, blocked="lease_held")
 
     def follow(self, decision: Decision, settings: SafetySettings) -> None:
         """Count what was dispatched, and free the target of what has ended.
