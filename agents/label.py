@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, get_args
 
 from agents._state import Stateful
+from models.incidents.lifecycle import is_open
 from models.keyed import KeyedState, Table, table
 from topics.incidents import INCIDENTS, Incident, State
 from topics.learning import LABELS, LEARNING, Feedback, Label, Learning
 from topics.spec import Instant, Read, Record, system_of
 
 KEPT: Final = 5_000  # incidents that were labelled while they went on
+FEEDBACK = frozenset(get_args(Feedback))
 ENDED = (State.RESOLVED, State.REVIEWED)
 
 
@@ -39,11 +41,9 @@ class Labeller(Stateful[Open]):
                 case Incident() as incident if incident.state in ENDED:
                     self.state.labelled.pop(incident.id, None)
                     yield from self._close(incident.id, "confirmed", incident.ts)
-                case Incident(id=id, state=state) as incident if (
-                    state is not State.CANDIDATE and id not in self.state.labelled
-                ):
+                case Incident(id=id, state=state) as incident if is_open(state) and id not in self.state.labelled:
                     yield from self._open(incident)
-                case Label() as label if label.incident in self.state.incidents:
+                case Label() as label if label.incident in self.state.incidents and label.label in FEEDBACK:
                     self.state.labelled[label.incident] = True
                     yield from self._close(label.incident, label.label, label.ts)
 
@@ -55,6 +55,6 @@ class Labeller(Stateful[Open]):
         for entity in fresh:
             yield Learning(entity=entity, ts=incident.ts, learning="open", incident=incident.id)
 
-    def _close(self, incident: str, label: Feedback, ts: Instant) -> Iterator[Learning]:
+    def _close(self, incident: str, label: str, ts: Instant) -> Iterator[Learning]:
         for entity in self.state.incidents.pop(incident, ()):
             yield Learning(entity=entity, ts=ts, learning="close", incident=incident, label=label)

@@ -48,9 +48,9 @@ class Ring:
         return Principal(name, self.people[name])
 
 
-# ana leads, ben and cem approve, vera looks, ada and eve administer
+# ana leads, ben and cem approve, vera looks, ada and nora administer
 RING = Ring(
     opsloop_worker=[Role.WORKER], ana=[Role.APPROVER, Role.LEAD], ben=[Role.APPROVER], cem=[Role.APPROVER],
-    vera=[Role.VIEWER], ada=[Role.ADMIN, Role.OPERATOR], eve=[Role.ADMIN],
+    vera=[Role.VIEWER], ada=[Role.ADMIN, Role.OPERATOR], nora=[Role.ADMIN],
 )  # fmt: skip
 WORKER_KEY = key_of(WORKER)

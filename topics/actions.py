@@ -7,8 +7,9 @@ from typing import Literal
 import msgspec
 
 from topics.approvals import Approval, subject
-from topics.spec import Count, Instant, Record, Topic, system_of
+from topics.spec import Count, Instant, Record, Topic, Word, system_of
 
+# what a writer of today may say; a reader takes every word, see topics.spec.Word
 Outcome = Literal["succeeded", "failed", "timed_out", "canceled", "unknown", "refused"]
 
 
@@ -68,7 +69,7 @@ class Result(Record, frozen=True):
     action: str
     target: str
     ts: Instant
-    outcome: Outcome
+    outcome: Word  # see `Outcome`
     detail: str
     started: Instant = 0  # 0: it never began
     actuator: str = ""

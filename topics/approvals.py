@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 
-from topics.spec import Instant, Record, Topic
+from topics.spec import Instant, Record, Topic, Word
 
 
 class Approval(Record, frozen=True):
@@ -19,7 +18,7 @@ class Approval(Record, frozen=True):
     system: str  # of the decision's target: brings the vote to the worker that holds the decision
     ts: Instant
     voter: str
-    vote: Literal["approve", "reject"]
+    vote: Word  # approve, reject
     reason: str
     subject: str = ""  # hash of what may be done, see `subject`
     expires: Instant = 0

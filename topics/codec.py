@@ -17,10 +17,11 @@ from topics.catalog import ALL, BY_NAME, topic_of
 from topics.decisions import Decision
 from topics.incidents import Incident
 from topics.signals import Anomaly
-from topics.spec import Raw, Read, Record, Topic, derive
+from topics.spec import Fields, Raw, Read, Record, Topic, derive
+from topics.telemetry import Sample
 
 Headers = list[tuple[str, bytes]]
-SUPPORTED_VERSION = 1
+SUPPORTED_VERSION = Sample.newest() + 1  # of samples, which their format reads
 MAX_RECORD_BYTES = 1_000_000  # a record of the loop is small; more than this is a mistake or an attack
 
 
@@ -84,6 +85,8 @@ class Message:
 
 _encoder = msgspec.json.Encoder()
 _packer = msgspec.msgpack.Encoder()
+_decode_fields = msgspec.json.Decoder(Fields)
+_unpack_fields = msgspec.msgpack.Decoder(Fields)
 
 
 @functools.cache
@@ -121,7 +124,7 @@ def message_id(record: Record, value: bytes) -> str:
         case Anomaly():
             return f"{record.id}/{record.ts}"
         case Decision():
-            return f"{record.id}/{record.state}"
+            return f"{record.id}/{record.seq}"
     return getattr(record, "id", "") or derive(type(record).__name__, value.hex())
 
 
@@ -155,25 +158,49 @@ def decode_value(topic: Topic, value: bytes | None) -> Record:
         raise DecodeError(Cause.EMPTY, "the message has no value")
     if len(value) > (topic.max_message_bytes or MAX_RECORD_BYTES):
         raise DecodeError(Cause.OVERSIZED, f"{len(value)} bytes are more than a record of {topic.name} may have")
+    newest, own = topic.record.newest(), None
     try:
         record: Record = _reader(topic.record, topic, value).decode(value)
+        if record.v == newest:
+            return record
+        own = record
+        version = record.v
     except msgspec.ValidationError as error:
-        _check(_version(topic, value))  # a newer shape need not fit this one
-        raise DecodeError(Cause.WRONG_TYPE, str(error)) from None
+        version, cause = _version(topic, value), str(error)
+        if version == newest:
+            raise DecodeError(Cause.WRONG_TYPE, cause) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(Cause.MALFORMED, str(error)) from None
-    _check(record.v)
-    return record
+    if version == newest - 1:
+        return _migrated(topic, value)
+    if own is not None and version == newest + 1 and topic.reads_next:
+        return own  # its new fields were passed over
+    newer = version > newest
+    raise DecodeError(
+        Cause.VERSION,
+        f"version {version} is {'newer' if newer else 'older'} than {newest}: "
+        + ("upgrade this worker" if newer else f"only version {newest - 1} is still read"),
+    )
 
 
-def _check(version: int) -> None:
-    if version > SUPPORTED_VERSION:
-        raise DecodeError(Cause.VERSION, f"version {version} is newer than {SUPPORTED_VERSION}: upgrade this worker")
+def _migrated(topic: Topic, value: bytes) -> Record:
+    """The record of the version before this one. Raises DecodeError."""
+    shape = topic.record
+    try:
+        fields: Fields = (_unpack_fields if _is_packed(topic, value) else _decode_fields).decode(value)
+        return msgspec.convert({**shape.migrated(fields), "v": shape.newest()}, shape)
+    except msgspec.ValidationError as error:
+        raise DecodeError(Cause.WRONG_TYPE, str(error)) from None
 
 
 def _reader(record: type[Record], topic: Topic, value: bytes) -> Any:
-    """What reads `value` as a `record`: a brace begins JSON, and no map of MessagePack."""
-    return _unpacker(record) if topic.packed and value[:1] != b"{" else _decoder(record)
+    """What reads `value` as a `record`."""
+    return _unpacker(record) if _is_packed(topic, value) else _decoder(record)
+
+
+def _is_packed(topic: Topic, value: bytes) -> bool:
+    """Whether a value is MessagePack: a brace begins JSON, and no map of MessagePack."""
+    return topic.packed and value[:1] != b"{"
 
 
 def _version(topic: Topic, value: bytes) -> int:
@@ -181,5 +208,5 @@ def _version(topic: Topic, value: bytes) -> int:
     try:
         version: int = _reader(Record, topic, value).decode(value).v
     except msgspec.DecodeError:
-        return SUPPORTED_VERSION
+        return topic.record.newest()
     return version

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from topics.policies import Facts, PolicyResult
 from topics.proposals import Proposal
-from topics.spec import Count, Instant, Record, Topic, system_of
+from topics.spec import Count, Fields, Instant, Open, Record, Topic, system_of
 
 
-class DecisionState(StrEnum):
+class DecisionState(Open):
     """Where a decision stands."""
 
     DENIED = "denied"
@@ -28,7 +29,7 @@ PASSING: Final = frozenset(  # block reasons that pass by themselves: the same p
 )  # fmt: skip
 
 
-class Decision(Record, frozen=True):
+class Decision(Record, frozen=True, kw_only=True):
     """One state of one decision. The latest record of an id is its truth."""
 
     id: str  # H(proposal): one proposal has one decision
@@ -46,6 +47,19 @@ class Decision(Record, frozen=True):
     facts: Facts | None = None  # what they were asked
     required_role: str = ""  # whose votes it takes besides those of its mode
     quorum: Count = 0  # how many of them
+    seq: Count = 0  # 0, 1, 2, … within the decision: of two states the one with the higher number is the later
+    v: Count = 2
+
+    @classmethod
+    def migrated(cls, fields: Fields) -> Fields:
+        """Version 1 had no `seq`: each of its states added one reason."""
+        reasons = fields.get("reasons")
+        return {**fields, "seq": max(len(reasons) - 1, 0) if isinstance(reasons, list) else 0}
+
+    def moved(self, state: DecisionState, ts: Instant, reason: str, **changes: object) -> Decision:
+        """The next state of this decision, which `reason` led to."""
+        following = {"state": state, "ts": ts, "seq": self.seq + 1, "reasons": (*self.reasons, reason)}
+        return msgspec.structs.replace(self, **{**following, **changes})
 
 
 DECISIONS = Topic(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
-from topics.spec import Count, Instant, Record, Topic, system_of
+from topics.spec import Count, Instant, Open, Record, Topic, system_of
 
 
-class State(StrEnum):
+class State(Open):
     """Where an incident stands in its life."""
 
     CANDIDATE = "candidate"
@@ -21,7 +19,7 @@ class State(StrEnum):
     REVIEWED = "reviewed"
 
 
-class SymptomKind(StrEnum):
+class SymptomKind(Open):
     """What hurts, in the words of a person on call."""
 
     DOWN = "down"  # nothing answers and the process is gone

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from topics.spec import Instant, Record, Topic, system_of
+from topics.spec import Instant, Record, Topic, Word, system_of
 from topics.telemetry import METRICS
 
+# what a writer of today may say; a reader takes every word, see topics.spec.Word
 Feedback = Literal["confirmed", "expected", "false_alarm", "new_trend"]
 
 
@@ -19,9 +20,9 @@ class Learning(Record, frozen=True):
 
     entity: str
     ts: Instant
-    learning: Literal["open", "close"]
+    learning: Word  # open, close
     incident: str  # what it is done for: an incident, a maintenance window, a rollout, an experiment
-    label: Feedback = "confirmed"  # at the close: confirmed drops the copy, the others make it the baseline
+    label: Word = "confirmed"  # at the close: confirmed drops the copy, the others make it the baseline
 
 
 class Label(Record, frozen=True):
@@ -29,7 +30,7 @@ class Label(Record, frozen=True):
 
     incident: str
     entity: str
-    label: Feedback
+    label: Word  # see `Feedback`
     ts: Instant
     by: str
 

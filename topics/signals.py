@@ -6,8 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from topics.spec import Count, Instant, Record, Topic, system_of
+from topics.spec import Count, Instant, Record, Topic, Word, system_of
 
+# what a writer of today may say; a reader takes every word, see topics.spec.Word
 Kind = Literal["point", "contextual", "collective", "change_point", "drift", "absence", "trend"]
 Direction = Literal["up", "down"]
 
@@ -31,13 +32,13 @@ class Anomaly(Record, frozen=True):
     id: str  # H(entity, detector, onset): one id for the whole alarm
     entity: str
     ts: Instant  # event time of the sample that was looked at
-    state: Literal["raised", "continuing", "cleared"]
-    kind: Kind
+    state: Word  # raised, continuing, cleared
+    kind: Word  # see `Kind`
     score: float  # 1.0 is the boundary
-    grade: Literal["none", "minor", "major", "critical"]
+    grade: Word  # none, minor, major, critical
     confidence: float  # 0..1
     metric: str  # the first of the attribution
-    direction: Direction
+    direction: Word  # see `Direction`
     value: float
     expected: float
     low: float  # ordinary range of the first metric
@@ -47,7 +48,7 @@ class Anomaly(Record, frozen=True):
     detector: str
     detector_version: Count
     evidence: str = ""  # topic-partition-offset of the sample
-    view: Literal["first", "second"] = "first"  # second: of another detector than the one that incidents rest on
+    view: Word = "first"  # second: of another detector than the one that incidents rest on
 
 
 ANOMALIES = Topic(

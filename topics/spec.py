@@ -6,9 +6,11 @@ A topic names one record type, the key that decides its owner, and how long the 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Generic, TypeVar
+from enum import StrEnum
+from typing import Annotated, Any, Final, Generic, Self, TypeVar
 
 import msgspec
 
@@ -27,10 +29,53 @@ COMPACTED = {"segment.bytes": str(64 * 2**20), "segment.ms": "600000"}
 COMPACTED_OFTEN = {"segment.bytes": str(16 * 2**20), "segment.ms": "60000", "min.cleanable.dirty.ratio": "0.1"}
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Something said on a topic. Immutable; the same content is the same record."""
+# A word of an open set, as it stands in a record: `raised`, `change_point`. Who reads one that they do not know keeps
+# and shows it, and does nothing because of it.
+Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)]
+_WORD: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
-    v: Count = 1  # schema version: a reader takes its own and every older one, and refuses a newer one
+Fields = dict[str, Any]  # a record as JSON has it
+
+
+class Open(StrEnum):
+    """An enumeration of which a newer writer may know more members.
+
+    A value that is not among the members decodes all the same when it is a plain word: as a member without a name,
+    which equals its text and no known member. A table is asked for it with `.get`, a `match` ends with `case _`.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str) or not _WORD.fullmatch(value):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_, unknown._value_ = value, value
+        return unknown
+
+    @property
+    def known(self) -> bool:
+        """Whether this program knows what it means."""
+        return self.value in type(self)._value2member_map_
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a topic. Immutable; the same content is the same record.
+
+    A type with another schema version than 1 declares `v` anew with that default, and says in `migrated` how to read
+    the version before.
+    """
+
+    v: Count = 1  # schema version: a reader takes its own, the one before and the next one
+
+    @classmethod
+    def newest(cls) -> int:
+        """The schema version that this program writes."""
+        return next(int(f.default) for f in msgspec.structs.fields(cls) if f.name == "v")
+
+    @classmethod
+    def migrated(cls, fields: Fields) -> Fields:
+        """The fields of the version before as this version has them; without a change, unless a type says another."""
+        return fields
 
 
 class Origin(msgspec.Struct, frozen=True, order=True):
@@ -111,6 +156,7 @@ class Topic:
     broadcast: bool = False  # written to every partition, so that every worker sees it
     max_message_bytes: int | None = None
     packed: bool = False  # MessagePack, for records with bytes in them; JSON, as it was before, is read all the same
+    reads_next: bool = True  # a record of the next schema version is read, its new fields passed over
     content_type: bytes = b""  # in the headers of a record that shares its topic with others and has no CloudEvent
 
     @property

@@ -46,9 +46,9 @@ def _key(snapshot: Snapshot) -> str:
 
 LANE_STATE = Topic(
     "opsloop.state.lane", Snapshot, key=_key, what="snapshots of the learners on the lane", compact=True,
-    cloudevents=False, max_message_bytes=11_000_000, packed=True, content_type=PACKED,
+    cloudevents=False, max_message_bytes=11_000_000, packed=True, reads_next=False, content_type=PACKED,
 )  # fmt: skip
 LOOP_STATE = Topic(
     "opsloop.state.loop", Snapshot, key=_key, what="snapshots of the agents of the loop", compact=True, reread=True,
-    cloudevents=False, max_message_bytes=11_000_000, packed=True, content_type=PACKED,
+    cloudevents=False, max_message_bytes=11_000_000, packed=True, reads_next=False, content_type=PACKED,
 )  # fmt: skip

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from topics.spec import DAY_MS, Count, Instant, Record, Topic, system_of
+from topics.spec import DAY_MS, Count, Instant, Record, Topic, Word, system_of
 
 
 class Sample(Record, frozen=True):
@@ -20,7 +18,7 @@ class Event(Record, frozen=True):
 
     entity: str
     ts: Instant
-    kind: Literal["deploy", "config_change", "topology", "state_change", "log"]
+    kind: Word  # deploy, config_change, topology, state_change, log
     text: str  # one line for a person
     revision: str = ""  # of a deploy or a configuration: what runs from now on
     previous: str = ""  # what ran before, and what a rollback returns to

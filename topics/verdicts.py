@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-from topics.spec import Instant, Record, Topic, system_of
+from topics.spec import Instant, Open, Record, Topic, system_of
 
 
-class Effect(StrEnum):
+class Effect(Open):
     """What verification found."""
 
     REMEDIATED = "remediated"

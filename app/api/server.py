@@ -136,7 +136,7 @@ class Handlers:
 
     def get_decisions(self, state: DecisionState | None = None, limit: Most = 50) -> Response:
         """The newest decisions; `state=pending_approval` are those that wait for people."""
-        found = [d for d in self._known(self._read_model.decisions) if state is None or d.state is state]
+        found = [d for d in self._known(self._read_model.decisions) if state is None or d.state == state]
         return _json(sorted(found, key=lambda d: (-d.ts, d.id))[:limit])
 
     def get_decisions_one(self, identity: str) -> Response:

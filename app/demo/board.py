@@ -113,7 +113,7 @@ class Board:
 
     def _decision(self, decision: Decision, arrived: Instant) -> None:
         self.decisions[decision.id] = decision
-        if len(decision.reasons) == 1:
+        if decision.seq == 0:
             self._hop("gate", ("proposal", decision.proposal.id), ("decision", decision.id), arrived)
         if decision.state is DecisionState.APPROVED:
             self.times["approved", decision.id] = arrived

@@ -83,10 +83,8 @@ def decision_of(broker: Broker, identity: str) -> Decision:
 def is_older(record: Incident | Decision, known: Incident | Decision | None) -> bool:
     """Whether a state of an incident or decision is one that was passed before the known one."""
     match record, known:
-        case Incident(), Incident():
-            return record.seq < known.seq
-        case Decision(), Decision():
-            return len(record.reasons) < len(known.reasons)  # each state adds one; a repeat takes none
+        case (Incident(), Incident(seq=seq)) | (Decision(), Decision(seq=seq)):
+            return record.seq < seq
     return False
 
 

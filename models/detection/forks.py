@@ -7,7 +7,7 @@ or new trend: the copy is the baseline from now on. False alarm: so it is, and t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from topics.learning import Feedback
 
 FRESH: Final = 16.0  # samples that a copy is taken to rest on: what it sees now soon outweighs what was
 WIDER: Final = 0.25  # what a false alarm adds to the boundary of its entity, as a share ...
+LABELS: Final[dict[str, Feedback]] = {label: label for label in get_args(Feedback)}
 WIDEST: Final = 2.0  # ... up to this
 
 
@@ -58,15 +59,16 @@ class Forks:
         except KeyError:
             return None
         fork = self.open.get(number)
+        label = LABELS.get(control.label, "confirmed")  # what is not known is not learned
         if control.learning == "open":
             if fork is None:
                 self._copy(number, series, control.incident)
             elif control.incident not in fork.incidents:
                 fork.incidents.append(control.incident)
-        elif fork is not None and control.incident in fork.incidents:
+        elif control.learning == "close" and fork is not None and control.incident in fork.incidents:
             fork.incidents.remove(control.incident)
-            fork.label = control.label if fork.label == "confirmed" else fork.label
-            if not fork.incidents or control.label != "confirmed":
+            fork.label = label if fork.label == "confirmed" else fork.label
+            if not fork.incidents or label != "confirmed":
                 self._close(number, fork)
                 return None if fork.label == "confirmed" else number
         return None

@@ -77,7 +77,9 @@ def _of(s: Symptom, tracker: Tracker, changes: Sequence[Event]) -> Iterable[Hypo
     """The causes that one sighting alone suggests."""
     service, shown = service_of(s.entity), f"{s.metric} of {s.entity} is {s.value:.4g}, expected {s.expected:.4g}"
     load = tracker.deviates(s.entity, "http.server.request_rate")
-    cause = BY_SYMPTOM[s.symptom]
+    cause = BY_SYMPTOM.get(s.symptom)
+    if cause is None:
+        return  # a symptom that this version does not know suggests nothing
     suspect = _recent(service, s.onset, changes) if s.symptom in CHANGED else None
     if suspect is not None:
         age = max(0, s.onset - suspect.ts)

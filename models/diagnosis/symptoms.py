@@ -49,6 +49,7 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 ENTITIES_KEPT: Final = 5_000  # a snapshot of so many, each with its attribution, still fits in one record
+STATES: Final = frozenset({"raised", "continuing", "cleared"})  # of an alarm; another one is shown, not acted on
 GRACE_MS: Final = 600  # one look in between that does not show a symptom does not end it
 
 
@@ -83,7 +84,7 @@ class Tracker(KeyedState):
     def observe(self, anomaly: Anomaly) -> list[Symptom]:
         """Take one look at an entity; the sightings that were confirmed by it."""
         entity = anomaly.entity
-        if anomaly.view == "second":
+        if anomaly.view != "first" or anomaly.state not in STATES:
             return []  # its alarm begins and ends by itself, and says nothing of what the first view sees
         if anomaly.ts <= self.newest.get(entity, 0):
             return []  # a repeat, or late: what was seen since then is the better evidence

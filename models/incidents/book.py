@@ -32,6 +32,7 @@ PRIORITY: Final = {
     SymptomKind.DEPENDENCY: 2,
     SymptomKind.SURPLUS: 4,
 }
+UNKNOWN_PRIORITY: Final = 3  # of a symptom that this version does not know
 UNTOUCHED: Final = (State.TRIGGERED, State.ACKNOWLEDGED)  # later, what is seen may be our own doing
 CLOSED_KEPT: Final = 200  # closed incidents remembered, so that a late repeat of an episode reopens nothing
 CHANGES_KEPT: Final = 100
@@ -94,6 +95,8 @@ class IncidentBook(KeyedState):
     def _reconsider(self, incident: Incident, now: Instant) -> Iterator[Incident]:
         """A later look may show what explains it better, as the load that came with it."""
         hypotheses = self._ranked(incident.affected, incident)
+        if not hypotheses or not incident.hypotheses:
+            return
         best, known = hypotheses[0], incident.hypotheses[0]
         if (best.cause, best.target) != (known.cause, known.target) and best.score > known.score:
             yield from self._move(incident, Step.REVISE, now, hypotheses=hypotheses)
@@ -125,7 +128,7 @@ class IncidentBook(KeyedState):
             return
         incident = Incident(
             id=identity, entity=s.entity, symptom=s.symptom, onset=s.onset, ts=now, state=State.CANDIDATE,
-            step="", seq=-1, priority=PRIORITY[s.symptom], hypotheses=(), affected=(s.entity,),
+            step="", seq=-1, priority=PRIORITY.get(s.symptom, UNKNOWN_PRIORITY), hypotheses=(), affected=(s.entity,),
             evidence=(s.evidence,), detected=now,
         )  # fmt: skip
         yield from self._move(incident, Step.CONFIRM, now, hypotheses=self._ranked((s.entity,), incident))
@@ -140,7 +143,7 @@ class IncidentBook(KeyedState):
         if changed or affected != incident.affected:
             yield from self._move(
                 incident, Step.REVISE, now, affected=affected, evidence=evidence, hypotheses=hypotheses,
-                priority=min(incident.priority, PRIORITY[s.symptom]),
+                priority=min(incident.priority, PRIORITY.get(s.symptom, UNKNOWN_PRIORITY)),
             )  # fmt: skip
 
     def _ranked(self, affected: Iterable[str], incident: Incident) -> tuple[Hypothesis, ...]:
@@ -198,7 +201,7 @@ class IncidentBook(KeyedState):
         self.judged_last[incident.id] = verdict.decision
         if verdict.effect is Effect.REMEDIATED:
             yield from self._close(incident, Step.CURED, now, verdict.effect)
-        elif verdict.effect is Effect.MANUAL_REVIEW:  # it could not be seen: nothing more is tried blindly
+        elif verdict.effect is Effect.MANUAL_REVIEW or not verdict.effect.known:  # nothing more is tried blindly
             yield from self._move(incident, Step.ESCALATE, now)
         else:
             yield from self._move(

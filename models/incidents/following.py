@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.incidents.lifecycle import is_open
+from models.incidents.lifecycle import is_open, is_over
 from models.keyed import KeyedState, Table, table
 from topics.incidents import Incident
 from topics.spec import system_of
@@ -19,9 +19,11 @@ class Following(KeyedState):
     over: Table[int] = table(OVER_KEPT)  # incident → `seq` of the record that closed it
 
     def follow(self, incident: Incident) -> bool:
-        """Take a record; False when it is a repeat or late, and changes nothing."""
+        """Take a record; False when it is a repeat, late, or in a state that is neither open nor over."""
         known = self.open.get(incident.id)
         if incident.seq <= (known.seq if known else self.over.get(incident.id, -1)):
+            return False
+        if not (is_open(incident.state) or is_over(incident.state)):
             return False
         if is_open(incident.state):
             self.over.pop(incident.id, None)

@@ -32,6 +32,7 @@ class Refused(Exception):
 
 
 _OPEN: Final = (State.TRIGGERED, State.ACKNOWLEDGED, State.MITIGATING, State.VERIFYING)
+_OVER: Final = (State.RESOLVED, State.REVIEWED)
 
 NEXT: Final[Mapping[tuple[State, Step], State]] = {
     (State.CANDIDATE, Step.CONFIRM): State.TRIGGERED,
@@ -64,5 +65,10 @@ def advance(state: State, step: Step) -> State:
 
 
 def is_open(state: State) -> bool:
-    """Whether an incident in this state still needs somebody."""
+    """Whether an incident in this state still needs somebody. A state that is not known is neither open nor over."""
     return state in _OPEN
+
+
+def is_over(state: State) -> bool:
+    """Whether an incident in this state needs nobody any more."""
+    return state in _OVER

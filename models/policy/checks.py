@@ -7,7 +7,7 @@ one never fires. Therefore only built-ins that tests have found equal in both ar
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_type_hints
 
 import msgspec
@@ -38,7 +38,12 @@ _WORDS: Final = frozenset(
 _HIDDEN: Final = re.compile(r'#[^\n]*|"(?:[^"\\\n]|\\.)*"|`[^`]*`')
 _CALL: Final = re.compile(r"(?<![\w.])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\(")
 _FUNCTION: Final = re.compile(r"^(?:default[ \t]+)?([A-Za-z_]\w*)\(([^()]*)\)\s*(?::=|=|if\b|\{)", re.MULTILINE)
-_INPUT: Final = re.compile(r"(?<![\w.])input\b((?:\.[A-Za-z_]\w*)*)")
+_STEPS: Final = r"""((?:\.[A-Za-z_]\w*|\[[ \t]*"\w+"[ \t]*\])*)"""  # of a reference: `.name` or `["name"]`
+_INPUT: Final = re.compile(rf"""(?<![\w."])input\b{_STEPS}""")
+_DOTTED: Final = re.compile(r"(?<![\w.])input\b((?:\.[A-Za-z_]\w*)*)")  # below an index all of the input counts
+_PART: Final = re.compile(r"\w+")
+_GET: Final = re.compile(rf"""object\.get\(\s*input\b{_STEPS}\s*,\s*"(\w+)\"""")
+_ALIAS: Final = re.compile(rf"(?<![\w.])([A-Za-z_]\w*)[ \t]*:=[ \t]*input\b{_STEPS}[ \t]*(?=[\n;}}]|$)")
 _NAME: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _BOUND: Final = (  # where a name gets its meaning
     re.compile(r"^(?:default[ \t]+)?([A-Za-z_]\w*)\b(?=\s*(?::=|=|if\b|contains\b|\[|\{))", re.MULTILINE),
@@ -57,6 +62,7 @@ _FORBIDDEN: Final = (
 )  # fmt: skip
 
 Path = tuple[str, ...]
+RENAMED: Final = {"input.wish": "input.proposal"}  # what policies of before may still ask for
 
 
 def bare(source: str) -> str:
@@ -85,7 +91,33 @@ def check(source: str) -> frozenset[Path]:
         raise PolicyFault("invalid", f"{', '.join(sorted(strange))}: not among the built-ins that are accepted")
     _names(text)
     _assignments(text)
-    return frozenset(_path(found) for found in _INPUT.findall(text))
+    for named in _references(_readable(source)):
+        _path(named)
+    return frozenset(_path(tuple(_PART.findall(steps))) for steps in _DOTTED.findall(text))
+
+
+def _readable(source: str) -> str:
+    """The text without comments, and with those of its strings emptied that are no plain word."""
+    return _HIDDEN.sub(lambda found: " " if found[0].startswith("#") else _shown(found[0]), source)
+
+
+def _shown(string: str) -> str:
+    return string if re.fullmatch(r'"\w+"', string) else '""'
+
+
+def _references(text: str) -> Iterator[Path]:
+    """Every path of the input that a text names, also in `object.get` and through a name that was given to a part.
+
+    The second kind is only followed where its name is assigned once, so that what it stands for is certain.
+    """
+    found = [tuple(_PART.findall(steps)) for steps in _INPUT.findall(text)]
+    yield from found
+    yield from ((*_PART.findall(steps), name) for steps, name in _GET.findall(text))
+    named = _ALIAS.findall(text)
+    for name, steps in named:
+        if len(re.findall(rf"(?<![\w.]){name}[ \t]*:=", text)) == 1:
+            used = re.findall(rf"(?<![\w.]){name}\b{_STEPS}", text)
+            yield from ((*_PART.findall(steps), *_PART.findall(more)) for more in used)
 
 
 def _names(text: str) -> None:
@@ -123,16 +155,22 @@ def _formats(source: str) -> None:
             raise PolicyFault("invalid", f"{text}: flags are not accepted in patterns")
 
 
-def _path(text: str) -> Path:
-    """The path of a reference into the input. Raises PolicyFault when the input has no such place."""
+def _path(parts: Path) -> Path:
+    """The path of a reference into the input, as far as it has names of its own.
+
+    Raises:
+        PolicyFault: the input has no such place, so that a rule that asks for it could never fire.
+    """
     shape: Any = Facts
-    parts = tuple(text.split(".")[1:])
     for number, part in enumerate(parts):
         if not (isinstance(shape, type) and issubclass(shape, msgspec.Struct)):
             return parts[:number]  # below a parameter, or beyond a value: the policy's own affair
         shapes = get_type_hints(shape)
         if part not in shapes:
-            raise PolicyFault("invalid", f"input{text}: there is {', '.join(sorted(shapes))}, and no {part}")
+            path = ".".join(("input", *parts[: number + 1]))
+            if path in RENAMED:
+                raise PolicyFault("invalid", f"{path} is now {RENAMED[path]}: write that, and register it again")
+            raise PolicyFault("invalid", f"{path}: there is {', '.join(sorted(shapes))}, and no {part}")
         shape = shapes[part]
     return parts
 

@@ -15,6 +15,7 @@ from topics.proposals import Proposal
 from topics.spec import Instant
 
 LONGEST_MS: Final = 3_600_000  # no vote and no proposal counts for longer than this
+VOTES: Final = ("approve", "reject")
 SKEW_MS: Final = 5_000  # how far clocks of two hosts may be apart
 
 
@@ -45,9 +46,12 @@ def check_vote(approval: Approval, matter: Matter, keyring: Keyring, now: Instan
     """Who cast a vote that counts.
 
     Raises:
-        Refused: unsigned, unknown_key, revoked, forged, wrong_voter, self_approval, altered, expired, wrong_role.
+        Refused: unsigned, unknown_key, revoked, forged, wrong_voter, unknown_vote, self_approval, altered,
+            expired, wrong_role.
     """
     who = voter(approval, keyring)
+    if approval.vote not in VOTES:
+        raise Refused("unknown_vote", f"{approval.vote!r} is not one of {', '.join(VOTES)}")
     if who.name == matter.requester:
         raise Refused("self_approval", f"{who.name} asked for it")
     if approval.subject != matter.subject:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from models.actions.catalogue import ACTIONS
-from models.incidents.lifecycle import is_open
+from models.incidents.lifecycle import is_open, is_over
 from models.keyed import KeyedState, Table, table
 from models.safety.roles import may
 from models.safety.settings import SafetySettings, within
@@ -153,7 +153,7 @@ class SafetyContext(KeyedState):
         if is_open(incident.state):
             services = tuple(sorted({service_of(entity) for entity in incident.affected or (incident.entity,)}))
             self.open[incident.id] = Trouble(incident.priority, services, incident.seq)
-        else:
+        elif is_over(incident.state):
             self.open.pop(incident.id, None)
             self.over[incident.id] = incident.seq
 

@@ -226,19 +226,14 @@ class Gate(KeyedState):
                 continue
             del self.open[service]
             why = f"withdrawn: {proposal.cause} now explains the incident best, see {derive('decision', proposal.id)}"
-            yield msgspec.structs.replace(
-                stale, state=DecisionState.DENIED, ts=now, blocked="superseded", reasons=(*stale.reasons, why)
-            )
+            yield stale.moved(DecisionState.DENIED, now, why, blocked="superseded")
 
     def _make_room(self, winner: Decision, now: Instant) -> Iterator[Decision]:
         """Take the target back from what only waits there; it is told to whom it lost."""
         held = self.open.get(service_of(winner.proposal.target))
         if held is not None and held.waiting is not None:
             lost = f"lost {service_of(winner.proposal.target)} to {winner.id}, which is more urgent"
-            yield msgspec.structs.replace(
-                held.waiting, state=DecisionState.DENIED, ts=now, blocked="lease_held",
-                reasons=(*held.waiting.reasons, lost),
-            )  # fmt: skip
+            yield held.waiting.moved(DecisionState.DENIED, now, lost, blocked="lease_held")
 
     def follow(self, decision: Decision, settings: SafetySettings) -> None:
         """Count what was dispatched, and free the target of what has ended.

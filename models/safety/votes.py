@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from models.actions.catalogue import ACTIONS
-from models.incidents.lifecycle import is_open
+from models.incidents.lifecycle import is_open, is_over
 from models.keyed import KeyedState, Table, table
 from models.safety.approval import Matter, check_approvals, check_vote
 from models.safety.guard import LONGEST_MS
@@ -25,6 +25,7 @@ from models.safety.switch import KillSwitch
 from topics.actions import Command, Result
 from topics.approvals import Approval, subject
 from topics.audit import Entry
+from topics.codec import DecodeError, decode_value
 from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.incidents import Incident
 from topics.proposals import Proposal
@@ -111,7 +112,11 @@ class ApprovalTracker(KeyedState):
         """
         if entry.topic != DECISIONS.name:
             return
-        decision = msgspec.json.decode(entry.body, type=Decision)
+        try:
+            decision = decode_value(DECISIONS, bytes(entry.body))
+        except DecodeError as error:
+            raise Refused("altered", f"the entry holds no decision: {error.detail}") from None
+        assert isinstance(decision, Decision)
         if decision.state is not DecisionState.APPROVED or decision.id in self.ended or decision.id in self.dispatched:
             return
         if decision.proposal.incident in self.over:
@@ -122,12 +127,12 @@ class ApprovalTracker(KeyedState):
         objection = self._objection(decision, rules, now)
         if objection is not None:
             self._end(decision.id, now)
-            yield _moved(decision, DecisionState.DENIED, now, objection[1], blocked=objection[0])
+            yield decision.moved(DecisionState.DENIED, now, objection[1], blocked=objection[0])
             return
         if decision.proposal.action == GRANT:
             yield granted(decision.proposal, votes, now)
             self._end(decision.id, now)
-            yield _moved(decision, DecisionState.COMPLETED, now, "granted")
+            yield decision.moved(DecisionState.COMPLETED, now, "granted")
             return
         yield from self._dispatch(decision, rules, entry, now)
 
@@ -135,6 +140,7 @@ class ApprovalTracker(KeyedState):
         """Withdraw what waits for an incident that is over, or for a cause that the incident does not name any more."""
         if is_open(incident.state):
             yield from self._withdraw(incident, now)
+        if not is_over(incident.state):
             return
         self.over[incident.id] = incident.ts
         for decision in self.waiting.of(incident.id):
@@ -148,14 +154,14 @@ class ApprovalTracker(KeyedState):
         for decision in [d for d in self.waiting.of(incident.id) if d.proposal.id in stale]:
             self._end(decision.id, now)
             why = f"withdrawn: {decision.proposal.cause} does not explain the incident any more"
-            yield _moved(decision, DecisionState.DENIED, now, why, blocked="superseded")
+            yield decision.moved(DecisionState.DENIED, now, why, blocked="superseded")
 
     def acted(self, result: Result, now: Instant) -> Iterator[Decision]:
         """A result ends its decision."""
         decision = self.dispatched.pop(result.decision, None)
         if decision is not None:
             self._end(decision.id, now)
-            yield _moved(decision, DecisionState.COMPLETED, now, f"{result.outcome}: {result.detail}")
+            yield decision.moved(DecisionState.COMPLETED, now, f"{result.outcome}: {result.detail}")
 
     def expire(self, rules: Rules, now: Instant) -> Iterator[Decision]:
         """What nobody approved in time is refused, and so is what the audit did not keep in time."""
@@ -190,17 +196,17 @@ class ApprovalTracker(KeyedState):
         voters = (*decision.voters, approval.voter)
         if approval.vote == "reject":
             self._end(decision.id, now)
-            yield _moved(decision, DecisionState.REJECTED, now, said, voters=voters)
+            yield decision.moved(DecisionState.REJECTED, now, said, voters=voters)
             return
         votes = (*votes, approval)
         self.votes[decision.id] = votes
         quorum = max((need.quorum for need in wanted.needs), default=1)
         if len(votes) < quorum:
             said = f"{said}; {len(votes)} of {quorum} votes"
-            self.waiting[decision.id] = moved = _moved(decision, DecisionState.PENDING, now, said, voters=voters)
+            self.waiting[decision.id] = moved = decision.moved(DecisionState.PENDING, now, said, voters=voters)
         else:
             del self.waiting[decision.id]
-            self.approved[decision.id] = moved = _moved(decision, DecisionState.APPROVED, now, said, voters=voters)
+            self.approved[decision.id] = moved = decision.moved(DecisionState.APPROVED, now, said, voters=voters)
         yield moved
 
     def _objection(self, decision: Decision, rules: Rules, now: Instant) -> tuple[str, str] | None:
@@ -227,7 +233,7 @@ class ApprovalTracker(KeyedState):
             quorum=asked.quorum if asked else 0, decided=decided,
             audit=f"{entry.chain}/{entry.seq}", approvals=self.votes.get(decision.id, ()),
         )  # fmt: skip
-        moved = _moved(decision, DecisionState.DISPATCHED, now, f"command {command.id}", command=command.id)
+        moved = decision.moved(DecisionState.DISPATCHED, now, f"command {command.id}", command=command.id)
         self._forget(decision.id)
         self.dispatched[decision.id] = moved
         self.at_work[service] = decision.id
@@ -236,7 +242,7 @@ class ApprovalTracker(KeyedState):
 
     def _refuse(self, decision: Decision, now: Instant, reason: str) -> Decision:
         self._end(decision.id, now)
-        return _moved(decision, DecisionState.EXPIRED, now, reason)
+        return decision.moved(DecisionState.EXPIRED, now, reason)
 
     def _end(self, identity: str, now: Instant) -> None:
         self._forget(identity)
@@ -266,9 +272,3 @@ def audience(proposal: Proposal) -> str:
     """Who a command is for: the kind of actuator and the system."""
     action = ACTIONS.get(proposal.action)
     return f"{action.actuators[0] if action else ''}/{system_of(proposal.target)}"
-
-
-def _moved(decision: Decision, state: DecisionState, now: Instant, reason: str, **changes: object) -> Decision:
-    return msgspec.structs.replace(
-        decision, state=state, ts=now, reasons=(*decision.reasons, reason), **changes
-    )  # fmt: skip

@@ -82,7 +82,7 @@ REFUSED = {
     "a fraction of a millisecond": (sample(ts=1.7e12), Cause.WRONG_TYPE),
     "seconds": (sample(ts=1_700_000_000), Cause.TIMESTAMP),
     "the future": (sample(ts=NOW + 86_400_000), Cause.TIMESTAMP),
-    "a newer version": (b'{"v":2,"entity":"a","ts":1700000000000,"metrics":{"x":1}}', Cause.VERSION),
+    "a newer version": (b'{"v":9,"entity":"a","ts":1700000000000,"metrics":{"x":1}}', Cause.VERSION),
     "a million names": (sample(**{f"m{n}": 1 for n in range(2001)}), Cause.TOO_MANY_SERIES),
     "oversized": (sample(**{"x" * 1_000_001: 1}), Cause.OVERSIZED),
     "a cut frame": (pack(frame())[:-8], Cause.MALFORMED),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from models.detection.forks import Forks
 from models.detection.univariate import FIELDS, open_row
 from models.detection.univariate import Univariate as UnivariateConfig
 from topics.batch import Float64, Names, Steer
-from topics.learning import Feedback, Learning
+from topics.learning import Learning
 
 START = 1_699_920_000_000  # midnight
 FIVE_MINUTES = 300_000
@@ -157,7 +158,7 @@ def test_when_no_row_is_left_an_entity_is_scored_as_before() -> None:
     assert full[0, 0] == 20_000
 
 
-def steer(names: Names, word: str, label: Feedback) -> Steer:
+def steer(names: Names, word: str, label: str) -> Steer:
     learning = {"incident": "i", "entity": "web", "learning": word, "ts": START, "label": label}
     return Steer(names, Learning(**learning))
 
@@ -180,3 +181,17 @@ def test_a_confirmed_fault_is_as_strange_the_second_time_and_a_new_trend_is_acce
         assert before.shape == bank.univariate_rows.shape
     assert ends["confirmed"] > 1.0
     assert ends["new_trend"] < 0.5
+
+
+@pytest.mark.parametrize(("word", "label", "opened"), [("pause", "confirmed", 1), ("close", "duplicate", 0)])
+def test_a_control_that_is_not_known_changes_nothing_and_a_label_that_is_not_known_teaches_nothing(
+    word: str, label: str, opened: int
+) -> None:
+    bank, names = alone()
+    forks = Forks(bank)
+    forks.take(samples(np.random.default_rng(7).normal(10, 1, 500)))
+    forks.steer(steer(names, "open", "confirmed"))
+    before = bank.univariate_rows.copy()
+    assert forks.steer(steer(names, word, label)) is None, "no copy became the baseline"
+    assert len(forks.open) == opened
+    assert np.array_equal(bank.univariate_rows, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from models.diagnosis.symptoms import ENTITIES_KEPT
@@ -387,3 +388,29 @@ def test_a_deadline_that_is_asked_for_exactly_when_it_comes_is_kept() -> None:
     down(book)
     book.note(NOW, SETTINGS)
     assert [i.closed_as for i in book.expire(NOW + 60_000, SETTINGS)] == ["gone"]
+
+
+def test_a_verdict_that_is_not_known_needs_a_person_and_no_next_action() -> None:
+    book = IncidentBook()
+    opened = down(book)
+    told = [*book.decided(dispatched(opened), NOW), *book.acted(done(opened), NOW)]
+    told += book.judged(reported(opened, effect=Effect("worsened")), NOW)
+    assert states(told)[-1] == ("escalate", "verifying")
+
+
+@pytest.mark.parametrize("changes", [{"state": "muted"}, {"view": "third"}], ids=str)
+def test_a_look_in_words_that_are_not_known_neither_opens_nor_ends_anything(changes: dict[str, str]) -> None:
+    book = IncidentBook()
+    assert list(book.admit(sample(CATALOG, NOW, SymptomKind.DOWN, **changes), NOW)) == []
+    down(book, ts=NOW + 1)
+    list(book.admit(sample(CATALOG, NOW + 2, **changes), NOW + 2))
+    assert [s.symptom for s in book.tracker.confirmed()] == [SymptomKind.DOWN]
+
+
+def test_a_symptom_of_a_newer_version_in_the_state_breaks_nothing() -> None:
+    book = IncidentBook()
+    opened = down(book)
+    (known,) = book.tracker.symptoms[CATALOG]
+    book.tracker.symptoms[CATALOG] = (msgspec.structs.replace(known, symptom=SymptomKind("flapping")),)
+    list(book.admit(sample("shop/catalog/1", NOW + 1, SymptomKind.DOWN), NOW + 1))
+    assert book.incidents[opened.id].hypotheses

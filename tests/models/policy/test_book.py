@@ -48,7 +48,7 @@ def test_the_last_word_in_the_log_counts_whichever_clock_is_fast() -> None:
     """An admin whose clock is four minutes fast lets version 2 hold; another withdraws it a minute later."""
     fast = policy(TWO, 2, ts=NOW + 4 * MINUTE)
     book = taken(policy(ONE, 1), fast)
-    book.take(policy(TWO, 2, by="eve", active=False, ts=NOW + MINUTE), RING, CHECK, NOW + MINUTE)
+    book.take(policy(TWO, 2, by="nora", active=False, ts=NOW + MINUTE), RING, CHECK, NOW + MINUTE)
     assert book.held["probe"].source == ""
     book.take(fast, RING, CHECK, NOW + 2 * MINUTE)
     assert book.held["probe"].source == "", "somebody has sent the old word again"
@@ -64,7 +64,7 @@ def test_a_word_from_far_ahead_is_refused_with_what_is_to_be_done() -> None:
 def test_a_word_of_long_ago_that_is_sent_again_to_who_did_not_see_it_is_refused() -> None:
     book = taken(policy(TWO, 2))
     with pytest.raises(Refused, match="outdated"):
-        book.take(policy(ONE, 1, by="eve", ts=NOW - 11 * MINUTE), RING, CHECK, NOW + MINUTE)
+        book.take(policy(ONE, 1, by="nora", ts=NOW - 11 * MINUTE), RING, CHECK, NOW + MINUTE)
     assert book == taken(policy(TWO, 2))
 
 

@@ -6,11 +6,14 @@ import pytest
 
 from app.policy.shipped import texts
 from models.policy.base import PolicyFault
+from models.policy.book import Book, Held
 from models.policy.checks import BUILTINS, LONGEST, bare, check, project
 from models.policy.engine import Policies
 from models.policy.rego import Rego
+from tests.builders import NOW
 from tests.models.policy.rego_cases import EXPRESSIONS, UNEQUAL
 from tests.rules import rule
+from topics.policies import ActionFacts, Facts, ProposalFacts, SystemFacts, TargetFacts, TimeFacts
 
 REFUSED = {
     "the network": 'allow := http.send({"url": "x"}).status_code == 200',
@@ -75,3 +78,48 @@ def test_the_shipped_policies_are_sound() -> None:
     assert len(texts()) >= 3
     for source in texts():
         Policies(Rego()).load(source)
+
+
+FACTS = Facts(
+    ActionFacts("restart_service"), TargetFacts("shop/a", "shop", "shop/a", "service"), {},
+    ProposalFacts("decide", 0.9, "lead", "", "", 0, True, 1), TimeFacts(NOW, "2023-11-14", 22, "tuesday"),
+    SystemFacts("approve"),
+)  # fmt: skip
+NEVER = {
+    "a dotted path": "allow if input.wish.confidence > 0.9",
+    "an index": 'allow if input["wish"].confidence > 0.9',
+    "both": 'allow if input["wish"]["confidence"] > 0.9',
+    "object.get": 'allow if object.get(input, "wish", {}) == {}',
+    "a name for the input": "allow if { given := input; given.wish.confidence > 0.9 }",
+    "a name on a line of its own": "allow if {\n\tgiven := input\n\tgiven.wish.confidence > 0.9\n}",
+}
+
+
+@pytest.mark.parametrize("body", NEVER.values(), ids=NEVER)
+def test_a_rule_that_could_never_fire_is_refused_with_what_to_write_instead(body: str) -> None:
+    with pytest.raises(PolicyFault, match=r"input\.wish is now input\.proposal: write that"):
+        check(rule(body))
+
+
+@pytest.mark.parametrize("body", NEVER.values(), ids=NEVER)
+def test_a_policy_that_is_held_and_could_never_fire_denies_what_it_covers(body: str) -> None:
+    source = rule(body)
+    book = Book(held={"probe": Held(1, NOW, "ada", source)})
+    (fault,) = [p for p in Policies(Rego()).active(book) if p.name == "probe"]
+    assert isinstance(fault.loaded, PolicyFault)
+    said = Policies(Rego(), [rule("default allow := true", name="granted", kind="access")]).rule(book, FACTS)
+    assert "input.wish is now input.proposal" in said.denied
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        NEVER["a dotted path"].replace("wish", "proposal"), NEVER["an index"].replace("wish", "proposal"),
+        NEVER["a name for the input"].replace("wish", "proposal"), 'allow if input.parameters["wish"] == "x"',
+        'allow if object.get(input.parameters, "wish", "") == ""',
+        'reasons contains "input.wish" if input.system.storm',
+        'allow if { some name in ["wish"]; object.get(input.parameters, name, "") == "" }',
+    ],
+)  # fmt: skip
+def test_what_is_there_is_accepted_however_it_is_written(body: str) -> None:
+    assert check(rule(body))

@@ -290,3 +290,11 @@ def test_what_one_gate_denies_no_copy_of_the_proposal_at_another_gate_gets_done(
     assert list(restarted(tracker).audited(audit(APPROVED), ALONE, NOW)) == []
     with pytest.raises(Refused, match="late"):
         vote(tracker, approval(WAITING))
+
+
+def test_a_vote_in_a_word_that_is_not_known_is_neither_a_yes_nor_a_no() -> None:
+    tracker = waiting()
+    with pytest.raises(Refused, match="unknown_vote"):
+        vote(tracker, approval(decision(), vote="abstain"))
+    assert tracker.approved == {}
+    assert len(tracker.waiting) == 1

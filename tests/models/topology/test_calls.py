@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from models.incidents.book import IncidentBook
-from models.safety.context import SafetyContext
 from models.keyed import Table
+from models.safety.context import SafetyContext
 from models.topology.calls import SYSTEMS_KEPT, Graph, below, explains, take
 from tests.builders import NOW, topology
 from topics.telemetry import Event
