@@ -208,8 +208,10 @@ class IncidentBook(msgspec.Struct):
 
     def expire(self, now: Instant, settings: IncidentSettings = DEFAULTS) -> Iterator[Incident]:
         """Close what went away by itself or is gone, and forget what is long closed."""
-        self._note(now, settings)
-        for incident in [i for i in self.incidents.values() if is_open(i.state)]:
+        unfinished = [i for i in self.incidents.values() if is_open(i.state)]
+        if unfinished:
+            self._note(now, settings)
+        for incident in unfinished:
             if gone := self._gone(incident, now, settings):
                 yield from self._lose(incident, gone, now)
             elif self._under_way(incident) or not self._quiet(incident):
