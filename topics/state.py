@@ -1,4 +1,4 @@
-"""State: snapshots of what the agents have learned, with the offsets that belong to them."""
+"""State: snapshots of agents, each with the input offsets that are in it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ PACKED: Final = b"application/vnd.msgpack"
 
 
 class Snapshot(Record, frozen=True):
-    """The state of one agent on one partition, or a part of it. State and offsets travel together.
+    """The state of one agent on one partition, or one part of it, with the offsets that are in it.
 
-    The highest (epoch, seq) of which every part is whole is the one that counts. Each owner of a partition writes under
-    a higher epoch than it found, so that what an owner of before writes late never wins.
+    Of complete snapshots, the one with the highest (epoch, seq) holds. A new owner of a partition writes with a higher
+    epoch than it has read, so a late snapshot of an earlier owner never holds.
     """
 
     agent: str
@@ -28,7 +28,7 @@ class Snapshot(Record, frozen=True):
 
 
 def _key(snapshot: Snapshot) -> str:
-    """Two keys in turn, so that compaction leaves the snapshot before the newest: the newest may be damaged."""
+    """The key of a snapshot. Two keys alternate, so that compaction keeps the one before the newest as well."""
     return f"{snapshot.agent}/{snapshot.seq % 2}/{snapshot.part}" if snapshot.seq else snapshot.agent
 
 

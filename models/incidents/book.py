@@ -72,7 +72,7 @@ class IncidentBook(msgspec.Struct):
             self.changes = [known[key] for key in sorted(known)][-CHANGES_KEPT:]
 
     def admit(self, anomaly: Anomaly, now: Instant) -> Iterator[Incident]:
-        """Take one look at an entity; open an incident, or revise the one it belongs to."""
+        """Take the anomaly of one sample; open an incident, or revise the one that it belongs to."""
         for symptom in self.tracker.observe(anomaly):
             yield from self._place(symptom, now)
         for incident in self._open_ones(system_of(anomaly.entity)):
@@ -80,7 +80,7 @@ class IncidentBook(msgspec.Struct):
                 yield from self._reconsider(incident, now)
 
     def _reconsider(self, incident: Incident, now: Instant) -> Iterator[Incident]:
-        """A later look may show what explains it better, as the load that came with it."""
+        """Rank the causes anew: a later sample may show a better one, for example a high load."""
         hypotheses = self._ranked(incident.affected, incident)
         if not hypotheses or not incident.hypotheses:
             return
@@ -253,7 +253,7 @@ class IncidentBook(msgspec.Struct):
             yield from self._move(incident, Step.REVISE, now, affected=left, hypotheses=hypotheses)
 
     def _quiet(self, incident: Incident) -> bool:
-        """Whether nothing hurts by looks that are newer than the incident's state."""
+        """Whether samples after the incident's last change show no symptom."""
         return not any(self._hurting(incident, incident.affected)) and all(
             self.tracker.is_well(entity, incident.ts) for entity in incident.affected
         )
