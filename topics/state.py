@@ -1,4 +1,4 @@
-"""State: snapshots of what the agents have learned, with the offsets that belong to them."""
+"""State: snapshots of agents, each with the input offsets that are in it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ GENERATIONS: Final = 3  # of changes whose records have keys of their own
 
 
 class Snapshot(Record, frozen=True):
-    """The state of one agent on one partition, what changed in it, or a part of either, with the offsets that belong
-    to it.
+    """The state of one agent on one partition, or what changed in it, or a part of either, with the offsets in it.
 
-    Each owner of a partition writes under a higher epoch than it found, so that what an owner of before writes late
-    never wins. On the lane the highest (epoch, seq) of which every part is whole counts. On the loop whole states
-    (`index` 0) and changes form lines: changes `seq` follow the record `seq - 1` that was written in the epoch
-    `follows`; a whole state stands for everything up to its `seq`, of which the last was written in the epoch
-    `follows`.
+    A new owner of a partition writes with a higher epoch than it has read, so a late record of an earlier owner never
+    holds. On the lane the complete snapshot with the highest (epoch, seq) holds. On the loop whole states (`index` 0)
+    and changes form lines: changes `seq` follow the record `seq - 1` that was written in the epoch `follows`; a whole
+    state stands for everything up to its `seq`, of which the last was written in the epoch `follows`.
     """
 
     agent: str
@@ -38,7 +36,7 @@ class Snapshot(Record, frozen=True):
 
 
 def _key(snapshot: Snapshot) -> str:
-    """Keys in turn, so that compaction leaves what was before the newest: the newest may be damaged."""
+    """The key of a snapshot. Keys take turns, so that compaction keeps what was before the newest as well."""
     if snapshot.generation:
         return f"{snapshot.agent}/{snapshot.generation % GENERATIONS}/{snapshot.index}/{snapshot.part}"
     return f"{snapshot.agent}/{snapshot.seq % 2}/{snapshot.part}"
