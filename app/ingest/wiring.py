@@ -1,0 +1,72 @@
+"""Ingest: what becomes telemetry; and detection: what becomes of telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from app.system import Command, Parts, Role, Stages, System, Verb, Worker
+
+if TYPE_CHECKING:
+    from agents._agent import Agent
+    from agents._lane import Lane
+    from agents._relay import Relay
+    from app.settings import Settings
+
+
+def _rekey(parts: Parts) -> Agent[Any]:
+    from agents.rekey import Rekey
+    from app.ingest.settings import choose
+
+    return Rekey(choose(parts.settings.ingest))
+
+
+def _decode(_: Parts) -> Agent[Any]:
+    from agents.decode import Decode
+
+    return Decode()
+
+
+def _detect(parts: Parts) -> Agent[Any]:
+    from agents.detect import Detect
+
+    return Detect(parts.settings.detection)
+
+
+def _relay(worker: Worker, _: Callable[[Parts], Stages]) -> Relay:
+    from app.ingest.relay import make_relay
+
+    return make_relay(worker)
+
+
+def _lane(worker: Worker, stages_of: Callable[[Parts], Stages]) -> Lane:
+    from app.runtime.drivers import make_lane
+
+    return make_lane(worker, stages_of(Parts(worker.settings)), "opsloop-lane")
+
+
+def _prepare(settings: Settings) -> None:
+    from app.ingest.warm_up import warm_up
+    from app.runtime.memory import tune_allocator
+
+    warm_up(settings.detection)
+    tune_allocator()
+
+
+INGEST: Final = System(
+    "ingest",
+    agents=(Verb("rekey", "rekey", _rekey),),
+    topics=("telemetry",),
+    roles=(Role("rekey", _relay, joins="lane", possible=lambda worker: bool(worker.settings.ingest.topics)),),
+    commands=(
+        Command("collect", "collect", "Measure and publish until stopped."),
+        Command("publish", "publish", "Publish recorded telemetry."),
+    ),
+)
+
+DETECTION: Final = System(
+    "detection",
+    agents=(Verb("decode", "lane", _decode), Verb("detect", "lane", _detect)),
+    topics=("signals",),
+    roles=(Role("lane", _lane, prepare=_prepare),),
+)
