@@ -14,11 +14,15 @@ from typing import Any
 
 import msgspec
 
+from app import plugins
+from app.actuators.settings import ActuatorSettings
 from app.api.settings import ApiSettings
 from app.errors import UserError
 from app.ingest.settings import IngestSettings
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
+from models.actions import catalogue
+from models.actions.base import Action
 from models.decision.base import DecisionSettings
 from models.detection.settings import DetectionSettings
 from models.incidents.verification import VerificationSettings
@@ -37,10 +41,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decision: DecisionSettings = DecisionSettings()
     api: ApiSettings = ApiSettings()
     ingest: IngestSettings = IngestSettings()
+    actuators: ActuatorSettings = ActuatorSettings()
+    actions: tuple[Action, ...] = ()
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:
     """The settings of this process; `mode` overrides the P-3 mode.
+
+    Actions of the settings, and detectors and formats of installed packages that the settings name, are known from
+    here on. A package that cannot be imported is told on stderr and left out.
 
     Raises:
         UserError: a file that does not parse, an unknown name or a value of the wrong type, with where it stands.
@@ -65,9 +74,13 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
     if mode:
         _set(tree, "safety", "mode", mode)
     try:
-        return msgspec.convert(tree, Settings, strict=False)
-    except msgspec.ValidationError as error:
+        settings = msgspec.convert(tree, Settings, strict=False)
+        catalogue.add(settings.actions)
+    except (msgspec.ValidationError, ValueError) as error:
         raise UserError(f"settings: {error}", f"Look at {file} and the OPSLOOP_… variables") from None
+    return msgspec.structs.replace(
+        settings, detection=plugins.with_detectors(settings.detection), ingest=plugins.with_formats(settings.ingest)
+    )
 
 
 def _set(tree: dict[str, Any], subject: str, key: str, value: str) -> None:

@@ -12,6 +12,7 @@ import typer
 GROUPS: Final = (
     "demo", "worker", "collect", "publish", "watch", "incidents", "approvals", "serve", "user", "audit", "topics",
     "kafka", "score", "label", "bench", "doctor", "dead_letters", "replay", "drill", "policy", "decide", "autonomy",
+    "check",
 )  # fmt: skip
 
 

@@ -94,17 +94,22 @@ def make_loop(worker: Worker) -> Loop:
 
 
 def actuator_stages(worker: Worker) -> pipeline.Stages:
-    """The actuator of the processes under supervisor in the site's folder."""
+    """The actuator of the processes under supervisor in the site's folder, and those that settings enable."""
     if worker.site is None:
         raise UserError("an actuator needs to know whose processes it commands", "Give --site FOLDER")
     from agents.act import Act
+    from app import plugins
     from app.actuators.ledger import Ledger
+    from app.actuators.registry import ActuatorRegistry
     from app.actuators.supervisor import SupervisorActuator
     from app.demo.plan import SYSTEM
 
     ledger = Ledger(worker.site / "ledger")
-    actuator = SupervisorActuator(worker.site)
-    guard = Guard(keys_of(worker.home), worker.settings.safety, f"{actuator.name}/{SYSTEM}")
+    mine, supervisor = worker.settings.actuators, SupervisorActuator(worker.site)
+    others = plugins.actuators(mine.enabled, mine.options)
+    audiences = [f"{supervisor.name}/{SYSTEM}", *(f"{name}/{system}" for name in others for system in mine.systems)]
+    actuator = ActuatorRegistry({supervisor.name: supervisor, **others}) if others else supervisor
+    guard = Guard(keys_of(worker.home), worker.settings.safety, *audiences)
     switch = LocalSwitch(worker.site, worker.home)
     return [lambda: Act(actuator, ledger, guard, switch.said)]
 

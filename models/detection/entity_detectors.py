@@ -14,7 +14,7 @@ from models.detection.bank import judge
 from models.detection.base import WHOLE, Detector, StateError
 from models.detection.columns import CLEAR, CONTINUE, ENTITY_FIELDS, QUIET, RAISE
 from models.detection.config import DetectorConfig
-from models.detection.members import MEMBERS, Member, member
+from models.detection.members import Member, member, names
 from topics.batch import Float64
 from topics.kernel import kernel
 
@@ -188,8 +188,8 @@ class EntityDetectors:
 
 def revived(kept: Kept) -> EntityDetectors:
     """The watch that was dumped. Raises StateError when it is of another version, or no watch."""
-    name = next((known for known in MEMBERS if known == kept.name), None)
-    if name is None or member(name).version != kept.version:
+    name = kept.name
+    if name not in names() or member(name).version != kept.version:
         raise StateError(f"{kept.name} of version {kept.version} is not known here")
     if not 0 < len(kept.features) <= FEATURES_KEPT or sorted(set(kept.features)) != kept.features:
         raise StateError("features are names in ascending order")
