@@ -76,7 +76,7 @@ def load(group: str, name: str) -> Any:
         raise PluginError(why)
     try:
         found = plugin.entry.load()
-    except Exception as error:  # whatever a stranger's module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
         raise PluginError(f"{_told(plugin)} cannot be imported: {_brief(error)}") from None
     if fault := _FIT[group](found, name):
         raise PluginError(f"{_told(plugin)} {fault}")

@@ -1,4 +1,4 @@
-"""What installed packages bring: found by entry points, imported when named, and told in one line when it is no good."""
+"""Members of installed packages: found by entry points, imported when named, told in one line when they are no good."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def test_what_settings_do_not_name_is_never_imported(tmp_path: Path, install: In
     assert "sly" not in sys.modules
 
 
-@pytest.mark.parametrize("code", ["raise SystemError('two\\nlines')", "import nothing_such", "x = (", "Other = 1"])
+@pytest.mark.parametrize(
+    "code", ["raise SystemError('two\\nlines')", "import nothing_such", "x = (", "Other = 1", "raise SystemExit(0)"]
+)
 def test_a_package_that_cannot_be_imported_is_told_in_one_line_and_left_out(
     code: str, tmp_path: Path, install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,13 +103,8 @@ def test_a_name_that_two_packages_offer_belongs_to_neither(
 
 
 def test_a_package_cannot_take_the_place_of_what_is_shipped(tmp_path: Path, install: Install) -> None:
-    install(
-        "thief",
-        DETECTOR,
-        detectors="gaussian = thief:Odd",
-        formats="influx = thief:Odd",
-        actuators="supervisor = thief:Odd",
-    )
+    names = {"detectors": "gaussian", "formats": "influx", "actuators": "supervisor"}
+    install("thief", DETECTOR, **{group: f"{name} = thief:Odd" for group, name in names.items()})
     settings_of(tmp_path, '[[detection.patterns]]\nlearners = ["gaussian"]\n[ingest.topics]\nx = "influx"\n')
     assert members.member("gaussian").__module__ == "models.detection.gaussian"
     assert {plugins.state(plugin).partition(" of ")[2] for plugin in plugins.installed()} == {
