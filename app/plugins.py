@@ -11,22 +11,23 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from importlib import metadata
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from agents.rekey import AUTO, MIXED, OURS
 from app.errors import UserError
-from app.ingest.settings import NOT_FORMATS, IngestSettings
 from models.detection import members
-from models.detection.base import Detector
 from models.detection.settings import DetectionSettings
 from topics import formats
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 DETECTORS, FORMATS, ACTUATORS = "opsloop.detectors", "opsloop.formats", "opsloop.actuators"
 GROUPS: Final = (DETECTORS, FORMATS, ACTUATORS, "opsloop.packs", "opsloop.notifiers")
 _SHIPPED: Final[Mapping[str, Iterable[str]]] = {
-    DETECTORS: members.MEMBERS, FORMATS: (*formats.READERS, *NOT_FORMATS), ACTUATORS: ("supervisor",),
+    DETECTORS: members.MEMBERS, FORMATS: (*formats.READERS, AUTO, MIXED, OURS), ACTUATORS: ("supervisor",),
 }  # fmt: skip
 
 
@@ -36,7 +37,7 @@ class Plugin(NamedTuple):
     group: str
     name: str
     package: str  # name and version
-    entry: metadata.EntryPoint
+    entry: EntryPoint
 
 
 class PluginError(Exception):
@@ -45,6 +46,8 @@ class PluginError(Exception):
 
 def installed(*groups: str) -> list[Plugin]:
     """The entry points of these groups (none given: all of `GROUPS`), by group, name and package. Imports nothing."""
+    from importlib import metadata  # only when settings name what is not shipped
+
     found = [
         Plugin(group, entry.name, _package(entry), entry)
         for group in groups or GROUPS
@@ -112,17 +115,15 @@ def with_detectors(settings: DetectionSettings) -> DetectionSettings:
     return msgspec.structs.replace(settings, patterns=patterns)
 
 
-def with_formats(settings: IngestSettings) -> IngestSettings:
-    """Make the formats that settings name known; the settings without topics in a format that cannot be loaded.
+def with_formats(topics: Mapping[str, str]) -> dict[str, str]:
+    """Make the formats known that topics (name or pattern → format) name; the topics whose format can be loaded.
 
     Raises:
         UserError: a name is that of no format, shipped or installed.
     """
-    wanted = dict.fromkeys(settings.topics.values())
-    formats.add(_load_all(FORMATS, wanted, "settings: $.ingest.topics: there is no format"))
-    known = {*formats.names(), *NOT_FORMATS}
-    topics = {topic: format for topic, format in settings.topics.items() if format in known}
-    return settings if len(topics) == len(settings.topics) else msgspec.structs.replace(settings, topics=topics)
+    formats.add(_load_all(FORMATS, dict.fromkeys(topics.values()), "settings: $.ingest.topics: there is no format"))
+    known = {*formats.names(), *_SHIPPED[FORMATS]}
+    return {topic: format for topic, format in topics.items() if format in known}
 
 
 def actuators(enabled: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -162,6 +163,8 @@ def _load_all(group: str, wanted: Iterable[str], missing: str) -> dict[str, Any]
 
 
 def _detector_fault(found: Any, name: str) -> str:
+    from models.detection.base import Detector  # numpy, for which a command that only reads settings need not wait
+
     if not (inspect.isclass(found) and issubclass(found, Detector)):
         return "is no subclass of models.detection.base.Detector"
     return "" if getattr(found, "name", "") == name else f"calls itself {getattr(found, 'name', '')!r}, not {name!r}"
@@ -181,7 +184,7 @@ def _told(plugin: Plugin) -> str:
     return f"{plugin.group.removeprefix('opsloop.').removesuffix('s')} {plugin.name} of {plugin.package}"
 
 
-def _package(entry: metadata.EntryPoint) -> str:
+def _package(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "a package without a name"
 
 

@@ -75,12 +75,19 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
         _set(tree, "safety", "mode", mode)
     try:
         settings = msgspec.convert(tree, Settings, strict=False)
-        catalogue.add(settings.actions)
-    except (msgspec.ValidationError, ValueError) as error:
+    except msgspec.ValidationError as error:
         raise UserError(f"settings: {error}", f"Look at {file} and the OPSLOOP_… variables") from None
-    return msgspec.structs.replace(
-        settings, detection=plugins.with_detectors(settings.detection), ingest=plugins.with_formats(settings.ingest)
-    )
+    return _with_members(settings, file)
+
+
+def _with_members(settings: Settings, file: Path) -> Settings:
+    """Make actions, detectors and formats known that the settings bring or name; drop what cannot be loaded."""
+    try:
+        catalogue.add(settings.actions)
+    except ValueError as error:
+        raise UserError(f"settings: [[actions]]: {error}", f"Mend it in {file}") from None
+    ingest = msgspec.structs.replace(settings.ingest, topics=plugins.with_formats(settings.ingest.topics))
+    return msgspec.structs.replace(settings, detection=plugins.with_detectors(settings.detection), ingest=ingest)
 
 
 def _set(tree: dict[str, Any], subject: str, key: str, value: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agents.act import Actuator, Done
+from app import plugins
+from app.actuators.settings import ActuatorSettings
 from app.clock import now_ms
 from models.actions.catalogue import ACTIONS
 from topics.actions import Command
@@ -48,3 +50,14 @@ class ActuatorRegistry:
 
     def _of(self, command: Command) -> Actuator:
         return self.actuators[command.audience.partition("/")[0]]
+
+
+def with_others(own: Actuator, system: str, settings: ActuatorSettings) -> tuple[Actuator, list[str]]:
+    """A worker's own actuator, which serves `system`, with those that settings enable; and the audiences of all.
+
+    Raises:
+        UserError: settings enable an actuator that no installed package offers.
+    """
+    others = plugins.actuators(settings.enabled, settings.options)
+    audiences = [f"{own.name}/{system}", *(f"{name}/{served}" for name in others for served in settings.systems)]
+    return ActuatorRegistry({own.name: own, **others}) if others else own, audiences

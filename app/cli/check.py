@@ -68,7 +68,7 @@ def actuator(
     """Try every promise of an actuator that settings enable. Exit code 1: it breaks one.
 
     Without --action and --target nothing is done, and only promises without an effect are tried.
-    Example: `opsloop check actuator supervisor`.
+    Example: `opsloop check actuator cache --action empty_cache --target shop/trial`.
     """
     from app.conformance.actuators import Subject, promises
 
@@ -96,18 +96,13 @@ def plugins(json: JsonOption = False) -> None:
 
 
 def _actuator(name: str) -> Any:
-    from app.settings import home, load
+    from app import plugins
+    from app.settings import load
 
     settings = load().actuators
-    if name == "supervisor":
-        from app.actuators.supervisor import SupervisorActuator
-
-        return SupervisorActuator(home() / "no-site")
-    from app import plugins
-
     if name not in settings.enabled:
         raise UserError(f"settings do not enable an actuator {name!r}", f'Write enabled = ["{name}"] under [actuators]')
-    factory = _of_package(plugins.ACTUATORS, name, "actuator", ("supervisor",))
+    factory = _of_package(plugins.ACTUATORS, name, "actuator", ())
     try:
         return factory(**settings.options.get(name, {}))
     except Exception as error:

@@ -11,7 +11,6 @@ import msgspec
 
 from app.errors import UserError
 
-NOT_FORMATS: Final = ("auto", "mixed", "opsloop")  # what a topic may be called beside the names of formats
 OURS: Final = ("opsloop.", "__")  # what a pattern never finds: see agents/_relay.py
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._*?-]{1,249}")
 _TO_REGEX: Final = {"*": ".*", "?": ".", ".": "[.]"}

@@ -98,17 +98,13 @@ def actuator_stages(worker: Worker) -> pipeline.Stages:
     if worker.site is None:
         raise UserError("an actuator needs to know whose processes it commands", "Give --site FOLDER")
     from agents.act import Act
-    from app import plugins
     from app.actuators.ledger import Ledger
-    from app.actuators.registry import ActuatorRegistry
+    from app.actuators.registry import with_others
     from app.actuators.supervisor import SupervisorActuator
     from app.demo.plan import SYSTEM
 
     ledger = Ledger(worker.site / "ledger")
-    mine, supervisor = worker.settings.actuators, SupervisorActuator(worker.site)
-    others = plugins.actuators(mine.enabled, mine.options)
-    audiences = [f"{supervisor.name}/{SYSTEM}", *(f"{name}/{system}" for name in others for system in mine.systems)]
-    actuator = ActuatorRegistry({supervisor.name: supervisor, **others}) if others else supervisor
+    actuator, audiences = with_others(SupervisorActuator(worker.site), SYSTEM, worker.settings.actuators)
     guard = Guard(keys_of(worker.home), worker.settings.safety, *audiences)
     switch = LocalSwitch(worker.site, worker.home)
     return [lambda: Act(actuator, ledger, guard, switch.said)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.detection.base import Detector
+if TYPE_CHECKING:  # settings name members, and a command that reads settings need not wait for numpy
+    from models.detection.base import Detector
 
 Member = str
 MEMBERS: Final[dict[Member, str]] = {

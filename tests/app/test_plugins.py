@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agents.act import Act
 from app import plugins
+from app.actuators.registry import with_others
 from app.cli import build
 from app.errors import UserError
-from app.kafka.broker import Broker
-from app.runtime.workers import Worker, actuator_stages
-from app.security.keys import keys_of
 from app.settings import Settings, load
+from app.testing import World
 from models.actions import catalogue
 from models.detection import members
 from topics import formats
@@ -173,30 +171,20 @@ class Garden:
 ENABLED = '[actuators]\nenabled = ["garden"]\nsystems = ["park"]\n[actuators.options.garden]\nhose = "red"\n'
 
 
-def act_of(settings: Settings, tmp_path: Path) -> Act:
-    keys_of(tmp_path / "home")
-    worker = Worker(Broker("127.0.0.1:1"), settings, tmp_path / "site", tmp_path / "home")
-    (make,) = actuator_stages(worker)
-    agent = make()
-    assert isinstance(agent, Act)
-    return agent
-
-
-def test_an_actuator_that_settings_enable_serves_its_systems_beside_the_supervisor(
+def test_an_actuator_that_settings_enable_serves_its_systems_beside_the_workers_own(
     tmp_path: Path, install: Install
 ) -> None:
     install("garden_tools", GARDEN, actuators="garden = garden_tools:Garden")
-    act = act_of(settings_of(tmp_path, ACTION + ENABLED), tmp_path)
-    assert act.guard.audiences == ("supervisor/shop", "garden/park")
-    assert act.actuator.name == "supervisor+garden"
-    assert act.actuator.can("water_plants", "park/roses") is None
-    assert act.actuator.can("restart_service", "shop/cart") is not None  # the supervisor answers: there is no site
+    actuator, audiences = with_others(World(), "shop", settings_of(tmp_path, ACTION + ENABLED).actuators)
+    assert audiences == ["hands/shop", "garden/park"]
+    assert actuator.can("water_plants", "park/roses") is None
+    assert actuator.can("restart_service", "shop/cart") == "no actuator here does restart_service"
 
 
 def test_an_actuator_that_settings_do_not_enable_is_not_loaded(tmp_path: Path, install: Install) -> None:
     install("garden_tools", "raise SystemError", actuators="garden = garden_tools:Garden")
-    act = act_of(settings_of(tmp_path, ACTION), tmp_path)
-    assert act.actuator.name == "supervisor"
+    own = World()
+    assert with_others(own, "shop", settings_of(tmp_path, ACTION).actuators) == (own, ["hands/shop"])
     assert "garden_tools" not in sys.modules
 
 
@@ -204,9 +192,15 @@ def test_an_actuator_that_cannot_be_made_is_told_and_left_out(
     tmp_path: Path, install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("garden_tools", GARDEN, actuators="garden = garden_tools:Garden")
-    act = act_of(settings_of(tmp_path, ACTION + ENABLED.replace("hose", "rope")), tmp_path)
-    assert act.actuator.name == "supervisor"
+    own = World()
+    settings = settings_of(tmp_path, ACTION + ENABLED.replace("hose", "rope"))
+    assert with_others(own, "shop", settings.actuators) == (own, ["hands/shop"])
     assert "actuator garden cannot be made with its options: TypeError" in capsys.readouterr().err
+
+
+def test_an_actuator_that_nobody_offers_ends_the_start_in_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no actuator 'garden'"):
+        with_others(World(), "shop", settings_of(tmp_path, ENABLED).actuators)
 
 
 def test_a_reader_of_a_package_that_raises_anything_refuses_the_message_alone() -> None:
