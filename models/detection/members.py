@@ -47,5 +47,6 @@ def member(name: Member) -> type[Detector]:
 @functools.cache
 def _shipped(name: Member) -> type[Detector]:
     """River is imported with the first one that is asked for: it takes a second."""
-    found: type[Detector] = getattr(importlib.import_module(f"models.detection.{name}"), MEMBERS[name])
+    kind = MEMBERS[name]
+    found: type[Detector] = getattr(importlib.import_module(f"models.detection.{name}"), kind)
     return found
