@@ -182,3 +182,49 @@ def test_state_of_a_detector_that_is_no_longer_installed_begins_anew() -> None:
     members.add([])
     with pytest.raises(StateError, match="farthest of version 1 is not known here"):
         revived(kept)
+
+
+class Failing(Farthest):
+    """Raises over each hundredth sample, gives places that do not exist, and cannot be written or read back."""
+
+    name = "failing"
+    seen = 0
+
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
+        self.seen += 1
+        if self.seen % 100 == 0:
+            raise SystemError("one in a hundred")
+        return 0.1 * (self.seen % 7), 99
+
+    def dump(self) -> bytes:
+        if self.seen % 2:
+            raise KeyError("state")
+        return b"{"
+
+    def load(self, state: bytes) -> None:
+        raise SystemError("never")
+
+
+def test_a_detector_of_another_package_that_raises_costs_nobody_else_anything() -> None:
+    site = Site("gaussian")
+    raws = site.raws(700, 600, 30.0)
+    expected = site.told(raws)
+    assert {anomaly.detector for anomaly in expected} == {"bank", "gaussian"}
+    members.add([Failing])
+    beside = Site("failing", "gaussian")
+    found = [anomaly for anomaly in beside.told(raws, cut=50) if anomaly.detector != "failing"]
+    assert found == expected
+    decode, detect = Decode(), Detect(beside.settings)
+    for begin in range(0, 700, 7):
+        list(detect.step([*decode.step(chunk_of(raws[begin : begin + 7]), 0)], 0))
+        detect.restore(detect.snapshot())
+    assert detect.detectors.watches
+
+
+def test_an_error_of_a_shipped_detector_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise SystemError("ours")
+
+    monkeypatch.setattr(member("gaussian"), "observe", fail)
+    with pytest.raises(SystemError, match="ours"):
+        Site("gaussian").told(Site("gaussian").raws(200, 150, 0.0))
