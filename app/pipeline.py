@@ -46,7 +46,9 @@ SYSTEMS: Final = (
     API,
 )
 # beside the stream: loaded by their names, because nothing that live data meets may import them
-BESIDE: Final = ("app.demo.wiring", "app.offline.wiring", "app.drills.wiring", "app.bench.wiring")
+BESIDE: Final = (
+    "app.demo.wiring", "app.offline.wiring", "app.conformance.wiring", "app.drills.wiring", "app.bench.wiring",
+)  # fmt: skip
 
 
 @cache

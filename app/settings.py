@@ -14,12 +14,16 @@ from typing import Any
 
 import msgspec
 
+from app import plugins
+from app.actuators.settings import ActuatorSettings
 from app.api.settings import ApiSettings
 from app.choices import choices
 from app.errors import UserError
 from app.ingest.settings import IngestSettings
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
+from models.actions import catalogue
+from models.actions.base import Action
 from models.decision.base import DecisionSettings
 from models.detection.settings import DetectionSettings
 from models.incidents.book import IncidentSettings
@@ -40,10 +44,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decision: DecisionSettings = DecisionSettings()
     api: ApiSettings = ApiSettings()
     ingest: IngestSettings = IngestSettings()
+    actuators: ActuatorSettings = ActuatorSettings()
+    actions: tuple[Action, ...] = ()
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:
     """The settings of this process; `mode` overrides the P-3 mode.
+
+    Actions of the settings, and detectors and formats of installed packages that the settings name, are known from
+    here on. A package that cannot be imported is told on stderr and left out.
 
     Raises:
         UserError: a file that does not parse, an unknown name or a value of the wrong type, with where it stands.
@@ -68,11 +77,22 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
     if mode:
         _set(tree, "safety", "mode", mode)
     try:
-        return msgspec.convert(tree, Settings, strict=False)
+        settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
         told = choices(error, Settings)
         remedy = f"Look at {file} and the OPSLOOP_… variables"
         raise UserError(f"settings: {error}", f"{told}. {remedy}" if told else remedy) from None
+    return _with_members(settings, file)
+
+
+def _with_members(settings: Settings, file: Path) -> Settings:
+    """Make actions, detectors and formats known that the settings bring or name; drop what cannot be loaded."""
+    try:
+        catalogue.add(settings.actions)
+    except ValueError as error:
+        raise UserError(f"settings: [[actions]]: {error}", f"Mend it in {file}") from None
+    ingest = msgspec.structs.replace(settings.ingest, topics=plugins.with_formats(settings.ingest.topics))
+    return msgspec.structs.replace(settings, detection=plugins.with_detectors(settings.detection), ingest=ingest)
 
 
 def _set(tree: dict[str, Any], subject: str, key: str, value: str) -> None:

@@ -7,10 +7,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from models.diagnosis.symptoms import RULES
+from app.testing import HURTS as HURTS
+from app.testing import NOW as NOW
+from app.testing import cleared as cleared
+from app.testing import policy_of
+from app.testing import sample as sample
 from models.keyed import ChangeTracker, KeyedState
-from models.policy.book import sign_policy
-from models.policy.header import read
 from models.safety.signing import OURS, seal, sign_checkpoint, sign_proposal, sign_setting, sign_vote
 from tests.keys import WORKER_KEY, key_of
 from topics.actions import Command, Result, SignedCommand
@@ -24,7 +26,7 @@ from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import refusal
 from topics.settings import KILL_SWITCH, Setting
-from topics.signals import Anomaly, Contribution
+from topics.signals import Contribution
 from topics.spec import Instant, Origin, Read, Record, derive, system_of
 from topics.state import LANE_STATE, LOOP_STATE, Snapshot
 from topics.telemetry import Event, Heartbeat, Sample
@@ -32,42 +34,9 @@ from topics.verdicts import Effect, Verdict
 
 K = TypeVar("K", bound=KeyedState)
 
-NOW: Final = 1_700_000_000_000
 CATALOG: Final = "shop/catalog/0"
 
-_IDLE: Final = next(rule.metric for rule in RULES if rule.symptom is SymptomKind.SURPLUS)
-
-# one contribution that is the symptom, far beyond what its rule asks for
-HURTS: Final = {
-    SymptomKind.DOWN: Contribution("up.refused", 50.0, 1.0, 0.0),
-    SymptomKind.UNRESPONSIVE: Contribution("up", -50.0, 0.0, 1.0),
-    SymptomKind.ERRORS: Contribution("http.server.error_ratio", 30.0, 0.5, 0.01),
-    SymptomKind.MEMORY: Contribution("process.memory.usage", 30.0, 200e6, 60e6),
-    SymptomKind.SATURATION: Contribution("http.server.utilization", 20.0, 0.95, 0.3),
-    SymptomKind.LATENCY: Contribution("http.server.own_duration.p95", 20.0, 0.5, 0.02),
-    SymptomKind.DEPENDENCY: Contribution("http.client.error_ratio.catalog", 20.0, 0.6, 0.0),
-    SymptomKind.SURPLUS: Contribution(_IDLE, 20.0, 3.0, 0.0),
-}
 BUSY: Final = Contribution("http.server.request_rate", 20.0, 90.0, 30.0)
-
-
-def sample(entity: str, ts: Instant, *shown: SymptomKind | Contribution, **changes: Any) -> Anomaly:
-    """One look at an entity that shows symptoms (or deviations); none: its alarm is on for something else."""
-    attribution = tuple(HURTS[s] if isinstance(s, SymptomKind) else s for s in shown)
-    first = attribution[0] if attribution else Contribution("system.cpu.utilization", 7.0, 0.6, 0.5)
-    fields: dict[str, Any] = {
-        "id": derive("anomaly", entity, "bank", ts), "entity": entity, "ts": ts, "state": "continuing",
-        "kind": "point", "score": 2.0, "grade": "major", "confidence": 0.9, "metric": first.metric, "direction": "up",
-        "value": first.value, "expected": first.expected, "low": 0.0, "high": 1.0, "onset": ts,
-        "attribution": attribution or (first,), "detector": "bank", "detector_version": 1,
-        "evidence": f"opsloop.telemetry.metrics-0-{ts % 100_000}",
-    }  # fmt: skip
-    return Anomaly(**fields | changes)
-
-
-def cleared(entity: str, ts: Instant) -> Anomaly:
-    """The look that ends an alarm."""
-    return sample(entity, ts, state="cleared", grade="none", score=0.1)
 
 
 def hypothesis(cause: str = "process_gone", target: str = CATALOG, score: float = 0.98) -> Hypothesis:
@@ -168,11 +137,7 @@ def switch(value: str, ts: Instant = NOW) -> Setting:
 
 def policy(source: str, version: int = 1, by: str = "ada", **changes: Any) -> Policy:
     """A version of a policy that is to hold, under the signature of its author."""
-    fields: dict[str, Any] = {
-        "name": changes.get("name") or read(source).id, "version": version, "ts": NOW + version - 1, "by": by,
-        "source": source, "active": True,
-    }  # fmt: skip
-    return sign_policy(Policy(**fields | changes), key_of(by))
+    return policy_of(source, version=version, by=by, **changes)
 
 
 def deploy(service: str, ts: Instant, revision: str = "2", previous: str = "1") -> Event:

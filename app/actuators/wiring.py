@@ -42,15 +42,17 @@ def act_lane(worker: Worker, actuator: Actuator, system: str, stages_of: Callabl
         UserError: the worker has no site, or the ledger there is damaged.
     """
     from app.actuators.ledger import Ledger
+    from app.actuators.registry import with_others
     from app.runtime.drivers import make_lane
     from app.security.keys import keys_of
     from app.security.switch import LocalSwitch
     from models.safety.guard import Guard
 
     site = site_of(worker)
-    guard = Guard(keys_of(worker.home), worker.settings.safety, f"{actuator.name}/{system}")
+    hand, audiences = with_others(actuator, system, worker.settings.actuators)
+    guard = Guard(keys_of(worker.home), worker.settings.safety, *audiences)
     switch = LocalSwitch(site, worker.home)
-    hands = Hands(actuator, Ledger(site / "ledger"), guard, switch.said)
+    hands = Hands(hand, Ledger(site / "ledger"), guard, switch.said)
     lane = make_lane(worker, stages_of(Parts(worker.settings, own_hands=hands)), "opsloop-act")
     return _Switched(lane, partial(_follow, switch, worker))
 

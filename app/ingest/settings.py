@@ -5,16 +5,11 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterable
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from app.errors import UserError
-
-Format = Literal[
-    "auto", "mixed", "opsloop", "collectd", "fluent_bit", "influx", "metricbeat", "otlp", "prometheus", "rsyslog",
-    "telegraf", "vector",
-]  # fmt: skip
 
 OURS: Final = ("opsloop.", "__")  # what a pattern never finds: see agents/_relay.py
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._*?-]{1,249}")
@@ -24,9 +19,10 @@ _TO_REGEX: Final = {"*": ".*", "?": ".", ".": "[.]"}
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is taken beside `opsloop.telemetry.metrics`."""
 
-    topics: dict[str, Format] = {}
-    """Topic or pattern (`*` any text, `?` one character) → format. The first pattern that fits counts. `auto`: the
-    first message that can be read says what its topic and content type hold. `mixed`: each message for itself."""
+    topics: dict[str, str] = {}
+    """Topic or pattern (`*` any text, `?` one character) → format: one of docs/ingest.md, or of an installed package.
+    The first pattern that fits counts. `auto`: the format is recognised from the first readable message of a topic and
+    content type. `mixed`: it is recognised from each message."""
 
 
 def choose(settings: IngestSettings) -> Callable[[str], str]:

@@ -12,8 +12,8 @@ import msgspec
 from topics.spec import integer
 
 
-class Parameter(msgspec.Struct, frozen=True):
-    """A value that a command may carry. Values are text; integers have bounds, text has a pattern."""
+class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A value that a command may carry, as text. An integer has bounds, a text has a pattern that it must match."""
 
     name: str
     kind: Literal["integer", "text"]
@@ -21,7 +21,7 @@ class Parameter(msgspec.Struct, frozen=True):
     minimum: int = 0
     maximum: int = 0
     pattern: str = ""
-    default: str | None = None  # None: it may be left out, and then means what `what` says
+    default: str | None = None  # used when the parameter is left out; None: see `what`
 
     def objection(self, value: str) -> str | None:
         """Why the value is not acceptable, or None."""
@@ -33,14 +33,14 @@ class Parameter(msgspec.Struct, frozen=True):
         return f"{self.name} must be from {self.minimum} to {self.maximum}, not {value!r}"
 
 
-class Verification(msgspec.Struct, frozen=True):
-    """What must be true afterwards, and for how long, before the action counts as a success."""
+class Verification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must hold after the action, and for how many seconds, before it counts as a success."""
 
     what: str
     hold_s: float
 
 
-class Action(msgspec.Struct, frozen=True):
+class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One kind of change to the world."""
 
     name: str
@@ -50,13 +50,13 @@ class Action(msgspec.Struct, frozen=True):
     preconditions: tuple[str, ...]
     targets: tuple[Literal["instance", "service"], ...]
     verification: Verification
-    cooldown_s: float  # least time between two on one target
+    cooldown_s: float  # least time between two of them on one target
     blast_radius: int  # most targets at once
     cost: float  # running cost that it adds, in replicas
     risk: Literal["low", "medium", "high"]
     actuators: tuple[str, ...]
     parameters: tuple[Parameter, ...] = ()
-    inverse: str = ""  # the action that undoes it; none when it leaves nothing behind to undo
+    inverse: str = ""  # the action that undoes it; empty when there is nothing to undo
     irreversible: bool = False
 
     def objection(self, parameters: Mapping[str, str]) -> str | None:

@@ -1,8 +1,9 @@
-"""The actions there are, as data."""
+"""The actions there are, as data: those shipped, and those that settings add."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from models.actions.base import Action, Parameter, Verification, catalogue
@@ -11,7 +12,7 @@ _STEPS: Final = Parameter(
     name="replicas", kind="integer", what="how many replicas", minimum=1, maximum=3, default="1"
 )  # fmt: skip
 
-ACTIONS: Final[Mapping[str, Action]] = catalogue((
+SHIPPED: Final[Mapping[str, Action]] = catalogue((
     Action(
         name="restart_service",
         what="stop a process, by force when it does not answer, and start it again; of a service, one by one",
@@ -77,3 +78,19 @@ ACTIONS: Final[Mapping[str, Action]] = catalogue((
         actuators=("supervisor",),
     ),
 ))  # fmt: skip
+_all: Final = dict(SHIPPED)
+
+ACTIONS: Final[Mapping[str, Action]] = MappingProxyType(_all)
+
+
+def add(actions: Iterable[Action]) -> None:
+    """Put actions of settings into `ACTIONS`, in the place of those added before.
+
+    Call it before the first worker of the process starts: every worker of a cluster needs the same actions.
+
+    Raises:
+        ValueError: an action is not sound, or has the name of another; the text lists every flaw, and nothing changes.
+    """
+    found = catalogue((*SHIPPED.values(), *actions))
+    _all.clear()
+    _all.update(found)

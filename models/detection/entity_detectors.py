@@ -14,7 +14,7 @@ from models.detection.bank import judge
 from models.detection.base import WHOLE, Detector, StateError
 from models.detection.columns import CLEAR, CONTINUE, ENTITY_FIELDS, QUIET, RAISE
 from models.detection.config import DetectorConfig
-from models.detection.members import MEMBERS, Member, member
+from models.detection.members import MEMBERS, Member, member, names
 from topics.batch import Float64
 from topics.kernel import kernel
 
@@ -118,7 +118,7 @@ class EntityDetectors:
         event, ratio, found = ask(ts, values, x, spread, not forked)
         if event == QUIET:
             return None
-        if found == WHOLE:
+        if not 0 <= found < len(place):
             found = int(np.argmax(np.abs(np.nan_to_num(x))))
         return Finding(event, ratio, int(self.row[0, columns.ONSET]), found, x, mean, spread)
 
@@ -135,7 +135,7 @@ class EntityDetectors:
         self.scored += learn
         if self.scored <= SCALED:
             return QUIET, 0.0, WHOLE
-        raw, found = self.detector.observe(x, learn)
+        raw, found = self._asked(x, learn)
         if not math.isfinite(raw):
             self._open([*self.place])  # quarantined: what it has learned is no good
             return QUIET, 0.0, WHOLE
@@ -161,7 +161,10 @@ class EntityDetectors:
         warm = self.scored >= self.detector.warm
         standardise(self.scale, values, learn and not warm, x, spread)
         self.scored += learn
-        score, found = self.detector.observe(x, learn) if warm else (0.0, WHOLE)
+        score, found = self._asked(x, learn) if warm else (0.0, WHOLE)
+        if not math.isfinite(score):
+            self._open([*self.place])  # as above
+            return QUIET, 0.0, WHOLE
         row = self.row
         if score >= 1.0:
             if row[0, columns.ALARMED] == 0.0:
@@ -176,20 +179,49 @@ class EntityDetectors:
             return CLEAR, 0.0, WHOLE
         return QUIET, 0.0, WHOLE
 
+    def _asked(self, x: Float64, learn: bool) -> tuple[float, int]:
+        """The detector's score of a sample and its place; NaN when a detector of another package raises."""
+        try:
+            return self.detector.observe(x, learn)
+        except Exception:
+            if self.name in MEMBERS:
+                raise
+            return math.nan, WHOLE
+
     def dump(self, entity: int) -> Kept:
         """Everything. Raises StateError when it is not finite."""
         if not (np.isfinite(self.scale).all() and np.isfinite(self.row).all() and all(map(math.isfinite, self.own))):
             raise StateError(f"the scale of {self.name} is not finite")
         return Kept(
             entity, self.name, self.detector.version, [*self.place], self.scale.astype("<f8").tobytes(),
-            self.row.astype("<f8").tobytes(), self.own, self.scored, self.last, self.detector.dump(),
+            self.row.astype("<f8").tobytes(), self.own, self.scored, self.last, _state_of(self.detector),
         )  # fmt: skip
+
+
+def _state_of(detector: Detector) -> bytes:
+    """The detector's state. Raises StateError, also when a detector of another package raises something else."""
+    try:
+        return detector.dump()
+    except Exception as error:
+        if detector.name in MEMBERS:
+            raise
+        raise StateError(f"{detector.name} cannot be written: {error!r}") from None
+
+
+def _load(detector: Detector, state: bytes) -> None:
+    """Give a detector its state. Raises StateError, also when a detector of another package raises something else."""
+    try:
+        detector.load(state)
+    except Exception as error:
+        if detector.name in MEMBERS:
+            raise
+        raise StateError(f"{detector.name} cannot be read: {error!r}") from None
 
 
 def revived(kept: Kept) -> EntityDetectors:
     """The watch that was dumped. Raises StateError when it is of another version, or no watch."""
-    name = next((known for known in MEMBERS if known == kept.name), None)
-    if name is None or member(name).version != kept.version:
+    name = kept.name
+    if name not in names() or member(name).version != kept.version:
         raise StateError(f"{kept.name} of version {kept.version} is not known here")
     if not 0 < len(kept.features) <= FEATURES_KEPT or sorted(set(kept.features)) != kept.features:
         raise StateError("features are names in ascending order")
@@ -200,6 +232,6 @@ def revived(kept: Kept) -> EntityDetectors:
     except ValueError as error:
         raise StateError(f"no scale of {len(kept.features)} features: {error}") from None
     watch.own, watch.scored, watch.last = kept.own, kept.scored, kept.last
-    watch.detector.load(kept.detector)
+    _load(watch.detector, kept.detector)
     watch.dump(kept.entity)  # finite, or not taken
     return watch

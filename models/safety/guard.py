@@ -32,11 +32,11 @@ class Past(msgspec.Struct, frozen=True):
 class Guard:
     """The last verifier, in front of one actuator.
 
-    audience: the kind of actuator and the system it serves, as `supervisor/shop`.
+    audiences: the kinds of actuator and the systems that it serves, each as `supervisor/shop`.
     """
 
-    def __init__(self, keyring: Keyring, settings: SafetySettings, audience: str) -> None:
-        self.keyring, self.settings, self.audience = keyring, settings, audience
+    def __init__(self, keyring: Keyring, settings: SafetySettings, *audiences: str) -> None:
+        self.keyring, self.settings, self.audiences = keyring, settings, audiences
 
     def open(self, order: SignedCommand) -> Command:
         """The command of an order whose signature is good. Raises Refused."""
@@ -48,8 +48,8 @@ class Guard:
         Raises:
             Refused: wrong_audience, expired, stale_epoch, mode, unapproved or what is wrong with a vote, a limit.
         """
-        if command.audience != self.audience:
-            raise Refused("wrong_audience", f"it is for {command.audience}, this is {self.audience}")
+        if command.audience not in self.audiences:
+            raise Refused("wrong_audience", f"it is for {command.audience}, this is {', '.join(self.audiences)}")
         if now > command.expires:
             raise Refused("expired", f"{now - command.expires} ms ago")
         if command.ts > now + SKEW_MS or command.expires - command.ts > LONGEST_MS:

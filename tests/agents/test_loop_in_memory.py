@@ -7,11 +7,11 @@ import random
 import pytest
 
 from agents.record import AuditWriter
+from app.testing import MemoryLoop, World
 from models.incidents.lifecycle import is_open
 from models.safety.chain import verify
 from models.safety.modes import Mode
 from tests.builders import CATALOG, approval, deploy, switch, topology
-from tests.looped import MemoryLoop, World
 from topics.actions import Result, SignedCommand
 from topics.audit import Entry
 from topics.catalog import topic_of

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from agents.respond import Respond
+from app.testing import MemoryLoop, World
 from models.safety.modes import Mode
 from models.safety.signing import sign_setting
 from tests.builders import CATALOG, NOW, reads, sample, topology
 from tests.keys import RING, key_of
-from tests.looped import MemoryLoop, World
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident, State, SymptomKind
 from topics.refusals import Refusal

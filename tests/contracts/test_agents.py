@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents._agent import Agent
+from app.testing import MemoryLedger, MemoryLoop, World, stages
 from models.safety.modes import Mode
 from models.safety.promotion import promotion
 from tests.builders import (
@@ -29,7 +30,6 @@ from tests.builders import (
     switch,
     topology,
 )
-from tests.looped import Ledger, MemoryLoop, World, stages
 from tests.rules import rule
 from topics.actions import Result
 from topics.catalog import ALL, topic_of
@@ -72,7 +72,7 @@ class Bench:
     """One place to run an agent: what is on disk here outlives the agent."""
 
     def __init__(self, name: str, mode: Mode = Mode.AUTONOMOUS) -> None:
-        made = {make().name: make for make in stages(Hands(), Ledger(), mode)}
+        made = {make().name: make for make in stages(Hands(), MemoryLedger(), mode)}
         self.make = made[name]
         self.agent: Agent[Any] = self.make()
         self.told: list[Record] = []
@@ -145,7 +145,7 @@ def ids(records: Iterable[Record]) -> set[tuple[str, str]]:
 
 def test_the_agents_are_these() -> None:
     """A name stands in snapshots and metrics: one that changes orphans its state."""
-    assert sorted(make().name for make in stages(Hands(), Ledger(), Mode.APPROVE)) == sorted(NAMES)
+    assert sorted(make().name for make in stages(Hands(), MemoryLedger(), Mode.APPROVE)) == sorted(NAMES)
 
 
 def test_the_histories_are_worth_their_name() -> None:

@@ -3,142 +3,139 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
-from models.detection.base import Detector, StateError
-from models.detection.entity_detectors import FARTHEST, EntityDetectors, revived
+from app.conformance.detectors import FEATURES, PROMISES, Site
+from app.conformance.promises import Promise, broken
+from models.detection import members
+from models.detection.base import WHOLE, Detector, StateError
+from models.detection.entity_detectors import EntityDetectors, revived
 from models.detection.members import MEMBERS, Member, member
 from models.detection.settings import DetectionSettings, Pattern
-from tests.telemetry import at, raw
-from topics.signals import Anomaly
-from topics.spec import Raw
-
-FEATURES = ("cpu", "disk", "latency", "load", "memory")
-every_member = pytest.mark.parametrize("name", MEMBERS)
+from tests.telemetry import raw
+from topics.batch import Float64
 
 
-def ordinary(seed: int, scored: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0.0, 1.0, (scored, len(FEATURES)))
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.text)
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_shipped_detector_keeps_each_promise(name: Member, promise: Promise[type[Detector]]) -> None:
+    promise.check(member(name))
 
 
-def fed(name: Member, scored: int = 600, seed: int = 1) -> Detector:
-    detector = member(name)(FEATURES)
-    for x in ordinary(seed, scored):
-        detector.observe(x, True)
-    return detector
+class Farthest(Detector):
+    """A sound detector of another package: how far the farthest feature is off, beside a mean of that."""
+
+    name = "farthest"
+    version = 1
+    kind = "point"
+    mean = 0.0
+
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
+        away = np.abs(np.nan_to_num(x))
+        place = int(away.argmax())
+        if learn:
+            self.mean += 0.01 * (float(away[place]) - self.mean)
+        return max(float(away[place]) - self.mean, 0.0), place
+
+    def dump(self) -> bytes:
+        return msgspec.json.encode([self.name, self.mean])
+
+    def load(self, state: bytes) -> None:
+        try:
+            name, mean = msgspec.json.decode(state, type=tuple[str, float], strict=True)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise StateError(str(error)) from None
+        if name != self.name or not math.isfinite(mean):
+            raise StateError(f"{name} is not {self.name}")
+        self.mean = mean
 
 
-@every_member
-def test_its_state_as_bytes_gives_equal_scores_for_the_next_300_looks(name: Member) -> None:
-    one = fed(name)
-    two = member(name)(FEATURES)
-    two.load(one.dump())
-    assert two.dump() == one.dump()
-    scored = ordinary(2, 300)
-    scored[100:, 1] += 4.0
-    scored[::7, 2] = math.nan
-    assert [one.observe(x, True) for x in scored] == [two.observe(x, True) for x in scored]
-    assert two.dump() == one.dump()
+class Unnamed(Farthest):
+    kind = "mood"  # type: ignore[assignment]
 
 
-@every_member
-def test_a_look_that_is_not_learned_leaves_no_trace(name: Member) -> None:
-    detector = fed(name)
-    before = detector.dump()
-    for x in ordinary(3, 300) * 5.0:
-        detector.observe(np.clip(x, -FARTHEST, FARTHEST), False)
-    assert detector.dump() == before
+class Drawn(Farthest):
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
+        score, place = super().observe(x, learn)
+        return score + float(np.random.default_rng().random()), place
 
 
-@every_member
-def test_scores_and_state_stay_finite_and_bounded_whatever_comes(name: Member) -> None:
-    detector = fed(name)
-    rng = np.random.default_rng(4)
-    size = len(detector.dump())
-    for number in range(3_000):
-        x = rng.choice([0.0, -FARTHEST, FARTHEST, math.nan, 1e-300], len(FEATURES))
-        score, place = detector.observe(x, True)
-        assert math.isfinite(score)
-        assert score >= 0.0
-        assert -1 <= place < len(FEATURES)
-        if number % 1000 == 0:
-            detector.dump()
-    assert len(detector.dump()) <= 2 * size + 20_000
+class Forgetful(Farthest):
+    def load(self, state: bytes) -> None:
+        super().load(state)
+        self.mean = 0.0
 
 
-@every_member
-def test_the_state_of_another_is_refused(name: Member) -> None:
-    detector = member(name)(FEATURES)
-    for other in MEMBERS:
-        if other != name:
-            with pytest.raises(StateError):
-                detector.load(fed(other, 40).dump())
+class Greedy(Farthest):
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
+        return super().observe(x, True)
 
 
-@every_member
-@given(data=st.data())
-@settings(max_examples=40, deadline=None)
-def test_damaged_bytes_are_refused_or_are_a_sound_state(name: Member, data: st.DataObject) -> None:
-    good = bytearray(fed(name, 40).dump())
-    for _ in range(data.draw(st.integers(1, 4))):
-        good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
-    detector = member(name)(FEATURES)
-    try:
-        detector.load(bytes(good[: data.draw(st.integers(0, len(good)))]) if data.draw(st.booleans()) else bytes(good))
-    except StateError:
-        return
-    detector.dump()
-
-
-class Site:
-    """One entity of eight metrics, a look a second."""
-
-    def __init__(self, *names: Member) -> None:
-        self.settings = DetectionSettings((Pattern(entities="shop/*", learners=names),))
-
-    def raws(self, scored: int, shift_from: int, shift: float, seed: int = 5) -> list[Raw]:
-        rng = np.random.default_rng(seed)
-        return [
-            raw(scored_sample, "shop/db", {
-                f"m{n}": float(rng.normal(50 + shift * (scored_sample >= shift_from and n < 4), 2)) for n in range(8)
-            }) for scored_sample in range(scored)
-        ]  # fmt: skip
-
-    def told(self, raws: list[Raw], cut: int = 50, restart: bool = False) -> list[Anomaly]:
-        decode, detect = Decode(), Detect(self.settings)
-        found: list[Anomaly] = []
-        for begin in range(0, len(raws), cut):
-            found += detect.step([*decode.step(chunk_of(raws[begin : begin + cut]), 0)], 0)
-            if restart:
-                again = Decode(), Detect(self.settings)
-                again[0].restore(decode.snapshot())
-                again[1].restore(detect.snapshot())
-                assert again[1].snapshot() == detect.snapshot()
-                decode, detect = again
+class Meddling(Farthest):
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
+        found = super().observe(x, learn)
+        x[0] = 0.0
         return found
 
 
-@every_member
-def test_settings_choose_it_and_what_it_sees_is_told_under_its_own_name(name: Member) -> None:
-    site = Site(name)
-    told = [a for a in site.told(site.raws(1_100, 900, 30.0)) if a.view == "second"]
-    raised = [a for a in told if a.state == "raised"]
-    late = [a for a in raised if a.ts >= at(900)]
-    assert late, told
-    first = late[0]
-    assert (first.detector, first.detector_version, first.kind) == (name, member(name).version, member(name).kind)
-    assert first.ts < at(960)
-    assert first.attribution
-    assert first.attribution[0].metric in {"m0", "m1", "m2", "m3"}
-    assert first.score >= 1.0
-    assert len(raised) - len(late) <= 2, "an ordinary quarter of an hour is quiet"
+class Endless(Farthest):
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
+        score, place = super().observe(x, learn)
+        return (math.inf if np.isnan(x).all() else score), place
+
+
+class Narrow(Farthest):
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
+        score, _ = super().observe(x, learn)
+        return score, 1
+
+
+class Trusting(Farthest):
+    def load(self, state: bytes) -> None:
+        try:
+            super().load(state)
+        except StateError:
+            self.mean = 0.0
+
+
+class Careless(Farthest):
+    def load(self, state: bytes) -> None:
+        _, self.mean = msgspec.json.decode(state)
+
+
+class Blind(Farthest):
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
+        super().observe(x, learn)
+        return 0.0, WHOLE
+
+
+@pytest.fixture(autouse=True)
+def members_as_they_were() -> Iterator[None]:
+    yield
+    members.add([])
+
+
+def test_a_sound_detector_of_another_package_keeps_all_of_them() -> None:
+    members.add([Farthest])
+    assert [fault for _, fault in broken(PROMISES, Farthest) if fault] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [(Unnamed, 0), (Drawn, 1), (Forgetful, 2), (Greedy, 3), (Meddling, 4), (Endless, 5), (Narrow, 6), (Trusting, 7),
+     (Careless, 8), (Blind, 9)],
+)  # fmt: skip
+def test_a_detector_that_breaks_a_promise_is_told_which(kind: type[Detector], number: int) -> None:
+    members.add([kind])
+    text, fault = next(broken(PROMISES[number : number + 1], kind))
+    assert text == PROMISES[number].text
+    assert fault
 
 
 def test_what_all_of_them_say_depends_neither_on_batches_nor_on_restarts() -> None:
@@ -177,3 +174,57 @@ def test_a_watch_that_is_not_finite_begins_anew_and_is_never_written() -> None:
     with pytest.raises(StateError):
         revived(msgspec.structs.replace(kept, version=99))
     assert revived(kept).dump(0) == kept
+
+
+def test_state_of_a_detector_that_is_no_longer_installed_begins_anew() -> None:
+    members.add([Farthest])
+    kept = EntityDetectors("farthest", FEATURES).dump(0)
+    members.add([])
+    with pytest.raises(StateError, match="farthest of version 1 is not known here"):
+        revived(kept)
+
+
+class Failing(Farthest):
+    """Raises over each hundredth sample, gives places that do not exist, and cannot be written or read back."""
+
+    name = "failing"
+    seen = 0
+
+    def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
+        self.seen += 1
+        if self.seen % 100 == 0:
+            raise SystemError("one in a hundred")
+        return 0.1 * (self.seen % 7), 99
+
+    def dump(self) -> bytes:
+        if self.seen % 2:
+            raise KeyError("state")
+        return b"{"
+
+    def load(self, state: bytes) -> None:
+        raise SystemError("never")
+
+
+def test_a_detector_of_another_package_that_raises_costs_nobody_else_anything() -> None:
+    site = Site("gaussian")
+    raws = site.raws(700, 600, 30.0)
+    expected = site.told(raws)
+    assert {anomaly.detector for anomaly in expected} == {"bank", "gaussian"}
+    members.add([Failing])
+    beside = Site("failing", "gaussian")
+    found = [anomaly for anomaly in beside.told(raws, cut=50) if anomaly.detector != "failing"]
+    assert found == expected
+    decode, detect = Decode(), Detect(beside.settings)
+    for begin in range(0, 700, 7):
+        list(detect.step([*decode.step(chunk_of(raws[begin : begin + 7]), 0)], 0))
+        detect.restore(detect.snapshot())
+    assert detect.detectors.watches
+
+
+def test_an_error_of_a_shipped_detector_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise SystemError("ours")
+
+    monkeypatch.setattr(member("gaussian"), "observe", fail)
+    with pytest.raises(SystemError, match="ours"):
+        Site("gaussian").told(Site("gaussian").raws(200, 150, 0.0))

@@ -19,7 +19,7 @@ from app.cli import build
 from app.runtime.parent import FOLLOW
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- run(?:: \w+)? -->\n)?```console\n(.*?)```", re.S)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from app.demo.board import Board, Injected, judge
+from app.testing import MemoryLoop, World
 from models.safety.modes import Mode
 from tests.builders import CATALOG, NOW, approval
-from tests.looped import MemoryLoop, World
 from topics.codec import encode
 from topics.decisions import Decision
 from topics.incidents import SymptomKind

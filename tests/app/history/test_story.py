@@ -12,12 +12,12 @@ import pytest
 from app.errors import UserError
 from app.history import story
 from app.kafka.broker import Broker
+from app.testing import MemoryLoop, World
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from models.safety.signing import sign_setting
 from tests.builders import CATALOG, NOW, approval, decision, proposal, sample
 from tests.keys import RING, key_of
-from tests.looped import MemoryLoop, World
 from topics.approvals import Approval
 from topics.codec import encode
 from topics.decisions import Decision, DecisionState

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.actions.base import Action, Parameter, catalogue, flaws
-from models.actions.catalogue import ACTIONS
+from models.actions.catalogue import ACTIONS, SHIPPED, add
 
 
 @pytest.fixture(params=sorted(ACTIONS))
@@ -65,3 +65,23 @@ def test_a_flawed_action_is_named_with_its_flaw(change: dict[str, object], flaw:
 def test_two_actions_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="named twice"):
         catalogue([ACTIONS["restart_service"], ACTIONS["restart_service"]])
+
+
+def test_actions_that_are_added_are_in_the_catalogue_until_others_are() -> None:
+    new = msgspec.structs.replace(ACTIONS["restart_service"], name="restart_host")
+    add([new])
+    try:
+        assert ACTIONS["restart_host"] is new
+        flawed = msgspec.structs.replace(new, name="no_targets", targets=())
+        with pytest.raises(ValueError, match="no_targets: targets is empty"):
+            add([flawed])
+        assert "restart_host" in ACTIONS, "what is refused changes nothing"
+    finally:
+        add([])
+    assert ACTIONS == SHIPPED
+
+
+def test_a_shipped_action_cannot_be_replaced() -> None:
+    with pytest.raises(ValueError, match="restart_service: named twice"):
+        add([msgspec.structs.replace(ACTIONS["restart_service"], cooldown_s=0.1)])
+    assert ACTIONS == SHIPPED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from app.testing import MemoryLoop, World
 from models.policy.engine import Policies
 from models.policy.examples import NOON, ordinary
 from models.policy.facts import action_facts, target_facts
@@ -14,7 +15,6 @@ from models.safety.limits import Gate, SafetySettings
 from models.safety.modes import Mode
 from tests.builders import NOW, approval, decision, incident, policy, proposal, result, sample, topology, verdict_on
 from tests.keys import RING
-from tests.looped import MemoryLoop, World
 from tests.rules import rule
 from topics.actions import Result
 from topics.decisions import Decision, DecisionState

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.testing import MemoryLoop, World
 from models.policy.engine import Policies
 from models.policy.rego import Rego
 from models.safety.limits import Gate, SafetySettings
@@ -16,7 +17,6 @@ from models.safety.signing import OURS, TRUST, Refused, sign_setting
 from models.safety.trust import CHECK_MS, Trust
 from tests.builders import NOW, approval, decision, proposal, switch, verdict_on
 from tests.keys import RING, WORKER_KEY, key_of
-from tests.looped import MemoryLoop, World
 from tests.rules import GRANT as ALLOW
 from tests.rules import rule
 from topics.actions import Command
