@@ -30,7 +30,7 @@ from models.detection.entity_detectors import EntityDetectors
 from models.detection.settings import DetectionSettings
 from models.safety.masking import rules_with
 from models.safety.signing import Keyring, Signer
-from topics.batch import Batch
+from topics.batch import Batch, Names
 from topics.codec import encode
 from topics.frames import FrameBuilder
 from topics.spec import Raw
@@ -41,7 +41,8 @@ Stages = list[Callable[[], Agent[Any]]]
 
 def lane(settings: DetectionSettings | None = None) -> Stages:
     """Samples to anomalies: on the lane, one stage handing to the next."""
-    return [Decode, lambda: Detect(settings)]
+    chosen = settings or DetectionSettings()
+    return [lambda: Decode(Names(ttl_hours=24 * chosen.forget_after_days)), lambda: Detect(chosen)]
 
 
 def warm_up(settings: DetectionSettings | None = None) -> None:
