@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.looped import Ledger, World, stages
 
 from agents._agent import Agent
 from agents.gate import Gate
@@ -17,7 +18,6 @@ from models.safety.settings import SafetySettings
 from models.safety.signing import sign_setting
 from tests.builders import NOW, SAMPLES, SymptomKind, approval, decision, deploy, incident, proposal, sample, signed
 from tests.keys import RING, WORKER_KEY, key_of
-from tests.looped import Ledger, World, stages
 from topics.catalog import topic_of
 from topics.codec import DecodeError, decode_value, encode
 from topics.decisions import DecisionState
