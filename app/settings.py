@@ -20,6 +20,7 @@ from app.api.settings import ApiSettings
 from app.choices import choices
 from app.errors import UserError
 from app.ingest.settings import IngestSettings
+from app.kafka.settings import TopicsSettings
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
 from models.actions import catalogue
@@ -45,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api: ApiSettings = ApiSettings()
     ingest: IngestSettings = IngestSettings()
     actuators: ActuatorSettings = ActuatorSettings()
+    topics: TopicsSettings = TopicsSettings()
     actions: tuple[Action, ...] = ()
 
 

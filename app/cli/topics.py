@@ -15,10 +15,11 @@ from topics.catalog import ALL
 
 if TYPE_CHECKING:
     from app.kafka.admin import Step
+    from app.kafka.grow import Done, Job
 
-commands = typer.Typer(no_args_is_help=True, help="The topics of Opsloop: list, plan, apply, export.")
+commands = typer.Typer(no_args_is_help=True, help="The topics of Opsloop: list, plan, apply, grow, export.")
 
-GrowOption = Annotated[bool, typer.Option("--grow", help="Add partitions too: keys move to other partitions")]
+GrowOption = Annotated[bool, typer.Option("--grow", hidden=True)]  # what it did is `topics grow` now
 
 
 def register(app: typer.Typer) -> None:
@@ -56,12 +57,15 @@ def plan(broker: BrokerOption = "", as_json: JsonOption = False) -> None:
     from app.kafka.admin import connected, size, wanted
     from app.kafka.admin import plan as differences
     from app.kafka.broker import require
+    from app.settings import load
 
     chosen = broker_of(broker)
     require(chosen)
     with connected(chosen) as client:
-        steps = differences(client, list(wanted(size(client))))
+        steps = differences(client, list(wanted(size(client), settings=load().topics)))
     _show("Differences", steps, as_json)
+    if any(step.kind in ("grow", "shrink") for step in steps) and not as_json:
+        out.print("The cluster has other numbers of partitions than the settings; see `opsloop topics grow --help`.")
     if steps:
         raise typer.Exit(1)
     if not as_json:
@@ -77,20 +81,92 @@ def apply(broker: BrokerOption = "", grow: GrowOption = False, as_json: JsonOpti
     from app.kafka.admin import apply as bring_about
     from app.kafka.admin import connected, plan, size, wanted
     from app.kafka.broker import require
+    from app.settings import load
 
+    if grow:
+        raise UserError("new partitions would take keys from their states", "Grow with: opsloop topics grow FAMILY N")
     chosen = broker_of(broker)
     require(chosen)
     with connected(chosen) as client:
-        want = list(wanted(size(client)))
+        want = list(wanted(size(client), settings=load().topics))
         steps = plan(client, want)
-        done = bring_about(client, want, steps, grow=grow)
+        done = bring_about(client, want, steps)
     _show("Done", done, as_json)
     left = [step for step in steps if step not in done]
     if left:
         names = ", ".join(sorted({f"{step.topic} ({step.kind})" for step in left}))
-        raise UserError(f"left as it is: {names}", "Only --grow adds partitions; nothing is shrunk", exit_code=1)
+        raise UserError(
+            f"left as it is: {names}",
+            "Partitions are added by `opsloop topics grow FAMILY N` alone, and never taken away; or write the number"
+            " that is there into [topics] of the settings",
+            exit_code=1,
+        )
     if not steps and not as_json:
         out.print("Nothing to do: the topics are as the catalogue wants them.")
+
+
+@commands.command("grow")
+def grow_family(
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="telemetry, or loop: all that the loop reads")],
+    partitions: Annotated[int, typer.Argument(metavar="N", min=1, help="A multiple of the present number")],
+    broker: BrokerOption = "", as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Give a family of topics more partitions. Keys move with their state, epochs and audit chains.
+
+    No worker may run, and everything must have been read. When it is interrupted, run it again: it goes on.
+
+    Example: `opsloop topics grow loop 12`, then `loop_partitions = 12` in [topics] of the settings
+    """
+    from agents._changelog import StateUnreadable
+    from app.kafka.grow import grow
+
+    job = _job(family, partitions, broker)
+    try:
+        done = grow(job)
+    except StateUnreadable as error:
+        raise UserError(str(error), exit_code=1) from None
+    if as_json:
+        print_json(done)
+    elif done.before == done.after:
+        out.print(f"Nothing to do: {family} has {partitions} partitions.")
+    else:
+        _show_grown(done)
+
+
+def _job(family: str, partitions: int, broker: str) -> Job:
+    """What is to grow, with the agents as the workers of this host make them. Raises UserError."""
+    from app import pipeline
+    from app.kafka.broker import require
+    from app.kafka.families import FAMILIES
+    from app.kafka.grow import Job
+    from app.printing import err
+    from app.runtime.drivers import client_config
+    from app.security.keys import WORKER, keys_of
+    from app.settings import home, load
+    from app.system import Parts
+
+    if family not in FAMILIES:
+        raise UserError(f"there is no family {family!r}", f"Choose one of {', '.join(FAMILIES)}")
+    chosen, keys = broker_of(broker), keys_of(home())
+    require(chosen)
+    stages = pipeline.stages("loop" if family == "loop" else "lane", Parts(load(), keys.own(WORKER), keys))
+    return Job(chosen, FAMILIES[family], partitions, stages, client_config(chosen), err.print)
+
+
+def _show_grown(done: Done) -> None:
+    from app.kafka.families import FAMILIES
+    from app.settings import load
+
+    out.print(
+        f"{done.family} has {done.after} partitions, and had {done.before}. Moved: {done.states} states, {done.links}"
+        f" audit chains, {done.copied} records that every partition has."
+    )
+    if done.late:
+        out.print(f"Published meanwhile, and read by the old partition: {', '.join(done.late)}. Restart who publishes.")
+    if FAMILIES[done.family].wanted(load().topics) != done.after:
+        out.print(
+            f"Write {done.family}_partitions = {done.after} into [topics] of the settings; then start the workers."
+        )
 
 
 @commands.command()

@@ -21,7 +21,7 @@ from app.demo.people import introduced, invite
 from app.kafka.broker import Broker
 from app.runtime.parent import FOLLOW
 from app.security.switch import LocalSwitch
-from app.settings import home
+from app.settings import home, load
 from models.safety.modes import Mode
 from topics.incidents import SymptomKind
 from topics.spec import Instant
@@ -244,11 +244,11 @@ def broker_for(address: str, say: Callable[[str], None]) -> Iterator[Broker]:
     if address:
         broker = Broker.from_environment(address)
         require(broker)
-        admin.ensure(broker)
+        admin.ensure(broker, settings=load().topics)
         say(f"using the broker at {broker.bootstrap}")
         yield broker
         return
-    with Embedded.start({want.name: want.partitions for want in admin.wanted(1)}) as cluster:
+    with Embedded.start({want.name: want.partitions for want in admin.wanted(1, settings=load().topics)}) as cluster:
         say(f"in-memory Kafka at {cluster.bootstrap}")
         yield cluster.broker
 

@@ -10,7 +10,7 @@ from agents.record import AuditWriter
 from app.errors import UserError
 from app.history.story import records
 from app.kafka.broker import Broker, read_all
-from models.safety.chain import verify, verify_points
+from models.safety.chain import parent_of, verify, verify_points
 from models.safety.merkle import climb, path
 from models.safety.signing import Keyring, check_checkpoint
 from topics.audit import AUDIT, CHECKPOINTS, Checkpoint, Entry, digest
@@ -83,10 +83,14 @@ def examine(broker: Broker, keyring: Keyring, start: int = 0, *, now: Instant = 
 def _left_out(broker: Broker, kept: list[Entry], now: Instant) -> list[str]:
     """Records that are on their topics and not in the audit: an audit whose end was cut off tells by this."""
     places = {entry.origin for entry in kept}
+    broadcast = [topic.name for topic in AuditWriter.reads if topic.broadcast]
+    copied = {(e.chain, name): e.applied.get(name, 0) for e in kept if parent_of(e) for name in broadcast}
     wrong = []
     for raw in read_all(broker, [topic.name for topic in AuditWriter.reads]):
         if str(raw.origin) in places or raw.arrived > now - GRACE_MS or not _readable(raw):
             continue
+        if raw.offset < copied.get((raw.partition, raw.topic), 0):
+            continue  # copied from the partition that this one came from, whose chain has it
         wrong.append(f"{raw.origin} was not kept")
     return wrong
 

@@ -1,7 +1,7 @@
 """The broker's topics against the catalogue: what differs, and making it so.
 
-Creates and alters; never deletes a topic and never shrinks one. Growing a topic moves keys to other partitions, so it
-is refused unless it is asked for.
+Creates and alters; never deletes a topic and never shrinks one. More partitions move keys to other workers, so topics
+grow by `opsloop topics grow` alone, which moves their state too.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from confluent_kafka.admin import (
 
 from app.errors import UserError
 from app.kafka.broker import SEE_DOCTOR, Broker, admin
+from app.kafka.families import partitions_of
+from app.kafka.settings import TopicsSettings
 from topics.catalog import ALL
 from topics.spec import DAY_MS, Topic
 from topics.state import LANE_STATE, LOOP_STATE
 
 REQUEST_S = 15.0
+DEFAULTS = TopicsSettings()
 DLQ_RETENTION_MS = 14 * DAY_MS  # long enough to come back from a holiday and look
 # Kafka 4 refuses stamps more than an hour ahead: a worker with a wrong clock would end. Nothing here rests on them
 ANY_CLOCK = {"message.timestamp.after.max.ms": str(2**63 - 1)}  # the largest; known since Kafka 3.6
@@ -76,7 +79,7 @@ class Step:
         return self.kind not in (Kind.SHRINK, Kind.REPLICAS)
 
 
-def wanted(brokers: int, catalogue: Iterable[Topic] = ALL) -> Iterator[Wanted]:
+def wanted(brokers: int, catalogue: Iterable[Topic] = ALL, settings: TopicsSettings = DEFAULTS) -> Iterator[Wanted]:
     """Every topic of the catalogue, each followed by its dead-letter topic, for a cluster of `brokers` nodes.
 
     Three copies where there are as many brokers, and then two must have a record before it is acknowledged. A
@@ -85,7 +88,7 @@ def wanted(brokers: int, catalogue: Iterable[Topic] = ALL) -> Iterator[Wanted]:
     replicas = min(3, brokers)
     safety = {"min.insync.replicas": str(max(1, replicas - 1))} | ANY_CLOCK
     for topic in catalogue:
-        yield Wanted(topic.name, topic.partitions, replicas, topic.config | safety)
+        yield Wanted(topic.name, partitions_of(topic, settings), replicas, topic.config | safety)
         if topic not in (LANE_STATE, LOOP_STATE):
             dead = {"cleanup.policy": "delete", "retention.ms": str(DLQ_RETENTION_MS), "max.message.bytes": "11000000"}
             yield Wanted(topic.dlq, 1, replicas, dead | safety)
@@ -195,10 +198,10 @@ def _finish(futures: dict[Any, Any]) -> None:
                 raise UserError(f"the broker refused {subject}: {error.args[0].str()}", exit_code=1) from None
 
 
-def ensure(broker: Broker, catalogue: Iterable[Topic] = ALL) -> list[Step]:
+def ensure(broker: Broker, catalogue: Iterable[Topic] = ALL, settings: TopicsSettings = DEFAULTS) -> list[Step]:
     """Bring the broker's topics up to the catalogue as far as that is safe; returns what was done."""
     with connected(broker) as client:
-        want = list(wanted(size(client), catalogue))
+        want = list(wanted(size(client), catalogue, settings))
         return apply(client, want, plan(client, want))
 
 

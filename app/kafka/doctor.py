@@ -21,6 +21,7 @@ from app.kafka.admin import connected, plan, size, wanted
 from app.kafka.broker import Broker, probe
 from app.kafka.local import INSTALL
 from app.kafka.publisher import Publisher
+from app.settings import load
 
 CLOCK_MS: Final = 500  # more than this, and evidence from two hosts cannot be put in order
 _PROBE_TOPIC: Final = "opsloop.doctor"
@@ -85,7 +86,7 @@ def _version(broker: Broker, client: AdminClient) -> Finding:
 
 
 def _topics(client: AdminClient) -> Finding:
-    want = list(wanted(size(client)))
+    want = list(wanted(size(client), settings=load().topics))
     steps = plan(client, want)
     if not steps:
         return Finding("topics", "ok", f"all {len(want)} as the catalogue wants them")

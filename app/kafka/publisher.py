@@ -18,6 +18,7 @@ Header = tuple[str, bytes]
 OnDelivery = Callable[[KafkaError | None, Message], None]
 
 ANSWER_S = 10.0
+REFRESH_S = 60.0  # the number of partitions of a topic is asked for again after so long
 FULL_S = 30.0  # how long a full queue may hold up a caller
 
 
@@ -49,7 +50,7 @@ class Publisher:
         self._on_delivery = on_delivery or self._keep
         self._failures: collections.Counter[tuple[str, str]] = collections.Counter()
         self._lock = threading.Lock()
-        self._partitions: dict[str, int] = {}
+        self._partitions: dict[str, tuple[int, float]] = {}  # of each topic, and when the broker was asked (s)
 
     def send(self, record: Record | DeadLetter, topic: Topic | None = None) -> None:
         """Queue a record for its topic: to every partition when the topic is a broadcast.
@@ -61,7 +62,7 @@ class Publisher:
             return
         message = encode(record, topic)
         name = message.topic.name
-        places: Iterable[int | None] = range(self.partitions(name)) if message.topic.broadcast else (None,)
+        places: Iterable[int | None] = range(self.partitions(name, 0.0)) if message.topic.broadcast else (None,)
         for partition in places:
             self.send_raw(name, message.key, message.value, message.headers, partition)
 
@@ -99,21 +100,22 @@ class Publisher:
         self.producer.poll(0)
         return True
 
-    def partitions(self, topic: str) -> int:
-        """How many partitions the broker has for `topic`; asked once.
+    def partitions(self, topic: str, age_s: float = REFRESH_S) -> int:
+        """How many partitions the broker has for `topic`, or had at most `age_s` seconds ago: topics grow.
 
         Raises:
             UserError: there is no such topic, or no broker.
         """
-        if topic not in self._partitions:
+        known = self._partitions.get(topic)
+        if known is None or time.monotonic() - known[1] >= age_s:
             try:
                 found = self.producer.list_topics(topic, timeout=ANSWER_S).topics[topic]
             except KafkaException as error:
                 raise UserError(f"no answer from the broker ({error.args[0].str()})", SEE_DOCTOR) from None
             if found.error is not None:
                 raise UserError(f"there is no topic {topic}", CREATE_TOPICS)
-            self._partitions[topic] = len(found.partitions)
-        return self._partitions[topic]
+            known = self._partitions[topic] = len(found.partitions), time.monotonic()
+        return known[0]
 
     def poll(self) -> None:
         """Let delivery reports through without sending anything."""

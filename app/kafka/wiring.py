@@ -10,7 +10,7 @@ KAFKA: Final = System(
     "kafka",
     topics=("state",),
     commands=(
-        Command("topics", "topics", "The topics of Opsloop: list, plan, apply, export."),
+        Command("topics", "topics", "The topics of Opsloop: list, plan, apply, grow, export."),
         Command("watch", "watch", "Print the records of topics as they come, one a line."),
         Command("dead-letters", "dead_letters", "Messages that were refused: list, show, replay, purge."),
         Command("kafka", "kafka", "Start and stop a real Kafka on this host (needs Java 17 and Maven)."),

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException
 
 from app.errors import UserError
 from app.kafka.broker import require
+from app.kafka.families import require_even
 from app.kafka.groups import settled
 from app.runtime import memory
 from app.runtime.signals import on_stop
@@ -37,6 +38,7 @@ def run(worker: Worker, roles: Sequence[Role], stages_of: StagesOf, ready: Ready
     if not preparations:
         memory.share_heap()
     require(worker.broker)
+    require_even(worker.broker)
     worker = replace(worker, broker=settled(worker.broker))
     for prepare in preparations:
         prepare(worker.settings)

@@ -1,4 +1,8 @@
-"""The audit chain: each entry holds the hash of the one before, so that no record can be changed, dropped or moved."""
+"""The audit chain: each entry holds the hash of the one before, so that no record can be changed, dropped or moved.
+
+There is a chain for each partition. When partitions grow, the chain of a new one begins with a link to the entry that
+was the newest of the old one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import msgspec
 from models.keyed import KeyedState
 from models.safety.merkle import root
 from models.safety.signing import Keyring, Refused, check_checkpoint
-from topics.audit import GENESIS, Checkpoint, Entry, digest
+from topics.audit import AUDIT, GENESIS, Checkpoint, Entry, digest
 from topics.spec import Instant, Origin
 
 PERIOD_MS: Final = 10_000  # the longest time that an entry waits for a signature
@@ -40,6 +44,30 @@ class Chain:
         )  # fmt: skip
         self.head = digest(entry)
         return msgspec.structs.replace(entry, hash=self.head)
+
+
+def branch(parent: Entry, at: Origin, chain: int, applied: Mapping[str, int], now: Instant) -> Entry:
+    """The first entry of the chain of a new partition, which goes on from the newest entry of the chain of the old one.
+
+    at: where `parent` stands; it is the body. applied: by topic, the next offset of the new partition that is not in
+    the audit.
+    """
+    body = msgspec.Raw(msgspec.json.encode(parent))
+    entry = Entry(
+        chain=chain, seq=0, ts=now, system=parent.system, topic=AUDIT.name, origin=str(at), body=body,
+        previous=parent.hash, applied=dict(applied),
+    )  # fmt: skip
+    return msgspec.structs.replace(entry, hash=digest(entry))
+
+
+def parent_of(entry: Entry) -> Entry | None:
+    """The entry of another chain that this first entry of a chain goes on from; None: there is none."""
+    if entry.seq or entry.topic != AUDIT.name:
+        return None
+    try:
+        return msgspec.json.decode(entry.body, type=Entry)
+    except msgspec.MsgspecError:
+        return None
 
 
 class Notary(KeyedState):
@@ -100,12 +128,18 @@ class Notary(KeyedState):
 def verify(entries: Iterable[Entry], heads: Mapping[int, Entry] | None = None) -> list[str]:
     """What is wrong with chains whose entries are given in their order; empty when nothing is.
 
-    heads: the newest entry of each chain that was seen before, for an audit that begins in the middle.
+    heads: the newest entry of each chain that was seen before, for an audit that begins in the middle. The chain of a
+    partition that came by growing begins with a link to an entry of another chain, which must be there as it is named.
     """
-    last: dict[int, tuple[int, str]] = {c: (e.seq, e.hash) for c, e in (heads or {}).items()}
+    known = heads or {}
+    last: dict[int, tuple[int, str]] = {chain: (entry.seq, entry.hash) for chain, entry in known.items()}
+    hashes: dict[tuple[int, int], str] = {(chain, entry.seq): entry.hash for chain, entry in known.items()}
+    first = {chain: entry.seq for chain, entry in known.items()}
+    links: list[tuple[str, Entry]] = []
     wrong = []
     for entry in entries:
-        seq, head = last.get(entry.chain, (-1, GENESIS))
+        parent = parent_of(entry)
+        seq, head = last.get(entry.chain, (-1, parent.hash if parent else GENESIS))
         where = f"chain {entry.chain} entry {entry.seq}"
         if entry.seq != seq + 1:
             wrong.append(f"{where}: {seq + 1} was expected")
@@ -113,8 +147,22 @@ def verify(entries: Iterable[Entry], heads: Mapping[int, Entry] | None = None) -
             wrong.append(f"{where}: does not follow the entry before it")
         if digest(entry) != entry.hash:
             wrong.append(f"{where}: was changed after it was written")
+        if parent is not None:
+            links.append((where, parent))
+        first.setdefault(entry.chain, entry.seq)
+        hashes[entry.chain, entry.seq] = entry.hash
         last[entry.chain] = (entry.seq, entry.hash)
-    return wrong
+    return wrong + [f"{where}: {broken}" for where, parent in links if (broken := _unlinked(parent, hashes, first))]
+
+
+def _unlinked(parent: Entry, hashes: Mapping[tuple[int, int], str], first: Mapping[int, int]) -> str:
+    """What is wrong with a link to an entry of another chain; empty: nothing, or it is older than what is looked at."""
+    if parent.seq < first.get(parent.chain, 0):
+        return ""
+    found = hashes.get((parent.chain, parent.seq))
+    if found is None:
+        return f"goes on from entry {parent.seq} of chain {parent.chain}, which is missing"
+    return "" if found == parent.hash else f"does not follow entry {parent.seq} of chain {parent.chain}"
 
 
 def verify_points(entries: Iterable[Entry], points: Iterable[Checkpoint], keyring: Keyring) -> list[str]:
