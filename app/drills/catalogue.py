@@ -70,6 +70,8 @@ DRILLS: Final = {
          "Stop up to three of four workers of the loop beyond their session: they end, and others start."),
         ("loop-duplicates", "I4 I5 I19", "loop.duplicates", 0, 9,
          "Send a tenth of all anomalies twice, the second time up to five seconds late, and kill workers in between."),
+        ("grow", "I4 I5 I9 I15", "grow.run", 1, 3,
+         "Give topics with a history more partitions: the next decisions and scores are those of an ungrown cluster."),
         ("broker-full", "I1 I2 I3 I16", "lane.broker_full", 0, 3,
          "Let the broker's disk run full until it ends, then make room and start it again."),
         ("state-full", "I1 I2 I3 I15", "lane.state_full", 0, 3,

@@ -126,6 +126,11 @@ def _require_alone(found: Mapping[str, int]) -> None:
         )
 
 
+def left_over(job: Job, client: AdminClient, partitions: int) -> list[Unread]:
+    """What is unread of the family, which has so many partitions."""
+    return unread(client, _positions(job, client, partitions))
+
+
 def _positions(job: Job, client: AdminClient, before: int) -> Positions:
     """Up to where each reader of the family has read."""
     old, lanes = range(before), LaneStates(job.config, range(before))
