@@ -62,12 +62,12 @@ class LoopStates:
         return restored_unit(make, found, self.newest.get(partition) if made.chain is not None else None)
 
     def split(self, verb: str, old: int, new: int, partitions: int, applied: Mapping[str, int]) -> list[Message]:
-        """What is to be written on partition `new`: what `old` knows of its keys. Empty: the verb keeps no state.
+        """What is to be written on partition `new`: what `old` knows of its keys. Empty: there is nothing to know.
 
         applied: by topic, the next offset of the new partition that is not in the state.
         """
         unit = self.unit(verb, old)
-        if not isinstance(unit.agent, Stateful) or verb not in self.logs.get(old, {}):
+        if not isinstance(unit.agent, Stateful) or not (applied or verb in self.logs.get(old, {})):
             return []
         unit.agent.tracked.keep_only(owner(new, partitions))
         if isinstance(unit.agent, Attest):

@@ -7,7 +7,7 @@ import random
 import msgspec
 import pytest
 
-from models.safety.chain import Chain, verify
+from models.safety.chain import Chain, Notary, branch, verify
 from topics.audit import AUDIT, GENESIS, Entry
 from topics.codec import decode_value, encode
 from topics.spec import Origin
@@ -116,3 +116,59 @@ def test_an_audit_may_begin_in_the_middle_of_what_was_seen_before() -> None:
     assert verify(entries[6:], {0: entries[5]}) == []
     assert verify(entries[7:], {0: entries[5]}) != []
     assert verify(entries[6:]) != []
+
+
+def grown(count: int = 5) -> tuple[list[Entry], list[Entry]]:
+    """A chain, and one of a new partition that goes on from its newest entry."""
+    old = written(count, 1)
+    chain = Chain(4)
+    first = branch(old[-1], Origin(AUDIT.name, 1, count - 1), 4, {"opsloop.settings": 2}, 5_000)
+    chain.resume(first)
+    return old, [first, *written(count, 4, chain)]
+
+
+def test_the_chain_of_a_new_partition_goes_on_from_the_old_one_s_newest_entry() -> None:
+    old, new = grown()
+    assert verify([*old, *new]) == []
+    assert verify([*new, *old]) == [], "in whatever order partitions are read"
+    more = written(3, 1, resumed(old[-1]), start=5)
+    assert verify([*old, *more, *new]) == [], "the old one goes on as well"
+    assert new[1].applied == {"opsloop.settings": 2, "opsloop.decisions": 1}
+
+
+def resumed(entry: Entry) -> Chain:
+    chain = Chain(entry.chain)
+    chain.resume(entry)
+    return chain
+
+
+def test_a_link_to_an_entry_that_was_cut_off_or_written_anew_is_found() -> None:
+    old, new = grown()
+    assert any("goes on from entry 4 of chain 1, which is missing" in found for found in verify([*old[:-1], *new]))
+    assert any("which is missing" in found for found in verify(new)), "nor does it stand alone"
+    anew = resumed(old[-2]).link("shop", Origin("opsloop.decisions", 1, 2), b"{}", 1_004)
+    assert any("does not follow entry 4 of chain 1" in found for found in verify([*old[:-1], anew, *new]))
+
+
+def test_a_chain_without_its_link_or_with_another_one_is_broken() -> None:
+    old, new = grown()
+    assert verify([*old, *new[1:]]) != []
+    forged = msgspec.structs.replace(new[0], previous="1" * 64)
+    assert verify([*old, forged, *new[1:]]) != []
+    other = msgspec.structs.replace(new[0], body=msgspec.Raw(msgspec.json.encode(old[0])))
+    assert verify([*old, other, *new[1:]]) != []
+
+
+def test_an_audit_that_begins_in_the_middle_takes_a_link_to_what_is_older_as_it_is() -> None:
+    old, new = grown()
+    more = written(3, 1, resumed(old[-1]), start=5)
+    assert verify([*more[1:], *new], {1: more[0]}) == []
+
+
+def test_the_notary_of_a_new_chain_signs_from_the_link_on() -> None:
+    old, new = grown()
+    notary = Notary(chain=4, seq=-1, head=old[-1].hash)
+    for entry in new:
+        notary.see(entry)
+    point = notary.checkpoint()
+    assert (point.chain, point.first, point.last) == (4, 0, 5)
