@@ -243,8 +243,8 @@ class _Trial:
             yield Sample(entity=entity, ts=self.began + 1_000 * number, metrics=metrics)
 
     def _teach(self) -> None:
-        for batch in zip(*(self._samples(entity, 0, TAUGHT) for entity in self.entities), strict=True):
-            self._send(*batch)
+        for_all = zip(*(self._samples(entity, 0, TAUGHT) for entity in self.entities), strict=True)
+        self._send(*itertools.chain.from_iterable(for_all))
 
     def _grow_telemetry(self) -> None:
         """Grow, and score the next samples of each entity with the old state and with the new one."""
