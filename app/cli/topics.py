@@ -162,7 +162,8 @@ def _show_grown(done: Done) -> None:
         f" audit chains, {done.copied} records that every partition has."
     )
     if done.late:
-        out.print(f"Published meanwhile, and read by the old partition: {', '.join(done.late)}. Restart who publishes.")
+        out.print(f"Published meanwhile, and read by the old partition if its keys have moved: {', '.join(done.late)}.")
+    out.print("Restart what publishes or follows topics (collect, serve, watch, your own programs).")
     if FAMILIES[done.family].wanted(load().topics) != done.after:
         out.print(
             f"Write {done.family}_partitions = {done.after} into [topics] of the settings; then start the workers."

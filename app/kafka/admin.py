@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -27,7 +27,7 @@ from confluent_kafka.admin import (
 
 from app.errors import UserError
 from app.kafka.broker import SEE_DOCTOR, Broker, admin
-from app.kafka.families import partitions_of
+from app.kafka.families import partitions_beside, partitions_of
 from app.kafka.settings import TopicsSettings
 from topics.catalog import ALL
 from topics.spec import DAY_MS, Topic
@@ -97,6 +97,8 @@ def wanted(brokers: int, catalogue: Iterable[Topic] = ALL, settings: TopicsSetti
 def plan(client: AdminClient, want: Sequence[Wanted]) -> list[Step]:
     """What separates the broker from `want`, in the catalogue's order.
 
+    A topic that is missing is created with as many partitions as the others of its family have.
+
     Raises:
         KafkaException: the broker refused to say (a missing right is not a missing topic).
     """
@@ -104,7 +106,10 @@ def plan(client: AdminClient, want: Sequence[Wanted]) -> list[Step]:
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in have]
     asked = client.describe_configs(resources, request_timeout=REQUEST_S) if resources else {}
     settings = {resource.name: future.result() for resource, future in asked.items()}
-    return [step for each in want for step in _steps(each, have.get(each.name), settings.get(each.name, {}))]
+    sizes = {name: len(topic.partitions) for name, topic in have.items()}
+    beside = (replace(w, partitions=partitions_beside(w.name, sizes) or w.partitions) if w.name not in have else w
+              for w in want)  # fmt: skip
+    return [step for each in beside for step in _steps(each, have.get(each.name), settings.get(each.name, {}))]
 
 
 def _described(client: AdminClient, names: list[str]) -> dict[str, Any]:
@@ -158,7 +163,7 @@ def apply(client: AdminClient, want: Sequence[Wanted], steps: Sequence[Step], *,
         UserError: the broker refused a topic or a setting, with its reason.
     """
     by_name = {each.name: each for each in want}
-    new = [_new(by_name[step.topic]) for step in steps if step.kind is Kind.CREATE]
+    new = [_new(by_name[step.topic], step) for step in steps if step.kind is Kind.CREATE]
     changed = [_altered(step) for step in steps if step.kind is Kind.CONFIG]
     for validate_only in (True, False):
         if new:
@@ -175,8 +180,8 @@ def apply(client: AdminClient, want: Sequence[Wanted], steps: Sequence[Step], *,
     return done
 
 
-def _new(want: Wanted) -> NewTopic:
-    return NewTopic(want.name, want.partitions, want.replicas, config=want.config)
+def _new(want: Wanted, step: Step) -> NewTopic:
+    return NewTopic(want.name, int(step.detail["partitions"][1] or 0), want.replicas, config=want.config)
 
 
 def _altered(step: Step) -> ConfigResource:

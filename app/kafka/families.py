@@ -61,6 +61,15 @@ def partitions_of(topic: Topic, settings: TopicsSettings) -> int:
     return family.wanted(settings) if family else topic.partitions
 
 
+def partitions_beside(name: str, have: Mapping[str, int]) -> int | None:
+    """How many partitions the other topics of a topic's family have; None: there is none of them.
+
+    have: the partitions of topics that exist. A topic that a new version brings is created with as many.
+    """
+    family = next((family for family in FAMILIES.values() if any(name == topic.name for topic in family.topics)), None)
+    return max((have[topic.name] for topic in family.topics if topic.name in have), default=None) if family else None
+
+
 def counts(broker: Broker) -> Mapping[str, int]:
     """The partitions of every topic on the broker, by name. Raises UserError when it does not answer."""
     client = admin(broker)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, Producer
@@ -13,6 +14,9 @@ from app.errors import UserError
 from app.kafka.admin import ANY_CLOCK, Kind, Wanted, apply, connected, ensure, plan, wanted
 from app.kafka.broker import Broker, admin, producer_config
 from app.kafka.embedded import Embedded
+from app.kafka.families import LOOP, require_even
+from app.kafka.local import LocalKafka
+from app.kafka.settings import TopicsSettings
 from topics.catalog import ALL
 from topics.spec import DAY_MS
 from topics.state import LANE_STATE
@@ -109,3 +113,14 @@ def test_two_who_apply_the_same_catalogue_do_not_hinder_each_other(broker: Broke
 def test_the_in_memory_cluster_says_that_it_is_not_administered(embedded: Embedded) -> None:
     with pytest.raises(UserError, match="in-memory"), connected(embedded.broker):
         pass
+
+
+@pytest.mark.kafka
+def test_a_topic_that_a_new_version_brings_has_as_many_partitions_as_those_beside_it(tmp_path: Path) -> None:
+    with LocalKafka(tmp_path / "kafka") as kafka:
+        ensure(kafka.broker, LOOP.topics[:-1], TopicsSettings(loop_partitions=3))
+        assert {step.kind for step in ensure(kafka.broker, [*LOOP.topics, LANE_STATE])} == {Kind.CREATE}
+        require_even(kafka.broker)
+        with connected(kafka.broker) as client:
+            differs = plan(client, list(wanted(1, LOOP.topics)))
+        assert {(step.kind, step.detail["partitions"]) for step in differs} == {(Kind.GROW, ("3", "6"))}
