@@ -218,6 +218,17 @@ def test_what_is_published_while_the_command_was_cut_off_reaches_every_partition
     site.read()
 
 
+def test_a_program_that_runs_on_publishes_to_the_new_partitions_too(site: Site) -> None:
+    with Publisher(site.broker) as publisher:
+        publisher.send(SETTING)
+        publisher.flush()
+        site.read()
+        grow(site.job())
+        publisher.send(Setting(name="maintenance/later", value="1", ts=2_000, by="ana"))
+    assert all("maintenance/later" in found for found in site.settings_by_partition().values())
+    site.read()
+
+
 def test_only_a_multiple_is_possible_and_the_reason_is_said(site: Site) -> None:
     before = counts(site.broker)
     for wrong in (1, site.partitions + 1, site.partitions * 1_000):

@@ -11,8 +11,10 @@ import pytest
 
 from app.errors import UserError
 from app.kafka.embedded import Embedded
+from app.kafka.families import LOOP
 from app.runtime.workers import Crew
 from tests.processes import Opsloop, opsloop, until
+from topics.state import LANE_STATE
 
 
 class Fake:
@@ -92,3 +94,16 @@ def test_a_worker_that_is_asked_to_end_does(embedded: Embedded, role: str, numbe
         running.wait_for("is ready", 120)
         running.process.send_signal(number)
         assert ended(running) == 0, running.told()
+
+
+@pytest.mark.flow
+def test_a_worker_of_a_family_that_is_half_grown_ends_with_what_to_type() -> None:
+    sizes = {topic.name: 4 for topic in LOOP.topics} | {LOOP.rest[-1].name: 2, LANE_STATE.name: 4}
+    with (
+        Embedded.start(sizes) as cluster,
+        opsloop("worker", "loop", "--broker", cluster.bootstrap) as running,
+    ):
+        assert ended(running) == 1
+        said = " ".join(line.strip() for line in running.err)
+    assert "have 2 to 4 partitions" in said
+    assert "opsloop topics grow loop 4" in said
