@@ -20,15 +20,15 @@ Positions = Mapping[tuple[str, str, int], int]  # by reader, topic and partition
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Records of a partition that are not in the state of one of its readers."""
+    """Records of a partition that are not in the states of some of its readers."""
 
-    reader: str
     topic: str
     partition: int
-    count: int
+    count: int  # for the reader that is furthest behind
+    readers: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.count} of {self.topic}-{self.partition} by {self.reader}"
+        return f"{self.count} of {self.topic}-{self.partition} (by {', '.join(self.readers)})"
 
 
 def members(client: AdminClient) -> Mapping[str, int]:
@@ -70,12 +70,14 @@ def unread(client: AdminClient, positions: Positions) -> list[Unread]:
     """What has not been read and is still on the broker. Raises KafkaException."""
     places = sorted({(topic, partition) for _, topic, partition in positions})
     first, last = (_offsets(client, places, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
-    found = []
-    for (reader, topic, partition), offset in positions.items():
-        left = last[topic, partition] - max(offset, first[topic, partition])
+    found: dict[Place, Unread] = {}
+    for (reader, topic, partition), offset in sorted(positions.items()):
+        place = topic, partition
+        left = last[place] - max(offset, first[place])
         if left > 0:
-            found.append(Unread(reader, topic, partition, left))
-    return found
+            known = found.get(place, Unread(topic, partition, 0, ()))
+            found[place] = Unread(topic, partition, max(left, known.count), (*known.readers, reader))
+    return list(found.values())
 
 
 def _committed(client: AdminClient, prefix: str) -> dict[Place, int]:

@@ -11,6 +11,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from agents._changelog import ChangeLog
+from agents._partition import PartitionState
+from agents._snapshots import SnapshotStore
 from agents.approve import Approve
 from app import pipeline
 from app.client import Publisher
@@ -25,21 +27,26 @@ from app.kafka.grow import Done, Job, grow
 from app.kafka.local import LocalKafka
 from app.kafka.progress import ends
 from app.kafka.settings import TopicsSettings
-from app.kafka.split import LoopStates
+from app.kafka.split import LaneStates, LoopStates
 from app.runtime.drivers import client_config
 from app.security.keys import WORKER, Keys, keys_of
 from app.settings import Settings
 from app.system import Parts
 from models.safety.chain import Chain
+from topics.actions import COMMANDS
 from topics.audit import AUDIT
+from topics.chunk import chunk_of
 from topics.codec import Message, encode
 from topics.settings import KILL_SWITCH, ON, SETTINGS, Setting
-from topics.spec import Origin
-from topics.state import LOOP_STATE
+from topics.spec import Origin, Raw
+from topics.state import LANE_STATE, LOOP_STATE
+from topics.telemetry import METRICS, Sample
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 SYSTEMS = [f"shop{number}" for number in range(24)]
+ENTITIES = [f"shop/web/{number}" for number in range(24)]
+LANE, ACT = "lane/decode+detect", b"what an actuator knows"
 SETTING = Setting(name="maintenance/elsewhere", value="1", ts=1_000, by="ana")
 
 
@@ -82,6 +89,30 @@ class Site:
                     publisher.send_raw(message.topic.name, message.key, message.value, message.headers, partition)
         self.read()
 
+    def teach(self) -> None:
+        """What a lane learned of each entity, on two partitions, and what an actuator's lane knows."""
+        with Publisher(self.broker) as publisher:
+            for partition in range(2):
+                part = PartitionState(self.stages[TELEMETRY.name], b"", SnapshotStore(LANE_STATE, LANE, partition))
+                ours = [entity for entity in ENTITIES if partition_of(entity.encode(), 2) == partition]
+                values = [encode(Sample(entity=entity, ts=now_ms(), metrics={"cpu": 1.0})).value for entity in ours]
+                raws = [Raw(METRICS.name, partition, at, None, value) for at, value in enumerate(values)]
+                list(part.following(chunk_of(raws), 0))
+                for message in part.store.pack({METRICS.name: 0}, *part.pieces()):
+                    publisher.send_raw(LANE_STATE.name, message.key, message.value, message.headers, partition)
+            for message in SnapshotStore(LANE_STATE, "lane/act", 0).pack({COMMANDS.name: 0, SETTINGS.name: 1}, ACT):
+                publisher.send_raw(LANE_STATE.name, message.key, message.value, message.headers, 0)
+
+    def entities(self) -> dict[str, list[int]]:
+        """Of each entity, every partition on which the lane knows it."""
+        count, found = counts(self.broker)[METRICS.name], {}
+        states = LaneStates(client_config(self.broker), range(count))
+        for partition in range(count):
+            part = PartitionState(self.stages[TELEMETRY.name], *_state(states, partition))
+            for entity in filter(None, part.stages[0].names.entities):  # type: ignore[attr-defined]
+                found.setdefault(entity, []).append(partition)
+        return found
+
     def _epochs(self, partition: int) -> list[Message]:
         states = self.states()
         agent = self.approve(states, partition)
@@ -92,12 +123,19 @@ class Site:
         return log.whole(log.renew({}), list(agent.blocks()))
 
     def read(self) -> None:
-        """Let the group of the loop have read everything."""
+        """Let the group of the loop have read everything, and the actuator's lane."""
         with connected(self.broker) as client:
             found = ends(client, [topic.name for topic in LOOP.topics], range(self.partitions))
         consumer = Consumer(consumer_config(self.broker, "opsloop-loop"))
         consumer.commit(offsets=[TopicPartition(*place, end) for place, end in found.items()], asynchronous=False)
         consumer.close()
+        lanes = LaneStates(client_config(self.broker), range(self.partitions))
+        with Publisher(self.broker) as publisher:
+            for partition in range(self.partitions):
+                if "lane/act" in lanes.names(partition):
+                    applied = {topic.name: found[topic.name, partition] for topic in (COMMANDS, SETTINGS)}
+                    for message in lanes.copy("lane/act", partition, partition, applied):
+                        publisher.send_raw(LANE_STATE.name, message.key, message.value, message.headers, partition)
 
     def epochs(self) -> dict[str, list[tuple[int, int]]]:
         """Of each system, every partition on which it has an epoch, and which."""
@@ -114,6 +152,11 @@ class Site:
         return found
 
 
+def _state(states: LaneStates, partition: int) -> tuple[bytes, SnapshotStore]:
+    store = states.found[partition][LANE]
+    return store.state, store
+
+
 def _chain(partition: int) -> Iterator[Message]:
     """An audit of the one setting that the partition has."""
     chain, body = Chain(partition), encode(SETTING).value
@@ -127,6 +170,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         ensure(kafka.broker, settings=TopicsSettings(loop_partitions=1, telemetry_partitions=2))
         made = Site(kafka.broker, keys_of(folder / "home"))
         made.fill()
+        made.teach()
         yield made
 
 
@@ -142,6 +186,10 @@ def grown(site: Site) -> None:
     examined = examine(site.broker, site.keys, now=now_ms() + 60_000)
     assert examined.wrong == ()
     assert examined.chains == partitions
+    lanes = LaneStates(client_config(site.broker), range(partitions))
+    known = [lanes.found[partition]["lane/act"] for partition in range(partitions)]
+    assert {store.state for store in known} == {ACT}, "the kill switch is known to the actuator of every partition"
+    assert {store.applied[SETTINGS.name] for store in known if store.applied} == {1}
     site.read()  # the first entries of new chains, which the notary has not seen
 
 
@@ -157,26 +205,49 @@ STEPS = {
     "after the first topics have their partitions": ("_copy_broadcasts", 1, False),
     "while states are written": ("_write", 2, True),
     "once the new states are written": ("_shrink_old", 1, False),
-    "while old states are rewritten": ("_shrink_old", 1, True),
+    "while old states are rewritten": ("_write", 1, True),
+    "before the last topic has its partitions": ("_shrink_old", 1, True),
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_command_that_was_cut_off_is_run_again_and_goes_on(
-    site: Site, step: str, monkeypatch: pytest.MonkeyPatch
+def test_a_command_that_is_cut_off_at_any_step_is_run_again_and_goes_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, turn, late = STEPS[step]
     job = site.job()
-    with monkeypatch.context() as patched:
-        patched.setattr(growing._Work, name, _killed(getattr(growing._Work, name), turn, late=late))
-        with pytest.raises(Killed):
-            grow(job)
-    with pytest.raises(UserError, match=f"{job.partitions // 2} to {job.partitions} partitions"):
-        require_even(site.broker)
-    with pytest.raises(UserError, match="End it first"):
-        grow(site.job(times=4))
+    for step, (name, turn, late) in STEPS.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(growing._Work, name, _killed(getattr(growing._Work, name), turn, late=late))
+            with pytest.raises(Killed):
+                grow(job)
+        with pytest.raises(UserError, match=f"{job.partitions // 2} to {job.partitions} partitions"):
+            require_even(site.broker)
+        with pytest.raises(UserError, match="End it first"):
+            grow(site.job(times=4))
+        print("cut off", step)
     grow(job)
     grown(site)
+
+
+def test_telemetry_that_is_cut_off_goes_on_with_every_entity_on_one_partition(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partitions = counts(site.broker)[METRICS.name]
+    config, stages = client_config(site.broker), site.stages[TELEMETRY.name]
+    job = Job(site.broker, TELEMETRY, 2 * partitions, stages, config, site.told.append)
+    for name, late in (("_write_new", True), ("_shrink_old", False), ("_shrink_old", True)):
+        with monkeypatch.context() as patched:
+            patched.setattr(growing._Work, name, _killed(getattr(growing._Work, name), 1, late=late))
+            with pytest.raises(Killed):
+                grow(job)
+        if name == "_write_new":
+            require_even(site.broker)  # nothing that a worker reads was touched
+            assert len(site.entities()) == len(ENTITIES)
+            continue
+        with pytest.raises(UserError, match="opsloop topics grow telemetry"):
+            require_even(site.broker)
+    grow(job)
+    require_even(site.broker)
+    assert site.entities() == {entity: [partition_of(entity.encode(), 2 * partitions)] for entity in ENTITIES}
 
 
 def _killed(step: Callable[..., Any], turn: int, *, late: bool) -> Callable[..., Any]:
@@ -207,25 +278,19 @@ def test_what_is_published_while_the_command_was_cut_off_reaches_every_partition
         write(work)
 
     monkeypatch.setattr(growing._Work, "_write_new", pressed)
-    done = grow(job)
+    with Publisher(site.broker) as running:
+        running.partitions(SETTINGS.name)
+        done = grow(job)
+        running.send(Setting(name="maintenance/later", value="1", ts=2_000, by="ana"))
     monkeypatch.undo()
+    by_partition = site.settings_by_partition()
+    assert all("maintenance/later" in by_partition[p] for p in range(site.partitions)), "a program that runs on, too"
     assert all(KILL_SWITCH in found for found in site.settings_by_partition().values())
     assert any(late.startswith(SETTINGS.name) for late in done.late)
     states, places = site.states(), range(site.partitions)
     stops = {p: raw.offset for raw in read_all(site.broker, [SETTINGS.name]) if raw.key == KILL_SWITCH.encode()
              for p in [raw.partition]}  # fmt: skip
     assert all(states.applied("approve", p).get(SETTINGS.name, 0) <= stops[p] for p in places), "it will be read"
-    site.read()
-
-
-def test_a_program_that_runs_on_publishes_to_the_new_partitions_too(site: Site) -> None:
-    with Publisher(site.broker) as publisher:
-        publisher.send(SETTING)
-        publisher.flush()
-        site.read()
-        grow(site.job())
-        publisher.send(Setting(name="maintenance/later", value="1", ts=2_000, by="ana"))
-    assert all("maintenance/later" in found for found in site.settings_by_partition().values())
     site.read()
 
 
@@ -254,7 +319,7 @@ def test_nothing_grows_while_something_is_unread_and_it_is_named(site: Site) -> 
     before = counts(site.broker)
     with Publisher(site.broker) as publisher:
         publisher.send(SETTING)
-    with pytest.raises(UserError, match=rf"1 of {SETTINGS.name}-0 by (respond|gate|approve)"):
+    with pytest.raises(UserError, match=rf"1 of {SETTINGS.name}-0 \(by approve, gate, lane/act"):
         grow(site.job())
     assert counts(site.broker) == before
     site.read()
