@@ -266,18 +266,18 @@ def _killed(step: Callable[..., Any], turn: int, *, late: bool) -> Callable[...,
     return run
 
 
-def test_what_is_published_while_the_command_was_cut_off_reaches_every_partition(
+def test_what_is_published_meanwhile_reaches_every_partition_and_is_read_by_its_owner(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = Setting(name=KILL_SWITCH, value=ON, ts=now_ms(), by="ana", reason="while it grew")
-    job, write = site.job(), growing._Work._write_new
+    job, copy = site.job(), growing._Work._copy_broadcasts
 
     def pressed(work: Any) -> None:
         with Publisher(site.broker) as publisher:
             publisher.send(stop)
-        write(work)
+        copy(work)
 
-    monkeypatch.setattr(growing._Work, "_write_new", pressed)
+    monkeypatch.setattr(growing._Work, "_copy_broadcasts", pressed)
     with Publisher(site.broker) as running:
         running.partitions(SETTINGS.name)
         done = grow(job)
@@ -288,8 +288,10 @@ def test_what_is_published_while_the_command_was_cut_off_reaches_every_partition
     assert all(KILL_SWITCH in found for found in site.settings_by_partition().values())
     assert any(late.startswith(SETTINGS.name) for late in done.late)
     states, places = site.states(), range(site.partitions)
-    stops = {p: raw.offset for raw in read_all(site.broker, [SETTINGS.name]) if raw.key == KILL_SWITCH.encode()
-             for p in [raw.partition]}  # fmt: skip
+    stops: dict[int, int] = {}
+    for raw in read_all(site.broker, [SETTINGS.name]):
+        if raw.key == KILL_SWITCH.encode():
+            stops.setdefault(raw.partition, raw.offset)
     assert all(states.applied("approve", p).get(SETTINGS.name, 0) <= stops[p] for p in places), "it will be read"
     site.read()
 
