@@ -19,6 +19,7 @@ from agents._unit import Unit, restored_unit
 from agents.attest import Attest
 from agents.decode import Decode
 from agents.detect import Detect
+from app.errors import UserError
 from app.kafka.broker import partition_of
 from models.safety.chain import Notary
 from topics.audit import Entry
@@ -143,11 +144,17 @@ class LaneStates:
         """What partition `place[1]` is to have of the entities that partition `place[0]` knows.
 
         When both are the same the others are removed from it.
+
+        Raises:
+            UserError: this version cannot read the snapshot.
         """
         old, new = place
         name = lane_name(stages)
         store = self.found[old][name]
-        part = PartitionState(stages, store.state, store)
+        try:
+            part = PartitionState(stages, store.state, store)
+        except ValueError as error:
+            raise UserError(f"the snapshot of {name} on partition {old} cannot be read: {error}", exit_code=1) from None
         _keep_only(part, owner(new, partitions))
         applied = part.applied if old == new else dict.fromkeys(part.applied, 0)
         return self._next(name, new).pack(applied, *part.pieces())

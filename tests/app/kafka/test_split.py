@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import pytest
 
 from agents._partition import PartitionState
 from agents._snapshots import SnapshotStore
 from app import pipeline
+from app.errors import UserError
 from app.kafka.broker import partition_of
 from app.kafka.split import LaneStates, lane_name
 from models.detection.settings import DetectionSettings
@@ -97,3 +99,11 @@ def test_a_new_partition_begins_at_its_first_record_and_the_old_one_where_it_was
     old, new = (read(left.split(STAGES, (0, place), 2)) for place in (0, 1))
     assert (old.partition, old.applied, old.epoch) == (0, {METRICS.name: 1_500}, 4)
     assert (new.partition, new.applied, new.epoch) == (1, {METRICS.name: 0}, 1)
+
+
+def test_a_snapshot_of_another_version_is_refused_in_one_line() -> None:
+    states = LaneStates({}, ())
+    stages = msgspec.msgpack.encode({"decode": b"\x91\x01"})
+    states.found = {0: {NAME: SnapshotStore(LANE_STATE, NAME, 0, applied={}, state=stages)}}
+    with pytest.raises(UserError, match="partition 0 cannot be read"):
+        states.split(STAGES, (0, 1), 2)
