@@ -165,6 +165,22 @@ def snapshots(
 
 
 @benches.command()
+def state(
+    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    items: Annotated[int, typer.Option(min=20, help="Open items of 2 kB on the partition")] = 10_000,
+    events: Annotated[int, typer.Option(min=100, help="Events, at most one an item")] = 10_000,
+    json: JsonOption = False,
+) -> None:
+    """What an event costs the state of the loop, beside many open items.
+
+    Example: `opsloop bench state --json`
+    """
+    from app.bench import state as bench
+
+    bench.run(broker, items, events, json)
+
+
+@benches.command()
 def transport(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
     messages: Annotated[int, typer.Option(help="Messages that are read in each way")] = 60_000,
