@@ -9,14 +9,14 @@ import msgspec
 from topics.approvals import Approval, subject
 from topics.spec import Count, Instant, Record, Topic, Word, system_of
 
-# what a writer of today may say; a reader takes every word, see topics.spec.Word
+# what a writer of today may say; a reader accepts every Word, see topics.spec
 Outcome = Literal["succeeded", "failed", "timed_out", "canceled", "unknown", "refused"]
 
 
 class Command(Record, frozen=True):
-    """One order to one actuator. It runs at most once, and never after it has expired."""
+    """A command to one actuator. It runs at most once, and never after it has expired."""
 
-    id: str  # H(decision, step): used once, so it is the nonce as well
+    id: str  # H(decision, step): used once, so it serves as nonce too
     decision: str
     incident: str
     ts: Instant
@@ -25,8 +25,8 @@ class Command(Record, frozen=True):
     parameters: dict[str, str]
     expires: Instant
     audience: str = ""  # the kind of actuator and the system, as `supervisor/shop`
-    epoch: Count = 0  # grows with every command to one service: an older one is never obeyed after a newer one
-    requester: str = ""  # who wanted it: has no vote on it
+    epoch: Count = 0  # grows with every command to a service: an actuator refuses a lower one than it has obeyed
+    requester: str = ""  # who asked for it, and so has no vote on it
     confidence: float = 0.0
     role: str = ""  # whose votes the policy asks for; empty: only the actuator's own mode decides
     quorum: Count = 0
@@ -41,7 +41,7 @@ class Command(Record, frozen=True):
 
 
 class SignedCommand(Record, frozen=True):
-    """A command under a signature. `id` and `target` only bring it on its way: what counts is in the body."""
+    """A command with its signature. `id` and `target` serve routing alone: the actuator obeys the body."""
 
     id: str
     target: str
@@ -52,7 +52,7 @@ class SignedCommand(Record, frozen=True):
 
     @property
     def claim(self) -> Command | None:
-        """The command that it claims to be, for showing; None: it is none. An actuator never acts on this."""
+        """The command in the body, its signature not checked, for display alone; None when it is none."""
         try:
             return msgspec.json.decode(self.body, type=Command)
         except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Approvals: signed votes by people on decisions that wait."""
+"""Approvals: the signed votes of people on pending decisions, and their topic."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Approval(Record, frozen=True):
 
 
 def subject(decision: str, action: str, target: str, parameters: Mapping[str, str], requester: str) -> str:
-    """What a vote is bound to: SHA-256 over the decision, the action with its parameters and who wanted it."""
+    """The hash that a vote is bound to: SHA-256 over decision, action, target, parameters and requester, in hex."""
     bare = (decision, action, target, dict(parameters), requester)
     return hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
 

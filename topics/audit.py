@@ -1,4 +1,4 @@
-"""Audit: the append-only record of all that was decided, refused and done, hash-chained per partition."""
+"""Audit: the append-only log of all decisions, refusals, commands and results, hash-chained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GENESIS = "0" * 64
 
 
 class Entry(Record, frozen=True):
-    """One link of a chain. `applied` makes the newest entry the whole state of its writer."""
+    """One entry of a chain. The writer restores its state from the newest entry: its hash, `seq` and `applied`."""
 
     chain: Count  # the partition
     seq: Count
@@ -39,7 +39,7 @@ AUDIT = Topic(
 
 
 class Checkpoint(Record, frozen=True):
-    """A stretch of one chain under a signature: what is later cut off or written anew cannot have this root."""
+    """A signed Merkle root over successive entries of a chain: removed or rewritten entries do not have it."""
 
     chain: Count
     first: Count  # seq of the first entry that the root covers

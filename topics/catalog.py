@@ -1,4 +1,4 @@
-"""Every topic there is: the one source for creation, documentation and decoding."""
+"""The list of all topics. Topics are created, documented and decoded by it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from topics.state import LANE_STATE, LOOP_STATE
 from topics.telemetry import EVENTS, HEARTBEATS, METRICS
 from topics.verdicts import VERDICTS
 
-# in the order data meets them
+# in the order in which data passes through them
 ALL: Final = (
     METRICS, EVENTS, HEARTBEATS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS,
     LABELS, REFUSALS, SETTINGS, POLICIES, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
@@ -28,9 +28,9 @@ ALL: Final = (
 
 BY_NAME: Final = {topic.name: topic for topic in ALL}
 
-# state topics share one record and are written by the drivers alone
+# the state topics share one record, which only the drivers write
 _BY_RECORD: Final[dict[type[Record], Topic]] = {t.record: t for t in ALL if t not in (LANE_STATE, LOOP_STATE)}
-_BY_RECORD[LEARNING.record] = LEARNING  # in band with the samples, on their topic
+_BY_RECORD[LEARNING.record] = LEARNING  # a control stands on the topic of the samples
 
 
 def topic_of(record: Record) -> Topic:

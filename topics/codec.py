@@ -1,4 +1,4 @@
-"""Records to bytes and back, with clear errors and CloudEvents headers.
+"""Encode records with CloudEvents headers, and decode them or say why not.
 
 CloudEvents: Kafka protocol binding 1.0.2, binary mode (attributes in headers, data in the value).
 """
@@ -22,11 +22,11 @@ from topics.telemetry import Sample
 
 Headers = list[tuple[str, bytes]]
 SUPPORTED_VERSION = Sample.newest() + 1  # of samples, which their format reads
-MAX_RECORD_BYTES = 1_000_000  # a record of the loop is small; more than this is a mistake or an attack
+MAX_RECORD_BYTES = 1_000_000  # of a record, except where its topic sets another limit
 
 
 class Cause(StrEnum):
-    """Why a message was refused. The closed set that stands in dead-letter headers and metrics."""
+    """Why a message was refused, as it stands in dead-letter headers and metrics. These are all causes."""
 
     EMPTY = "empty"
     OVERSIZED = "oversized"
@@ -41,7 +41,7 @@ class Cause(StrEnum):
 
 
 class DecodeError(Exception):
-    """A message that will never decode: dead-letter it with `cause` and go on."""
+    """A message cannot be decoded, now or later. The caller dead-letters it with `cause`."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
         super().__init__(f"{cause}: {detail}")
@@ -51,7 +51,7 @@ class DecodeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was refused, as it came, with the cause."""
+    """A refused message, unchanged, with the cause."""
 
     raw: Raw
     cause: Cause
@@ -100,7 +100,7 @@ def _unpacker(record: type[Record]) -> msgspec.msgpack.Decoder[Any]:
 
 
 for _record in (Record, *(topic.record for topic in ALL)):
-    # before there are threads: msgspec 0.22 crashes when two of them meet a type for the first time
+    # made at import, in one thread: msgspec 0.22 crashes when two threads use a type for the first time
     _decoder(_record)
     _unpacker(_record)
 
@@ -117,7 +117,7 @@ def encode(record: Record, topic: Topic | None = None) -> Message:
 
 
 def message_id(record: Record, value: bytes) -> str:
-    """What tells one message from every other of its source: a repeat has it too, the next state of a thing has not."""
+    """The id of a message, unique within its source. A repeat has the same, a next state another."""
     match record:
         case Incident():
             return f"{record.id}/{record.seq}"
@@ -144,7 +144,7 @@ def decode(raw: Raw) -> Read[Record]:
     """The record of a message.
 
     Raises:
-        DecodeError: with the cause, in words that say what was expected.
+        DecodeError: with the cause and what was expected.
     """
     topic = BY_NAME.get(raw.topic)
     if topic is None:
@@ -204,7 +204,7 @@ def _is_packed(topic: Topic, value: bytes) -> bool:
 
 
 def _version(topic: Topic, value: bytes) -> int:
-    """The version that a record claims, whatever else is in it."""
+    """The schema version that a value claims, also when its other fields do not fit."""
     try:
         version: int = _reader(Record, topic, value).decode(value).v
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Decisions: what the gate said to a proposal, and how it went on from there."""
+"""Decisions: the record of one state of the decision on a proposal, and its topic."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ PASSING: Final = frozenset(  # block reasons that pass by themselves: the same p
 
 
 class Decision(Record, frozen=True, kw_only=True):
-    """One state of one decision. The latest record of an id is its truth."""
+    """One state of the decision on one proposal. Of the records of one id, the one with the highest `seq` holds."""
 
     id: str  # H(proposal): one proposal has one decision
     ts: Instant
     state: DecisionState
     proposal: Proposal
-    tier: str  # person, lead, automatic, autonomous: who may say yes at this confidence
+    tier: str  # by confidence: person, lead, automatic, autonomous
     mode: str  # the P-3 mode that applied
     reasons: tuple[str, ...]
     blocked: str = ""  # a block reason, when denied by a limit

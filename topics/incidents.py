@@ -1,4 +1,4 @@
-"""Incidents: what is wrong, since when, how bad, why, and what became of it."""
+"""Incidents: the record of one state of an incident, and its topic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class State(Open):
 
 
 class SymptomKind(Open):
-    """What hurts, in the words of a person on call."""
+    """What is wrong with an entity, as a person on call names it."""
 
     DOWN = "down"  # nothing answers and the process is gone
     UNRESPONSIVE = "unresponsive"  # the process is there and does not answer
@@ -42,7 +42,7 @@ class Hypothesis(msgspec.Struct, frozen=True):
 
 
 class Incident(Record, frozen=True):
-    """One state of one incident. The latest record of an id is its truth."""
+    """One state of one incident. Of the records of one id, the one with the highest `seq` holds."""
 
     id: str  # H(entity, symptom, onset): any worker derives the same id for the same episode
     entity: str  # the signal target: where it hurts
@@ -58,7 +58,7 @@ class Incident(Record, frozen=True):
     attempts: tuple[str, ...] = ()  # decisions already dispatched for it
     evidence: tuple[str, ...] = ()  # topic-partition-offset
     detected: Instant = 0  # when the first anomaly of the episode was seen
-    closed_as: str = ""  # at the end: remediated, self_resolved, gone, manual
+    closed_as: str = ""  # how it ended: remediated, self_resolved, gone, manual
     by: str = ""  # the person who took this step; empty: Opsloop itself
     note: str = ""  # what that person said
 

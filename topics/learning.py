@@ -1,7 +1,7 @@
-"""Learning controls: what a detector may learn from, said in band with the samples that it is said about.
+"""Learning controls: from where on a detector may learn, and labels by people.
 
-They travel on the metrics topic with the entity's key, so that what a learner knows stays a function of its
-partition's log alone.
+A control stands on the metrics topic, between the samples that it is about and with the same key. So the state of a
+learner follows from its partition's log alone.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Literal
 from topics.spec import Instant, Record, Topic, Word, system_of
 from topics.telemetry import METRICS
 
-# what a writer of today may say; a reader takes every word, see topics.spec.Word
+# what a writer of today may say; a reader accepts every Word, see topics.spec
 Feedback = Literal["confirmed", "expected", "false_alarm", "new_trend"]
 
 
 class Learning(Record, frozen=True):
-    """From here on, the learner of an entity forks; or its fork is closed by a label."""
+    """Fork the learner of an entity from here on, or close its fork with a label."""
 
     entity: str
     ts: Instant

@@ -1,4 +1,4 @@
-"""Policies: what may be done, as signed versions of Rego files; what they are asked, and what they answered."""
+"""Policies: signed versions of Rego files, the facts that they are asked about, and their results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from topics.spec import Count, Instant, Record, Topic
 
 
 class Policy(Record, frozen=True):
-    """One version of one policy. The newest word about a name says which version holds."""
+    """What an admin says of one version of a policy. The last record of a name in the log says which version holds."""
 
     name: str  # as its file says
     version: Count  # from 1; never used for another text
@@ -29,7 +29,7 @@ POLICIES = Topic(
 
 
 class ActionFacts(msgspec.Struct, frozen=True):
-    """What the catalogue says of the action that is wanted. Unknown actions are taken for the worst."""
+    """What the catalogue says of the proposed action. An unknown action is treated as the riskiest."""
 
     name: str
     known: bool = False
@@ -40,7 +40,7 @@ class ActionFacts(msgspec.Struct, frozen=True):
 
 
 class TargetFacts(msgspec.Struct, frozen=True):
-    """What it is to be done to."""
+    """The target of the proposed action."""
 
     id: str
     system: str
@@ -50,7 +50,7 @@ class TargetFacts(msgspec.Struct, frozen=True):
 
 
 class ProposalFacts(msgspec.Struct, frozen=True):
-    """Who wants it, why, and how sure they are."""
+    """Who proposes it, why, and with which confidence."""
 
     requester: str
     confidence: float
@@ -63,7 +63,7 @@ class ProposalFacts(msgspec.Struct, frozen=True):
 
 
 class TimeFacts(msgspec.Struct, frozen=True):
-    """When, in UTC."""
+    """The moment of the question, in UTC."""
 
     ms: Instant
     date: str  # 2026-11-21
@@ -72,7 +72,7 @@ class TimeFacts(msgspec.Struct, frozen=True):
 
 
 class SystemFacts(msgspec.Struct, frozen=True):
-    """How the system around the target is."""
+    """The state of the target's system."""
 
     mode: str  # the P-3 mode of the target
     storm: bool = False

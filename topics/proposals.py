@@ -1,4 +1,4 @@
-"""Proposals: what any part of the system wants to change, and why. Nothing acts without one."""
+"""Proposals: the changes that agents or people ask for. Every action begins with one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from topics.spec import Count, Instant, Record, Topic, system_of
 
 
 class Option(msgspec.Struct, frozen=True):
-    """One thing that could be done, and what speaks for it and against it."""
+    """One possible action, with its scores."""
 
     action: str
     target: str
@@ -25,7 +25,7 @@ class Option(msgspec.Struct, frozen=True):
 
 
 class Proposal(Record, frozen=True):
-    """One wish to change one target."""
+    """A change of one target that somebody asks for."""
 
     id: str  # H(incident, rule, attempt) or H(requester, request)
     ts: Instant

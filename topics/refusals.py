@@ -1,4 +1,4 @@
-"""Refusals: proposals, votes, orders and settings that were not accepted, and why. They are kept like what is done."""
+"""Refusals: proposals, votes, commands and settings that were not accepted, each with its reason."""
 
 from __future__ import annotations
 

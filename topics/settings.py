@@ -1,4 +1,4 @@
-"""Settings that change while the system runs, above all the kill switch."""
+"""Live settings: kill switch, maintenance, grants of autonomy, and what people say of incidents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals: what the detectors saw in the telemetry."""
+"""Signals: the anomalies that detectors report, and their topic."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import msgspec
 
 from topics.spec import Count, Instant, Record, Topic, Word, system_of
 
-# what a writer of today may say; a reader takes every word, see topics.spec.Word
+# what a writer of today may say; a reader accepts every Word, see topics.spec
 Kind = Literal["point", "contextual", "collective", "change_point", "drift", "absence", "trend"]
 Direction = Literal["up", "down"]
 
 
 class Contribution(msgspec.Struct, frozen=True):
-    """What one series had to do with an anomaly."""
+    """How far one series deviated in the sample of an anomaly."""
 
     metric: str
     z: float  # standardised deviation of the strongest view, signed by the direction of the value
@@ -23,15 +23,15 @@ class Contribution(msgspec.Struct, frozen=True):
 
 
 class Anomaly(Record, frozen=True):
-    """One look at an entity that is off its ordinary behaviour.
+    """One sample of an entity while its alarm is on, or the sample that ends the alarm.
 
-    While an alarm is on, a record follows for each look (at most one a repeat period); `cleared` ends it. So silence
-    is never read as health: that an entity is well again is said by a record that rests on samples.
+    A record is written for each such sample, at most one per repeat period. The record with `cleared` ends the alarm.
+    An entity counts as well only after such a record: the lack of records proves nothing.
     """
 
     id: str  # H(entity, detector, onset): one id for the whole alarm
     entity: str
-    ts: Instant  # event time of the sample that was looked at
+    ts: Instant  # event time of the sample
     state: Word  # raised, continuing, cleared
     kind: Word  # see `Kind`
     score: float  # 1.0 is the boundary
@@ -48,7 +48,7 @@ class Anomaly(Record, frozen=True):
     detector: str
     detector_version: Count
     evidence: str = ""  # topic-partition-offset of the sample
-    view: Word = "first"  # second: of another detector than the one that incidents rest on
+    view: Word = "first"  # second: from a detector on which incidents do not rest
 
 
 ANOMALIES = Topic(

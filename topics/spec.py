@@ -1,7 +1,4 @@
-"""What a record is, what a topic is, and how ids are derived.
-
-A topic names one record type, the key that decides its owner, and how long the broker keeps it.
-"""
+"""The base types of all topics: records, topics, where a record stands, and how ids are derived."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ LARGEST: Final = 2**53
 Instant = Annotated[int, msgspec.Meta(ge=0, le=LATEST)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 
-PARTITIONS = 6  # every topic of the loop has as many: one worker then owns all of a system's partitions
+PARTITIONS = 6  # of every topic of the loop: the same number, so that one worker owns a system on all of them
 DAY_MS = 86_400_000
-# The segment that is written to is never compacted, nor is any log of which less than half (or a tenth) is stale
+# Kafka compacts closed segments only, and only a log of which half (or min.cleanable.dirty.ratio) is stale
 COMPACTED = {"segment.bytes": str(64 * 2**20), "segment.ms": "600000"}
 COMPACTED_OFTEN = {"segment.bytes": str(16 * 2**20), "segment.ms": "60000", "min.cleanable.dirty.ratio": "0.1"}
 
@@ -79,7 +76,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Origin(msgspec.Struct, frozen=True, order=True):
-    """Where a record stands: the evidence that a person can look up."""
+    """Where a record stands: topic, partition and offset. It is what evidence refers to."""
 
     topic: str
     partition: int
@@ -107,7 +104,7 @@ R = TypeVar("R", bound=Record, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Read(Generic[R]):
-    """A record as it was read: with the place it came from and the broker's time of arrival."""
+    """A decoded record with its origin and the time (ms) at which it reached the broker; 0: not known."""
 
     record: R
     origin: Origin
@@ -116,7 +113,7 @@ class Read(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A message as the broker gave it: what an agent sees that decodes for itself."""
+    """A message as the broker gave it, not yet decoded."""
 
     topic: str
     partition: int
@@ -128,7 +125,7 @@ class Raw:
 
     @classmethod
     def of(cls, message: Any) -> Raw:
-        """A message of confluent-kafka, or what answers like one."""
+        """Convert a message of confluent-kafka, or an object with the same methods."""
         headers = tuple((name, value or b"") for name, value in message.headers() or ())
         return cls(
             message.topic(), message.partition(), message.offset(), message.key(), message.value(), headers,
@@ -142,7 +139,7 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic: its record, its key, and what the broker is asked to do with it."""
+    """One topic: its record type, the key of a record, and its settings at the broker."""
 
     name: str
     record: type[Record]
@@ -151,13 +148,13 @@ class Topic:
     partitions: int = PARTITIONS
     retention_ms: int | None = 7 * DAY_MS  # None: kept for ever
     compact: bool = False
-    reread: bool = False  # all of it is read whenever a partition moves: compacted often, which large records are not
+    reread: bool = False  # read from the beginning whenever a partition moves, so it is compacted often
     cloudevents: bool = True  # low-rate topics carry CloudEvents attributes in their headers
-    broadcast: bool = False  # written to every partition, so that every worker sees it
+    broadcast: bool = False  # a record is written to every partition, so that every worker reads it
     max_message_bytes: int | None = None
-    packed: bool = False  # MessagePack, for records with bytes in them; JSON, as it was before, is read all the same
+    packed: bool = False  # written as MessagePack, for records with bytes in them; JSON is read too
     reads_next: bool = True  # a record of the next schema version is read, its new fields passed over
-    content_type: bytes = b""  # in the headers of a record that shares its topic with others and has no CloudEvent
+    content_type: bytes = b""  # header of records without CloudEvents attributes
 
     @property
     def dlq(self) -> str:
@@ -165,7 +162,7 @@ class Topic:
 
     @property
     def config(self) -> dict[str, str]:
-        """The dynamic topic settings that the broker is asked for."""
+        """The settings of the topic at the broker, by Kafka's names."""
         wanted = {"cleanup.policy": "compact" if self.compact else "delete"}
         if self.compact:
             wanted |= COMPACTED_OFTEN if self.reread else COMPACTED
@@ -199,13 +196,16 @@ def later(ts: Instant, ms: int) -> Instant:
 
 
 def derive(kind: str, *parts: object) -> str:
-    """The id that any worker gives to the same thing: 80 bits of BLAKE2b over the parts, never drawn or clocked."""
+    """The id of the thing that `parts` name: 20 hexadecimal digits, 80 bits of BLAKE2b over `kind` and the parts.
+
+    The same parts give the same id in every worker, so repeats of one thing are recognised.
+    """
     text = "\x1f".join((kind, *map(str, parts)))
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
 def system_of(entity: str) -> str:
-    """The system of an entity: what stands before the first slash.
+    """The system of an entity: its first segment.
 
     `shop/catalog/0` belongs to `shop`; a host named `web-1` is a system of its own. The topics of the loop are keyed
     by system, because incidents are grouped, limits are counted and votes are taken per system by one worker.

@@ -1,4 +1,4 @@
-"""State: snapshots of what the agents have learned, with the offsets that belong to them."""
+"""State: snapshots of agents, each with the input offsets that are in it."""
 
 from __future__ import annotations
 

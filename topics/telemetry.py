@@ -1,4 +1,4 @@
-"""Telemetry: what is measured, what happened, and who is alive."""
+"""Telemetry: samples, events and heartbeats, and their topics."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ class Event(Record, frozen=True):
     text: str  # one line for a person
     revision: str = ""  # of a deploy or a configuration: what runs from now on
     previous: str = ""  # what ran before, and what a rollback returns to
-    calls: tuple[tuple[str, str], ...] = ()  # topology: (caller, callee) services; the whole graph each time
+    calls: tuple[
+        tuple[str, str], ...
+    ] = ()  # of a topology: every (caller, callee) of the system; none: it has no calls
 
 
 class Heartbeat(Record, frozen=True):
-    """A sign of life."""
+    """A heartbeat of a node."""
 
     node: str
     ts: Instant

@@ -1,4 +1,4 @@
-"""Verdicts: did an action help?"""
+"""Verdicts: the record of whether an action helped, and its topic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SYMPTOM, EXPECTATION, RESULT = "symptom", "expectation", "result"
 
 
 class Verdict(Record, frozen=True):
-    """What became of an incident's symptom after an action, or without one; and of an action without an incident."""
+    """Whether an action helped, or an incident ended without one. An action without an incident gets one too."""
 
     id: str  # H(incident, command)
     incident: str

@@ -1,8 +1,8 @@
 """Ranked hypotheses: which cause explains the symptoms of one episode, and where to act on it.
 
-Two rules carry most of it. A service whose own indicators hurt explains its callers, never the other way round: so the
-deepest hurting service along the calls is the suspect. And what changed just before the onset is a suspect whose
-weight falls with age.
+Two rules decide most rankings. A service with symptoms of its own explains those of its callers, never the reverse, so
+the deepest such service along the calls ranks first. A change shortly before the onset is a cause too; its score falls
+with its age.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OWN: Final = frozenset(SymptomKind) - {SymptomKind.DEPENDENCY}  # symptoms that 
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """What a symptom points to when nothing explains it better."""
+    """The cause that a symptom suggests when nothing explains it better."""
 
     name: str
     score: float
@@ -45,7 +45,7 @@ BY_SYMPTOM: Final[Mapping[SymptomKind, Cause]] = {
 }
 CHANGED: Final = frozenset(
     {SymptomKind.LATENCY, SymptomKind.ERRORS, SymptomKind.SATURATION}
-)  # what a bad change looks like
+)  # symptoms that a bad change can have
 FELT: Final = frozenset(  # symptoms that a service can have because of one that it calls
     {SymptomKind.DEPENDENCY, SymptomKind.LATENCY, SymptomKind.SATURATION}
 )
@@ -54,7 +54,7 @@ FELT: Final = frozenset(  # symptoms that a service can have because of one that
 def rank(
     symptoms: Iterable[Symptom], tracker: Tracker, calls: Calls, changes: Sequence[Event]
 ) -> tuple[Hypothesis, ...]:
-    """Hypotheses for the confirmed sightings of one episode, best first; ties are broken by name."""
+    """Hypotheses for the confirmed symptoms of one episode, highest score first; ties are broken by name."""
     found = sorted(symptoms, key=lambda s: (s.entity, s.symptom))
     hurting = {service_of(s.entity) for s in found if s.symptom in OWN}
     reach = {service: below(service, calls) for service in {service_of(s.entity) for s in found}}
@@ -74,7 +74,7 @@ def rank(
 
 
 def _of(s: Symptom, tracker: Tracker, changes: Sequence[Event]) -> Iterable[Hypothesis]:
-    """The causes that one sighting alone suggests."""
+    """The causes that one symptom alone suggests."""
     service, shown = service_of(s.entity), f"{s.metric} of {s.entity} is {s.value:.4g}, expected {s.expected:.4g}"
     load = tracker.deviates(s.entity, "http.server.request_rate")
     cause = BY_SYMPTOM.get(s.symptom)

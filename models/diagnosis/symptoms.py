@@ -1,6 +1,7 @@
-"""From deviating series to symptoms: a table of what each metric means when it deviates, and how long it must.
+"""Symptoms from deviating metrics: the table of rules, and the tracker that applies it to anomalies.
 
-A symptom is evidence that lasts. It is never read from silence: it ends when a look at the entity no longer shows it.
+A symptom is confirmed when enough samples show it for long enough. It ends with a sample that does not show it: the
+lack of samples ends nothing.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Rule(msgspec.Struct, frozen=True):
     z: float = 6.0
 
 
-# Ordered by how much a person would trust it. Thresholds are the smallest harm worth waking for; what is ordinary for
-# a series is learned, not written here.
+# The most reliable first. `least` and `ratio` are the smallest harm that is worth an incident; the ordinary range of a
+# series is learned, and is not part of this table.
 RULES: Final[tuple[Rule, ...]] = (
     Rule(SymptomKind.DOWN, "up.refused", "up", 0.5, samples=1),
     Rule(SymptomKind.UNRESPONSIVE, "up", "down", 0.5, lasts_ms=400, samples=2, unless=("up.refused",)),
@@ -49,12 +50,12 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 ENTITIES_KEPT: Final = 5_000  # a snapshot of so many, each with its attribution, still fits in one record
-STATES: Final = frozenset({"raised", "continuing", "cleared"})  # of an alarm; another one is shown, not acted on
-GRACE_MS: Final = 600  # one look in between that does not show a symptom does not end it
+STATES: Final = frozenset({"raised", "continuing", "cleared"})  # of an alarm; nothing follows from another one
+GRACE_MS: Final = 600  # a symptom that samples of this time do not show goes on
 
 
 class Symptom(msgspec.Struct, frozen=True):
-    """A symptom of one entity, from the first look that showed it to the last."""
+    """A symptom of one entity, from the first sample that showed it to the last."""
 
     entity: str
     symptom: SymptomKind
@@ -65,7 +66,7 @@ class Symptom(msgspec.Struct, frozen=True):
     z: float
     value: float
     expected: float
-    evidence: str  # of the first look
+    evidence: str  # of the first sample
     confirmed: bool = False
 
 
@@ -74,7 +75,7 @@ def _system(entity: str, _row: object) -> str:
 
 
 class Tracker(KeyedState):
-    """What hurts now, over the entities of a partition that were looked at last, `ENTITIES_KEPT` at most."""
+    """The symptoms of a partition's entities: of the `ENTITIES_KEPT` that were sampled last."""
 
     symptoms: Table[tuple[Symptom, ...]] = table(group=_system, domain=_system)  # by entity
     well: Table[Instant] = table(domain=_system)  # entity → event time of the sample that found it well
@@ -82,12 +83,12 @@ class Tracker(KeyedState):
     newest: Table[Instant] = table(domain=_system)  # entity → event time of its last sample
 
     def observe(self, anomaly: Anomaly) -> list[Symptom]:
-        """Take one look at an entity; the sightings that were confirmed by it."""
+        """Take the anomaly of one sample of an entity. Returns the symptoms that it confirms."""
         entity = anomaly.entity
         if anomaly.view != "first" or anomaly.state not in STATES:
             return []  # its alarm begins and ends by itself, and says nothing of what the first view sees
         if anomaly.ts <= self.newest.get(entity, 0):
-            return []  # a repeat, or late: what was seen since then is the better evidence
+            return []  # a repeat, or late: a newer sample was taken already
         self.newest[entity] = anomaly.ts
         self._bound()
         if anomaly.state == "cleared":
@@ -112,9 +113,9 @@ class Tracker(KeyedState):
         return fresh
 
     def is_well(self, entity: str, since: Instant) -> bool:
-        """Whether a look after `since` found the entity well, or an earlier one ended its alarm.
+        """Whether a sample after `since` showed no symptom of the entity, or an earlier one ended its alarm.
 
-        An entity without an alarm is not reported on, so there is no later look to wait for.
+        Detectors report nothing of an entity without an alarm, so no later sample can be waited for.
         """
         return self.well.get(entity, 0) > since or (entity in self.well and entity not in self.context)
 
@@ -124,16 +125,16 @@ class Tracker(KeyedState):
             book.pop(entity, None)
 
     def confirmed(self, system: str | None = None) -> Iterator[Symptom]:
-        """Every confirmed sighting, of one system if asked."""
+        """Every confirmed symptom, or those of one system."""
         for entity in self.symptoms if system is None else self.symptoms.keys_of(system):
             yield from self.confirmed_of(entity)
 
     def confirmed_of(self, entity: str) -> Iterator[Symptom]:
-        """Every confirmed sighting of one entity."""
+        """Every confirmed symptom of one entity."""
         return (s for s in self.symptoms.get(entity, ()) if s.confirmed)
 
     def deviates(self, entity: str, metric: str) -> Contribution | None:
-        """The contribution of a metric to the last look at an entity, if it deviated upwards."""
+        """The contribution of a metric to the last sample of an entity, if it deviated upwards."""
         return next((c for c in self.context.get(entity, ()) if c.z > 0 and fnmatchcase(c.metric, metric)), None)
 
     def _bound(self) -> None:
@@ -142,7 +143,7 @@ class Tracker(KeyedState):
 
 
 def _shown(attribution: Iterable[Contribution]) -> Iterator[tuple[SymptomKind, tuple[Rule, Contribution]]]:
-    """The strongest contribution of each symptom in a look, with the rule that named it."""
+    """The strongest contribution of each symptom in a sample, with the rule that names it."""
     contributions = tuple(attribution)
     up = [c.metric for c in contributions if c.z > 0]
     named: set[SymptomKind] = set()

@@ -83,7 +83,7 @@ class IncidentBook(KeyedState):
             self.changes[f"{event.ts:015}/{event.entity}/{event.revision}"] = event
 
     def admit(self, anomaly: Anomaly, now: Instant) -> Iterator[Incident]:
-        """Take one look at an entity; open an incident, or revise the one it belongs to."""
+        """Take the anomaly of one sample; open an incident, or revise the one that it belongs to."""
         for symptom in self.tracker.observe(anomaly):
             yield from self._place(symptom, now)
         for incident in self._open_ones(system_of(anomaly.entity)):
@@ -93,7 +93,7 @@ class IncidentBook(KeyedState):
                 self._settle(self.incidents[incident.id], now)
 
     def _reconsider(self, incident: Incident, now: Instant) -> Iterator[Incident]:
-        """A later look may show what explains it better, as the load that came with it."""
+        """Rank the causes anew: a later sample may show a better one, for example a high load."""
         hypotheses = self._ranked(incident.affected, incident)
         if not hypotheses or not incident.hypotheses:
             return
@@ -286,7 +286,7 @@ class IncidentBook(KeyedState):
             yield from self._move(incident, Step.REVISE, now, affected=left, hypotheses=hypotheses)
 
     def _quiet(self, incident: Incident) -> bool:
-        """Whether nothing hurts by looks that are newer than the incident's state."""
+        """Whether samples after the incident's last change show no symptom."""
         return not any(self._hurting(incident, incident.affected)) and all(
             self.tracker.is_well(entity, incident.ts) for entity in incident.affected
         )
