@@ -28,6 +28,7 @@ COMPACTED_OFTEN = {"segment.bytes": str(16 * 2**20), "segment.ms": "60000", "min
 
 # A word of an open set, as it stands in a record: `raised`, `change_point`. Who reads one that they do not know keeps
 # and shows it, and does nothing because of it.
+WORD_SCHEMA: Final = {"pattern": "^[a-z][a-z0-9_.-]*$", "maxLength": 64}
 Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)]
 _WORD: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 

@@ -193,7 +193,7 @@ class Handlers:
 
     def post_kill_switch_off(self, note: Note, request: Request) -> Response:
         """Allow acting again."""
-        ends = next(reversed(self._read_model.switch.stops), "")
+        ends = next(reversed(list(self._read_model.switch.stops)), "")
         self._tell(resumed(_asking(request).name, note.reason, ends), "nothing was changed")
         LocalSwitch(home()).turn_off("file")
         return _json({"position": "off", "said": ""})
