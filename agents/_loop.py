@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import faust
@@ -52,6 +52,8 @@ class LoopSettings:
     session_timeout_s: float = 6.0
     start_deadline_s: float = 45.0
     stuck_s: float = 30.0  # how long nothing may be taken of a partition while there is something to read
+    first_readers: Mapping[str, str] = field(default_factory=dict)
+    """By topic the verb that writes dead letters of it: verbs of other groups read it too. Default: the first here."""
 
 
 _Units = dict[tuple[str, int], Unit]  # by verb and partition
@@ -80,7 +82,7 @@ class Loop:
         self.stopped = asyncio.Event()
         self._lost_generation = -1
         self._suspension: SuspensionDetector
-        self._first_reader: dict[str, str] = {}
+        self._first_reader: dict[str, str] = dict(settings.first_readers)
         self._chains = {agent.chain for _, agent in self.verbs.values() if agent.chain is not None}
         self.app = self._app()
         self.writer = Writer(self.app, self._require_awake, self._chains, self._fail)
