@@ -22,6 +22,7 @@ from agents import _changelog
 from agents._agent import Agent, Meter, warm_up
 from agents._changelog import ChangeLog
 from agents._deadlines import Deadlines
+from agents._inbox import Inbox
 from agents._snapshots import TopicPartition
 from agents._suspension import SuspensionDetector
 from agents._transport import Batch, batches, ends, fence, install
@@ -76,6 +77,8 @@ class Loop:
         self.meter = meter
         self.units: _Units = {}
         self.deadlines = Deadlines()
+        self._inboxes: dict[tuple[str, int], Inbox] = {}
+        self._working: list[asyncio.Task[None]] = []
         self._kept: _Units = {}  # of before the rebalance that goes on
         self.loading: dict[int, asyncio.Task[_Units]] = {}
         self.failure: BaseException | None = None
@@ -113,20 +116,34 @@ class Loop:
     def _reader(self, verb: str) -> Callable[[Any], Any]:
         async def read(stream: Any) -> None:
             async for event in stream.noack().events():
-                try:
-                    self._require_ours(event.message)
-                    await self._apply(verb, event.message.value)
-                    self._require_ours(event.message)
-                except Revoked:
-                    continue  # the ack stays held: the next owner reads it
-                except asyncio.CancelledError:
-                    raise
-                except BaseException as error:
-                    self._fail(error)  # the ack stays held: the batch comes again after a restart
-                    return
-                event.ack()
+                if self._is_ours(event.message):
+                    await self._inbox((verb, event.message.value.tp.partition)).put(event)
 
         return read
+
+    def _inbox(self, key: tuple[str, int]) -> Inbox:
+        """Where batches of a unit wait. Each unit works by itself: a slow write of one holds up no other."""
+        inbox = self._inboxes.get(key)
+        if inbox is None:
+            inbox = self._inboxes[key] = Inbox()
+            self._working.append(asyncio.create_task(self._work(key, inbox)))
+        return inbox
+
+    async def _work(self, key: tuple[str, int], inbox: Inbox) -> None:
+        while True:
+            events = [event for event in await inbox.take() if self._is_ours(event.message)]
+            if not events:
+                continue
+            try:
+                await self._apply(key, [event.message.value for event in events])
+            except Revoked:
+                continue  # the acks stay held: the next owner reads them
+            except Exception as error:
+                self._fail(error)  # the acks stay held: the batches come again after a restart
+                return
+            for event in events:
+                if self._is_ours(event.message):
+                    event.ack()
 
     def _fail(self, error: BaseException) -> None:
         log.error("the loop stops: it cannot keep its promises", error=repr(error), exc_info=error)
@@ -136,10 +153,10 @@ class Loop:
     def _require_awake(self) -> None:
         self._suspension.require()
 
-    def _require_ours(self, message: Any) -> None:
-        """Raises Revoked when the message is of a membership that ended."""
-        if message.generation_id == self._lost_generation or (message.generation_id != self.app.consumer_generation_id):
-            raise Revoked
+    def _is_ours(self, message: Any) -> bool:
+        """Whether a message is of the membership that still holds."""
+        generation = message.generation_id
+        return bool(generation != self._lost_generation and generation == self.app.consumer_generation_id)
 
     async def _revoked(self, _app: Any, _revoked: Iterable[TP], **_: Any) -> None:
         """All partitions go at once: end what was begun, as long as they are surely ours, and say nothing more."""
@@ -203,24 +220,25 @@ class Loop:
             units[name, partition] = restored_unit(make, found, link)
         return units
 
-    async def _apply(self, verb: str, batch: Batch) -> None:
-        """Take a batch into the state. Raises Revoked when the partition was lost meanwhile."""
-        topic, partition = batch.tp.topic, batch.tp.partition
+    async def _apply(self, key: tuple[str, int], batches: Sequence[Batch]) -> None:
+        """Take batches into the state together. Raises Revoked when the partition was lost meanwhile."""
+        verb, partition = key
         unit = await self._unit(verb, partition)
         async with unit.lock:
-            if self.units.get((verb, partition)) is not unit:
+            if self.units.get(key) is not unit:
                 raise Revoked
-            seen = unit.applied.get(topic, -1)
-            raws = [_raw(record) for record in batch.records if record.offset >= seen]
+            taken = [record for batch in batches for record in batch.records]
+            raws = [_raw(record) for record in taken if record.offset >= unit.applied.get(record.topic, -1)]
             if not raws:
                 return
             reads, refused = self._decode(verb, raws)
             unit.durable = False
             outputs = [*refused, *unit.step(reads, self.now())]
-            unit.applied[topic] = raws[-1].offset + 1
-            self.meter.stepped(verb, len(raws), len(outputs), raws[0].arrived, self.now())
+            for raw in raws:
+                unit.applied[raw.topic] = raw.offset + 1
+            self.meter.stepped(verb, len(raws), len(outputs), min(raw.arrived for raw in raws), self.now())
             await self.writer.keep(partition, unit, outputs)
-            self.deadlines.schedule((verb, partition), unit.next_deadline())
+            self.deadlines.schedule(key, unit.next_deadline())
 
     def _decode(self, verb: str, raws: Iterable[Raw]) -> tuple[list[Read[Record]], list[DeadLetter]]:
         reads: list[Read[Record]] = []
@@ -281,9 +299,10 @@ class Loop:
             deadlines = asyncio.create_task(self._keep_deadlines())
             watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_stalls())]
             await self.stopped.wait()
-            for task in watching:
+            await self._revoked(self.app, ())  # what was begun ends, and nothing else begins
+            for task in (*watching, *self._working):
                 task.cancel()
-            await asyncio.gather(deadlines, *watching, *self.writer.renewals, return_exceptions=True)
+            await asyncio.gather(deadlines, *watching, *self._working, *self.writer.renewals, return_exceptions=True)
         finally:
             await self.app.stop()
             self._suspension.stop()
