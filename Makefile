@@ -27,7 +27,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 kernels: $(STAMP)  ## compiled once, before each process of the tests would do it at the same time
-	@$(BIN)/python -c "from app.pipeline import rehearse; rehearse()"
+	@$(BIN)/python -c "from app.ingest.warm_up import warm_up; warm_up()"
 
 unit: $(STAMP) kernels
 	$(BIN)/pytest tests -m "not kafka and not flow and not drill and not bench and not slow" -q -n 2 --dist loadfile $(ARGS)

@@ -1,69 +1,75 @@
-"""The map: every agent in the order data meets it.
+"""The map: the systems in the order data meets them.
 
 telemetry ─► decode ─► detect ─► respond ─► decide ─► gate ─► approve ─► act ─► verify
                           ▲          ▲                                      │      │
-                          └─ learn ──┴──────────────────────────────────────┴──────┘  record keeps all, attest signs it
+                          └─ label ──┴──────────────────────────────────────┴──────┘  record keeps all, attest signs it
 
-Topics of other agents come in through `rekey`, which writes telemetry (app/ingest/settings.py).
+Each system is in its room's `wiring.py`. Topics of other agents come in through `rekey`, which writes telemetry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import importlib
+from functools import cache, partial
+from typing import TYPE_CHECKING, Final
 
-from agents._agent import Agent
-from agents.approve import Approve
-from agents.attest import Attest
-from agents.decide import Decide
-from agents.decode import LARGE, Decode, chunk_of
-from agents.detect import Detect
-from agents.gate import Gate
-from agents.label import Labeller
-from agents.record import AuditWriter
-from agents.respond import Respond
-from agents.verify import Verify
-from app.policy.shipped import policies
-from app.settings import Settings
-from models.decision.advisor import Bounds
-from models.detection.entity_detectors import EntityDetectors
-from models.detection.settings import DetectionSettings
-from models.safety.masking import rules_with
-from models.safety.signing import Keyring, Signer
-from topics.batch import Batch
-from topics.codec import encode
-from topics.frames import FrameBuilder
-from topics.spec import Raw
-from topics.telemetry import METRICS, Sample
+from app.actuators.wiring import ACTUATORS
+from app.api.wiring import API
+from app.decisions.wiring import DECISIONS, SAFETY
+from app.history.wiring import HISTORY
+from app.incidents.wiring import INCIDENTS, VERIFICATION
+from app.ingest.wiring import DETECTION, INGEST
+from app.kafka.wiring import KAFKA
+from app.policy.wiring import POLICY
+from app.runtime.wiring import RUNTIME
+from app.security.wiring import SECURITY
+from app.system import Parts, Role, Stages, System
 
-Stages = list[Callable[[], Agent[Any]]]
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from models.detection.settings import DetectionSettings
+    from models.safety.signing import Keyring, Signer
+
+SYSTEMS: Final = (
+    INGEST,  # what others measure → telemetry
+    DETECTION,  # telemetry → anomalies
+    INCIDENTS,  # anomalies → incidents
+    DECISIONS,  # incidents → proposals
+    POLICY,  # what the gate holds proposals against
+    SAFETY,  # proposals → decisions → commands
+    ACTUATORS,  # commands → effects and results
+    VERIFICATION,  # results → verdicts, and what detection learns from them
+    HISTORY,  # everything → the audit
+    SECURITY,
+    KAFKA,
+    RUNTIME,
+    API,
+)
+# beside the stream: loaded by their names, because nothing that live data meets may import them
+BESIDE: Final = ("app.demo.wiring", "app.offline.wiring", "app.drills.wiring", "app.bench.wiring")
+
+
+@cache
+def systems() -> tuple[System, ...]:
+    """All systems: those of the map, then those beside it."""
+    return (*SYSTEMS, *(importlib.import_module(name).SYSTEM for name in BESIDE))
+
+
+def roles() -> dict[str, Role]:
+    """What a worker process can run, by name."""
+    return {role.name: role for system in systems() for role in system.roles}
+
+
+def stages(role: str, parts: Parts) -> Stages:
+    """How to make each agent of a role, in the order data meets them."""
+    return [partial(verb.make, parts) for system in SYSTEMS for verb in system.agents if verb.role == role]
 
 
 def lane(settings: DetectionSettings | None = None) -> Stages:
     """Samples to anomalies: on the lane, one stage handing to the next."""
-    return [Decode, lambda: Detect(settings)]
+    from app.settings import Settings
 
-
-def warm_up(settings: DetectionSettings | None = None) -> None:
-    """Take samples through the lane's stages, so that their kernels are compiled before the first real one."""
-    now = 10**12
-    message = encode(Sample(entity="rehearsal", ts=now, metrics={"a": 1.0, "b": 2.0}))
-    for name in {name for pattern in (settings or DetectionSettings()).patterns for name in pattern.learners or ()}:
-        EntityDetectors(name, ("a", "b")).observe(now, {"a": 1.0, "b": 2.0}, forked=False)
-    detect = Detect()
-    frame = FrameBuilder()  # a large one is read where it lies, which the compiler takes for another type
-    for scored_sample in range(LARGE // 2):
-        frame.add("rehearsal", now + scored_sample + 1, {"a": 1.0, "b": 2.0})
-    values = message.value, message.value, frame.take()  # the second one shows a text that is to be learned
-    raws = [Raw(METRICS.name, 0, at, b"", value) for at, value in enumerate(values)]
-    for batch in Decode().step(chunk_of(raws), now):
-        assert isinstance(batch, Batch)
-        list(detect.step([batch], now))
-
-
-def bounds(settings: Settings) -> Bounds:
-    """What decisions are held by."""
-    return Bounds(settings.decision, settings.safety, policies(settings.policy))
+    return stages("lane", Parts(Settings(detection=settings) if settings else Settings()))
 
 
 def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
@@ -71,13 +77,4 @@ def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
 
     signer: the worker's key, which signs proposals and commands. keyring: whose votes and settings are believed.
     """
-    return [
-        lambda: Respond(keyring, settings.incidents),
-        lambda: Decide(bounds(settings), signer, keyring),
-        lambda: Gate(settings.safety, signer, keyring, policies(settings.policy)),
-        lambda: Approve(settings.safety, signer, keyring),
-        lambda: Verify(settings.verification),
-        Labeller,
-        lambda: AuditWriter(rules_with(settings.safety.masks)),
-        lambda: Attest(signer),
-    ]
+    return stages("loop", Parts(settings, signer, keyring))

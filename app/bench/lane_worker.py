@@ -20,9 +20,9 @@ from agents._lane import Lane, LaneSettings
 from agents.decode import Decode
 from agents.detect import Detect
 from app.clock import now_ms
+from app.ingest.warm_up import warm_up
 from app.kafka.broker import Broker, consumer_config, producer_config
 from app.kafka.groups import settled
-from app.pipeline import warm_up
 from app.printing import print_json
 from app.runtime.memory import tune_allocator
 from topics.batch import Batch

@@ -1,31 +1,59 @@
-"""The command line: one file a group of commands, each with `register(app)`."""
+"""The command line: one file a group of commands, each with `register(app)`; systems name the files that are theirs."""
 
 from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
-from typing import Final
+from typing import Any
 
 import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
 
-GROUPS: Final = (
-    "demo", "worker", "collect", "publish", "watch", "incidents", "approvals", "serve", "user", "audit", "topics",
-    "kafka", "score", "label", "bench", "doctor", "dead_letters", "replay", "drill", "policy", "decide", "autonomy",
-)  # fmt: skip
+from app.pipeline import systems
+from app.system import Command
+
+
+class Unloaded(TyperCommand):
+    """A command whose file is imported when it is run; until then it is a line of `opsloop --help`."""
+
+    def __init__(self, command: Command) -> None:
+        super().__init__(command.name, help=command.help, add_help_option=False)
+        self.file = command.file
+
+    def load(self) -> Any:
+        """The command itself."""
+        holder = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich")
+        importlib.import_module(f"app.cli.{self.file}").register(holder)
+        return typer.main.get_group(holder).commands[str(self.name)]
+
+
+class Commands(TyperGroup):
+    """The commands of all systems, in their order."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        for command in (command for system in systems() for command in system.commands):
+            self.add_command(Unloaded(command))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that `args` begin with, imported, and what is left of them."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, Unloaded) else command, rest
 
 
 @functools.cache
 def build() -> typer.Typer:
-    """The whole command line. Modules are imported here and not at start, so that `--help` stays quick."""
+    """The whole command line. No command is imported yet, so that `--help` stays quick."""
     app = typer.Typer(
-        name="opsloop", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        name="opsloop", cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         help="Autonomous operations on Kafka: observe, detect, diagnose, decide, guard, act, verify, learn.\n\n"
         "Start with [bold]opsloop demo[/bold], then break something: [bold]opsloop break kill:catalog[/bold]",
     )  # fmt: skip
-    for name in GROUPS:
-        if importlib.util.find_spec(f"app.cli.{name}") is None:
-            continue
-        importlib.import_module(f"app.cli.{name}").register(app)
+    app.callback()(_nothing)
     return app
+
+
+def _nothing() -> None:
+    """What runs before every command."""

@@ -34,7 +34,7 @@ LIMIT_S: Final = 2_700.0  # of one drill among others, which take a few minutes
 Row = dict[str, Any]  # a report as JSON
 
 
-class SignedCommand(NamedTuple):
+class PlannedDrill(NamedTuple):
     """A drill that is to be run."""
 
     drill: Drill
@@ -84,12 +84,12 @@ def run(
     With --json one object a drill. What a failed drill leaves behind (logs of workers and brokers, the topics) is kept,
     and its folder told.
     """
-    from app import pipeline
-    from app.drills.soak import KILLS_A_MINUTE
+    from app.drills.catalogue import KILLS_A_MINUTE
+    from app.ingest.warm_up import warm_up
 
     chosen = _chosen(names or [], quick)
     orders = [
-        SignedCommand(
+        PlannedDrill(
             drill,
             seed or random.SystemRandom().randrange(1, 10**6),
             trials or (quick and drill.quick) or drill.full or minutes * KILLS_A_MINUTE,
@@ -98,7 +98,7 @@ def run(
     ]
     rows: dict[str, Row] = {}
     with _opened(out) as file:
-        pipeline.warm_up()  # kernels that are new are compiled here once, and not by eight workers that start at once
+        warm_up()  # kernels that are new are compiled here once, and not by eight workers that start at once
         for row in _rows(orders, at_once):
             rows[str(row["drill"])] = row
             if file:
@@ -144,7 +144,7 @@ def _opened(out: Path | None) -> Iterator[IO[str] | None]:
         yield file
 
 
-def _rows(orders: list[SignedCommand], at_once: int) -> Iterator[Row]:
+def _rows(orders: list[PlannedDrill], at_once: int) -> Iterator[Row]:
     """What came of each as it ends. Several are processes of their own: what breaks one of them off breaks no other."""
     if len(orders) == 1:
         yield _run(*orders[0]).row()
@@ -158,7 +158,7 @@ def _rows(orders: list[SignedCommand], at_once: int) -> Iterator[Row]:
         pool.shutdown(cancel_futures=True)
 
 
-def _apart(order: SignedCommand) -> Row:
+def _apart(order: PlannedDrill) -> Row:
     """Run one in a process of its own, whose words pass through."""
     drill, seed, trials = order
     arguments = ["drill", "run", drill.name, "--seed", str(seed), "--trials", str(trials), "--json"]
@@ -175,7 +175,7 @@ def _apart(order: SignedCommand) -> Row:
     return _broken(order, f"it broke off with exit code {done.returncode}")
 
 
-def _broken(order: SignedCommand, words: str) -> Row:
+def _broken(order: PlannedDrill, words: str) -> Row:
     from app.drills.report import Report
 
     report = Report(order.drill.name, order.drill.invariant, order.seed)

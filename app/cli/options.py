@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from app.connection import Broker
 from app.errors import UserError
-from app.kafka.broker import Broker
 from topics.spec import Instant
 
 BrokerOption = Annotated[

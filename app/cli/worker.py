@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from app.cli.options import BrokerOption, broker_of
 from app.errors import UserError
 from app.printing import err
+from app.system import Worker
 
-ROLES = {"lane": ("lane",), "loop": ("loop",), "act": ("act",), "all": ("lane", "loop", "act")}
+if TYPE_CHECKING:
+    from app.system import Role
+
+ALL: Final = "all"  # roles in one process
 
 
 def register(app: typer.Typer) -> None:
@@ -31,18 +36,28 @@ def worker(
 
     Example: `opsloop worker loop --broker 127.0.0.1:9092`. Workers of one role share the partitions among them.
     """
-    from app.runtime import metrics
-    from app.runtime import workers as roles
+    from app import pipeline
+    from app.runtime import metrics, workers
+    from app.runtime.logging import configure_logging
     from app.settings import load
 
-    if role not in ROLES:
-        raise UserError(f"there is no role {role!r}", f"Choose one of {', '.join(ROLES)}")
-    wanted = [r for r in ROLES[role] if r != "act" or site is not None or role == "act"]
-    roles.configure_logging(verbose)
+    known = pipeline.roles()
+    names = [*(name for name, found in known.items() if not found.joins), ALL]
+    if role not in names:
+        raise UserError(f"there is no role {role!r}", f"Choose one of {', '.join(names)}")
+    configure_logging(verbose)
     if metrics_port:
         metrics.serve(metrics_port)
     try:
-        me = roles.Worker(broker_of(broker), load(mode=mode), site)
-        roles.run(me, wanted, lambda: err.print(f"worker {role} is ready", style="green"))
+        me = Worker(broker_of(broker), load(mode=mode), site)
+        wanted = chosen(known, role, me)
+        workers.run(me, wanted, pipeline.stages, lambda: err.print(f"worker {role} is ready", style="green"))
     except Exception as error:
-        raise roles.explain(error) from error
+        raise workers.explain(error) from error
+
+
+def chosen(known: Mapping[str, Role], name: str, worker: Worker) -> list[Role]:
+    """The roles that a worker runs which was asked for `name`: all that are possible, or this one and what joins it."""
+    named = [role for role in known.values() if role.name == name or (name == ALL and role.possible(worker))]
+    joined = [role for role in known.values() if role.joins in {one.name for one in named} and role.possible(worker)]
+    return [*(role for role in named if not role.joins), *joined]

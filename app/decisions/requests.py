@@ -76,7 +76,7 @@ def answer(question: Question, settings: Settings, who: str) -> Decision:
     Raises:
         UserError: no rule has anything to say about these facts, or nothing is worth doing.
     """
-    from app.pipeline import bounds
+    from app.decisions.bounds import bounds
 
     if not question.target:
         raise UserError("what is it about?", "Give --target, as shop/catalog")

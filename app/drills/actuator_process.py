@@ -15,8 +15,8 @@ import msgspec
 
 from agents.act import Act
 from app.actuators.ledger import Ledger
-from app.actuators.supervisor import SupervisorActuator
 from app.clock import now_ms
+from app.demo.actuator import SiteActuator
 from app.runtime.parent import follow
 from app.security.keys import Keys
 from models.safety.guard import Guard
@@ -31,7 +31,7 @@ PERIOD_S = 0.01
 
 def main(site: Path, home: Path, commands: Path) -> None:
     """Obey until it is killed. Raises OSError when the ledger cannot be written: then nothing is done."""
-    act = Act(SupervisorActuator(site), Ledger(site / "ledger"), Guard(Keys(home), FREE, "supervisor/shop"), str)
+    act = Act(SiteActuator(site), Ledger(site / "ledger"), Guard(Keys(home), FREE, "supervisor/shop"), str)
     os.write(1, b"ready\n")
     done = 0
     while True:

@@ -10,12 +10,12 @@ from typing import Final
 import psutil
 from scipy.stats import theilslopes
 
+from app.drills.catalogue import KILLS_A_MINUTE
 from app.drills.field import Field, opened
 from app.drills.loop import AUTONOMOUS
 from app.drills.processes import Worker, started
 from app.drills.report import Report
 
-KILLS_A_MINUTE: Final = 2
 SAMPLE_S: Final = 1.0
 WARM_SHARE: Final = 0.25  # of the run, in which caches and heaps are filled
 # what the low end of the interval of a slope must not pass, an hour: that would be growth, whatever the noise

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from confluent_kafka import (
@@ -27,9 +25,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from agents._snapshots import ends
+from app.connection import Broker as Broker
 from app.errors import UserError
-from app.security.secrets import resolve
 from topics.spec import Instant, Raw, integer
 
 log = logging.getLogger("opsloop.kafka")
@@ -38,41 +35,10 @@ log.addHandler(logging.NullHandler())  # librdkafka must never write to the term
 Config = dict[str, Any]
 OnError = Callable[[KafkaError], None]
 
-DEFAULT = "127.0.0.1:9092"
 MAX_MESSAGE_BYTES = 11_000_000  # snapshots of learners are the largest records there are
 STALL_S = 30.0  # reading to the end gives up when the broker is silent for as long
 CREATE_TOPICS = "Create the topics with `opsloop topics apply`."
 SEE_DOCTOR = "Look at it with `opsloop doctor`."
-_SETTING = "OPSLOOP_KAFKA_"
-
-
-@dataclass(frozen=True)
-class Broker:
-    """Where the broker is and how it is spoken to. Small enough to be given to every process."""
-
-    bootstrap: str = DEFAULT
-    embedded: bool = False
-    """The in-memory cluster: no administration, no transactions, no group protocol of its own."""
-    security: Mapping[str, str] = field(default_factory=dict)
-    """librdkafka's `security.protocol`, `sasl.*`, `ssl.*`, passed through as they are."""
-    group_protocol: str = "auto"
-    """`consumer` for the group protocol of brokers from 4.0 on: joins stall nobody. See app.kafka.groups for `auto`."""
-
-    @classmethod
-    def from_environment(cls, bootstrap: str = "", environment: Mapping[str, str] = os.environ) -> Broker:
-        """The broker that is configured: `bootstrap`, else OPSLOOP_BROKER, else port 9092 on this host.
-
-        OPSLOOP_KAFKA_SECURITY_PROTOCOL=SASL_SSL becomes `security.protocol`, and so on for every setting of librdkafka;
-        OPSLOOP_KAFKA_GROUP_PROTOCOL=consumer chooses the new group protocol. A value may say where a secret is
-        (`file:/run/secrets/kafka`, see app.security.secrets).
-        """
-        given = {
-            name.removeprefix(_SETTING).lower().replace("_", "."): resolve(value, environment)
-            for name, value in environment.items()
-            if name.startswith(_SETTING)
-        }
-        protocol = given.pop("group.protocol", "auto")
-        return cls(bootstrap or environment.get("OPSLOOP_BROKER", "") or DEFAULT, False, given, protocol)
 
 
 def _common(broker: Broker, on_error: OnError | None) -> Config:
@@ -288,7 +254,7 @@ def tail(
     places = _places(reader, topics, OFFSET_BEGINNING)
     if from_end:
         for place in places:
-            place.offset = ends(reader, place, STALL_S)[1]
+            place.offset = _ends(reader, place)[1]
 
     def follow() -> Iterator[Raw]:
         with opened:
@@ -297,10 +263,17 @@ def tail(
     return follow()
 
 
+def _ends(reader: Consumer, place: TopicPartition) -> tuple[int, int]:
+    """The first offset of a partition and the one after its last. Raises KafkaException."""
+    from agents._snapshots import ends  # what a worker needs too takes long to import for a command that only prints
+
+    return ends(reader, place, STALL_S)
+
+
 def last_message(broker: Broker, topic: str, partition: int) -> Raw | None:
     """The newest message of a partition, or None when it has none. Steps back over control records and gaps."""
     with _reader(broker) as reader:
-        low, high = ends(reader, TopicPartition(topic, partition), STALL_S)
+        low, high = _ends(reader, TopicPartition(topic, partition))
         step, newest = 1, None
         while high > low and newest is None:
             start = max(low, high - step)

@@ -9,9 +9,9 @@ from typing import Final
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from app.client import Publisher
 from app.errors import UserError
 from app.kafka.broker import Broker, admin, read_all
+from app.kafka.publisher import Publisher
 from topics.catalog import ALL
 from topics.relayed import HEADER
 from topics.spec import Instant, Raw, Topic, derive, integer

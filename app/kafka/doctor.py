@@ -14,13 +14,13 @@ import msgspec
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, Message
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from app.client import Publisher
 from app.clock import now_ms
 from app.errors import UserError
 from app.ingest.settings import IngestSettings, found
 from app.kafka.admin import connected, plan, size, wanted
 from app.kafka.broker import Broker, probe
 from app.kafka.local import INSTALL
+from app.kafka.publisher import Publisher
 
 CLOCK_MS: Final = 500  # more than this, and evidence from two hosts cannot be put in order
 _PROBE_TOPIC: Final = "opsloop.doctor"

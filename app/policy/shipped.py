@@ -8,7 +8,7 @@ from typing import Final
 
 from app.policy.opa import Opa
 from app.policy.settings import PolicySettings
-from app.security.secrets import resolve
+from app.secrets import resolve
 from models.policy.engine import Policies
 from models.policy.rego import Rego
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from app.clock import now_ms
 from app.errors import UserError
-from app.security.secrets import resolve
+from app.secrets import resolve
 from models.safety.roles import Role
 from models.safety.signing import OURS, Principal, Refused
 from topics.spec import Instant

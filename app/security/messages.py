@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from app.client import Publisher
 from app.clock import now_ms
 from app.errors import UserError
 from app.kafka.broker import Broker, tail
+from app.kafka.publisher import Publisher
 from app.security.keys import Keys
 from app.security.switch import LocalSwitch, Said
 from app.settings import home, masked

@@ -112,7 +112,7 @@ def test_what_no_worker_would_take_is_refused_at_once_and_spoils_nothing(
 
 
 def test_without_a_broker_the_first_record_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.client.ANSWER_S", 0.3)
+    monkeypatch.setattr("app.kafka.publisher.ANSWER_S", 0.3)
     telemetry = Telemetry("127.0.0.1:1")
     with pytest.raises(UserError, match="no answer from the broker"):
         telemetry.record("web-1", {"cpu": 1.0})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app import pipeline
+from app.ingest.warm_up import warm_up
 from app.settings import Settings
 from models.detection.bank import Bank
 from models.detection.columns import Samples, Scored
@@ -71,5 +72,5 @@ def test_the_rehearsal_meets_values_that_were_copied_and_values_that_lie_in_thei
         return take(bank, given)
 
     monkeypatch.setattr(Bank, "take", noted)
-    pipeline.warm_up()
+    warm_up()
     assert met == {True, False}, "the compiler takes them for two types"

@@ -20,7 +20,6 @@ def made(*ends: Exception | str | None) -> tuple[Drill, list[Path]]:
     folders: list[Path] = []
 
     def run(folder: Path, report: Report, trials: int) -> None:
-        """Break nothing."""
         end = ends[len(folders)]
         folders.append(folder)
         if isinstance(end, Exception):
@@ -29,7 +28,7 @@ def made(*ends: Exception | str | None) -> tuple[Drill, list[Path]]:
             report.violated(end)
         report.trials = trials
 
-    return Drill("fake", "I0", run, 1, 1), folders
+    return Drill("fake", "I0", run, 1, 1, "Break nothing."), folders
 
 
 def test_a_wait_that_ran_out_is_tried_again_once_and_told() -> None:
@@ -86,11 +85,11 @@ def test_several_run_side_by_side_and_one_that_breaks_off_breaks_no_other(
 
 def test_a_process_that_says_nothing_is_told_as_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command.sys, "executable", "false")
-    row = command._apart(command.SignedCommand(made(None)[0], 7, 3))
+    row = command._apart(command.PlannedDrill(made(None)[0], 7, 3))
     assert (row["violations"], row["findings"]) == (1, ["it broke off with exit code 1"])
     endless = tmp_path / "endless"
     endless.write_text("#!/bin/sh\nexec sleep 60\n")
     endless.chmod(0o700)
     monkeypatch.setattr(command.sys, "executable", str(endless))
     monkeypatch.setattr(command, "LIMIT_S", 0.05)
-    assert command._apart(command.SignedCommand(made(None)[0], 7, 3))["findings"] == ["it has not ended within 0.05 s"]
+    assert command._apart(command.PlannedDrill(made(None)[0], 7, 3))["findings"] == ["it has not ended within 0.05 s"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.actuators.supervisor import SupervisorActuator
 from app.clock import now_ms
 from app.demo import faults, plan
+from app.demo.actuator import SiteActuator
 from app.demo.site import Site
 from app.errors import UserError
 from topics.actions import Command
@@ -77,7 +77,7 @@ def calm(site: Site) -> None:
 @pytest.mark.drill
 @pytest.mark.parametrize("fault", sorted(faults.FAULTS))
 def test_a_fault_hurts_until_its_remedy_and_the_site_counts_one_effect(fault: str, site: Site, within: Within) -> None:
-    case, actuator = CASES[fault], SupervisorActuator(site.layout.folder)
+    case, actuator = CASES[fault], SiteActuator(site.layout.folder)
     replica = plan.entity(case.service, 0)
     assert within(10, lambda: case.well(sample(site, replica)))
     before = len(site.effects())
@@ -118,12 +118,12 @@ def test_without_a_remedy_the_fault_stays(site: Site, within: Within) -> None:
     assert not within(3, lambda: sample(site, store)["http_server_error_ratio"] < 0.3)
     assert sample(site, plan.entity("catalog", 0))["http_server_error_ratio"] == 0  # not catalog's own fault
     assert sample(site, plan.entity("catalog", 0))["http_client_error_ratiostore"] > 0.1
-    SupervisorActuator(site.layout.folder).run(command("heal", "restart_service", store))
+    SiteActuator(site.layout.folder).run(command("heal", "restart_service", store))
 
 
 @pytest.mark.drill
 def test_a_replica_leaves_without_a_lost_request(site: Site, within: Within) -> None:
-    actuator = SupervisorActuator(site.layout.folder)
+    actuator = SiteActuator(site.layout.folder)
     assert within(10, lambda: sample(site, plan.entity("catalog", 0))["http_server_request_rate"] > 10)
     assert actuator.run(command("grow", "scale_out", "shop/catalog")).outcome == "succeeded"
     newest = plan.entity("catalog", 1)
@@ -149,12 +149,12 @@ def test_a_replica_leaves_without_a_lost_request(site: Site, within: Within) -> 
     ],
 )
 def test_what_is_not_possible_is_said_before_it_is_tried(site: Site, action: str, target: str, words: str) -> None:
-    assert words in (SupervisorActuator(site.layout.folder).can(action, target) or "")
+    assert words in (SiteActuator(site.layout.folder).can(action, target) or "")
 
 
 @pytest.mark.drill
 def test_a_command_beyond_the_ceiling_changes_nothing(site: Site) -> None:
-    actuator, before = SupervisorActuator(site.layout.folder), site.endpoints()
+    actuator, before = SiteActuator(site.layout.folder), site.endpoints()
     service = "shop/cart"
     count = sum(entity.startswith(service) for entity in before)
     done = actuator.run(command("much", "scale_out", service, replicas=str(plan.CEILING - count + 1)))
@@ -165,7 +165,7 @@ def test_a_command_beyond_the_ceiling_changes_nothing(site: Site) -> None:
 @pytest.mark.drill
 @pytest.mark.parametrize("action", ["restart_service", "scale_out", "scale_in", "rollback_config"])
 def test_what_never_began_is_found_not_done(site: Site, action: str) -> None:
-    done = SupervisorActuator(site.layout.folder, settle_s=0.1).probe(command("never", action, "shop/gateway"))
+    done = SiteActuator(site.layout.folder, settle_s=0.1).probe(command("never", action, "shop/gateway"))
     assert done.outcome == "failed"
     assert "found not done" in done.detail
 
@@ -184,6 +184,6 @@ def test_an_unknown_fault_or_service_is_answered_with_those_there_are(text: str)
 
 def test_without_a_supervisor_an_outcome_is_unknown(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("dead")
-    actuator = SupervisorActuator(folder, settle_s=0.0)
+    actuator = SiteActuator(folder, settle_s=0.0)
     assert actuator.can("restart_service", "shop/store/0") == f"no site is in {folder}"
     assert actuator.probe(command("x", "restart_service", "shop/store/0")).outcome == "unknown"

@@ -11,8 +11,9 @@ from confluent_kafka import Consumer, Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.connection import DEFAULT, Broker
 from app.errors import UserError
-from app.kafka.broker import DEFAULT, Broker, consumer_config, partition_of, probe, producer_config, require
+from app.kafka.broker import consumer_config, partition_of, probe, producer_config, require
 from app.kafka.embedded import Embedded
 from topics.spec import Raw
 

@@ -15,8 +15,8 @@ from faust.auth import SASLCredentials, SSLCredentials
 
 from app.errors import UserError
 from app.kafka.broker import Broker
+from app.secrets import resolve
 from app.security.faust import credentials
-from app.security.secrets import resolve
 
 
 @pytest.mark.parametrize(("value", "secret"), [("plain", "plain"), ("env:PASS", "hunter2"), ("", ""), ("a:b", "a:b")])

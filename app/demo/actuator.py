@@ -1,4 +1,4 @@
-"""The actuator of processes under supervisord, and of the configuration that they follow."""
+"""The actuator of the demo site: its processes under supervisord, and the configuration that they follow."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Verb:
     probe: Callable[[Command], tuple[bool, str]]
 
 
-class SupervisorActuator:
+class SiteActuator:
     """Carries out the four actions on the site in `folder`. See `agents.act.Actuator`."""
 
     name = "supervisor"

@@ -1,0 +1,11 @@
+"""The API: decisions, votes and incidents by HTTP."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.system import Command, System
+
+API: Final = System(
+    "api", commands=(Command("serve", "serve", "Decisions, votes, incidents, the kill switch and the audit by HTTP."),)
+)

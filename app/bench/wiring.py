@@ -1,0 +1,9 @@
+"""Benches: measurements of this machine."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.system import Command, System
+
+SYSTEM: Final = System("bench", commands=(Command("bench", "bench", "Measure this machine."),))

@@ -1,0 +1,27 @@
+"""The demo: a small real site that can be broken, and the actuator that commands it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from app.system import Command, Driver, Parts, Role, Stages, System, Worker
+
+
+def _act(worker: Worker, stages_of: Callable[[Parts], Stages]) -> Driver:
+    """The actuator of the processes under supervisor in the site's folder."""
+    from app.actuators.wiring import act_lane, site_of
+    from app.demo.actuator import SiteActuator
+    from app.demo.plan import SYSTEM as SHOP
+
+    return act_lane(worker, SiteActuator(site_of(worker)), SHOP, stages_of)
+
+
+SYSTEM: Final = System(
+    "demo",
+    roles=(Role("act", _act, possible=lambda worker: worker.site is not None),),
+    commands=(
+        Command("demo", "demo", "Start a small real site and the loop around it, on an in-memory Kafka."),
+        Command("break", "demo", "Break a service of the running demo."),
+    ),
+)

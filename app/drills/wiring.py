@@ -1,0 +1,11 @@
+"""Drills: real workers and brokers broken on purpose."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.system import Command, System
+
+SYSTEM: Final = System(
+    "drills", commands=(Command("drill", "drill", "Break real workers on purpose, and see what still holds."),)
+)

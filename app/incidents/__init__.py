@@ -1,0 +1,1 @@
+"""Incidents: from anomalies to incidents, and from results to verdicts."""

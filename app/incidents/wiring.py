@@ -1,0 +1,48 @@
+"""Incidents: anomalies become incidents, results become verdicts, and both teach detection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from app.system import Command, Parts, System, Verb
+
+if TYPE_CHECKING:
+    from agents._agent import Agent
+
+
+def _respond(parts: Parts) -> Agent[Any]:
+    from agents.respond import Respond
+
+    return Respond(parts.keyring, parts.settings.incidents)
+
+
+def _verify(parts: Parts) -> Agent[Any]:
+    from agents.verify import Verify
+
+    return Verify(parts.settings.verification)
+
+
+def _label(_: Parts) -> Agent[Any]:
+    from agents.label import Labeller
+
+    return Labeller()
+
+
+INCIDENTS: Final = System(
+    "incidents",
+    agents=(Verb("respond", "loop", _respond),),
+    topics=("incidents",),
+    commands=(
+        Command("incidents", "incidents", "List incidents with their state, cause and age, newest first."),
+        Command("explain", "incidents", "Tell the whole story of an id: from the first sample to the verdict."),
+        Command("acknowledge", "incidents", "Say that you have an incident in hand. Opsloop goes on with it."),
+        Command("resolve", "incidents", "Close an incident by hand: nothing more is tried for it."),
+    ),
+)
+
+VERIFICATION: Final = System(
+    "verification",
+    agents=(Verb("verify", "loop", _verify), Verb("label", "loop", _label)),
+    topics=("verdicts", "learning"),
+    commands=(Command("label", "label", "Say what an open incident was: detection learns it, or never does."),),
+)

@@ -1,0 +1,33 @@
+"""Compiles the kernels of the lane before the first real record waits for them."""
+
+from __future__ import annotations
+
+from agents.decode import LARGE, Decode, chunk_of
+from agents.detect import Detect
+from models.detection.entity_detectors import EntityDetectors
+from models.detection.settings import DetectionSettings
+from topics.batch import Batch
+from topics.codec import encode
+from topics.frames import FrameBuilder
+from topics.spec import Raw
+from topics.telemetry import METRICS, Sample
+
+ENTITY = "rehearsal"
+NOW = 10**12
+
+
+def warm_up(settings: DetectionSettings | None = None) -> None:
+    """Take samples through `decode` and `detect`, and through each learner that the settings choose."""
+    values = {"a": 1.0, "b": 2.0}
+    message = encode(Sample(entity=ENTITY, ts=NOW, metrics=values))
+    for name in {name for pattern in (settings or DetectionSettings()).patterns for name in pattern.learners or ()}:
+        EntityDetectors(name, ("a", "b")).observe(NOW, values, forked=False)
+    detect = Detect()
+    frame = FrameBuilder()  # a large one is read where it lies, which the compiler takes for another type
+    for number in range(LARGE // 2):
+        frame.add(ENTITY, NOW + number + 1, values)
+    messages = message.value, message.value, frame.take()  # the second one has a text that the first one taught
+    raws = [Raw(METRICS.name, 0, at, b"", value) for at, value in enumerate(messages)]
+    for batch in Decode().step(chunk_of(raws), NOW):
+        assert isinstance(batch, Batch)
+        list(detect.step([batch], NOW))

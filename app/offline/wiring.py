@@ -1,0 +1,15 @@
+"""Offline: recorded data through the agents of the live path."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.system import Command, System
+
+SYSTEM: Final = System(
+    "offline",
+    commands=(
+        Command("score", "score", "Score recordings as the live detector would."),
+        Command("replay", "replay", "What the agents decide on recorded topics, in memory: nothing acts."),
+    ),
+)

@@ -1,0 +1,83 @@
+"""The two drivers, set up for this broker: lanes through confluent-kafka, the loop through Faust."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from agents._lane import Lane, LaneSettings
+from app.clock import now_ms
+from app.errors import UserError
+from app.kafka.broker import Broker, consumer_config, producer_config
+from app.runtime.metrics import Meter
+from app.security.faust import credentials
+from app.security.keys import WORKER, keys_of
+from app.system import Parts, Stages, Worker
+
+if TYPE_CHECKING:
+    from agents._loop import Loop
+
+OF_GROUPS: Final = frozenset(  # settings of consumers which belong to a group
+    {"group.id", "group.protocol", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"}
+)
+STOP_PERIOD_S: Final = 0.1
+
+
+def make_lane(worker: Worker, stages: Stages, group: str) -> Lane:
+    """A lane of `stages` in consumer group `group`."""
+    settings = LaneSettings(
+        consumer_config(worker.broker, group), producer_config(worker.broker), client_config(worker.broker)
+    )
+    return Lane(settings, stages, now_ms, Meter())
+
+
+def client_config(broker: Broker) -> dict[str, object]:
+    """How a consumer without a group connects."""
+    return {key: value for key, value in consumer_config(broker, "").items() if key not in OF_GROUPS}
+
+
+def make_loop(worker: Worker, stages_of: Callable[[Parts], Stages]) -> LoopDriver:
+    """The loop with its verbs. They sign with the worker's key and believe the keys of its home."""
+    from agents._loop import Loop, LoopSettings  # Faust takes half a second to import, for which lanes need not wait
+
+    keys = keys_of(worker.home)
+    stages = stages_of(Parts(worker.settings, keys.own(WORKER), keys))
+    settings = LoopSettings(worker.broker.bootstrap, client_config(worker.broker), credentials(worker.broker.security))
+    return LoopDriver(lambda: Loop(settings, stages, now_ms, Meter()))
+
+
+class LoopDriver:
+    """Runs a Faust loop in a thread. `make` is called in the event loop that it will use."""
+
+    def __init__(self, make: Callable[[], Loop]) -> None:
+        self._make = make
+        self._stopping = threading.Event()
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Work until `stop`. Raises UserError when the group gives it no partitions in time."""
+        uvloop.run(self._work(ready))
+
+    def stop(self) -> None:
+        """Ask `run` to finish; it is noticed within 0.1 s."""
+        self._stopping.set()
+
+    async def _work(self, ready: Callable[[], None]) -> None:
+        loop = self._make()
+        stopper = asyncio.create_task(self._stop_when_asked(loop))
+        try:
+            await loop.run(ready)
+        except TimeoutError:
+            raise UserError(
+                "the loop got no partitions in time", "Look whether its topics exist: opsloop topics plan"
+            ) from None
+        finally:
+            stopper.cancel()
+
+    async def _stop_when_asked(self, loop: Loop) -> None:
+        while not self._stopping.is_set():
+            await asyncio.sleep(STOP_PERIOD_S)
+        loop.stop()

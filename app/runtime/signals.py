@@ -1,0 +1,12 @@
+"""How a process is asked to end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+
+def on_stop(stop: Callable[[], object]) -> None:
+    """Call `stop` at SIGTERM and at SIGINT, in the main thread. Raises ValueError in another thread."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop())

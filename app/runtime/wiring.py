@@ -1,0 +1,24 @@
+"""Runtime: worker processes, and the loop that all verbs at event rate share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from app.system import Command, Parts, Role, Stages, System, Worker
+
+if TYPE_CHECKING:
+    from app.runtime.drivers import LoopDriver
+
+
+def _loop(worker: Worker, stages_of: Callable[[Parts], Stages]) -> LoopDriver:
+    from app.runtime.drivers import make_loop
+
+    return make_loop(worker, stages_of)
+
+
+RUNTIME: Final = System(
+    "runtime",
+    roles=(Role("loop", _loop),),
+    commands=(Command("worker", "worker", "Run a worker until it is stopped."),),
+)
