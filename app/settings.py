@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from app.api.settings import ApiSettings
+from app.choices import choices
 from app.errors import UserError
 from app.ingest.settings import IngestSettings
 from app.policy.settings import PolicySettings
@@ -69,7 +70,9 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
     try:
         return msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise UserError(f"settings: {error}", f"Look at {file} and the OPSLOOP_… variables") from None
+        told = choices(error, Settings)
+        remedy = f"Look at {file} and the OPSLOOP_… variables"
+        raise UserError(f"settings: {error}", f"{told}. {remedy}" if told else remedy) from None
 
 
 def _set(tree: dict[str, Any], subject: str, key: str, value: str) -> None:

@@ -37,14 +37,15 @@ def worker(
     Example: `opsloop worker loop --broker 127.0.0.1:9092`. Workers of one role share the partitions among them.
     """
     from app import pipeline
-    from app.runtime import metrics, workers
-    from app.runtime.logging import configure_logging
-    from app.settings import load
 
     known = pipeline.roles()
     names = [*(name for name, found in known.items() if not found.joins), ALL]
     if role not in names:
         raise UserError(f"there is no role {role!r}", f"Choose one of {', '.join(names)}")
+    from app.runtime import metrics, workers
+    from app.runtime.logging import configure_logging
+    from app.settings import load
+
     configure_logging(verbose)
     if metrics_port:
         metrics.serve(metrics_port)

@@ -36,10 +36,11 @@ class Drill:
     quick: int
     full: int
     what: str  # one sentence
+    place: str = ""  # of the function: `file.name` in app/drills
 
 
 DRILLS: Final = {
-    name: Drill(name, invariant, imported(place), quick, full, what)
+    name: Drill(name, invariant, imported(place), quick, full, what, place)
     for name, invariant, place, quick, full, what in (
         ("lane-kill", "I1 I2 I3 I14 I16", "lane.kill", 3, 100,
          "kill -9 up to three of four workers at a random moment, and start others."),

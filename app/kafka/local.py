@@ -187,7 +187,11 @@ class LocalKafka:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> LocalKafka:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()  # nodes that did start
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from models.detection.base import Detector
+if TYPE_CHECKING:  # settings name members, and a command that reads settings need not wait for numpy
+    from models.detection.base import Detector
 
 Member = Literal["half_space_trees", "gaussian", "absolute_deviation", "holt_winters", "adwin", "page_hinkley"]
 MEMBERS: Final[dict[Member, str]] = {

@@ -67,6 +67,40 @@ def test_what_is_wrong_is_told_with_its_place(file: Path, text: str, environment
     assert error.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[saftey]\nper_target = 1", r"Did you mean safety\? the file takes safety, detection, .*ingest"),
+        ("[safety]\nmoed = 'observe'", r"Did you mean mode\? \[safety\] takes mode, scopes, .*open_for_ms"),
+        ("[safety]\nmode = 'bold'", r"\[safety\.mode\] takes observe, suggest, approve, act_and_report, autonomous"),
+        ("[safety.scopes]\nshop = 'observed'", r"Did you mean observe\? .* takes observe, suggest, approve, "),
+        ("[safety]\ndry_run = 'perhaps'", r"\[safety\.dry_run\] takes true, false"),
+        ("[[safety.freezes]]\ncrn = '* * * * *'", r"Did you mean cron\? \[safety\.freezes\[0\]\] takes .*cron"),
+        ("[ingest.topics]\nmine = 'telegraph'", r"Did you mean telegraf\? .* takes auto, collectd, fluent_bit"),
+        ("[[detection.patterns]]\nlearners = ['adwim']", r"Did you mean adwin\? .* takes absolute_deviation, adwin"),
+        ("[[detection.patterns]]\ndirection = 'left'", r"\[detection\.patterns\[0\]\.direction\] takes both, down, up"),
+    ],
+)
+def test_what_is_unknown_is_told_with_what_is_known_there(file: Path, text: str, told: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UserError, match=told) as error:
+        load(file, {})
+    assert error.value.remedy.endswith("variables")
+
+
+def test_a_variable_of_the_environment_with_a_wrong_name_is_told_with_the_right_one(file: Path) -> None:
+    file.write_text("")
+    with pytest.raises(UserError, match=r"Did you mean per_target\?"):
+        load(file, {"OPSLOOP_SAFETY__PER_TARGT": "1"})
+
+
+def test_a_number_out_of_bounds_is_told_with_the_bound_and_without_a_list(file: Path) -> None:
+    file.write_text("[safety]\nquorum = 10")
+    with pytest.raises(UserError, match="`int` <= 9") as error:
+        load(file, {})
+    assert "takes" not in str(error.value)
+
+
 def test_a_mode_that_does_not_exist_is_told_with_those_that_do_not_act_silently(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Invalid enum value 'bold'"):
         load(environment={}, mode="bold")
