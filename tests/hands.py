@@ -15,10 +15,11 @@ from agents.act import Act, Done
 from app.actuators.ledger import Ledger
 from app.clock import now_ms
 from app.kafka.broker import Broker
-from app.runtime.workers import Worker, make_lane
+from app.runtime.drivers import make_lane
 from app.security.keys import Keys, keys_of
 from app.security.switch import LocalSwitch
 from app.settings import Settings
+from app.system import Worker
 from models.safety.guard import Guard
 from models.safety.settings import SafetySettings
 from topics.actions import Command

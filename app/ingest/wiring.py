@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from app.system import Command, Parts, Role, Stages, System, Verb, Worker
@@ -36,22 +34,9 @@ def _detect(parts: Parts) -> Agent[Any]:
 
 
 def _relay(worker: Worker, _: Callable[[Parts], Stages]) -> Relay:
-    """A relay from other agents' topics to ours; every worker of the group has its share of their partitions."""
-    from agents._relay import Relay, RelaySettings
-    from agents.rekey import Rekey
-    from app.clock import now_ms
-    from app.ingest.settings import choose, patterns
-    from app.kafka.admin import topic_id
-    from app.kafka.broker import consumer_config, producer_config
-    from app.runtime.drivers import client_config
-    from app.runtime.metrics import Meter
+    from app.ingest.relay import make_relay
 
-    classic = replace(worker.broker, group_protocol="classic")  # whose client looks for new topics by itself
-    settings = RelaySettings(
-        patterns(worker.settings.ingest), consumer_config(classic, "opsloop-rekey"), producer_config(worker.broker),
-        client_config(worker.broker), partial(topic_id, worker.broker),
-    )  # fmt: skip
-    return Relay(settings, Rekey(choose(worker.settings.ingest)), now_ms, Meter())
+    return make_relay(worker)
 
 
 def _lane(worker: Worker, stages_of: Callable[[Parts], Stages]) -> Lane:

@@ -25,11 +25,12 @@ from agents.decode import Decode, chunk_of
 from app.client import Publisher
 from app.clock import now_ms
 from app.history.story import records
+from app.ingest.relay import make_relay
 from app.ingest.settings import IngestSettings
 from app.kafka.broker import Broker, admin, read_all
 from app.kafka.dead_letters import letters, replay
-from app.runtime.workers import Worker, make_relay
 from app.settings import Settings
+from app.system import Worker
 from topics.batch import Batch
 from topics.codec import decode
 from topics.signals import ANOMALIES, Anomaly

@@ -1,0 +1,29 @@
+"""The relay: what other agents publish to their own topics becomes telemetry on ours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from agents._relay import Relay, RelaySettings
+from agents.rekey import Rekey
+from app.clock import now_ms
+from app.ingest.settings import choose, patterns
+from app.kafka.admin import topic_id
+from app.kafka.broker import consumer_config, producer_config
+from app.runtime.drivers import client_config
+from app.runtime.metrics import Meter
+from app.system import Worker
+
+
+def make_relay(worker: Worker) -> Relay:
+    """A relay of the topics that the settings name. The workers of its group share their partitions.
+
+    Raises UserError when a name in the settings could not be a topic's.
+    """
+    classic = replace(worker.broker, group_protocol="classic")  # whose client finds new topics by itself
+    settings = RelaySettings(
+        patterns(worker.settings.ingest), consumer_config(classic, "opsloop-rekey"), producer_config(worker.broker),
+        client_config(worker.broker), partial(topic_id, worker.broker),
+    )  # fmt: skip
+    return Relay(settings, Rekey(choose(worker.settings.ingest)), now_ms, Meter())
