@@ -9,8 +9,8 @@ from app.actuators.supervisor import SupervisorActuator
 
 from agents.act import Done
 from app.clock import now_ms
-from app.conformance.actuators import WITH_EFFECT, WITHOUT_EFFECT, Subject, promises
-from app.conformance.promises import Promise, broken
+from app.offline.conformance.actuators import WITH_EFFECT, WITHOUT_EFFECT, Subject, promises
+from app.offline.conformance.promises import Promise, broken
 from topics.actions import Command
 
 

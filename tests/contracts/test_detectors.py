@@ -11,8 +11,8 @@ import pytest
 
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
-from app.conformance.detectors import FEATURES, PROMISES, Site
-from app.conformance.promises import Promise, broken
+from app.offline.conformance.detectors import FEATURES, PROMISES, Site
+from app.offline.conformance.promises import Promise, broken
 from models.detection import members
 from models.detection.base import WHOLE, Detector, StateError
 from models.detection.entity_detectors import EntityDetectors, revived
