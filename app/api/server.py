@@ -30,8 +30,8 @@ from app.errors import UserError
 from app.history.story import records
 from app.kafka.broker import probe
 from app.security.keys import Keys
-from app.security.messages import answered, asked, maintained, publish, resumed, stopped, tell
-from app.security.switch import LocalSwitch
+from app.security.messages import answered, asked, maintained, publish, resumed, stopped, tell, tell_switch
+from app.security.switch import LocalSwitch, Way, failures
 from app.security.tokens import Tokens
 from app.security.votes import cast_and_hear
 from app.settings import home
@@ -42,7 +42,7 @@ from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
 from topics.proposals import Proposal
 from topics.refusals import Refusal
-from topics.settings import ACKNOWLEDGED, RESOLVED, Setting
+from topics.settings import ACKNOWLEDGED, RESOLVED, SETTINGS, Setting
 from topics.spec import derive
 
 BEARER = HTTPBearer(auto_error=False)
@@ -110,9 +110,9 @@ class Handlers:
         self._one = threading.Lock()  # hashing a password and reading the audit take memory: one at a time
 
     def get_health(self) -> Response:
-        """Whether what is told here is up to date."""
-        ready = self._read_model.ready.is_set()
-        return _json({"status": "ok" if ready else "behind"}, 200 if ready else 503)
+        """Whether what is told here is up to date: its reader works, has read everything, and the broker answers."""
+        trouble = self._read_model.trouble()
+        return _json({"status": "behind" if trouble else "ok", "cause": trouble}, 503 if trouble else 200)
 
     def get_openapi_json(self) -> Response:
         """This interface as OpenAPI."""
@@ -187,15 +187,16 @@ class Handlers:
 
     def post_kill_switch_on(self, note: Note, request: Request) -> Response:
         """Stop everything."""
-        setting = stopped(_asking(request).name, note.reason, LocalSwitch(home()))
-        self._tell(setting, "the actuators of this host have stopped, others were not told")
+        setting, ways = stopped(_asking(request).name, note.reason, LocalSwitch(home()))
+        ways.append(tell_switch(lambda: self._read_model.broker, setting))
+        _require_all(ways)
         return _json({"position": "on", "said": f"{setting.by}: {setting.reason}"})
 
     def post_kill_switch_off(self, note: Note, request: Request) -> Response:
         """Allow acting again."""
         ends = next(reversed(self._read_model.switch.stops), "")
         self._tell(resumed(_asking(request).name, note.reason, ends), "nothing was changed")
-        LocalSwitch(home()).turn_off("file")
+        _require_all([Way(SETTINGS.name), *LocalSwitch(home()).turn_off("file")])
         return _json({"position": "off", "said": ""})
 
     def get_maintenance(self) -> Response:
@@ -244,6 +245,17 @@ class Handlers:
     def _tell(self, said: Setting | Proposal, otherwise: str = "nothing was changed") -> None:
         self._reach(otherwise)
         publish(self._read_model.broker, said)
+
+
+def _require_all(ways: list[Way]) -> None:
+    """Raises Problem when one way of moving the kill switch failed, with what the others led to."""
+    if not (failed := list(failures(ways))):
+        return
+    topic = next(way for way in ways if way.way == SETTINGS.name)
+    host = "the actuators of this host have stopped" if any(w is not topic and not w.error for w in ways) else ""
+    others = "others were not told" if topic.error else "the topic was told"
+    code = "no_broker" if topic.error else "not_written"
+    raise Problem(503, code, f"{'; '.join(failed)}: {', '.join(filter(None, (host, others)))}", "Try opsloop doctor")
 
 
 def _asking(request: Request) -> Principal:

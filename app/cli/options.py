@@ -30,3 +30,14 @@ def window(start: str, end: str) -> tuple[Instant, Instant]:
         return (instant(start) if start else 0), (instant(end) if end else now_ms())
     except ValueError as error:
         raise UserError(f"--from or --to is no time ({error})", "Write 2026-11-21T09:00, or an epoch") from None
+
+
+def user_name() -> str:
+    """The name of the user at this terminal; their number where the host has no name for it."""
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"

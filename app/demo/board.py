@@ -7,6 +7,7 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 import msgspec
+import structlog
 
 from app.clock import now_ms
 from app.kafka.admin import wanted
@@ -20,6 +21,8 @@ from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Raw, Record, service_of
 from topics.telemetry import METRICS, Sample
 from topics.verdicts import VERDICTS, Verdict
+
+log = structlog.get_logger()
 
 WATCHED = (METRICS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS, RESULTS, VERDICTS)
 HISTORY = 48  # samples a sparkline shows
@@ -159,7 +162,10 @@ class Follower(threading.Thread):
         names = [topic.name for topic in WATCHED] + [want.name for want in wanted(1) if want.name.endswith(".dlq")]
         self.listening.set()
         for raw in tail(self.broker, names, stop=self.halt.is_set):
-            self.board.see(raw)
+            try:
+                self.board.see(raw)
+            except Exception as error:  # no record ends the follower: the report and the screen go by it
+                log.error("a record is left out of the board", origin=str(raw.origin), cause=repr(error))
 
 
 class Injected(msgspec.Struct):

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from confluent_kafka import KafkaException
+
 from app.client import Publisher
 from app.clock import now_ms
 from app.errors import UserError
-from app.kafka.broker import Broker, tail
+from app.kafka.broker import Broker, probe, tail
 from app.security.keys import Keys
-from app.security.switch import LocalSwitch, Said
+from app.security.switch import LocalSwitch, Said, Way
 from app.settings import home, masked
 from models.incidents.lifecycle import is_open
 from models.safety.context import MAINTENANCE
@@ -24,19 +26,33 @@ from topics.codec import DecodeError, decode
 from topics.incidents import INCIDENTS, Incident, State
 from topics.proposals import Proposal
 from topics.refusals import REFUSALS, Refusal
-from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, Setting
+from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, SETTINGS, Setting
 from topics.spec import Raw, Record, Topic
 
 ANSWER_S: Final = 4.0  # how long somebody who said something waits to hear what became of it
 OUTLAST_S: Final = 60.0  # within which it must have been said
 
 
-def stopped(by: str, reason: str, switch: LocalSwitch) -> Setting:
-    """Stop everything on this host at once; the setting that tells the others. It needs no rights."""
+def stopped(by: str, reason: str, switch: LocalSwitch) -> tuple[Setting, list[Way]]:
+    """Stop everything on this host at once. Returns the setting that tells the others, and the files that were tried.
+
+    It needs no rights, and never raises: who stops everything must be able to try the topic next.
+    """
     said = mask(reason)  # by the rules that need no settings: a damaged file of them must not be in the way
     setting = Setting(name=KILL_SWITCH, value=ON, ts=now_ms(), by=by, reason=said)
-    switch.turn_on(Said(by, setting.reason, setting.ts))
-    return setting
+    return setting, switch.turn_on(Said(by, setting.reason, setting.ts))
+
+
+def tell_switch(broker: Callable[[], Broker], setting: Setting) -> Way:
+    """Publish a move of the kill switch; whether the topic has it. `broker` may raise UserError."""
+    try:
+        where = broker()
+        if cause := probe(where):
+            return Way(SETTINGS.name, f"no broker at {where.bootstrap} ({cause})")
+        publish(where, setting)
+    except (UserError, KafkaException, OSError) as error:
+        return Way(SETTINGS.name, str(error))
+    return Way(SETTINGS.name)
 
 
 def resumed(by: str, reason: str, ends: str = "") -> Setting:
