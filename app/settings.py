@@ -42,7 +42,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:
-    """The settings of this process; `mode` overrides the P-3 mode.
+    """The settings of this process; `mode` overrides that of `[safety]`.
 
     Raises:
         UserError: a file that does not parse, an unknown name or a value of the wrong type, with where it stands.

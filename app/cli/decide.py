@@ -99,4 +99,4 @@ def _show(answer: Decision) -> None:
     for result in answer.policy:
         said = ": " + ", ".join(result.reasons) if result.reasons else ""
         out.print(escape(f"policy {result.policy}: {result.effect}{said}"), soft_wrap=True)
-    out.print(escape(f"{answer.state} ({answer.tier} tier, mode {answer.mode}): {'; '.join(answer.reasons)}"))
+    out.print(escape(f"{answer.state} (mode {answer.mode}): {'; '.join(answer.reasons)}"))

@@ -182,9 +182,8 @@ def _(proposal: Proposal) -> str:
 def _(decision: Decision) -> str:
     why = decision.blocked or (decision.reasons[-1] if decision.reasons else "")
     proposal = decision.proposal
-    return (
-        f"{decision.id} {decision.state} {proposal.action} {proposal.target} [{decision.mode}, {decision.tier}] {why}"
-    )
+    state = f"{decision.state} ({decision.outcome})" if decision.outcome else decision.state
+    return f"{decision.id} {state} {proposal.action} {proposal.target} [mode {decision.mode}] {why}"
 
 
 @_say(Approval)
