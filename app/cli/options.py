@@ -17,8 +17,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 
 def broker_of(address: str) -> Broker:
-    """The broker that an option names, with the security settings of the environment."""
-    return Broker.from_environment(address)
+    """The broker of an option, of OPSLOOP_BROKER, or of the last `kafka up`, with the security settings given."""
+    import os
+
+    from app.kafka.remembered import remembered
+
+    return Broker.from_environment(address or os.environ.get("OPSLOOP_BROKER", "") or remembered())
 
 
 def window(start: str, end: str) -> tuple[Instant, Instant]:

@@ -24,7 +24,7 @@ def worker(
     broker: BrokerOption = "",
     site: Annotated[Path | None, typer.Option(help="Folder of the supervised processes that `act` commands")] = None,
     metrics_port: Annotated[int, typer.Option(help="Serve Prometheus metrics on this loopback port; 0: do not")] = 0,
-    mode: Annotated[str, typer.Option(help="May act: observe, suggest, approve, act_and_report, autonomous")] = "",
+    mode: Annotated[str, typer.Option(help="How far: observe, suggest, approve, act_and_report, autonomous")] = "",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than warnings")] = False,
 ) -> None:  # fmt: skip
     """Run a worker until it is stopped.
