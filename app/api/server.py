@@ -31,7 +31,7 @@ from app.history.story import records
 from app.kafka.broker import probe
 from app.security.keys import Keys
 from app.security.messages import answered, asked, maintained, publish, resumed, stopped, tell, tell_switch
-from app.security.switch import LocalSwitch, Way, failures
+from app.security.switch import LocalSwitch, Way, failures, of_this_host
 from app.security.tokens import Tokens
 from app.security.votes import cast_and_hear
 from app.settings import home
@@ -187,7 +187,7 @@ class Handlers:
 
     def post_kill_switch_on(self, note: Note, request: Request) -> Response:
         """Stop everything."""
-        setting, ways = stopped(_asking(request).name, note.reason, LocalSwitch(home()))
+        setting, ways = stopped(_asking(request).name, note.reason, *of_this_host(home()))
         ways.append(tell_switch(lambda: self._read_model.broker, setting))
         _require_all(ways)
         return _json({"position": "on", "said": f"{setting.by}: {setting.reason}"})
@@ -196,7 +196,8 @@ class Handlers:
         """Allow acting again."""
         ends = next(reversed(self._read_model.switch.stops), "")
         self._tell(resumed(_asking(request).name, note.reason, ends), "nothing was changed")
-        _require_all([Way(SETTINGS.name), *LocalSwitch(home()).turn_off("file")])
+        removed = (way for switch in of_this_host(home()) for way in switch.turn_off("file"))
+        _require_all([Way(SETTINGS.name), *removed])
         return _json({"position": "off", "said": ""})
 
     def get_maintenance(self) -> Response:

@@ -91,21 +91,21 @@ def kill_switch(
     Example: `opsloop kill-switch on --reason "maintenance"`
     """
     from app.security.messages import resumed, stopped, tell_switch
-    from app.security.switch import LocalSwitch
+    from app.security.switch import of_this_host
     from app.settings import home
 
     if position not in ("on", "off"):
         raise UserError(f"the kill switch has no position {position!r}", "Say on or off")
     by = voter or user_name()
-    switch = LocalSwitch(*([site] if site else []), home())
+    switches = of_this_host(*([site] if site else []), home())
     if position == "on":
-        setting, ways = stopped(by, reason, switch)
+        setting, ways = stopped(by, reason, *switches)
         ways.append(tell_switch(lambda: broker_of(broker), setting))
     else:
         setting = resumed(by, reason)
         ways = [tell_switch(lambda: broker_of(broker), setting)]
         if not ways[0].error:
-            ways += switch.turn_off("file")
+            ways += [way for switch in switches for way in switch.turn_off("file")]
     _moved(position, setting, ways, json)
 
 

@@ -19,7 +19,7 @@ MODES = {"ask": "approve", "auto": "autonomous", "off": "observe"}
 BANNER = """
 [bold green]Everything runs.[/bold green] Kafka is at [bold]{bootstrap}[/bold]. In another terminal:
 
-  export OPSLOOP_BROKER={bootstrap}
+  export OPSLOOP_BROKER={bootstrap} OPSLOOP_HOME={home}
   opsloop watch signals.anomalies incidents decisions     what the loop says
   opsloop break kill:catalog                              kill a service; others: hang leak slow surge errors
   opsloop decisions --waiting ; opsloop approve ID        you are asked before anything acts
@@ -58,6 +58,7 @@ def demo(
     """
     from app.demo.run import Plan, broker_for, running
     from app.demo.view import show, tell
+    from app.settings import home
 
     if approve not in MODES or until not in ("", "resolved"):
         raise UserError("--approve takes ask, auto or off; --until takes resolved", "See opsloop demo --help")
@@ -71,7 +72,7 @@ def demo(
     with broker_for(broker, say) as where, running(where, plan, say) as running_demo:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: running_demo.over.set())
-        err.print(BANNER.format(bootstrap=where.bootstrap), soft_wrap=True)
+        err.print(BANNER.format(bootstrap=where.bootstrap, home=home()), soft_wrap=True)
         script = threading.Thread(target=running_demo.script, name="script", daemon=True)
         script.start()
         if seconds:

@@ -17,7 +17,7 @@ import psutil
 
 from app.clock import now_ms
 from app.demo.board import Board, Follower, Injected, judge
-from app.demo.people import introduced, invite
+from app.demo.people import at_home, introduced, invite, left_behind
 from app.kafka.broker import Broker
 from app.runtime.parent import FOLLOW
 from app.security.switch import LocalSwitch
@@ -264,7 +264,10 @@ def running(broker: Broker, plan: Plan, say: Callable[[str], None]) -> Iterator[
 
     for spec in plan.faults:
         faults.parse(spec)
+    for name in left_behind(home()):
+        say(f"{name} of an earlier demo is still believed in {home()}: opsloop user revoke {name}")
     with contextlib.ExitStack() as stack:
+        stack.enter_context(at_home())
         folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opsloop-demo-")))
         folder.mkdir(parents=True, exist_ok=True)
         demo = Demo(broker, plan, folder, say)

@@ -33,14 +33,14 @@ ANSWER_S: Final = 4.0  # how long somebody who said something waits to hear what
 OUTLAST_S: Final = 60.0  # within which it must have been said
 
 
-def stopped(by: str, reason: str, switch: LocalSwitch) -> tuple[Setting, list[Way]]:
+def stopped(by: str, reason: str, *switches: LocalSwitch) -> tuple[Setting, list[Way]]:
     """Stop everything on this host at once. Returns the setting that tells the others, and the files that were tried.
 
     It needs no rights, and never raises: who stops everything must be able to try the topic next.
     """
     said = mask(reason)  # by the rules that need no settings: a damaged file of them must not be in the way
     setting = Setting(name=KILL_SWITCH, value=ON, ts=now_ms(), by=by, reason=said)
-    return setting, switch.turn_on(Said(by, setting.reason, setting.ts))
+    return setting, [way for switch in switches for way in switch.turn_on(Said(by, setting.reason, setting.ts))]
 
 
 def tell_switch(broker: Callable[[], Broker], setting: Setting) -> Way:

@@ -125,6 +125,12 @@ class LocalSwitch:
             self.turn_off("topic")
 
 
+def of_this_host(*folders: Path) -> list[LocalSwitch]:
+    """The switch in these folders, the last of which is a home, and those of homes within it, as a demo's."""
+    within = sorted(file.parent for file in folders[-1].glob("*/principals.json"))
+    return [LocalSwitch(*folders), *map(LocalSwitch, within)]
+
+
 def failures(ways: list[Way]) -> Iterator[str]:
     """What did not work, in words."""
     return (f"{way.way}: {way.error}" for way in ways if way.error)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import getpass
+import os
 from pathlib import Path
 
-from app.demo.people import PEOPLE, introduced, invite
+from app.demo.people import PEOPLE, at_home, demo_home, introduced, invite, left_behind
 from app.security.keys import WORKER, Keys
+from app.security.switch import of_this_host
+from app.settings import home as home_of_this_process
 from models.safety.roles import Role
 
 
@@ -31,3 +34,34 @@ def test_a_home_with_people_of_its_own_gets_no_others(home: Path) -> None:
     told = "\n".join(introduced(invite(home)))
     assert "ana (viewer) looks" in told
     assert "gone" not in told
+
+
+def test_the_demo_has_a_home_of_its_own_and_nobody_else_believes_its_people(home: Path) -> None:
+    with at_home() as ours:
+        assert home_of_this_process() == ours == home / "demo"
+        invite(home_of_this_process())
+        assert demo_home(ours) == ours, "a demo within the demo's home makes no other"
+        with at_home() as again:
+            assert again == ours
+    assert os.environ["OPSLOOP_HOME"] == str(home)
+    assert Keys(home).entries() == []
+    assert {"olga", "paula", "leo"} <= {entry.name for entry in Keys(ours).entries()}
+    assert ours.stat().st_mode & 0o077 == 0, "their private keys are in it"
+
+
+def test_people_whom_an_earlier_demo_left_in_the_users_home_are_told(home: Path) -> None:
+    keys = invite(home)
+    assert left_behind(home) == sorted(PEOPLE)
+    keys.revoke("olga")
+    keys.grant("leo", (Role.LEAD, Role.ADMIN))
+    assert left_behind(home) == ["paula"]
+    with at_home() as ours:
+        invite(ours)
+        assert left_behind(ours) == []
+
+
+def test_who_stops_this_host_stops_the_demo_too(home: Path) -> None:
+    with at_home() as ours:
+        invite(ours)
+    users, demos = of_this_host(home)
+    assert [switch.files[0].parent for switch in (users, demos)] == [home, ours]
