@@ -135,9 +135,10 @@ class Board:
         ended = (State.RESOLVED, State.REVIEWED)
         return sorted((i for i in self.incidents.values() if i.state not in ended), key=lambda i: i.onset)
 
-    def warm(self, entities: int, samples: int) -> bool:
-        """Whether at least so many entities of the site have been seen so often."""
-        return sum(seen.samples >= samples for name, seen in list(self.entities.items()) if "/" in name) >= entities
+    def samples(self, entities: int) -> int:
+        """How often so many entities of the site have been seen at least; 0 when there are fewer."""
+        seen = sorted((seen.samples for name, seen in list(self.entities.items()) if "/" in name), reverse=True)
+        return seen[entities - 1] if len(seen) >= entities else 0
 
 
 def _vital(metrics: dict[str, float]) -> float:

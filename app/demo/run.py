@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from app.clock import now_ms
+from app.demo import learning
 from app.demo.board import Board, Follower, Injected, judge
 from app.demo.people import at_home, introduced, invite, left_behind
 from app.kafka.broker import Broker
@@ -27,6 +28,8 @@ from topics.incidents import SymptomKind
 from topics.spec import Instant
 
 PERIOD_S = 0.25
+WARM_ENTITIES = 5  # the services of the site
+LEARNING_S = 0.2
 WARM_SAMPLES = 44  # of each service before the first fault: eleven seconds of ordinary behaviour
 SETTLE_S = 4.0  # between a cured fault and the next
 
@@ -153,7 +156,24 @@ class Demo:
         self.follower.start()
         self.follower.listening.wait(10)
         self.crew.start()
+        learning.begin(self.folder / "site", WARM_SAMPLES * PERIOD_S)
         self.site = Site.start(self.folder / "site", progress=self.say)
+        threading.Thread(target=self._learn, name="learning", daemon=True).start()
+
+    def learning_s(self) -> float:
+        """Seconds until detection knows what is ordinary, as far as can be told; 0: it does."""
+        if self._warm():
+            return 0.0
+        return max(1.0, (WARM_SAMPLES - self.board.samples(WARM_ENTITIES)) * PERIOD_S)
+
+    def _learn(self) -> None:
+        """Say when a fault would be found, and hold those of other terminals back until then."""
+        folder = self.folder / "site"
+        while (left := self.learning_s()) and not self.over.wait(LEARNING_S):
+            learning.begin(folder, left)
+        learning.end(folder)
+        if not self.over.is_set():
+            self.say("detection knows what is ordinary: break something")
 
     def script(self) -> None:
         """Inject the planned faults one after another; end when the plan is fulfilled."""
@@ -169,7 +189,7 @@ class Demo:
             self.over.set()
 
     def _warm(self) -> bool:
-        return self.board.warm(5, WARM_SAMPLES) and all(child.ready for child in self.crew.children)
+        return self.board.samples(WARM_ENTITIES) >= WARM_SAMPLES and all(child.ready for child in self.crew.children)
 
     def inject(self, spec: str) -> Injected:
         """Break something now."""

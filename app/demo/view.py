@@ -89,6 +89,8 @@ def screen(demo: Demo, lines: list[RenderableType]) -> Group:
     """The whole picture."""
     board = demo.board
     parts: list[RenderableType] = [Panel(services(board), title=f"opsloop demo · {demo.broker.bootstrap}")]
+    if left := demo.learning_s():
+        parts.append(Text(f"learning what is ordinary, ready in {left:.0f} s: break something then", "yellow"))
     for incident in board.open_incidents()[:3]:
         parts.append(_line(sentence(incident)))
     for decision in board.waiting()[:3]:
@@ -147,7 +149,10 @@ def _press(demo: Demo, key: str, lines: list[RenderableType]) -> None:
             demo.broker,
             signed(waiting[0], "approve" if key == "a" else "reject", _person(), "from the demo's screen"),
         )  # fmt: skip
-    elif key.isdigit() and 0 < int(key) <= len(FAULTS):
+    elif key.isdecimal() and 0 < int(key) <= len(FAULTS):
+        if left := demo.learning_s():
+            lines.append(Text(f"still learning what is ordinary: press it again in {left:.0f} s", "yellow"))
+            return
         try:
             demo.inject(list(FAULTS)[int(key) - 1])
         except Exception as error:
