@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,10 @@ from topics.spec import Instant
 
 BrokerOption = Annotated[
     str, typer.Option("--broker", envvar="OPSLOOP_BROKER", help="Address of a Kafka broker, host:port[,host:port]")
+]
+SiteOption = Annotated[
+    Path | None,
+    typer.Option("--site", exists=True, file_okay=False, help="Folder of the site that `act` commands"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")]
 

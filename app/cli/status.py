@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from app.kafka.broker import Broker
     from app.kafka.status import Group
     from topics.decisions import Decision
-
-WITHIN_S: Final = 60
-MOST: Final = 20_000  # messages that are looked at for entities
 
 
 def register(app: typer.Typer) -> None:
@@ -58,28 +54,10 @@ def status(
 
 def _entities(broker: Broker) -> dict[str, Any]:
     """How many entities sent samples in the last minute; `complete` is false when there were too many to read."""
-    from app.clock import now_ms
-    from app.kafka.broker import read_all
-    from topics.telemetry import METRICS
+    from app.ingest.entities import WITHIN_S, recent
 
-    seen, read = set[str](), 0
-    for raw in islice(read_all(broker, [METRICS.name], since_ms=now_ms() - WITHIN_S * 1000), MOST):
-        seen.update(_names(raw))
-        read += 1
-    return {"count": len(seen), "within_s": WITHIN_S, "complete": read < MOST}
-
-
-def _names(raw: Any) -> list[str]:
-    """The entities of a message of telemetry: of a frame those in it, else its key."""
-    from topics.codec import DecodeError
-    from topics.frames import CONTENT_TYPE, unpack, unpack_names
-
-    if dict(raw.headers).get("content-type") != CONTENT_TYPE:
-        return [(raw.key or b"").decode(errors="replace")] if raw.key else []
-    try:
-        return list(unpack_names(unpack(raw.value or b"").names)[0])
-    except DecodeError:
-        return []
+    found = recent(broker)
+    return {"count": len(found.names), "within_s": WITHIN_S, "complete": found.complete}
 
 
 def _as_json(found: dict[str, Any]) -> dict[str, Any]:

@@ -155,8 +155,8 @@ class Demo:
             self.say(f"nothing will act: the kill switch is on ({said}); opsloop kill-switch off")
         self.follower.start()
         self.follower.listening.wait(10)
-        self.crew.start()
         learning.begin(self.folder / "site", WARM_SAMPLES * PERIOD_S)
+        self.crew.start()
         self.site = Site.start(self.folder / "site", progress=self.say)
         threading.Thread(target=self._learn, name="learning", daemon=True).start()
 
