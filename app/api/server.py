@@ -19,8 +19,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.api.bodies import Login, Maintenance, Note, ProposalBody, Vote
 from app.api.limits import HttpLimits
+from app.api.pages import docs, index
 from app.api.read_model import ReadModel
 from app.api.routes import PUBLIC, ROUTES
+from app.api.schemas import document
 from app.api.settings import ApiSettings
 from app.api.throttle import Throttle
 from app.client import DeliveryError
@@ -79,6 +81,8 @@ def serving(read_model: ReadModel, tokens: Tokens, settings: ApiSettings) -> Htt
 
 def _name(method: str, path: str) -> str:
     """`post_decisions_votes` of POST /decisions/{identity}/votes."""
+    if path == "/":
+        return method.lower()
     parts = (("one" if part.startswith("{") else part) for part in path.strip("/").split("/"))
     return "_".join((method.lower(), *parts)).replace("-", "_").replace(".", "_")
 
@@ -109,6 +113,14 @@ class Handlers:
         self._logins = Throttle(settings.logins_per_min / 60, settings.logins_per_min)
         self._one = threading.Lock()  # hashing a password and reading the audit take memory: one at a time
 
+    def get(self) -> Response:
+        """Where to go from here."""
+        return _json(index())
+
+    def get_docs(self) -> Response:
+        """This list of routes, for a browser."""
+        return Response(docs(self._app), media_type="text/html")
+
     def get_health(self) -> Response:
         """Whether what is told here is up to date: its reader works, has read everything, and the broker answers."""
         trouble = self._read_model.trouble()
@@ -116,7 +128,7 @@ class Handlers:
 
     def get_openapi_json(self) -> Response:
         """This interface as OpenAPI."""
-        return _json(self._app.openapi())
+        return _json(document(self._app))
 
     def post_tokens(self, login: Login, request: Request) -> Response:
         """A token for a name and its password."""

@@ -55,7 +55,7 @@ def test_a_wrong_word_is_answered_with_the_right_ones(typed: Typed, line: str, t
 def test_an_actuator_for_a_folder_that_is_not_there_never_gets_ready(typed: Typed) -> None:
     code, said = typed("worker", "act", "--site", "/nowhere", "--broker", "127.0.0.1:1")
     assert code == 2
-    assert "Directory '/nowhere' does not exist" in said
+    assert "'/nowhere'" in said
 
 
 @pytest.mark.parametrize("line", ["nonsense", "worker", "approve", "explain", "incidents --since yesterday"])
