@@ -32,7 +32,7 @@ from app.errors import UserError
 from app.history.story import records
 from app.kafka.broker import probe
 from app.security.keys import Keys
-from app.security.messages import answered, asked, maintained, publish, resumed, stopped, tell, tell_switch
+from app.security.messages import answered, maintain, publish, resume, sign_request, stop, tell, tell_switch
 from app.security.switch import LocalSwitch, Way, failures, of_this_host
 from app.security.tokens import Tokens
 from app.security.votes import cast_and_hear
@@ -59,8 +59,8 @@ class Problem(Exception):
         self.status, self.code, self.error, self.remedy = status, code, error, remedy
 
 
-def serving(read_model: ReadModel, tokens: Tokens, settings: ApiSettings) -> HttpLimits:
-    """The whole application, behind its door."""
+def make_app(read_model: ReadModel, tokens: Tokens, settings: ApiSettings) -> HttpLimits:
+    """The HTTP application, with its limits around it."""
     app = FastAPI(
         title="Opsloop", version="1", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
         max_body_size=settings.body_bytes,
@@ -142,7 +142,7 @@ class Handlers:
 
     def get_me(self, request: Request) -> Response:
         """Who asks, and what they may do here."""
-        who = _asking(request)
+        who = _principal(request)
         operations = sorted(name for name in OPERATIONS if may(who.roles, name))
         return _json({"name": who.name, "roles": sorted(who.roles), "operations": operations})
 
@@ -161,18 +161,18 @@ class Handlers:
         if decision.state is not DecisionState.PENDING or now_ms() >= decision.expires:
             state = "expired" if decision.state is DecisionState.PENDING else decision.state
             raise Problem(409, "late", f"the decision does not wait any more: it is {state}")
-        who = _signing(request)
+        who = _signer(request)
         self._reach()
         approval, said = cast_and_hear(self._read_model.broker, decision, vote.vote, who, vote.reason)
         return _heard(said, approval)
 
     def post_proposals(self, proposal: ProposalBody, request: Request) -> Response:
         """Ask for an action. Somebody else has to approve it."""
-        who = _signing(request)
+        who = _signer(request)
         said = proposed(proposal.action, proposal.target, proposal.parameters, who, proposal.reason, proposal.expects)
         if proposal.request:
             said = msgspec.structs.replace(said, id=derive("proposal", who, proposal.request))
-        self._tell(asked(said))
+        self._tell(sign_request(said))
         return _json({"proposal": said.id, "decision": derive("decision", said.id)}, 202)
 
     def get_incidents(self, limit: Most = 50) -> Response:
@@ -199,7 +199,7 @@ class Handlers:
 
     def post_kill_switch_on(self, note: Note, request: Request) -> Response:
         """Stop everything."""
-        setting, ways = stopped(_asking(request).name, note.reason, *of_this_host(home()))
+        setting, ways = stop(_principal(request).name, note.reason, *of_this_host(home()))
         ways.append(tell_switch(lambda: self._read_model.broker, setting))
         _require_all(ways)
         return _json({"position": "on", "said": f"{setting.by}: {setting.reason}"})
@@ -207,7 +207,7 @@ class Handlers:
     def post_kill_switch_off(self, note: Note, request: Request) -> Response:
         """Allow acting again."""
         ends = next(reversed(self._read_model.switch.stops), "")
-        self._tell(resumed(_asking(request).name, note.reason, ends), "nothing was changed")
+        self._tell(resume(_principal(request).name, note.reason, ends), "nothing was changed")
         removed = (way for switch in of_this_host(home()) for way in switch.turn_off("file"))
         _require_all([Way(SETTINGS.name), *removed])
         return _json({"position": "off", "said": ""})
@@ -219,8 +219,8 @@ class Handlers:
 
     def post_maintenance(self, maintenance: Maintenance, request: Request) -> Response:
         """Begin, prolong or end a maintenance."""
-        who = _asking(request).name
-        setting = maintained(maintenance.scope, maintenance.minutes, who, maintenance.reason)
+        who = _principal(request).name
+        setting = maintain(maintenance.scope, maintenance.minutes, who, maintenance.reason)
         self._tell(setting)
         return _json({"scope": maintenance.scope, "until": int(setting.value)})
 
@@ -247,7 +247,7 @@ class Handlers:
         return found
 
     def _answer(self, identity: str, word: str, note: Note, request: Request) -> Response:
-        setting = answered(self._incident(identity), word, _asking(request).name, note.reason)
+        setting = answered(self._incident(identity), word, _principal(request).name, note.reason)
         self._reach()
         return _heard(tell(self._read_model.broker, setting), setting)
 
@@ -271,14 +271,14 @@ def _require_all(ways: list[Way]) -> None:
     raise Problem(503, code, f"{'; '.join(failed)}: {', '.join(filter(None, (host, others)))}", "Try opsloop doctor")
 
 
-def _asking(request: Request) -> Principal:
+def _principal(request: Request) -> Principal:
     who: Principal = request.state.who
     return who
 
 
-def _signing(request: Request) -> str:
+def _signer(request: Request) -> str:
     """Who asks, when their key is on this host. Raises Problem: it is not."""
-    who = _asking(request).name
+    who = _principal(request).name
     if Keys(home()).entry(who) is None:  # a token of another issuer names people whom this host may not know
         raise Problem(409, "no_key", f"{who} has no key on this host", "Make one: opsloop user add NAME")
     return who

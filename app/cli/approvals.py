@@ -1,4 +1,4 @@
-"""`opsloop approve`, `reject`, `kill-switch`: what a person says to the loop."""
+"""`opsloop approve`, `reject`, `kill-switch`, `maintenance`: what people tell the loop."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def kill_switch(
 
     Example: `opsloop kill-switch on --reason "maintenance"`
     """
-    from app.security.messages import resumed, stopped, tell_switch
+    from app.security.messages import resume, stop, tell_switch
     from app.security.switch import of_this_host
     from app.settings import home
 
@@ -99,10 +99,10 @@ def kill_switch(
     by = voter or user_name()
     switches = of_this_host(*([site] if site else []), home())
     if position == "on":
-        setting, ways = stopped(by, reason, *switches)
+        setting, ways = stop(by, reason, *switches)
         ways.append(tell_switch(lambda: broker_of(broker), setting))
     else:
-        setting = resumed(by, reason)
+        setting = resume(by, reason)
         ways = [tell_switch(lambda: broker_of(broker), setting)]
         if not ways[0].error:
             ways += [way for switch in switches for way in switch.turn_off("file")]
@@ -119,11 +119,11 @@ def maintenance(
     Example: `opsloop maintenance shop/catalog --minutes 30`
     """
     from app.kafka.broker import require
-    from app.security.messages import maintained, publish
+    from app.security.messages import maintain, publish
 
     where = broker_of(broker)
     require(where)
-    setting = maintained(scope, minutes, voter or user_name(), reason)
+    setting = maintain(scope, minutes, voter or user_name(), reason)
     publish(where, setting)
     if json:
         print_json(setting)

@@ -133,7 +133,7 @@ def publish(proposal: Proposal, broker: Broker, *, force: bool = False) -> Propo
     from app.kafka.broker import require
     from app.security import messages
 
-    signed = messages.asked(proposal)
+    signed = messages.sign_request(proposal)
     require(broker)
     if not force:
         require_known(broker, proposal.target)

@@ -57,7 +57,7 @@ def invite(home: Path) -> Keys:
     return keys
 
 
-def introduced(keys: Keys) -> Iterator[str]:
+def introduce(keys: Keys) -> Iterator[str]:
     """Who may say yes to what here, a line each."""
     (sure, _), (fair, _) = TIERS
     for entry in keys.entries():

@@ -18,7 +18,7 @@ import psutil
 from app.clock import now_ms
 from app.demo import learning
 from app.demo.board import Board, Follower, Injected, judge
-from app.demo.people import at_home, introduced, invite, left_behind
+from app.demo.people import at_home, introduce, invite, left_behind
 from app.kafka.broker import Broker
 from app.runtime.parent import FOLLOW
 from app.security.switch import LocalSwitch
@@ -144,12 +144,12 @@ class Demo:
         return {**os.environ, "OPSLOOP_BROKER": self.broker.bootstrap, FOLLOW: str(os.getpid())}
 
     def begin(self) -> None:
-        """Start everything; the site last, since the rest can use the time."""
+        """Start all processes. The site comes last: its start takes the longest, and the others use that time."""
         from app.demo.site import Site
 
         people = invite(home())
         if self.plan.mode == Mode.APPROVE:
-            for line in introduced(people):
+            for line in introduce(people):
                 self.say(line)
         if said := LocalSwitch(home()).said():
             self.say(f"nothing will act: the kill switch is on ({said}); opsloop kill-switch off")

@@ -22,7 +22,7 @@ from app.demo.board import HOPS, Board, Seen
 from app.demo.run import Demo
 from app.history.render import clock, sentence
 from app.security.messages import publish
-from app.security.votes import signed
+from app.security.votes import sign
 from topics.incidents import Incident
 
 BARS: Final = "▁▂▃▄▅▆▇█"
@@ -147,7 +147,7 @@ def _press(demo: Demo, key: str, lines: list[RenderableType]) -> None:
     elif key in ("a", "r") and waiting:
         publish(
             demo.broker,
-            signed(waiting[0], "approve" if key == "a" else "reject", _person(), "from the demo's screen"),
+            sign(waiting[0], "approve" if key == "a" else "reject", _person(), "from the demo's screen"),
         )  # fmt: skip
     elif key.isdecimal() and 0 < int(key) <= len(FAULTS):
         if left := demo.learning_s():

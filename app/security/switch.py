@@ -91,7 +91,7 @@ class LocalSwitch:
         return [Way(str(file), _failure(file.unlink)) for file in theirs]
 
     def follow(self, broker: Broker, keys: Keys, stop: Callable[[], bool]) -> None:
-        """Write down what the topic says, until `stop`; a broker that is away changes nothing.
+        """Write what the topic says to the file, until `stop`. An unreachable broker changes nothing.
 
         No record and no failure of the broker ends it: reading begins again after a second.
         """

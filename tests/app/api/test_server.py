@@ -19,7 +19,7 @@ from joserfc.jwk import KeySet, RSAKey
 
 from app.api.routes import PUBLIC, ROUTES
 from app.api.schemas import ANSWERS
-from app.api.server import serving
+from app.api.server import make_app
 from app.api.settings import ApiSettings
 from app.client import Publisher
 from app.clock import now_ms
@@ -83,7 +83,7 @@ def ask(client: Client, method: str, path: str, by: str = "", **headers: str) ->
 
 
 def test_every_route_is_in_the_table_and_every_row_is_a_route(client: Client) -> None:
-    app: Any = serving(client.read_model, client.tokens, ApiSettings())._app
+    app: Any = make_app(client.read_model, client.tokens, ApiSettings())._app
     routes = {(method, route.path) for route in app.routes for method in route.methods}
     assert routes == set(ROUTES) == set(ALLOWED)
     assert all(operation == PUBLIC or operation in OPERATIONS for operation in ROUTES.values())
