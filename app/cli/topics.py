@@ -93,13 +93,13 @@ def apply(
         if not yes and remembered() != chosen.bootstrap:
             _confirm(foreign(client, chosen), steps, ask=not as_json)
         done = bring_about(client, want, steps, grow=grow)
-    _show("Done", done, as_json)
+    _show(f"Done at {chosen.bootstrap}", done, as_json)
     left = [step for step in steps if step not in done]
     if left:
         names = ", ".join(sorted({f"{step.topic} ({step.kind})" for step in left}))
         raise UserError(f"left as it is: {names}", "Only --grow adds partitions; nothing is shrunk", exit_code=1)
     if not steps and not as_json:
-        out.print("Nothing to do: the topics are as the catalogue wants them.")
+        out.print(f"Nothing to do: the topics at {chosen.bootstrap} are as the catalogue wants them.")
 
 
 @commands.command()
