@@ -105,4 +105,5 @@ def _shown(name: str, value: Any) -> Any:
         return [_shown(name, inner) for inner in value]
     if not isinstance(value, str) or not value or POINTER.match(value):
         return value
-    return HIDDEN if SECRET.search(name.replace("_", ".")) else mask(value)
+    plain = name.replace("_", ".")
+    return HIDDEN if SECRET.search(plain) and not plain.endswith("location") else mask(value)

@@ -44,10 +44,12 @@ def test_no_secret_is_shown_and_where_one_is_kept_is(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OPSLOOP_POLICY__OPA_TOKEN", "hunter2")
     monkeypatch.setenv("OPSLOOP_KAFKA_SASL_PASSWORD", "hunter3")
     monkeypatch.setenv("OPSLOOP_KAFKA_SSL_KEY_PASSWORD", "file:/run/secrets/kafka")
+    monkeypatch.setenv("OPSLOOP_KAFKA_SSL_KEY_LOCATION", "/etc/kafka.pem")
     monkeypatch.setenv("OPSLOOP_POLICY__OPA", "http://ana:hunter4@opa:8181")
     found = shown()
     assert "hunter" not in str(found)
     assert found["policy.opa_token"] == ("****", "OPSLOOP_POLICY__OPA_TOKEN")
+    assert found["kafka.ssl.key.location"][0] == "/etc/kafka.pem"
     assert found["kafka.ssl.key.password"][0] == "file:/run/secrets/kafka"
 
 
