@@ -102,7 +102,7 @@ def kill_switch(
         setting, ways = stop(by, reason, *switches)
         ways.append(tell_switch(lambda: broker_of(broker), setting))
     else:
-        setting = resume(by, reason)
+        setting = resume(by, reason, _stop_in_force(broker))
         ways = [tell_switch(lambda: broker_of(broker), setting)]
         if not ways[0].error:
             ways += [way for switch in switches for way in switch.turn_off("file")]
@@ -131,6 +131,19 @@ def maintenance(
         out.print(
             f"{scope} is under maintenance for {minutes} minutes" if minutes else f"maintenance of {scope} is over"
         )
+
+
+def _stop_in_force(address: str) -> str:
+    """The id of the stop that is to end; empty: there is none, or the broker does not tell."""
+    from app.kafka.broker import probe
+    from app.security.standing import standing
+    from app.settings import home
+
+    try:
+        broker = broker_of(address)
+        return "" if probe(broker, 2.0) else standing(broker, home()).stop
+    except UserError:
+        return ""
 
 
 def _moved(position: str, setting: Setting, ways: list[Way], json: bool) -> None:

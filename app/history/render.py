@@ -39,6 +39,7 @@ STEPS: Final = {  # of an incident, in words; others are told as they are
     "revise": "more is known",
     "escalate": "a person has to look",
     "close": "closed by hand",
+    "gone": "what it was about is gone",
     "return": "it is back",
 }
 

@@ -25,6 +25,7 @@ class Standing(msgspec.Struct, frozen=True):
     by_topic: str  # who has turned the kill switch on and why; empty: nobody
     by_file: str  # the same, on this host
     maintenance: dict[str, Instant]  # scope → until
+    stop: str = ""  # id of the newest stop in force by the topic
 
     @property
     def killed(self) -> str:
@@ -44,14 +45,14 @@ def standing(broker: Broker, home: Path) -> Standing:
         if not isinstance(setting, Setting):
             continue
         try:
-            switch.take(setting, keys, now)
+            switch.take(setting, keys, raw.arrived or now)
             context.maintain(setting, keys)
         except Refused:
             continue  # the gate tells why
         except Exception:  # whatever is in one record, it hides nothing of the others
             continue
     maintained = {scope: until for scope, until in context.maintained.items() if until > now}
-    return Standing(switch.killed, by_file(home), maintained)
+    return Standing(switch.killed, by_file(home), maintained, next(reversed(switch.stops), ""))
 
 
 def waiting(broker: Broker, since_ms: Instant) -> list[Decision]:

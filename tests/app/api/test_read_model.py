@@ -38,10 +38,10 @@ def test_a_record_that_breaks_the_reader_is_left_out_and_the_next_one_counts(
 ) -> None:
     see = ReadModel.see
 
-    def brittle(model: ReadModel, record: Record) -> None:
+    def brittle(model: ReadModel, record: Record, *rest: Any) -> None:
         if getattr(record, "id", "") == "poison":
             raise ValueError("poison")
-        see(model, record)
+        see(model, record, *rest)
 
     monkeypatch.setattr(ReadModel, "see", brittle)
     with served(embedded.broker, home) as client, Publisher(embedded.broker) as publisher:

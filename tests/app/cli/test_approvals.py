@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import main
+from app.client import Publisher
+from app.clock import now_ms
 from app.kafka.broker import read_all
 from app.kafka.embedded import Embedded
 from app.security.keys import enrol
+from app.security.standing import standing
 from app.security.switch import NAME, LocalSwitch
 from topics.codec import decode
-from topics.settings import SETTINGS
+from topics.settings import KILL_SWITCH, SETTINGS, Setting
 
 
 @pytest.fixture
@@ -85,3 +88,15 @@ def test_a_home_that_cannot_be_used_is_told_in_one_line(
     assert said.count("\n") == 1
     assert f"cannot use {nowhere}" in said
     assert "OPSLOOP_HOME" in said
+
+
+def test_an_admin_whose_clock_is_behind_ends_a_stop_because_its_id_is_named(
+    embedded: Embedded, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enrol(home)
+    with Publisher(embedded.broker) as publisher:
+        publisher.send(Setting(name=KILL_SWITCH, value="on", ts=now_ms(), by="ben", reason="smoke"))
+    assert standing(embedded.broker, home).killed
+    monkeypatch.setattr("app.security.messages.now_ms", lambda: now_ms() - 20_000)
+    typed(monkeypatch, capsys, "kill-switch", "off", "--broker", embedded.bootstrap)
+    assert standing(embedded.broker, home).killed == ""
