@@ -19,10 +19,16 @@ def main() -> None:
     except UserError as error:
         sys.stderr.write(f"opsloop: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:  # a file or folder that cannot be used, as an unwritable home
+        if not error.filename:
+            raise
+        why = (error.strerror or str(error)).lower()
+        sys.stderr.write(f"opsloop: cannot use {error.filename} ({why}). Look at its rights, or set OPSLOOP_HOME\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:
-    """The settings of this process; `mode` overrides the P-3 mode.
+    """The settings of this process; `mode` overrides that of `[safety]`.
 
     Actions of the settings, and detectors and formats of installed packages that the settings name, are known from
     here on. A package that cannot be imported is told on stderr and left out.

@@ -10,6 +10,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from app.cli.root import root
 from app.pipeline import systems
 from app.system import Command
 
@@ -46,14 +47,10 @@ class Commands(TyperGroup):
 def build() -> typer.Typer:
     """The whole command line. No command is imported yet, so that `--help` stays quick."""
     app = typer.Typer(
-        name="opsloop", cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        name="opsloop", cls=Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         help="Autonomous operations on Kafka: observe, detect, diagnose, decide, guard, act, verify, learn.\n\n"
         "Start with [bold]opsloop demo[/bold], then break something: [bold]opsloop break kill:catalog[/bold]",
     )  # fmt: skip
-    app.callback()(_nothing)
+    app.callback()(root)
     return app
-
-
-def _nothing() -> None:
-    """What runs before every command."""

@@ -77,9 +77,9 @@ def decisions(
     if json:
         print_json(found)
         return
-    print_table("Decisions", ("id", "at", "state", "action", "target", "confidence", "tier", "reasons"), (
-        (d.id, clock(d.ts), styled(d.state), escape(d.proposal.action), escape(d.proposal.target),
-         f"{d.proposal.confidence:.2f}", d.tier, escape(d.blocked or d.reasons[-1]))
+    print_table("Decisions", ("id", "at", "state", "outcome", "action", "target", "confidence", "reasons"), (
+        (d.id, clock(d.ts), styled(d.state), d.outcome, escape(d.proposal.action), escape(d.proposal.target),
+         f"{d.proposal.confidence:.2f}", escape(d.blocked or d.reasons[-1]))
         for d in found
     ))  # fmt: skip
 

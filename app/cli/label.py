@@ -50,7 +50,7 @@ def label(
     found = [i for i in incidents(where, None) if i.id.startswith(incident)]
     if len(found) != 1:
         told = f"{len(found)} incidents begin with {incident}" if found else f"there is no incident {incident}"
-        raise UserError(told, "See `opsloop incidents`")
+        raise UserError(told, "See `opsloop incidents`", exit_code=1)
     said = Label(
         incident=found[0].id, entity=found[0].entity, label=was.value, ts=now_ms(), by=by or getpass.getuser()
     )  # fmt: skip

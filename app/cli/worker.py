@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from app.cli.options import BrokerOption, broker_of
+from app.cli.options import BrokerOption, SiteOption, broker_of
 from app.errors import UserError
 from app.printing import err
 from app.system import Worker
@@ -27,9 +26,9 @@ def worker(
     role: Annotated[str, typer.Argument(help="lane: samples to anomalies. loop: anomalies to commands and verdicts. "
                                              "act: runs commands. all: the three in one process")],
     broker: BrokerOption = "",
-    site: Annotated[Path | None, typer.Option(help="Folder of the supervised processes that `act` commands")] = None,
+    site: SiteOption = None,
     metrics_port: Annotated[int, typer.Option(help="Serve Prometheus metrics on this loopback port; 0: do not")] = 0,
-    mode: Annotated[str, typer.Option(help="P-3 mode: observe, suggest, approve, act_and_report, autonomous")] = "",
+    mode: Annotated[str, typer.Option(help="How far: observe, suggest, approve, act_and_report, autonomous")] = "",
     only: Annotated[str, typer.Option(help="Of the loop these verbs alone, as decide,gate, in a group of their own: a "
                                            "slow verb holds up no other. Other workers run the rest")] = "",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than warnings")] = False,

@@ -17,7 +17,7 @@ from typing import Final
 import app
 from app import settings
 from app.actuators.programs import Programs, Unreachable
-from app.demo import files, plan, replicas
+from app.demo import files, people, plan, replicas
 from app.demo.layout import BOOT, Layout, Line, Tally, Target
 from app.errors import UserError
 
@@ -103,8 +103,7 @@ class Site:
     def attach(cls, folder: Path | None = None) -> Site:
         """The site that runs in `folder`, or the one started last. Raises UserError when there is none."""
         if folder is None:
-            with suppress(FileNotFoundError):
-                folder = Path(_current().read_text())
+            folder = next((Path(file.read_text()) for file in (_current(), _started()) if file.exists()), None)
         site = cls(folder) if folder else None
         if site is None or not site.running():
             raise UserError("no demo site is running", "Start one with `opsloop demo`.")
@@ -197,3 +196,8 @@ def _supervise(folder: Path) -> subprocess.Popen[bytes]:
 
 def _current() -> Path:
     return settings.home() / "site"
+
+
+def _started() -> Path:
+    """The same in the home of a demo that was started with this user's home."""
+    return people.demo_home(settings.home()) / "site"

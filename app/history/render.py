@@ -28,6 +28,22 @@ STYLE: Final = {
 }
 
 
+STEPS: Final = {  # of an incident, in words; others are told as they are
+    "confirm": "detected",
+    "acknowledge": "somebody has it in hand",
+    "act": "an action runs",
+    "probe": "the action has ended, its effect is checked",
+    "cured": "cured",
+    "still_wrong": "the action did not help",
+    "self_resolved": "it went away by itself",
+    "revise": "more is known",
+    "escalate": "a person has to look",
+    "close": "closed by hand",
+    "gone": "what it was about is gone",
+    "return": "it is back",
+}
+
+
 def clock(ts: Instant) -> str:
     """Local time of day with milliseconds."""
     return datetime.fromtimestamp(ts / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
@@ -39,7 +55,7 @@ def sentence(record: Record) -> str:
         case Anomaly():
             return _said("red", "anomaly", f"{record.entity}: {_deviations(record)}; sample {record.evidence}")
         case Incident():
-            rest = f"({record.step}) {record.symptom} of {record.entity}"
+            rest = f"({STEPS.get(record.step, record.step)}) {record.symptom} of {record.entity}"
             if record.step in ("confirm", "revise", "still_wrong"):
                 rest += f"; {'; '.join(_why(h) for h in record.hypotheses[:3])}"
             if record.by:
@@ -51,7 +67,7 @@ def sentence(record: Record) -> str:
             return _said("cyan", "proposal", rest)
         case Decision():
             rest = f"{record.proposal.action} on {record.proposal.target}: {record.reasons[-1]}"
-            return _said("magenta", "decision", rest, record.state)
+            return _said("magenta", "decision", rest, f"{record.state}{_outcome(record)}")
         case Approval():
             return _said("yellow", "vote", f"{record.voter}: {record.vote} {record.reason}")
         case SignedCommand():
@@ -79,7 +95,7 @@ def details(record: Record) -> list[str]:
             signed = f"signed by key {record.key[:8]}, counts until {clock(record.expires)}"
             return [*lines, escape(f"asked for by {record.requester}, {signed if record.key else 'not signed'}")]
         case Decision() if not record.voters and not record.command and record.state != "completed":
-            held = f"tier {record.tier}, mode {record.mode}"
+            held = f"mode {record.mode}, confidence {record.proposal.confidence:.2f}"
             asked = f", wants {record.quorum} × {record.required_role}" if record.required_role else ""
             return [escape(held + asked), *map(_policy, record.policy)]
         case Approval():
@@ -95,6 +111,11 @@ def details(record: Record) -> list[str]:
             lines = [f"judged by {record.basis}"] if record.basis else []
             return lines + ([escape(f"seen in {', '.join(record.evidence)}")] if record.evidence else [])
     return []
+
+
+def _outcome(decision: Decision) -> str:
+    """How the command of a completed decision ended, where that is not a success."""
+    return f" ({decision.outcome})" if decision.outcome not in ("", "succeeded", "granted") else ""
 
 
 def _option(option: Option) -> str:

@@ -70,7 +70,7 @@ def one(broker: Broker, start: str) -> Letter:
     found = [letter for letter in letters(broker) if letter.id.startswith(start)]
     if len(found) != 1:
         what = f"{len(found)} dead letters begin" if found else "no dead letter begins"
-        raise UserError(f"{what} with {start!r}", "See opsloop dead-letters list")
+        raise UserError(f"{what} with {start!r}", "See opsloop dead-letters list", exit_code=1)
     return found[0]
 
 

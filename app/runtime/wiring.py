@@ -20,5 +20,9 @@ def _loop(worker: Worker, stages_of: Callable[[Parts], Stages]) -> LoopDriver:
 RUNTIME: Final = System(
     "runtime",
     roles=(Role("loop", _loop),),
-    commands=(Command("worker", "worker", "Run a worker until it is stopped."),),
+    commands=(
+        Command("worker", "worker", "Run a worker until it is stopped."),
+        Command("status", "status", "How things stand: workers, actuators, lag, the kill switch, what waits."),
+        Command("config", "config", "The settings that hold here, and where each comes from."),
+    ),
 )

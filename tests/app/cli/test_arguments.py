@@ -52,6 +52,12 @@ def test_a_wrong_word_is_answered_with_the_right_ones(typed: Typed, line: str, t
     assert "Traceback" not in said
 
 
+def test_an_actuator_for_a_folder_that_is_not_there_never_gets_ready(typed: Typed) -> None:
+    code, said = typed("worker", "act", "--site", "/nowhere", "--broker", "127.0.0.1:1")
+    assert code == 2
+    assert "'/nowhere'" in said
+
+
 @pytest.mark.parametrize("line", ["nonsense", "worker", "approve", "explain", "incidents --since yesterday"])
 def test_a_line_that_is_not_understood_is_answered_with_its_usage(typed: Typed, line: str) -> None:
     code, said = typed(*line.split())

@@ -31,7 +31,7 @@ def printed(text: str) -> str:
 
 TOLD = {
     "opsloop.signals.anomalies": r"anomaly shop/catalog/0: http\.server\.own_duration\.p95 0\.5 \(expected 0\.02, z",
-    "opsloop.incidents": r"incident triggered \(confirm\) down of shop/catalog/0; process_gone of shop/catalog/0 0\.98",
+    "opsloop.incidents": r"incident triggered \(detected\) down of shop/catalog/0; process_gone of shop/catalog/0 0",
     "opsloop.proposals": r"proposal restart_service on shop/catalog/0 0\.96: process_gone .*; not: scale_out on",
     "opsloop.decisions": r"decision dispatched restart_service on shop/catalog/0: mode approve",
     "opsloop.approvals": r"vote ana: approve seen it before",
@@ -77,7 +77,7 @@ def test_behind_a_decision_stand_its_tier_its_votes_and_each_policy() -> None:
     said = PolicyResult("night", 2, "operational", "require_approval", True, (f"it is {NASTY}",))
     made = decision(policy=(said,), required_role="lead", quorum=2)
     held, policy = map(printed, details(made))
-    assert "tier autonomous, mode approve, wants 2 × lead" in held
+    assert "mode approve, confidence 0.96, wants 2 × lead" in held
     assert f"policy night v2 (operational): require_approval: it is {NASTY}" in policy
 
 
