@@ -12,12 +12,12 @@ import pytest
 from agents._agent import Agent
 from agents.gate import Gate
 from app.policy.shipped import policies
+from app.testing import MemoryLedger, World, stages
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from models.safety.signing import sign_setting
 from tests.builders import NOW, SAMPLES, SymptomKind, approval, decision, deploy, incident, proposal, sample, signed
 from tests.keys import RING, WORKER_KEY, key_of
-from tests.looped import Ledger, World, stages
 from topics.catalog import topic_of
 from topics.codec import DecodeError, decode_value, encode
 from topics.decisions import DecisionState

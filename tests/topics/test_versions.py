@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from agents._agent import Agent
+from app.testing import MemoryLedger, World, stages
 from models.incidents.following import Following
 from models.safety.context import SafetyContext
 from models.safety.modes import Mode
 from tests.builders import NOW, SAMPLES, incident
-from tests.looped import Ledger, World, stages
 from topics.approvals import Approval
 from topics.audit import Entry
 from topics.catalog import ALL, topic_of
