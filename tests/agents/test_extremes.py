@@ -12,7 +12,7 @@ import pytest
 from agents._agent import Agent
 from agents.gate import Gate
 from app.policy.shipped import policies
-from app.testing import MemoryLedger, World, stages
+from app.testing import World, stages
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from models.safety.signing import sign_setting

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from agents._agent import Agent
-from app.testing import MemoryLedger, World, stages
+from app.testing import World, stages
 from models.incidents.following import Following
 from models.safety.context import SafetyContext
 from models.safety.modes import Mode
