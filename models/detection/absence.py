@@ -8,7 +8,7 @@ stamp far ahead moves the clock for everybody at once: that is why silence must 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detection.settings import DetectionSettings
-from topics.batch import Batch, Float64, Int32, Names
+from topics.batch import Batch, Float64, Forgotten, Int32, Names, Reused
 from topics.kernel import inlined, kernel
 
 # of an entity or a series: newest stamp, the clock when it last came, longest gap, times it came, steps without, absent
@@ -32,7 +32,7 @@ WHOLE: Final = -1  # no series: the entity
 
 
 class Lost(NamedTuple):
-    """An entity of which something is absent now, or nothing any more."""
+    """A change of what is absent of an entity."""
 
     sample: int  # which moved the clock
     entity: int
@@ -45,7 +45,7 @@ class Lost(NamedTuple):
 
 
 class Kept(msgspec.Struct):
-    """Everything as data."""
+    """All state, as data."""
 
     clock: float = 0.0
     whole: bytes = b""
@@ -60,7 +60,7 @@ def _arrive(rows: Float64, at: int, ts: float) -> None:
 
 @inlined
 def _step(rows: Float64, clock: float, offset: int, changed: Int32, count: int) -> int:
-    """Take a step of the clock; numbers + offset of what became absent or came back are added to `changed`."""
+    """Take a step of the clock. Numbers (plus `offset`) of what became absent or came back are added to `changed`."""
     for at in range(len(rows)):
         if rows[at, NEWEST] == 0.0:
             continue
@@ -87,7 +87,7 @@ def follow(
     clock: Float64, whole: Float64, each: Float64, given: tuple[Int32, NDArray[np.int64], Int32, Int32], first: int,
     out: tuple[NDArray[np.bool_], Int32],
 ) -> tuple[int, int]:  # fmt: skip
-    """Take samples from `first` on, up to one at which something changed: the next one, and how many changed.
+    """Take samples from `first` on, up to one at which something changed. Returns the next one, and how many changed.
 
     clock: (1,); given: entity, ts, start, series of a batch; out: which entities are followed by series, and room for
     numbers: an entity's own, or its series' after all entities'.
@@ -121,7 +121,7 @@ class Absence:
         self._room = np.zeros(0, np.int32)
 
     def take(self, batch: Batch) -> Iterator[Lost]:
-        """What a batch shows to be absent, or back again."""
+        """What became absent in a batch, or came back."""
         self._admit(batch.names)
         given = batch.entity, batch.ts, batch.start, batch.series
         at = 0
@@ -133,16 +133,39 @@ class Absence:
     def _admit(self, names: Names) -> None:
         known = len(self.chosen)
         if known < len(names.entities):
-            said = [self.settings.of_entity("absence", entity) for entity in names.entities[known:]]
-            self.chosen = np.concatenate((self.chosen, np.array([s == "series" for s in said], np.bool_)))
+            self.chosen = np.concatenate((self.chosen, np.zeros(len(names.entities) - known, np.bool_)))
             self.whole = _longer(self.whole, len(names.entities))
-            # who is not followed at all never becomes known
-            off = [known + at for at, s in enumerate(said) if s == "off"]
-            self.whole[off, TIMES] = -1e18
+            self._choose(names, range(known, len(names.entities)))
         if self.chosen.any() and len(self.each) < len(names.series):
             self.each = _longer(self.each, len(names.series))
         if len(self._room) < len(self.whole) + len(self.each):
             self._room = np.zeros(len(self.whole) + len(self.each), np.int32)
+
+    def _choose(self, names: Names, entities: Iterable[int]) -> None:
+        for at in entities:
+            chosen = self.settings.of_entity("absence", names.entities[at]) if names.entities[at] else None
+            self.chosen[at] = chosen == "series"
+            if chosen == "off":
+                self.whole[at, TIMES] = -1e18  # who is not followed at all never becomes known
+
+    def reuse(self, reused: Reused) -> None:
+        """Begin anew with entities whose numbers were given out again."""
+        self._choose(reused.names, [at for at in reused.entities if at < len(self.chosen)])
+
+    def forget(self, forgotten: Forgotten) -> Iterator[Lost]:
+        """Forget what has ended. Yields the end of each absence of which nothing is left."""
+        series = set(forgotten.series.tolist())
+        for entity in sorted(self.open.keys() & forgotten.touched):
+            onset, absent = self.open.pop(entity)
+            left = [] if entity in forgotten.entities else [what for what in absent if what not in series]
+            if left:
+                self.open[entity] = onset, left
+                continue
+            first = self.whole[entity] if absent[0] == WHOLE else self.each[absent[0]]
+            gap = float(max(first[GAP], STEP_MS))
+            yield Lost(0, entity, [], onset, False, float(self.clock[0] - first[CAME]), gap, LONGER * gap)
+        self.whole[[at for at in forgotten.entities if at < len(self.whole)]] = 0.0
+        self.each[forgotten.series[forgotten.series < len(self.each)]] = 0.0
 
     def _changed(self, names: Names, sample: int, changed: list[int]) -> Iterator[Lost]:
         entities = len(self.whole)
@@ -168,12 +191,12 @@ class Absence:
             )  # fmt: skip
 
     def dump(self) -> Kept:
-        """Everything."""
+        """All state, as data."""
         whole, each = (_used(rows).astype("<f8").tobytes() for rows in (self.whole, self.each))
         return Kept(float(self.clock[0]), whole, each, [(e, o, list(a)) for e, (o, a) in sorted(self.open.items())])
 
     def load(self, kept: Kept) -> None:
-        """Become what was dumped."""
+        """Restore what `dump` returned."""
         self.clock[0] = kept.clock
         self.whole, self.each = (np.frombuffer(r, "<f8").reshape(-1, FIELDS).copy() for r in (kept.whole, kept.each))
         self.open = {entity: (onset, absent) for entity, onset, absent in kept.open}

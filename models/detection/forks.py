@@ -1,4 +1,4 @@
-"""Forked learners: while an incident is open its entity's baseline stands still, and a copy goes on learning.
+"""Forked learners: while an incident is open, the baseline of its entity is not changed, and a copy goes on learning.
 
 At the close the label decides. Confirmed: the copy is dropped, and the same fault is as strange the next time. Expected
 or new trend: the copy is the baseline from now on. False alarm: so it is, and the entity's boundary is wider.
@@ -17,7 +17,9 @@ from models.detection.bank import Bank, take
 from models.detection.columns import Rows, Samples, Scored, rows_of, tiles_of
 from models.detection.config import narrowed
 from models.detection.points import workspace_of
-from topics.batch import Float64, Steer
+from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
+from models.detection.univariate import ROWS
+from topics.batch import Float64, Forgotten, Steer
 from topics.learning import Feedback
 
 FRESH: Final = 16.0  # samples that a copy is taken to rest on: what it sees now soon outweighs what was
@@ -48,7 +50,7 @@ class Forks:
         self.config = bank.config._replace(doubt=float("inf"), hold_samples=-1.0, hold_ms=-1.0)
 
     def steer(self, steer: Steer) -> int | None:
-        """Open a fork for an incident, or close it. What is not known, or open or closed already, changes nothing.
+        """Open a fork for an incident, or close it. A control for what is not known, or is so already, changes nothing.
 
         Returns the number of an entity whose copy became its baseline.
         """
@@ -81,12 +83,23 @@ class Forks:
                 self._learn(fork, given, own.tolist())
         return self.bank.take(given)
 
+    def forget(self, forgotten: Forgotten) -> None:
+        """Drop the copies of entities that have ended, and of others the series that have."""
+        for number in self.open.keys() & forgotten.entities:
+            del self.open[number]
+        for number in self.open.keys() & forgotten.touched:
+            fork = self.open[number]
+            keep = ~np.isin(fork.series, forgotten.series)
+            rows = rows_of(fork.tiles, len(fork.series))[keep]
+            fork.series, fork.tiles = [at for at, stays in zip(fork.series, keep, strict=True) if stays], tiles_of(rows)
+
     def _copy(self, number: int, series: list[int], incident: str) -> None:
         rows, entity = self.bank.rows(series), self.bank.entities[number : number + 1].copy()
         rows[:, columns.COUNT] = np.minimum(rows[:, columns.COUNT], FRESH)
         entity[:, columns.SAMPLES] = np.maximum(entity[:, columns.SAMPLES], 1.0)
-        univariate = self.bank.univariate[[0, max(int(entity[0, columns.UNIVARIATE]), 0)]]
-        univariate[0, 0] = 1.0
+        univariate, row = np.zeros((2, UNIVARIATE_FIELDS)), int(entity[0, columns.UNIVARIATE])
+        if row > 0:
+            univariate[0, ROWS], univariate[1] = 1.0, self.bank.univariate[row]
         entity[:, columns.UNIVARIATE] = np.minimum(entity[:, columns.UNIVARIATE], 1.0)
         self.open[number] = Fork([incident], "confirmed", series, tiles_of(rows), entity, univariate)
         self.bank.entities[number, columns.FORKED] = columns.OPEN
@@ -106,7 +119,7 @@ class Forks:
             return
         bank.entities[number, columns.FORKED] = 0.0
         bank.put(fork.series, rows_of(fork.tiles, len(fork.series)))
-        if bank.entities[number, columns.UNIVARIATE] > 0.0:
+        if bank.entities[number, columns.UNIVARIATE] > 0.0 and fork.entity[0, columns.UNIVARIATE] > 0.0:
             bank.univariate[int(bank.entities[number, columns.UNIVARIATE])] = fork.univariate[1]
         if fork.label == "false_alarm":
             bank.entities[number, columns.WIDE] = min(bank.entities[number, columns.WIDE] + WIDER, WIDEST)

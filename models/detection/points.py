@@ -16,6 +16,7 @@ from models.detection.columns import (
     LEVEL,
     MEAN,
     PEAK,
+    SAMPLES,
     SEEN,
     SERIES,
     SHIFT,
@@ -23,9 +24,11 @@ from models.detection.columns import (
     SHORT_VARIANCE,
     SLOPE,
     STEP_VARIANCE,
+    STRETCH,
     TAIL,
     TILE,
     TRUST,
+    USUAL,
     VARIANCE,
     Rows,
     Samples,
@@ -58,10 +61,12 @@ from topics.kernel import inlined, kernel
 
 RUN: Final = 160  # values of different series that are judged together, or samples
 MARKS: Final = 256
+# where the tail of an entity's log score begins, and its length, when a name of its first series says its floor
+NAMED_USUAL, NAMED_STRETCH = math.log(2.0), 0.2
 
 
 class Workspace(NamedTuple):
-    """Room that the kernel works in; nothing of it outlives a batch."""
+    """Scratch arrays of the kernel; nothing in them outlives a batch."""
 
     lanes: Float64  # (LANE_ROWS * PITCH,)
     tile: Float64  # (TILE_SIZE,) for values whose series do not make up one
@@ -85,7 +90,7 @@ class Part(NamedTuple):
 
 
 def workspace_of() -> Workspace:
-    """An empty desk."""
+    """A new workspace."""
     return Workspace(
         np.zeros(LANE_ROWS * PITCH), np.zeros(TILE_SIZE), np.zeros(TILE, np.int64), np.empty(LANES, np.int64),
         np.empty(RUN), np.empty(RUN, np.int64), np.empty(RUN), np.empty(WORK), np.full(MARKS, -1, np.int64),
@@ -101,9 +106,17 @@ def _open_series(tile: Float64, at: int, value: float, ts: float) -> None:
     tile[SEEN, at] = ts
 
 
+@inlined
+def _count_series(entity: Float64, peak: float) -> None:
+    """The first value of a series has come. peak: by its name; above 0 its floors are known: it is judged sooner."""
+    entity[SERIES] += 1.0
+    if peak > 0.0 and entity[SAMPLES] == 0.0:
+        entity[USUAL], entity[STRETCH] = NAMED_USUAL, NAMED_STRETCH
+
+
 @kernel
 def _own_tail(tile: Float64, at: int, z: float, pace: float, config: DetectorConfig) -> float:
-    """|z| in tails of the series itself, which are learned, by the trust that one series has."""
+    """|z| over the tail of the series' own |z|, times the trust in one series; then learn the tail."""
     size, tail = abs(z), tile[TAIL, at]
     gain = max(pace, 0.0) * max(5.0 * config.memory, 1.0 / (0.1 * tile[COUNT, at] + 100.0))
     tail *= 1.0 + gain * config.tail if size > tail else 1.0 - gain * (1.0 - config.tail)
@@ -135,7 +148,7 @@ def take_values(
         piece = Part(part.first, part.end, low, min(low + LANES, part.high), part.alone)
         first = _lay_out(given, piece, first, work)
         trusted = _take_piece(rows, given, piece, work, config)
-        _tell(scored, piece, work.lanes)
+        _store(scored, piece, work.lanes)
         if trusted and not part.alone:
             _own_tails(rows.tiles, given.series[piece.low : piece.high], work, config)
 
@@ -164,7 +177,7 @@ def _lay_out(given: Samples, part: Part, first: int, work: Workspace) -> int:
 
 @inlined
 def _take_piece(rows: Rows, given: Samples, part: Part, work: Workspace, config: DetectorConfig) -> bool:
-    """Score and learn what is laid out; whether a series among them is trusted alone."""
+    """Score and learn the values in the lanes. Returns whether a series among them is trusted alone."""
     series, lanes = given.series[part.low : part.high], work.lanes
     lane = loose = 0
     while lane < len(series):
@@ -209,6 +222,8 @@ def _take_loose(rows: Rows, given: Samples, part: Part, work: Workspace, count: 
             lanes[row + lane] = lanes[row + LANES + at]
         series = given.series[part.low + lane]
         kept, place = rows.tiles[series >> SHIFT], series & (TILE - 1)
+        if kept[SEEN, place] == 0.0:
+            _count_series(rows.entities[given.entity[part.first + work.slot[lane]]], kept[PEAK, place])
         if kept[COUNT, place] > 0.0 and lanes[L_TS + lane] > kept[SEEN, place]:
             move_back(tile, at, rows.flat, series)
             continue
@@ -216,14 +231,13 @@ def _take_loose(rows: Rows, given: Samples, part: Part, work: Workspace, count: 
         lanes[L_TRUST + lane] = 0.0
         if kept[COUNT, place] == 0.0:
             _open_series(kept, place, lanes[L_VALUE + lane], lanes[L_TS + lane])
-            rows.entities[given.entity[part.first + work.slot[lane]], SERIES] += 1.0
         else:
             work.fresh[work.slot[lane]] -= 1
 
 
 @inlined
-def _tell(scored: Scored, part: Part, lanes: Float64) -> None:
-    """Copy what is told of the values of a part to where it is read."""
+def _store(scored: Scored, part: Part, lanes: Float64) -> None:
+    """Copy z, mean and spread of the values of a part from the lanes to `scored`."""
     z, expected, spread = (
         scored.z[part.low : part.high], scored.expected[part.low : part.high], scored.spread[part.low : part.high],
     )  # fmt: skip

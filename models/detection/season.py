@@ -1,4 +1,4 @@
-"""What is usual at this hour of the day or week, taken off the series that settings name before the bank sees them.
+"""Seasons: what is usual at an hour of the day or week is subtracted from a series before the bank scores it.
 
 The mean of each hour is folded into a profile when the hour is over, so that how often a series is sampled does not
 matter. A profile counts only where it is proven: hours that were there before are nearer to it than to the mean of all
@@ -10,7 +10,7 @@ of UTC. 300 bytes a series for a day, 1.5 kB for a week, for the first `MOST` of
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from models.detection import columns
 from models.detection.bank import Bank
 from models.detection.settings import DetectionSettings
-from topics.batch import Batch, Float64, Int32, Int64, Names
+from topics.batch import Batch, Float64, Forgotten, Int32, Int64, Names, Reused
 from topics.kernel import kernel
 
 HOUR_MS: Final = 3_600_000.0
@@ -36,14 +36,14 @@ FIELDS: Final = 14
 USEFUL: Final = 0.5  # of the squares off the mean that may be left
 ANEW: Final = (math.log(3.0), 0.3)  # where the tail of an entity's log score begins, and its length, as at first
 FRESH: Final = 16.0  # samples that a series rests on from then on
-RECENT: Final = 32.0  # looks that the boundary of its entity rests on
+RECENT: Final = 32.0  # samples that the boundary of its entity rests on
 EAGER: Final = 0.05  # most that the share in force changes in an hour
 REMEMBERED: Final = 4.0  # periods
 CLIP: Final = 4.0  # deviations from its profile at which what is learned of an hour is clipped
 
 
 class Kept(msgspec.Struct):
-    """Everything as data: series in the order of the rows, the rows, their profiles."""
+    """All state, as data: series in the order of the rows, the rows, their profiles."""
 
     series: list[int] = []
     rows: bytes = b""
@@ -175,12 +175,30 @@ class Season:
             proven = [self.series[row] for row in np.flatnonzero(self.rows[:, PROVEN] != before).tolist()]
             yield batch.part(first, at), value[int(batch.start[first]) : int(batch.start[at])], proven
 
+    def reuse(self, reused: Reused) -> None:
+        """Begin anew with series whose numbers were given out again."""
+        if self.chosen:
+            self._open(reused.names, [at for at in reused.series if at < len(self.place)])
+
+    def forget(self, forgotten: Forgotten) -> None:
+        """Drop the profiles of series that have ended. Where all were in use, others may have one now."""
+        keep = ~np.isin(np.array(self.series, np.int64), forgotten.series)
+        if keep.all():
+            return
+        full = len(self.series) >= MOST
+        self.series = [at for at, stays in zip(self.series, keep.tolist(), strict=True) if stays]
+        self.bins = self.bins[np.repeat(keep, self.rows[:, BINS].astype(np.int64))]
+        self.rows = self.rows[keep]
+        self.rows[:, FIRST] = np.concatenate(([0], np.cumsum(self.rows[:, BINS])))[: len(self.rows)]
+        places = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
+        self.place = np.zeros(0, np.int32) if full else np.where(self.place >= 0, places[self.place], np.int32(-1))
+
     def dump(self) -> Kept:
-        """Everything."""
+        """All state, as data."""
         return Kept(self.series, self.rows.astype("<f8").tobytes(), self.bins.astype("<f8").tobytes())
 
     def load(self, kept: Kept) -> None:
-        """Become what was dumped; a series that is to have another profile now begins anew."""
+        """Restore what `dump` returned; a series that is to have another profile now begins anew."""
         self.series, self.place = list(kept.series), np.zeros(0, np.int32)
         self.rows = np.frombuffer(kept.rows, "<f8").reshape(-1, FIELDS).copy()
         self.bins = np.frombuffer(kept.bins, "<f8").copy()
@@ -189,21 +207,26 @@ class Season:
         known = len(self.place)
         if known == len(names.series):
             return
-        held = {series: row for row, series in enumerate(self.series) if series >= known}
-        place = np.full(len(names.series) - known, -1, np.int32)
+        self.place = np.concatenate((self.place, np.full(len(names.series) - known, -1, np.int32)))
+        self._open(names, range(known, len(names.series)))
+
+    def _open(self, names: Names, numbers: Sequence[int]) -> None:
+        """Give those of some series a profile that are to have one; of what was loaded they keep theirs."""
+        wanted = set(numbers)
+        held = {series: row for row, series in enumerate(self.series) if series in wanted}
         opened: list[int] = []  # lengths of profiles
-        for at, (entity, metric) in enumerate(names.series[known:], known):
-            said = self.settings.of_metric("season", names.entities[entity], metric)
+        for at in numbers:
+            entity, metric = names.series[at]
+            said = self.settings.of_metric("season", names.entities[entity], metric) if entity >= 0 else None
             row = held.get(at)
             if said is None or (row is None and len(self.series) >= MOST):
                 continue
             if row is not None and self.rows[row, BINS] == PERIODS[said]:
-                place[at - known] = row
+                self.place[at] = row
                 continue
-            place[at - known] = len(self.series)
+            self.place[at] = len(self.series)
             self.series.append(at)
             opened.append(PERIODS[said])
-        self.place = np.concatenate((self.place, place))
         if opened:
             rows = np.zeros((len(opened), FIELDS))
             rows[:, BINS] = opened
