@@ -9,7 +9,7 @@ import pytest
 from processes import run
 
 from app.client import Publisher
-from app.kafka import dead_letters
+from app.history import dead_letters
 from app.kafka.broker import Broker, read_all
 from topics.codec import Cause, DeadLetter
 from topics.spec import Raw
