@@ -27,6 +27,7 @@ from topics.spec import Origin, Raw
 Partition = tuple[str, int]  # a topic and the number of a partition
 
 BATCH: Final = 1_000
+IDS_S: Final = 5.0  # the ids of topics are asked for so long: without them a topic made anew is told by its offsets
 NEAR: Final = 200  # messages that are read over rather than sought past: a seek costs a round trip
 _RETRY_S: Final = 0.05
 _NO_LEADER: Final = frozenset(
@@ -63,15 +64,15 @@ def extents(broker: Broker, topics: Iterable[str]) -> dict[Partition, Extent]:
     """
     client = admin(broker)
     with _failures():
-        found = client.list_topics(timeout=STALL_S).topics
-        names = list(topics)
+        cluster = client.list_topics(timeout=STALL_S)
+        found, names = cluster.topics, list(topics)
         for name in names:
             if name not in found or found[name].error is not None or not found[name].partitions:
                 raise UserError(f"there is no topic {name} on this broker", CREATE_TOPICS)
         places = [TopicPartition(name, number) for name in names for number in found[name].partitions]
         lows = _offsets(client, places, OffsetSpec.earliest())
         highs = _offsets(client, places, OffsetSpec.latest())
-    ids = {} if broker.embedded else _topic_ids(client, names)
+    ids = {} if _in_memory(cluster.cluster_id) else _topic_ids(client, names)
     return {place: Extent(low, highs[place], ids.get(place[0], "")) for place, low in lows.items()}
 
 
@@ -89,7 +90,12 @@ def cluster_of(broker: Broker) -> str:
     with _failures():
         identity = client.list_topics(timeout=STALL_S).cluster_id or ""
     # an in-memory cluster takes its id from an address in memory, which a later process may get too
-    return f"{identity}@{broker.bootstrap}" if not identity or identity.startswith("mock") else str(identity)
+    return f"{identity}@{broker.bootstrap}" if not identity or _in_memory(identity) else str(identity)
+
+
+def _in_memory(cluster: str | None) -> bool:
+    """Whether this is the id of an in-memory cluster (app.kafka.embedded), which knows no ids of topics."""
+    return (cluster or "").startswith("mockCluster")
 
 
 def _offsets(client: AdminClient, places: list[TopicPartition], spec: Any) -> dict[Partition, int]:
@@ -108,7 +114,7 @@ def _offsets(client: AdminClient, places: list[TopicPartition], spec: Any) -> di
 
 def _topic_ids(client: AdminClient, names: list[str]) -> dict[str, str]:
     ids = {}
-    for name, future in client.describe_topics(TopicCollection(names), request_timeout=STALL_S).items():
+    for name, future in client.describe_topics(TopicCollection(names), request_timeout=IDS_S).items():
         with contextlib.suppress(KafkaException):  # older brokers do not tell, and some are not allowed to ask
             ids[name] = str(future.result().topic_id)
     return ids

@@ -185,7 +185,11 @@ def test_an_index_that_cannot_be_used_is_built_again(embedded: Embedded, home: P
         database.close()
     else:
         whole, garbage = path.read_bytes(), b"no database at all" * 1_000
-        path.write_bytes({"no database": garbage, "cut off": whole[:20_000]}.get(damage, whole[:16_384] + garbage))
+        path.write_bytes(
+            {"no database": garbage, "cut off": whole[:20_000]}.get(
+                damage, whole[:16_384] + b"x" * (len(whole) - 16_384)
+            )
+        )
     if damage == "overwritten":  # noticed when it is read; the error says what helps, and it does
         with pytest.raises(UserError, match="opsloop history rebuild"), current(embedded.broker) as found:
             found.newest(INCIDENTS)
