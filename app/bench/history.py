@@ -47,6 +47,7 @@ class Ran:
     """What a process took."""
 
     seconds: float
+    cpu_s: float
     memory_mb: float  # the most that it had resident
     out: bytes
 
@@ -78,6 +79,7 @@ def measured(broker: Broker, home: Path, incident: str) -> dict[str, float]:
         raise UserError("the explanation is of another incident", exit_code=1)
     return {
         "index_records_per_s": built["messages"] / built["seconds"],
+        "index_records_per_cpu_s": built["messages"] / first.cpu_s,
         **{name: median(ran.seconds for ran in each) for name, each in runs.items()},
         "memory_mb": max(first.memory_mb, *(ran.memory_mb for each in runs.values() for ran in each)),
         "index_mb": built["kept"]["bytes"] / 1e6,
@@ -99,7 +101,7 @@ def _opsloop(home: Path, *line: str) -> Ran:
         if process.returncode:
             last = (words.read().decode(errors="replace").splitlines() or ["no words"])[-1]
             raise UserError(f"opsloop {line[0]} failed: {last}", exit_code=1)
-        return Ran(seconds, usage.ru_maxrss / 1e3, out.read())
+        return Ran(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3, out.read())
 
 
 def fill(broker: Broker, records: int) -> str:

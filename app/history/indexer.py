@@ -26,6 +26,7 @@ Progress = Callable[[int, int], None]  # messages read, messages to be read
 PRUNE_ROWS: Final = 200_000  # so many rows are written before the bounds are looked at again
 PRUNE_MS: Final = 3_600_000  # or so long has passed
 BATCH_ROWS: Final = 5_000  # messages of one transaction
+BATCH_BYTES: Final = 16_000_000  # or as many bytes
 
 
 class Superseded(Exception):
@@ -193,12 +194,14 @@ def _gathered(
     """Batches put together until one is worth a transaction."""
     messages: list[Any] = []
     reached: dict[Partition, int] = {}
+    size = 0
     for some, ends in batches:
         messages += some
         reached |= ends
-        if len(messages) >= BATCH_ROWS:
+        size += sum(map(len, some))
+        if len(messages) >= BATCH_ROWS or size >= BATCH_BYTES:
             yield messages, reached
-            messages, reached = [], {}
+            messages, reached, size = [], {}, 0
     if messages or reached:
         yield messages, reached
 

@@ -41,9 +41,10 @@ _LEAN: Final = {
     "group.protocol": "classic",
     "enable.partition.eof": True,
     "isolation.level": "read_committed",
-    "fetch.message.max.bytes": 1_000_000,  # a larger message is delivered all the same, alone
-    "fetch.max.bytes": 8_000_000,
-    "queued.max.messages.kbytes": 16_384,
+    "fetch.message.max.bytes": 100_000,  # of a partition at a time; a larger message is delivered all the same, alone
+    "fetch.max.bytes": 1_000_000,
+    "queued.min.messages": 5_000,
+    "queued.max.messages.kbytes": 4_096,
 }
 
 
