@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from app.clock import now_ms
 from app.errors import UserError
@@ -20,11 +22,12 @@ from app.history.schema import opened, transaction
 from app.history.settings import HistorySettings
 from app.history.view import INDEXED, View, current, rebuild
 from app.kafka import places
-from app.kafka.broker import Broker
+from app.kafka.broker import Broker, admin
 from app.kafka.embedded import Embedded
 from app.kafka.places import cluster_of
 from tests.builders import CATALOG, NOW, decision, incident, proposal, sample
 from tests.histories import write
+from tests.processes import until
 from topics.audit import GENESIS, Entry
 from topics.catalog import ALL
 from topics.codec import Cause, DeadLetter
@@ -412,3 +415,29 @@ def test_the_space_that_rows_take_is_less_than_the_file(embedded: Embedded, home
         pass
     with opened(file(home)) as database:
         assert 0 < used_bytes(database) <= 16_384 * 100
+
+
+@pytest.mark.kafka
+def test_a_topic_that_is_deleted_and_made_anew_on_a_kafka_is_indexed_anew(broker: Broker, home: Path) -> None:
+    client = admin(broker)
+    for names in (["one", "two"], ["three", "four", "five"]):  # the new offsets go beyond the old ones
+        until(lambda: _created(client, "again.dlq"))
+        until(lambda: places.existing(broker, ["again.dlq"]))
+        write(broker, [("again.dlq", name.encode()) for name in names])
+        with opened(home / "index.db") as database:
+            indexer.update(database, broker, ["again.dlq"], HistorySettings())
+            rows = View(database).letters(["again.dlq"])
+        found = places.read_places(broker, [row.place for row in rows])
+        assert [raw.value for raw in found.values()] == [name.encode() for name in names]
+        assert len({row.arrived for row in rows}) == len(names)
+        client.delete_topics(["again.dlq"])["again.dlq"].result(15)
+        until(lambda: not places.existing(broker, ["again.dlq"]))
+
+
+def _created(client: AdminClient, name: str) -> bool:
+    """Make a topic; False while one of this name is still being deleted."""
+    try:
+        client.create_topics([NewTopic(name, 1, 1)])[name].result(15)
+    except KafkaException:
+        return False
+    return True
