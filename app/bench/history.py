@@ -93,7 +93,11 @@ def _opsloop(home: Path, *line: str) -> Ran:
         process = subprocess.Popen(
             [sys.executable, "-m", "app", *line], stdout=out, stderr=words, env=os.environ | {"OPSLOOP_HOME": str(home)}
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        memory_mb, ended = 0.0, 0
+        while not ended:
+            time.sleep(0.005)
+            memory_mb = max(memory_mb, _resident_mb(process.pid))
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
@@ -101,7 +105,16 @@ def _opsloop(home: Path, *line: str) -> Ran:
         if process.returncode:
             last = (words.read().decode(errors="replace").splitlines() or ["no words"])[-1]
             raise UserError(f"opsloop {line[0]} failed: {last}", exit_code=1)
-        return Ran(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3, out.read())
+        return Ran(seconds, usage.ru_utime + usage.ru_stime, memory_mb, out.read())
+
+
+def _resident_mb(pid: int) -> float:
+    """The most that a process had resident so far. What the kernel tells at its end counts us too, before the exec."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0  # it has ended
+    return next((float(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 def fill(broker: Broker, records: int) -> str:
