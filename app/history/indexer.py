@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
+
 from app.clock import now_ms
 from app.history.bounds import prune
 from app.history.rows import DLQ, Rows
@@ -19,7 +21,7 @@ from app.history.settings import HistorySettings
 from app.kafka.broker import Broker
 from app.kafka.places import Extent, Partition, extents, read_on
 from topics.settings import SETTINGS
-from topics.spec import DAY_MS
+from topics.spec import DAY_MS, Instant
 
 Progress = Callable[[int, int], None]  # messages read, messages to be read
 
@@ -151,7 +153,7 @@ class _Update:
             if offset < following[part]:
                 continue  # another process was first
             following[part] = offset + 1
-            arrived = min(max(0, message.timestamp()[1]), now + DAY_MS)  # a producer may write any time it likes
+            arrived = _arrival(message, now)
             if arrived >= oldest or message.topic() == SETTINGS.name:
                 rows.add(message, part, arrived)
         for place, end in reached.items():
@@ -178,6 +180,12 @@ class _Update:
             return
         prune(self._database, self._settings, now)
         self._database.execute("INSERT OR REPLACE INTO counters VALUES ('written', 0), ('pruned', ?)", (now,))
+
+
+def _arrival(message: Any, now: Instant) -> Instant:
+    """When a message reached the broker: a producer may write any time it likes, or none."""
+    kind, stamp = message.timestamp()
+    return min(max(0, stamp), now + DAY_MS) if kind != TIMESTAMP_NOT_AVAILABLE else now
 
 
 def _is_new(known: tuple[int, int, str] | None, extent: Extent) -> bool:

@@ -183,12 +183,19 @@ def _make(database: sqlite3.Connection) -> None:
 
 
 def begin_anew(path: Path) -> None:
-    """Empty an index, for those who use it now too; a damaged one is deleted. Raises UserError."""
+    """Empty an index, for those who use it now too; a damaged one is deleted.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         with opened(path) as database, transaction(database):
             for statement in CLEAR:
                 database.execute(statement)
-    except UserError:
+    except UserError as error:
+        cause = error.__context__
+        if not isinstance(cause, sqlite3.DatabaseError) or isinstance(cause, sqlite3.OperationalError):
+            raise
         with _locked(path):
             remove(path)
 

@@ -228,6 +228,22 @@ def test_a_home_that_cannot_be_written_is_told_in_a_line(
     refused = pytest.raises(UserError, match=r"cannot keep the index.*\(Not a directory\)\. Set OPSLOOP_HOME")
     with refused, current(embedded.broker):
         pass
+    with refused:
+        rebuild(embedded.broker)
+
+
+def test_an_index_that_another_process_holds_is_not_deleted_by_a_rebuild(
+    embedded: Embedded, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(embedded.broker, [incident()])
+    with current(embedded.broker):
+        pass
+    monkeypatch.setattr(schema, "BUSY_S", 0.1)
+    before = file(home).stat().st_ino
+    with opened(file(home)) as other, transaction(other), pytest.raises(UserError, match="database is locked"):
+        rebuild(embedded.broker)
+    assert file(home).stat().st_ino == before
+    assert rebuild(embedded.broker)[0] == 1
 
 
 def test_a_topic_that_is_missing_is_told_in_a_line() -> None:
