@@ -19,6 +19,7 @@ from app.actuators.settings import ActuatorSettings
 from app.api.settings import ApiSettings
 from app.choices import choices
 from app.errors import UserError
+from app.history.settings import HistorySettings
 from app.ingest.settings import IngestSettings
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ingest: IngestSettings = IngestSettings()
     actuators: ActuatorSettings = ActuatorSettings()
     actions: tuple[Action, ...] = ()
+    history: HistorySettings = HistorySettings()
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -66,6 +67,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     v: Count = 1  # schema version: a reader takes its own, the one before and the next one
 
     @classmethod
+    @functools.cache  # asked for every record that is decoded, and looking at annotations takes a millisecond
     def newest(cls) -> int:
         """The schema version that this program writes."""
         return next(int(f.default) for f in msgspec.structs.fields(cls) if f.name == "v")

@@ -1,18 +1,18 @@
-"""What waits for people and what they were told, followed from the topics, so that no question reads a topic again."""
+"""What the HTTP interface answers from: decisions, incidents and settings, from the index first, then as they come."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import structlog
 from confluent_kafka import KafkaException
 
 from app.clock import now_ms
 from app.errors import UserError
-from app.history.story import is_older
-from app.kafka.broker import Broker, probe, read_all, tail
+from app.history.rows import is_older
+from app.history.view import current
+from app.kafka.broker import Broker, probe, tail
 from app.security.keys import Keys
 from models.bounded import keep
 from models.safety.context import SafetyContext
@@ -46,7 +46,7 @@ class ReadModel:
         self._beat = time.monotonic()  # when the reader was last seen at work
         self._probe = threading.Lock()
         self._probed, self._away = 0.0, False  # when the broker was last asked, and whether it was away
-        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="read-model", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -78,8 +78,7 @@ class ReadModel:
     def _run(self) -> None:
         while not self._over.is_set():
             try:
-                for raw in self._raws():
-                    self._take(raw)
+                self._follow()
             except (UserError, KafkaException) as error:
                 log.warning("the topics cannot be followed", cause=str(error))
             except Exception as error:  # this thread must go on: without it votes see old decisions
@@ -87,14 +86,20 @@ class ReadModel:
             self.ready.clear()
             self._over.wait(RETRY_S)
 
-    def _raws(self) -> Iterator[Raw]:
-        """Everything there is, and then what comes; the end is fixed first, so nothing falls between."""
-        names = [topic.name for topic in (DECISIONS, INCIDENTS, SETTINGS)]
-        coming = tail(self.broker, names, stop=self._stopping)
-        yield from read_all(self.broker, names)
+    def _follow(self) -> None:
+        """Take what there is, then what comes; the end of the topics is fixed first, so nothing falls between."""
+        topics = (DECISIONS, INCIDENTS, SETTINGS)
+        coming = tail(self.broker, [topic.name for topic in topics], stop=self._stopping)
+        with current(self.broker, [topic.name for topic in topics]) as view:
+            for topic in (INCIDENTS, DECISIONS):
+                for record in reversed(view.newest(topic, limit=KEPT)):
+                    self.see(record)
+            for read in view.recorded([SETTINGS]):
+                self.see(read.record, read.arrived)
         self._beat = time.monotonic()
         self.ready.set()
-        yield from coming
+        for raw in coming:
+            self._take(raw)
 
     def _stopping(self) -> bool:
         self._beat = time.monotonic()

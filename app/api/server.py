@@ -29,7 +29,7 @@ from app.client import DeliveryError
 from app.clock import now_ms
 from app.decisions.requests import proposal as proposed
 from app.errors import UserError
-from app.history.story import records
+from app.history.queries import audit_entries
 from app.kafka.broker import probe
 from app.security.keys import Keys
 from app.security.messages import answered, maintain, publish, resume, sign_request, stop, tell, tell_switch
@@ -39,7 +39,6 @@ from app.security.votes import cast_and_hear
 from app.settings import home
 from models.safety.roles import OPERATIONS, may
 from models.safety.signing import Principal, Refused
-from topics.audit import AUDIT, Entry
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
 from topics.proposals import Proposal
@@ -228,8 +227,7 @@ class Handlers:
         """The last entries of the audit, in the order in which they were written."""
         self._reach()
         with self._one:
-            found = [r.record for r in records(self._read_model.broker, [AUDIT]) if isinstance(r.record, Entry)]
-        return _json(sorted(found, key=lambda e: (e.ts, e.chain, e.seq))[-limit:])
+            return _json(audit_entries(self._read_model.broker, limit))
 
     # what they share
 

@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def _vote(identity: str, vote: Literal["approve", "reject"], address: str, voter: str, reason: str, json: bool) -> None:
     from app.clock import now_ms
-    from app.history.story import decision_of
+    from app.history.queries import decision_of
     from app.kafka.broker import require
     from app.security.votes import cast_and_hear
 

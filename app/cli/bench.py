@@ -224,3 +224,18 @@ def churn(
     from app.bench import churn as bench
 
     bench.run(days, pods, series, json)
+
+
+@benches.command()
+def history(
+    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    records: Annotated[int, typer.Option(min=100, help="Records of the history")] = 1_000_000,
+    json: JsonOption = False,
+) -> None:
+    """Index a long history once, then ask for incidents, decisions and an explanation, each as a process of its own.
+
+    Example: `opsloop bench history --records 100000 --json`
+    """
+    from app.bench import history as bench
+
+    bench.run(broker, records, json)

@@ -21,7 +21,7 @@ from app.drills.processes import WorkerProcess, start_workers
 from app.drills.report import Report
 from app.drills.testbed import Cluster, one_node, partitions
 from app.errors import UserError
-from app.history.story import records
+from app.history.records import records
 from app.kafka.admin import ensure
 from app.kafka.broker import partition_of, tail
 from models.safety.chain import verify

@@ -11,7 +11,7 @@ import msgspec
 from app.client import Publisher
 from app.clock import now_ms
 from app.errors import UserError
-from app.history.story import records
+from app.history.records import records
 from app.kafka.broker import Broker, require
 from app.kafka.remembered import remembered
 from app.policy.shipped import policies

@@ -10,7 +10,7 @@ import pytest
 
 from app.client import Publisher
 from app.clock import now_ms
-from app.history.story import records
+from app.history.records import records
 from app.kafka.broker import Broker
 from app.security.keys import WORKER, Keys, keys_of
 from app.settings import home

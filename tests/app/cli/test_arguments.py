@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import main
-from app.history import story
-from app.kafka import broker
+from app.kafka.embedded import Embedded
 from tests.builders import decision, proposal
+from tests.histories import write
 from topics.decisions import Decision, DecisionState
 
 Typed = Callable[..., tuple[int, str]]
@@ -83,11 +83,10 @@ DONE = decision(DecisionState.COMPLETED, proposal(id="p3"))
     ids=["unknown", "several", "expired", "done"],
 )
 def test_a_vote_on_what_does_not_wait_is_refused_in_words(
-    typed: Typed, monkeypatch: pytest.MonkeyPatch, verb: str, known: list[Decision], identity: str, told: str
+    typed: Typed, embedded: Embedded, verb: str, known: list[Decision], identity: str, told: str
 ) -> None:
-    monkeypatch.setattr(broker, "require", lambda _: None)
-    monkeypatch.setattr(story, "decisions", lambda _: known)
-    code, said = typed(verb, identity)
+    write(embedded.broker, known)
+    code, said = typed(verb, identity, "--broker", embedded.bootstrap)
     assert code == 1
     assert told in said
 
