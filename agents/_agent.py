@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from topics.chunk import Chunk as Chunk
 from topics.codec import DeadLetter
-from topics.spec import Instant, Raw, Record, Topic
+from topics.spec import Instant, Record, Topic
 
 In = TypeVar("In")
 
@@ -89,32 +90,6 @@ class Meter(Protocol):
 
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
     def refused(self, agent: str, cause: str) -> None: ...
-
-
-class Chunk(Sequence[Raw]):
-    """Messages of one partition as the client gave them: columns for the hot path, `Raw` on demand."""
-
-    __slots__ = ("messages", "partition", "topic")
-
-    def __init__(self, topic: str, partition: int, messages: Sequence[Any]) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.messages = messages  # as `Raw.of` takes them
-
-    def __len__(self) -> int:
-        return len(self.messages)
-
-    @overload
-    def __getitem__(self, index: int) -> Raw: ...
-    @overload
-    def __getitem__(self, index: slice) -> Chunk: ...
-    def __getitem__(self, index: int | slice) -> Raw | Chunk:
-        if isinstance(index, slice):
-            return Chunk(self.topic, self.partition, self.messages[index])
-        return Raw.of(self.messages[index])
-
-    def __iter__(self) -> Iterator[Raw]:
-        return (self[i] for i in range(len(self.messages)))
 
 
 def warm_up(agents: Iterable[Agent[Any]]) -> None:

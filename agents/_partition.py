@@ -106,15 +106,15 @@ class InflightSnapshot:
 
 
 def through(stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Produced:
-    """Push `given` through the stages: what leaves them."""
-    onward: list[Any] = []
+    """Push `given` through the stages: what leaves them.
+
+    An output is through all stages before the next one is made: what it refers to may change after that.
+    """
     for output in stages[0].step(given, now):
         if isinstance(output, Record | DeadLetter):
             yield output
         else:
-            onward.append(output)
-    if onward:
-        yield from through(stages[1:], onward, now)
+            yield from through(stages[1:], (output,), now)
 
 
 def _decoded(raw: Raw) -> Read[Record] | DeadLetter:

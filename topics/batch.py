@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import overload
+from dataclasses import dataclass
+from typing import Final, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,32 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
+HOUR_MS: Final = 3_600_000
+TTL_HOURS: Final = 240  # a series without data for ten days is forgotten
+LONGEST_STEP: Final = 24  # hours that the clock moves at once: a partition that stood still ages by a day at most
+LEAST_SILENCE: Final = 2  # whole hours: a series that was silent for less is never forgotten to make room
+SHARE: Final = 64  # one in so many series is forgotten at once when a partition is full: each time costs a search
+FREE: Final = -1  # the entity of a series whose number stands for nothing
+NEVER: Final = np.iinfo(np.int32).max  # the hour in which a free number was seen
+
 
 class TooManySeries(Exception):
-    """A bound on names is reached; the text says which."""
+    """A bound on names is reached, and nothing was silent for long enough to make room; the text says which."""
+
+
+class MustForget(Exception):
+    """Series have to be forgotten first, after the samples so far are through: then what was tried is tried again."""
+
+    def __init__(self, series: Int32) -> None:
+        super().__init__(f"{len(series)} series have ended")
+        self.series = series
 
 
 class Series(Sequence[tuple[int, str]]):
     """The number of the entity and the metric of each series, as columns: a tuple each takes ten times the room.
 
-    entity, metric: int32 as this machine writes it; the place of an entity, and of a metric in `metrics`.
+    entity, metric: int32 as this machine writes it; the place of an entity, and of a metric in `metrics`. Both are -1
+    where a number stands for nothing.
     """
 
     def __init__(self, metrics: Iterable[str] = (), entity: bytes = b"", metric: bytes = b"") -> None:
@@ -32,15 +50,57 @@ class Series(Sequence[tuple[int, str]]):
         self.entity, self.metric = array("i"), array("i")
         self.entity.frombytes(entity)
         self.metric.frombytes(metric)
-        self._place = {name: at for at, name in enumerate(self.metrics)}
+        owners, places = np.array(self.entity, np.int32), np.array(self.metric, np.int32)
+        self.free = np.flatnonzero(owners == FREE).tolist()  # a heap: the lowest number is given out first
+        self._uses = array("i", np.bincount(places[places >= 0], minlength=len(self.metrics)).astype(np.int32).tolist())
+        self._free_metrics = [place for place, uses in enumerate(self._uses) if not uses]
+        self._place = {name: place for place, name in enumerate(self.metrics) if self._uses[place]}
+
+    @property
+    def used(self) -> int:
+        """How many numbers stand for a series."""
+        return len(self.entity) - len(self.free)
 
     def append(self, entity: int, metric: str) -> None:
-        """Add a series."""
-        place = self._place.setdefault(metric, len(self.metrics))
-        if place == len(self.metrics):
-            self.metrics.append(metric)
+        """Add a series with a number of its own."""
         self.entity.append(entity)
-        self.metric.append(place)
+        self.metric.append(self._use(metric))
+
+    def add(self, entity: int, metric: str) -> tuple[int, bool]:
+        """Add a series: its number, and whether it stood for another one before."""
+        if not self.free:
+            self.append(entity, metric)
+            return len(self.entity) - 1, False
+        number = heapq.heappop(self.free)
+        self.entity[number], self.metric[number] = entity, self._use(metric)
+        return number, True
+
+    def remove(self, number: int) -> str:
+        """Let a number stand for nothing: the metric that it stood for."""
+        place = self.metric[number]
+        metric = self.metrics[place]
+        self.entity[number] = self.metric[number] = FREE
+        heapq.heappush(self.free, number)
+        self._uses[place] -= 1
+        if not self._uses[place]:
+            del self._place[metric]
+            self.metrics[place] = ""
+            heapq.heappush(self._free_metrics, place)
+        return metric
+
+    def _use(self, metric: str) -> int:
+        place = self._place.get(metric)
+        if place is None:
+            if self._free_metrics:
+                place = heapq.heappop(self._free_metrics)
+                self.metrics[place] = metric
+            else:
+                place = len(self.metrics)
+                self.metrics.append(metric)
+                self._uses.append(0)
+            self._place[metric] = place
+        self._uses[place] += 1
+        return place
 
     def __len__(self) -> int:
         return len(self.entity)
@@ -51,49 +111,147 @@ class Series(Sequence[tuple[int, str]]):
     def __getitem__(self, index: slice) -> list[tuple[int, str]]: ...
     def __getitem__(self, index: int | slice) -> tuple[int, str] | list[tuple[int, str]]:
         if isinstance(index, slice):
-            return list(zip(self.entity[index], map(self.metrics.__getitem__, self.metric[index]), strict=True))
-        return self.entity[index], self.metrics[self.metric[index]]
+            places = self.metric[index]
+            named = [self.metrics[place] if place != FREE else "" for place in places]
+            return list(zip(self.entity[index], named, strict=True))
+        place = self.metric[index]
+        return self.entity[index], self.metrics[place] if place != FREE else ""
 
 
-@dataclass(slots=True)
+class KeptNames(NamedTuple):
+    """All names as data."""
+
+    entities: list[str]
+    metrics: list[str]
+    entity: bytes  # int32 by series
+    metric: bytes  # int32 by series
+    seen: bytes  # int32 by series
+    hour: int
+    due: int
+
+
 class Names:
-    """The numbers of entities and series, in the order in which they were first seen. Grows, never shrinks."""
+    """The numbers of entities and series: the lowest free ones, in the order in which they are first seen.
 
-    most_series: int = 2_000_000  # of one partition
-    most_metrics: int = 2_000  # of one entity
-    entities: list[str] = field(default_factory=list)
-    series: Series = field(default_factory=Series)
-    _entity: dict[str, int] = field(default_factory=dict)
-    _known: dict[int, dict[str, int]] = field(default_factory=dict)  # by entity: metric → series; what was asked for
-    _loaded: tuple[Int64, Int64] = field(default_factory=lambda: (np.zeros(0, np.int64), np.zeros(1, np.int64)))
+    A series without data for `ttl_hours` ends, and so does an entity whose last series ends; their numbers are given
+    out again. Time is the partition's own, in hours of event time in which something came. When there are more series
+    than allowed, those that were silent longest end sooner.
+    """
+
+    def __init__(self, most_series: int = 2_000_000, most_metrics: int = 2_000, ttl_hours: int = TTL_HOURS) -> None:
+        self.most_series = most_series  # of one partition
+        self.most_metrics = most_metrics  # of one entity
+        self.ttl_hours = ttl_hours
+        self.entities: list[str] = []  # empty where a number stands for nothing
+        self.series = Series()
+        self.hour = 0  # hours so far
+        self.due = 0  # event time from which it is the next one, ms; 0: there is no sample yet
+        self.seen: Int32 = np.full(1024, NEVER, np.int32)  # by series: the hour in which it last came; longer than that
+        self.reused = Reused(self, [], [])  # numbers that were given out again and that nobody was told of yet
+        self._entity: dict[str, int] = {}
+        self._free: list[int] = []  # entities, a heap
+        self._known: dict[int, dict[str, int]] = {}  # by entity: metric → series; what was asked for
+        self._loaded: tuple[Int64, Int64] = np.zeros(0, np.int64), np.zeros(1, np.int64)
 
     def intern(self, entity: str, metrics: Iterable[str]) -> tuple[int, list[int]]:
-        """The numbers of an entity and of its series; new ones are given out.
+        """The numbers of an entity and of its series; new ones are given out. All of them have come now.
 
         Raises:
+            MustForget: there is room for them when these have ended; nothing is changed.
             TooManySeries: a bound would be passed; nothing is changed.
         """
         metrics = tuple(metrics)
         at = self._entity.get(entity)
         known = self._series(at) if at is not None else {}
         fresh = [metric for metric in dict.fromkeys(metrics) if metric not in known]
-        if len(known) + len(fresh) > self.most_metrics:
-            raise TooManySeries(f"{entity} would have more than {self.most_metrics} metrics")
-        if len(self.series) + len(fresh) > self.most_series:
-            raise TooManySeries(f"the partition would have more than {self.most_series} series")
+        if fresh:
+            self._make_room(entity, known, len(fresh))
         if at is None:
-            at = self._entity[entity] = len(self.entities)
-            self.entities.append(entity)
+            at = self._give(entity)
             self._known[at] = known
         for metric in fresh:
-            known[metric] = len(self.series)
-            self.series.append(at, metric)
-        return at, [known[metric] for metric in metrics]
+            number, again = self.series.add(at, metric)
+            known[metric] = number
+            if again:
+                self.reused.series.append(number)
+        self._grow()
+        numbers = [known[metric] for metric in metrics]
+        self.seen[numbers] = self.hour
+        return at, numbers
 
     def of(self, entity: str) -> tuple[int, list[int]]:
-        """The numbers of an entity and of its series. Raises KeyError when nothing was seen of it."""
+        """The numbers of an entity and, ascending, of its series. Raises KeyError when nothing is known of it."""
         at = self._entity[entity]
-        return at, list(self._series(at).values())
+        return at, sorted(self._series(at).values())
+
+    def metrics(self, entity: str) -> set[str]:
+        """The metrics of an entity that have a number."""
+        at = self._entity.get(entity)
+        return set(self._series(at)) if at is not None else set()
+
+    def advance(self, ts: int) -> Int32:
+        """Move the clock to `ts`, which is `due`: the series that end by it, in ascending order."""
+        if self.due:
+            self.hour += min((ts - self.due) // HOUR_MS + 1, LONGEST_STEP)
+        self.due = (ts // HOUR_MS + 1) * HOUR_MS
+        return np.flatnonzero(self.seen < self.hour - self.ttl_hours).astype(np.int32)
+
+    def forget(self, series: Int32) -> Forgotten:
+        """Let series end, with each entity that has no others."""
+        ended: dict[int, str] = {}
+        owner = np.array(self.series.entity, np.int32)[series]
+        for number, at in zip(series.tolist(), owner.tolist(), strict=True):
+            known = self._series(at)
+            del known[self.series.remove(number)]
+            if not known:
+                ended[at] = self.entities[at]
+        self.seen[series] = NEVER
+        for at, name in ended.items():
+            del self._entity[name], self._known[at]
+            self.entities[at] = ""
+            heapq.heappush(self._free, at)
+        return Forgotten(self, series, owner, ended)
+
+    def take_reused(self) -> Reused:
+        """The numbers that were given out again since the last call."""
+        reused, self.reused = self.reused, Reused(self, [], [])
+        return reused
+
+    def _make_room(self, entity: str, known: dict[str, int], fresh: int) -> None:
+        if fresh > self.most_metrics:
+            raise TooManySeries(f"{entity} would have more than {self.most_metrics} metrics")
+        if (over := len(known) + fresh - self.most_metrics) > 0:
+            own = np.fromiter(known.values(), np.int32, len(known))
+            raise self._instead(own, over, f"{entity} would have more than {self.most_metrics} metrics")
+        if (over := self.series.used + fresh - self.most_series) > 0:
+            every = np.flatnonzero(self.seen != NEVER).astype(np.int32)
+            text = f"the partition would have more than {self.most_series} series"
+            raise self._instead(every, over, text, self.most_series // SHARE)
+
+    def _instead(self, candidates: Int32, over: int, text: str, many: int = 0) -> Exception:
+        """What to raise when so many series of the candidates, or rather `many`, have to end."""
+        silent = candidates[self.seen[candidates] <= self.hour - LEAST_SILENCE]
+        if len(silent) < over:
+            return TooManySeries(text)
+        longest = silent[np.lexsort((silent, self.seen[silent]))]
+        return MustForget(np.sort(longest[: max(over, many)]))
+
+    def _give(self, entity: str) -> int:
+        if self._free:
+            at = heapq.heappop(self._free)
+            self.entities[at] = entity
+            self.reused.entities.append(at)
+        else:
+            at = len(self.entities)
+            self.entities.append(entity)
+        self._entity[entity] = at
+        return at
+
+    def _grow(self) -> None:
+        if len(self.series) > len(self.seen):
+            longer = np.full(max(len(self.series), 2 * len(self.seen)), NEVER, np.int32)
+            longer[: len(self.seen)] = self.seen
+            self.seen = longer
 
     def _series(self, at: int) -> dict[str, int]:
         """The series of an entity by metric; of what was loaded they are looked for once."""
@@ -104,18 +262,51 @@ class Names:
             known = self._known[at] = {self.series[number][1]: number for number in own}
         return known
 
-    def dump(self) -> tuple[list[str], list[str], bytes, bytes]:
-        """Everything, as data: the entities, and what `Series` is made of."""
-        return self.entities, self.series.metrics, self.series.entity.tobytes(), self.series.metric.tobytes()
+    def dump(self) -> KeptNames:
+        """Everything, as data."""
+        columns = self.series.entity.tobytes(), self.series.metric.tobytes(), self.seen[: len(self.series)].tobytes()
+        return KeptNames(self.entities, self.series.metrics, *columns, self.hour, self.due)
 
-    def load(self, entities: list[str], series: Series) -> None:
+    def load(self, kept: KeptNames) -> None:
         """Become what was dumped."""
-        self.entities, self.series = entities, series
-        self._entity = {name: at for at, name in enumerate(entities)}
+        self.entities, self.series = kept.entities, Series(kept.metrics, kept.entity, kept.metric)
+        self.hour, self.due = kept.hour, kept.due
+        self.seen = np.full(max(1024, len(self.series)), NEVER, np.int32)
+        self.seen[: len(self.series)] = np.frombuffer(kept.seen, np.int32)
+        self.take_reused()
+        self._entity = {name: at for at, name in enumerate(self.entities) if name}
+        self._free = [at for at, name in enumerate(self.entities) if not name]
         self._known.clear()
-        owner = np.array(series.entity, np.int32)
-        ends = np.bincount(owner, minlength=len(entities)).cumsum()
-        self._loaded = np.argsort(owner, kind="stable"), np.concatenate(([0], ends))
+        owner = np.array(self.series.entity, np.int32)
+        order = np.argsort(owner, kind="stable")[len(self.series.free) :]  # the free ones come first
+        ends = np.bincount(owner[order], minlength=len(self.entities)).cumsum()
+        self._loaded = order, np.concatenate(([0], ends))
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Series, and the entities that had no others, have ended. Samples before it are of them; none after it is."""
+
+    names: Names
+    series: Int32  # (k,) in ascending order
+    owner: Int32  # (k,) the entity that each was of
+    entities: dict[int, str]  # of these, the ones that have ended, and their names
+    ts: int = 0  # the hour of event time that had begun
+    evidence: str = ""  # place of the record that showed it
+
+    @property
+    def touched(self) -> set[int]:
+        """The entities that had these series."""
+        return set(self.owner.tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """Numbers that stand for other series and entities from now on."""
+
+    names: Names
+    series: list[int]
+    entities: list[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,11 @@ def _key(snapshot: Snapshot) -> str:
     return f"{snapshot.agent}/{snapshot.seq % 2}/{snapshot.part}"
 
 
+OTHER_VERSION: Final = (
+    "the kept {what} of the lane are not of version {version}, the only one that this worker reads: delete the topic"
+    " opsloop.state.lane to let them be learned anew, or run the worker that wrote them"
+)
+
 LANE_STATE = Topic(
     "opsloop.state.lane", Snapshot, key=_key, what="snapshots of the learners on the lane", compact=True,
     cloudevents=False, max_message_bytes=11_000_000, packed=True, reads_next=False, content_type=PACKED,

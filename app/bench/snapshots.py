@@ -91,11 +91,11 @@ def _taught(entities: int) -> list[Agent[Any]]:
     decode, detect = Decode(), Detect()
     for entity in range(entities):
         decode.names.intern(f"bench/service/{entity}", [f"system.metric.{m}" for m in range(METRICS_EACH)])
-    detect.bank.admit(decode.names)
+    detect.model.bank.admit(decode.names)
     start = np.arange(0, entities * METRICS_EACH + 1, METRICS_EACH, dtype=np.int32)
     whose, series = np.arange(entities, dtype=np.int32), np.arange(entities * METRICS_EACH, dtype=np.int32)
     rng = np.random.default_rng(7)
     for moment in range(3):
         ts = np.full(entities, START + 1000 * moment, np.int64)
-        detect.bank.take(Samples(whose, ts, start, series, rng.normal(50, 5, len(series))))
+        detect.model.bank.take(Samples(whose, ts, start, series, rng.normal(50, 5, len(series))))
     return [decode, detect]

@@ -13,7 +13,7 @@ import numpy as np
 
 from agents import _snapshots
 from agents._agent import Agent
-from agents._partition import PartitionState
+from agents._partition import PartitionState, through
 from agents.decode import chunk_of
 from agents.detect import Detect
 from app import pipeline
@@ -127,7 +127,7 @@ def _newer(log: Sequence[Raw], report: Report) -> Iterator[Raw]:
 
 
 def _finite(stages: Sequence[Agent[Any]]) -> bool:
-    banks = [stage.bank for stage in stages if isinstance(stage, Detect)]
+    banks = [stage.model.bank for stage in stages if isinstance(stage, Detect)]
     return all(bool(np.isfinite(rows).all()) for bank in banks for rows in (bank.series, bank.entities))
 
 
@@ -140,14 +140,7 @@ def _feed(stages: Sequence[Agent[Any]], log: Sequence[Raw]) -> list[bytes]:
 
 
 def _through(stages: Sequence[Agent[Any]], given: Any) -> Iterator[Record]:
-    onward = []
-    for output in stages[0].step(given, 0):
-        if isinstance(output, Record) and len(stages) == 1:
-            yield output
-        elif len(stages) > 1:
-            onward.append(output)
-    if onward:
-        yield from _through(stages[1:], [each for each in onward if not hasattr(each, "cause")])
+    return (output for output in through(stages, given, 0) if isinstance(output, Record))
 
 
 def _hash(stages: Sequence[Agent[Any]]) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from agents._agent import Agent
+from agents._partition import through
 from agents.decode import chunk_of
 from app import pipeline
 from app.errors import UserError
@@ -99,17 +100,7 @@ class Memory:
         for partition in sorted({raw.partition for raw in samples}):
             stages = self.lanes.setdefault(partition, [make() for make in pipeline.lane(self.detection)])
             own = chunk_of(raw for raw in samples if raw.partition == partition)
-            self._publish(self._through(stages, own, now), now)
-
-    def _through(self, stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Iterator[Any]:
-        onward = []
-        for output in stages[0].step(given, now):
-            if isinstance(output, Record | DeadLetter) or len(stages) == 1:
-                yield output
-            else:
-                onward.append(output)
-        if onward:
-            yield from self._through(stages[1:], onward, now)
+            self._publish(through(stages, own, now), now)
 
     def _take(self, raw: Raw, now: Instant) -> None:
         try:

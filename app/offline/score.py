@@ -167,14 +167,14 @@ def score(
     detect, names = detect or Detect(settings), Names()
     if warm and len(recording.train):
         before = recording.ts[0] - PERIOD_MS * np.arange(len(recording.train), 0, -1, dtype=np.int64)
-        for _ in detect.scored(batch_of(names, recording.name, recording.metrics, before, recording.train)):
+        for _ in detect.model.scored(batch_of(names, recording.name, recording.metrics, before, recording.train)):
             pass
     batch = batch_of(names, recording.name, recording.metrics, recording.ts, recording.values)
     there = _there(recording.values)
     seen = np.logical_or.reduce(there, axis=1)
     said: list[Anomaly] = []
     scores, strengths = [np.zeros(1)], [np.zeros(0)]
-    for scored, anomalies in detect.scored(batch.only(seen)):
+    for scored, anomalies in detect.model.scored(batch.only(seen)):
         scores.append(scored.score.copy())
         strengths.append(np.abs(scored.z))
         said += anomalies

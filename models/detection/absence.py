@@ -8,7 +8,7 @@ stamp far ahead moves the clock for everybody at once: that is why silence must 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detection.settings import DetectionSettings
-from topics.batch import Batch, Float64, Int32, Names
+from topics.batch import Batch, Float64, Forgotten, Int32, Names, Reused
 from topics.kernel import inlined, kernel
 
 # of an entity or a series: newest stamp, the clock when it last came, longest gap, times it came, steps without, absent
@@ -133,16 +133,39 @@ class Absence:
     def _admit(self, names: Names) -> None:
         known = len(self.chosen)
         if known < len(names.entities):
-            said = [self.settings.of_entity("absence", entity) for entity in names.entities[known:]]
-            self.chosen = np.concatenate((self.chosen, np.array([s == "series" for s in said], np.bool_)))
+            self.chosen = np.concatenate((self.chosen, np.zeros(len(names.entities) - known, np.bool_)))
             self.whole = _longer(self.whole, len(names.entities))
-            # who is not followed at all never becomes known
-            off = [known + at for at, s in enumerate(said) if s == "off"]
-            self.whole[off, TIMES] = -1e18
+            self._choose(names, range(known, len(names.entities)))
         if self.chosen.any() and len(self.each) < len(names.series):
             self.each = _longer(self.each, len(names.series))
         if len(self._room) < len(self.whole) + len(self.each):
             self._room = np.zeros(len(self.whole) + len(self.each), np.int32)
+
+    def _choose(self, names: Names, entities: Iterable[int]) -> None:
+        for at in entities:
+            chosen = self.settings.of_entity("absence", names.entities[at]) if names.entities[at] else None
+            self.chosen[at] = chosen == "series"
+            if chosen == "off":
+                self.whole[at, TIMES] = -1e18  # who is not followed at all never becomes known
+
+    def reuse(self, reused: Reused) -> None:
+        """Begin anew with entities whose numbers were given out again."""
+        self._choose(reused.names, [at for at in reused.entities if at < len(self.chosen)])
+
+    def forget(self, forgotten: Forgotten) -> Iterator[Lost]:
+        """Forget what has ended. What was absent is so no more: an entity whose alarm that ends is given back."""
+        series = set(forgotten.series.tolist())
+        for entity in sorted(self.open.keys() & forgotten.touched):
+            onset, absent = self.open.pop(entity)
+            left = [] if entity in forgotten.entities else [what for what in absent if what not in series]
+            if left:
+                self.open[entity] = onset, left
+                continue
+            first = self.whole[entity] if absent[0] == WHOLE else self.each[absent[0]]
+            gap = float(max(first[GAP], STEP_MS))
+            yield Lost(0, entity, [], onset, False, float(self.clock[0] - first[CAME]), gap, LONGER * gap)
+        self.whole[[at for at in forgotten.entities if at < len(self.whole)]] = 0.0
+        self.each[forgotten.series[forgotten.series < len(self.each)]] = 0.0
 
     def _changed(self, names: Names, sample: int, changed: list[int]) -> Iterator[Lost]:
         entities = len(self.whole)

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from topics.batch import Forgotten
 from topics.signals import Contribution, Kind
 
 FOLLOWED: Final = 3  # of the strongest metrics of a look
@@ -69,6 +70,11 @@ class Trajectories:
 
     def __init__(self) -> None:
         self.open: dict[str, Trajectory] = {}
+
+    def forget(self, forgotten: Forgotten) -> None:
+        """Forget the alarms of entities that have ended."""
+        for name in forgotten.entities.values():
+            self.open.pop(name, None)
 
     def kind(self, entity: str, state: str, ts: int, found: Sequence[Contribution], spread: float) -> Kind:
         """What kind an alarm is by now; what is cleared is what it was last.

@@ -6,7 +6,7 @@ scored does not depend on it. Times are those of the samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -14,7 +14,7 @@ import numpy as np
 
 from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE
 from models.detection.settings import DetectionSettings
-from topics.batch import Batch, Float64, Names
+from topics.batch import Batch, Float64, Forgotten, Names, Reused
 
 DAY_MS: Final = 86_400_000
 CRITICAL: Final = 8.0  # boundaries: such an alarm is told beyond its entity's budget
@@ -78,6 +78,11 @@ class Alarms:
         self.settings = settings
         self.chosen = settings.says(*CHOICES)
         self.told: dict[str, Told] = {}
+
+    def forget(self, forgotten: Forgotten) -> None:
+        """Forget the entities that have ended."""
+        for name in forgotten.entities.values():
+            self.told.pop(name, None)
 
     def heard(self, entity: str, event: int, scored_sample: ScoredSample, found: Sequence[Deviation]) -> int:
         """What is told of a look: RAISE, CONTINUE, CLEAR or QUIET.
@@ -193,8 +198,23 @@ class Ranges:
         known = len(self.bounds)
         if known == len(names.series):
             return
-        fresh = np.empty((len(names.series) - known, 2))
-        for at, (entity, metric) in enumerate(names.series[known:]):
-            low, high = (self.settings.of_metric(side, names.entities[entity], metric) for side in ("low", "high"))
-            fresh[at] = -np.inf if low is None else low, np.inf if high is None else high
-        self.bounds = np.concatenate((self.bounds, fresh))
+        self.bounds = np.concatenate((self.bounds, np.zeros((len(names.series) - known, 2))))
+        self._choose(names, range(known, len(names.series)))
+
+    def _choose(self, names: Names, numbers: Iterable[int]) -> None:
+        for at in numbers:
+            entity, metric = names.series[at]
+            name = names.entities[entity] if entity >= 0 else ""
+            low, high = (self.settings.of_metric(side, name, metric) for side in ("low", "high"))
+            self.bounds[at] = -np.inf if low is None else low, np.inf if high is None else high
+
+    def reuse(self, reused: Reused) -> None:
+        """Begin anew with series whose numbers were given out again."""
+        if self.chosen:
+            self._choose(reused.names, [at for at in reused.series if at < len(self.bounds)])
+
+    def forget(self, forgotten: Forgotten) -> None:
+        """Forget the series that have ended."""
+        for number in forgotten.series.tolist():
+            self.out.pop(number, None)
+            self.ended.pop(number, None)

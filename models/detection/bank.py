@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -73,9 +74,11 @@ from models.detection.points import MARKS, RUN, Part, Workspace, seen, take_valu
 from models.detection.prior import prior
 from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
 from models.detection.univariate import MOST as MOST_UNIVARIATE
-from models.detection.univariate import Univariate, open_row, rested, surprise
-from topics.batch import Float64, Names
+from models.detection.univariate import Univariate, close_row, open_row, rested, surprise
+from topics.batch import Float64, Forgotten, Names, Reused
 from topics.kernel import inlined, kernel
+
+FIRST_TAIL: Final = (math.log(3.0), 0.3)  # of an entity's log score: where it begins, and its length
 
 
 @inlined
@@ -288,19 +291,43 @@ class Bank:
             return
         known = len(self.entities)
         self.entities = _room(self.entities, len(names.entities))
-        self.entities[known:, (USUAL, STRETCH)] = math.log(3.0), 0.3
+        self.entities[known:, (USUAL, STRETCH)] = FIRST_TAIL
         wanted = self.n_series + len(fresh)
         self.tiles = _room(self.tiles, tiles_for(wanted))
         for at, (entity, metric) in enumerate(fresh, self.n_series):
-            found, tile, place = prior(metric), at // TILE, at % TILE
-            row = self.tiles[tile, :, place]
-            row[TAIL], row[PEAK], row[TRUST] = 3.0, found.peak, found.trust
-            if not math.isnan(found.mean):
-                row[[MEAN, SHORT, LEVEL]], row[COUNT] = found.mean, 2.0 * self.config.young
-                self.entities[entity, SERIES] += 1.0
-            if found.peak and self.entities[entity, SAMPLES] == 0.0:  # its floors are known: it can be judged sooner
-                self.entities[entity, (USUAL, STRETCH)] = math.log(2.0), 0.2
+            self._open(at, entity, metric)
         self.n_series = wanted
+
+    def reuse(self, reused: Reused) -> None:
+        """Begin anew with series whose numbers were given out again."""
+        self.admit(reused.names)
+        for at in reused.series:
+            self._open(at, *reused.names.series[at])
+
+    def _open(self, at: int, entity: int, metric: str) -> None:
+        if entity < 0:
+            return  # its number stands for nothing
+        found, tile, place = prior(metric), at // TILE, at % TILE
+        row = self.tiles[tile, :, place]
+        row[:] = 0.0
+        row[TAIL], row[PEAK], row[TRUST] = 3.0, found.peak, found.trust
+        if not math.isnan(found.mean):
+            row[[MEAN, SHORT, LEVEL]], row[COUNT] = found.mean, 2.0 * self.config.young
+            self.entities[entity, SERIES] += 1.0
+        if found.peak and self.entities[entity, SAMPLES] == 0.0:  # its floors are known: it can be judged sooner
+            self.entities[entity, (USUAL, STRETCH)] = math.log(2.0), 0.2
+
+    def forget(self, forgotten: Forgotten) -> None:
+        """Empty the rows of series and entities that have ended."""
+        self.admit(forgotten.names)
+        tile, place = np.divmod(forgotten.series, TILE)
+        opened = self.tiles[tile, COUNT, place] > 0.0
+        np.subtract.at(self.entities[:, SERIES], forgotten.owner[opened], 1.0)
+        self.tiles[tile, :, place] = 0.0
+        for at in sorted(forgotten.entities):
+            close_row(self.univariate, int(self.entities[at, UNIVARIATE]))
+            self.entities[at] = 0.0
+            self.entities[at, (USUAL, STRETCH)] = FIRST_TAIL
 
     @property
     def series(self) -> Float64:

@@ -17,7 +17,9 @@ from models.detection.bank import Bank, take
 from models.detection.columns import Rows, Samples, Scored, rows_of, tiles_of
 from models.detection.config import narrowed
 from models.detection.points import workspace_of
-from topics.batch import Float64, Steer
+from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
+from models.detection.univariate import ROWS
+from topics.batch import Float64, Forgotten, Steer
 from topics.learning import Feedback
 
 FRESH: Final = 16.0  # samples that a copy is taken to rest on: what it sees now soon outweighs what was
@@ -81,12 +83,23 @@ class Forks:
                 self._learn(fork, given, own.tolist())
         return self.bank.take(given)
 
+    def forget(self, forgotten: Forgotten) -> None:
+        """Drop the copies of entities that have ended, and of others the series that have."""
+        for number in self.open.keys() & forgotten.entities:
+            del self.open[number]
+        for number in self.open.keys() & forgotten.touched:
+            fork = self.open[number]
+            keep = ~np.isin(fork.series, forgotten.series)
+            rows = rows_of(fork.tiles, len(fork.series))[keep]
+            fork.series, fork.tiles = [at for at, stays in zip(fork.series, keep, strict=True) if stays], tiles_of(rows)
+
     def _copy(self, number: int, series: list[int], incident: str) -> None:
         rows, entity = self.bank.rows(series), self.bank.entities[number : number + 1].copy()
         rows[:, columns.COUNT] = np.minimum(rows[:, columns.COUNT], FRESH)
         entity[:, columns.SAMPLES] = np.maximum(entity[:, columns.SAMPLES], 1.0)
-        univariate = self.bank.univariate[[0, max(int(entity[0, columns.UNIVARIATE]), 0)]]
-        univariate[0, 0] = 1.0
+        univariate, row = np.zeros((2, UNIVARIATE_FIELDS)), int(entity[0, columns.UNIVARIATE])
+        if row > 0:
+            univariate[0, ROWS], univariate[1] = 1.0, self.bank.univariate[row]
         entity[:, columns.UNIVARIATE] = np.minimum(entity[:, columns.UNIVARIATE], 1.0)
         self.open[number] = Fork([incident], "confirmed", series, tiles_of(rows), entity, univariate)
         self.bank.entities[number, columns.FORKED] = columns.OPEN
@@ -106,7 +119,7 @@ class Forks:
             return
         bank.entities[number, columns.FORKED] = 0.0
         bank.put(fork.series, rows_of(fork.tiles, len(fork.series)))
-        if bank.entities[number, columns.UNIVARIATE] > 0.0:
+        if bank.entities[number, columns.UNIVARIATE] > 0.0 and fork.univariate[0, ROWS] > 0.0:
             bank.univariate[int(bank.entities[number, columns.UNIVARIATE])] = fork.univariate[1]
         if fork.label == "false_alarm":
             bank.entities[number, columns.WIDE] = min(bank.entities[number, columns.WIDE] + WIDER, WIDEST)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Scored
 from models.detection.config import DetectorConfig
 from models.detection.settings import DetectionSettings
-from topics.batch import Batch, Names
+from topics.batch import Batch, Forgotten, Names, Reused
 
 CHOICES: Final = ("opens_at", "opens_samples", "closes_at", "closes_samples")
 CONFIG: Final = DetectorConfig()
@@ -71,11 +71,25 @@ class Hysteresis:
     def _admit(self, names: Names) -> None:
         if len(self.edges) == len(names.entities):
             return
-        for entity in names.entities[len(self.edges) :]:
-            said = {option: self.settings.of_entity(option, entity) for option in CHOICES}
-            said = {option: value for option, value in said.items() if value is not None}
-            self.edges.append(Edges(**said) if said else None)
+        self.edges += map(self._choose, names.entities[len(self.edges) :])
         self.named = np.array([edges is not None for edges in self.edges], np.bool_)
+
+    def _choose(self, entity: str) -> Edges | None:
+        said = {option: self.settings.of_entity(option, entity) for option in CHOICES}
+        said = {option: value for option, value in said.items() if value is not None}
+        return Edges(**said) if said else None
+
+    def reuse(self, reused: Reused) -> None:
+        """Begin anew with entities whose numbers were given out again."""
+        for entity in reused.entities:
+            if entity < len(self.edges):
+                self.edges[entity] = edges = self._choose(reused.names.entities[entity])
+                self.named[entity] = edges is not None
+
+    def forget(self, forgotten: Forgotten) -> None:
+        """Forget the entities that have ended."""
+        for name in forgotten.entities.values():
+            self.held.pop(name, None)
 
 
 def _moved(held: Held, edges: Edges, ts: int, ratio: float) -> tuple[int, int]:

@@ -10,7 +10,7 @@ of UTC. 300 bytes a series for a day, 1.5 kB for a week, for the first `MOST` of
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from models.detection import columns
 from models.detection.bank import Bank
 from models.detection.settings import DetectionSettings
-from topics.batch import Batch, Float64, Int32, Int64, Names
+from topics.batch import Batch, Float64, Forgotten, Int32, Int64, Names, Reused
 from topics.kernel import kernel
 
 HOUR_MS: Final = 3_600_000.0
@@ -175,6 +175,24 @@ class Season:
             proven = [self.series[row] for row in np.flatnonzero(self.rows[:, PROVEN] != before).tolist()]
             yield batch.part(first, at), value[int(batch.start[first]) : int(batch.start[at])], proven
 
+    def reuse(self, reused: Reused) -> None:
+        """Begin anew with series whose numbers were given out again."""
+        if self.chosen:
+            self._open(reused.names, [at for at in reused.series if at < len(self.place)])
+
+    def forget(self, forgotten: Forgotten) -> None:
+        """Drop the profiles of series that have ended. Where all were in use, others may have one now."""
+        keep = ~np.isin(np.array(self.series, np.int64), forgotten.series)
+        if keep.all():
+            return
+        full = len(self.series) >= MOST
+        self.series = [at for at, stays in zip(self.series, keep.tolist(), strict=True) if stays]
+        self.bins = self.bins[np.repeat(keep, self.rows[:, BINS].astype(np.int64))]
+        self.rows = self.rows[keep]
+        self.rows[:, FIRST] = np.concatenate(([0], np.cumsum(self.rows[:, BINS])))[: len(self.rows)]
+        places = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
+        self.place = np.zeros(0, np.int32) if full else np.where(self.place >= 0, places[self.place], np.int32(-1))
+
     def dump(self) -> Kept:
         """Everything."""
         return Kept(self.series, self.rows.astype("<f8").tobytes(), self.bins.astype("<f8").tobytes())
@@ -189,21 +207,26 @@ class Season:
         known = len(self.place)
         if known == len(names.series):
             return
-        held = {series: row for row, series in enumerate(self.series) if series >= known}
-        place = np.full(len(names.series) - known, -1, np.int32)
+        self.place = np.concatenate((self.place, np.full(len(names.series) - known, -1, np.int32)))
+        self._open(names, range(known, len(names.series)))
+
+    def _open(self, names: Names, numbers: Sequence[int]) -> None:
+        """Give those of some series a profile that are to have one; of what was loaded they keep theirs."""
+        wanted = set(numbers)
+        held = {series: row for row, series in enumerate(self.series) if series in wanted}
         opened: list[int] = []  # lengths of profiles
-        for at, (entity, metric) in enumerate(names.series[known:], known):
-            said = self.settings.of_metric("season", names.entities[entity], metric)
+        for at in numbers:
+            entity, metric = names.series[at]
+            said = self.settings.of_metric("season", names.entities[entity], metric) if entity >= 0 else None
             row = held.get(at)
             if said is None or (row is None and len(self.series) >= MOST):
                 continue
             if row is not None and self.rows[row, BINS] == PERIODS[said]:
-                place[at - known] = row
+                self.place[at] = row
                 continue
-            place[at - known] = len(self.series)
+            self.place[at] = len(self.series)
             self.series.append(at)
             opened.append(PERIODS[said])
-        self.place = np.concatenate((self.place, place))
         if opened:
             rows = np.zeros((len(opened), FIELDS))
             rows[:, BINS] = opened

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Scored
 from models.detection.settings import DetectionSettings
-from topics.batch import Batch, Float64, Int64, Names
+from topics.batch import Batch, Float64, Forgotten, Int64, Names, Reused
 from topics.kernel import inlined, kernel
 from topics.signals import Kind
 
@@ -185,6 +185,19 @@ class Shifts:
         self.gathered.pop(entity, None)
         if entity < len(self.rows):
             self.rows[entity] = 0.0
+
+    def reuse(self, reused: Reused) -> None:
+        """Begin anew with entities whose numbers were given out again."""
+        for entity in reused.entities:
+            if entity < len(self.off):
+                self.off[entity] = self.settings.of_entity("shifts", reused.names.entities[entity]) is False
+
+    def forget(self, forgotten: Forgotten) -> None:
+        """Forget the series and entities that have ended."""
+        for entity in forgotten.entities:
+            self.restart(entity)
+        for series, entity in zip(forgotten.series.tolist(), forgotten.owner.tolist(), strict=True):
+            self.gathered.get(entity, {}).pop(series, None)
 
     def dump(self) -> Kept:
         """Everything."""

@@ -42,7 +42,9 @@ DAY: Final = FIRST_TS + 1
 WEEK: Final = DAY + BINS + 2 * HOURS
 FIELDS: Final = WEEK + BINS + 4 * HOURS
 
-MOST: Final = 20_000  # rows of a partition; row 0 holds how many are in use
+MOST: Final = 20_000  # rows of a partition
+# row 0 holds how many rows there are, and the first free one of these, which holds the next one; 0: none
+ROWS, NEXT_FREE = 0, 1
 
 
 class Univariate(NamedTuple):
@@ -91,14 +93,25 @@ class Bins(NamedTuple):
 @kernel
 def open_row(rows: Float64, ts: float, config: Univariate) -> int:
     """The number of a row that was free, or -1 when none is left."""
-    at = int(rows[0, 0]) + 1
-    if at > MOST:
-        return -1
-    rows[0, 0] = at
+    at = int(rows[0, NEXT_FREE])
+    if at > 0:
+        rows[0, NEXT_FREE], rows[at, NEXT_FREE] = rows[at, NEXT_FREE], 0.0
+    else:
+        at = int(rows[0, ROWS]) + 1
+        if at > MOST or at >= len(rows):
+            return -1
+        rows[0, ROWS] = at
     rows[at, FIRST_TS] = ts
     for view in range(VIEWS):
         rows[at, TAIL + view], rows[at, STRETCH + view] = config.least_tail, config.least_stretch
     return at
+
+
+def close_row(rows: Float64, at: int) -> None:
+    """Let a row be free; nothing happens when there is none (`at` is 0 or less)."""
+    if at > 0:
+        rows[at] = 0.0
+        rows[at, NEXT_FREE], rows[0, NEXT_FREE] = rows[0, NEXT_FREE], at
 
 
 @kernel

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import msgspec
 import numpy as np
 import orjson
 import pytest
-from msgspec.structs import replace
 
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
-from models.detection.columns import ENTITY_FIELDS, SERIES
 from topics.signals import Anomaly
 from topics.spec import Raw
 
@@ -187,35 +183,6 @@ def test_a_restored_learner_of_one_series_goes_on_too() -> None:
     assert detect.snapshot() == learned
     assert [*before, *told(raws[290:], detect=detect, decode=decode)] == told(raws)
     assert any(a.state == "raised" and a.ts == START + 300 for a in told(raws))
-
-
-IN_ROWS = Path(__file__).parent / "states" / "in_rows.msgpack"  # after 90 of these records, written in November 2026
-
-
-def test_a_state_of_when_it_was_kept_in_rows_is_read_and_becomes_the_same() -> None:
-    raws = [*records(4, 200, failing)]
-    decode, detect = Decode(), Detect()
-    told(raws[:90], detect=detect, decode=decode)
-    kept = msgspec.msgpack.decode(IN_ROWS.read_bytes(), type=dict[str, bytes])
-    for stage in (decode, detect):
-        now = stage.snapshot()
-        again = type(stage)()
-        again.restore(kept[stage.name])
-        assert kept[stage.name] != again.snapshot() == now
-
-
-def test_the_state_of_the_version_before_is_read_and_its_entities_go_on_as_they_were() -> None:
-    raws = [*records(4, 200, failing)]
-    states = msgspec.msgpack.decode(IN_ROWS.read_bytes(), type=dict[str, bytes])
-    kept = msgspec.msgpack.decode(states["detect"])
-    entities = np.frombuffer(kept["entities"]).reshape(-1, ENTITY_FIELDS)[:, :SERIES]
-    old = {"version": 1, "series": kept["series"], "entities": entities.tobytes(), "forks": []}
-    decode, detect = Decode(), Detect()
-    decode.restore(states["decode"])
-    detect.restore(msgspec.msgpack.encode(old))
-    again = [*told(raws[:90]), *told(raws[90:], detect=detect, decode=decode)]
-    # how an alarm that was on had gone before was not kept
-    assert [replace(a, kind="point") for a in again] == [replace(a, kind="point") for a in told(raws)]
 
 
 def test_a_sample_that_comes_again_or_late_changes_nothing() -> None:

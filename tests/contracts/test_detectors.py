@@ -158,8 +158,8 @@ def test_no_more_entities_are_watched_than_settings_allow() -> None:
     detect = Detect(DetectionSettings((Pattern(learners=("gaussian", "adwin")),), most_watched=3))
     raws = [raw(number, f"shop/{number}", {"a": 1.0}) for number in range(10)]
     assert [*detect.step([*decode.step(chunk_of(raws), 0)], 0)] == []
-    assert len({entity for entity, _ in detect.detectors.watches}) == 3
-    assert detect.detectors.left_out == 7
+    assert len({entity for entity, _ in detect.model.detectors.watches}) == 3
+    assert detect.model.detectors.left_out == 7
 
 
 def test_a_watch_that_is_not_finite_begins_anew_and_is_never_written() -> None:

@@ -8,7 +8,7 @@ two exact doubles (Clinger 1990); any other is left to `float`. A text that is n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,12 +20,16 @@ from topics.kernel import PLACE, inlined, kernel
 Bytes = NDArray[np.uint8]
 
 # columns of a known text: where its pieces begin, where their lengths do, where its series do; its numbers; which of
-# them is the stamp; its entity; 1 + the text that came after it last, since senders write in turn
-PIECES, LENGTHS, OWN, NUMBERS, STAMP, ENTITY, NEXT = range(7)
-FIELDS: Final = 7
+# them is the stamp; its entity, or -1 when that is forgotten; 1 + the text that came after it last, since senders write
+# in turn; the hour in which it came last
+PIECES, LENGTHS, OWN, NUMBERS, STAMP, ENTITY, NEXT, SEEN = range(8)
+FIELDS: Final = 8
+
+HOUR, DUE = 0, 1  # of a clock: the hour of the partition, and the event time (ms) from which it is the next one
 
 LONGEST: Final = 65_536  # bytes of a text that is kept
 MOST_BYTES: Final = 64_000_000  # of all of them: then they are forgotten
+WASTE: Final = 1_000_000  # bytes of forgotten texts that are kept at least, and half of all at most
 PROBES: Final = 32  # texts that begin alike
 DIGITS: Final = 18  # that are sure to fit an int64
 EXACT: Final = 1 << 53
@@ -34,6 +38,7 @@ POWERS: Final = np.array([float(10**power) for power in range(FARTHEST + 1)])
 WILD: Final = 250  # neither digits nor exponent beyond: such a number may be none that is finite
 
 WORD: Final = 32  # bytes that are compared at once
+NEVER: Final = 1 << 62  # a stamp that no sample has
 
 QUOTE, COLON, SPACE, MINUS, PLUS, POINT, NINE, ZERO, V = 34, 58, 32, 45, 43, 46, 57, 48, 118
 TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
@@ -60,6 +65,8 @@ class Found(NamedTuple):
     value: Float64
     exact: Int64  # (k, 3) values that `float` is to read: which, from, to
     total: Int64  # (3,) samples, values, values left to `float`
+    clock: Int64  # (2,) HOUR, DUE: a sample at DUE or later is left to others
+    seen: Int32  # by series: the hour in which it came last, written here
 
 
 @inlined
@@ -134,12 +141,12 @@ def _value(text: Bytes, at: int, end: int, place: int, found: Found) -> int:
 
 @inlined
 def _stamp(text: Bytes, at: int, end: int, sample: int, found: Found) -> int:
-    """Read the stamp of a sample, an integer: where its text ends, or -1."""
+    """Read the stamp of a sample, an integer before DUE: where its text ends, or -1."""
     after, whole, power, digits = _number(text, at, end)
     if after < 0 or power != 0 or digits > DIGITS or after - at != digits:
         return -1
     found.ts[sample] = whole
-    return after
+    return after if whole < found.clock[DUE] else -1
 
 
 @inlined
@@ -158,6 +165,8 @@ def _like(text: Bytes, at: int, end: int, known: Known, number: int, found: Foun
     """Read a message as one of text `number`, if it is."""
     row, sample, place = known.texts[number], found.total[0], found.total[1]
     piece, hard = row[PIECES], found.total[2]
+    if row[ENTITY] < 0:
+        return False
     for nth in range(row[NUMBERS] + 1):
         length = int(known.lengths[row[LENGTHS] + nth])
         if at + length > end:
@@ -172,6 +181,10 @@ def _like(text: Bytes, at: int, end: int, known: Known, number: int, found: Foun
             found.entity[sample], found.many[sample] = row[ENTITY], count
             for i in range(count):
                 found.series[found.total[1] + i] = known.series[row[OWN] + i]
+            if row[SEEN] != found.clock[HOUR]:
+                row[SEEN] = found.clock[HOUR]
+                for i in range(count):
+                    found.seen[known.series[row[OWN] + i]] = row[SEEN]
             found.total[0] += 1
             found.total[1] += count
             return True
@@ -240,19 +253,35 @@ class Texts:
         )  # fmt: skip
         self.hashes: list[int] = []
         self.used = [0, 0, 0]  # of pieces, lengths, series
+        self.wasted = 0  # texts that are forgotten
 
-    def read(self, text: bytes, ends: Int64, first: int) -> tuple[int, Found]:
+    def forget(self, entities: Iterable[int]) -> None:
+        """Forget the texts of some entities; of all, when most of what is kept was forgotten."""
+        own = self.known.texts[: len(self.hashes), ENTITY]
+        gone = np.isin(own, np.fromiter(entities, np.int64))
+        own[gone] = -1
+        self.wasted += int(np.count_nonzero(gone))
+        if 2 * self.wasted > len(self.hashes) and self.used[0] > WASTE:
+            self.clear()
+
+    def read(
+        self, text: bytes, ends: Int64, first: int, hour: int = 0, due: int = NEVER, seen: Int32 | None = None
+    ) -> tuple[int, Found]:  # fmt: skip
         """Read messages from `first` up to one whose text is not known: which, and what was read of the others.
 
         text: the messages one after the other, and best `WORD` bytes more, so that it need not be copied. What was read
-        is overwritten by the next call.
+        is overwritten by the next call. A sample stamped `due` or later counts as one that is not known. seen: by
+        series, is set to `hour` where one comes.
         """
         if len(text) < int(ends[-1]) + WORD:
             text += bytes(WORD)
         if len(self.found.ts) < len(ends) or len(self.found.value) < len(text) // 4:
             self.found = _room(2 * len(ends), len(text) // 2)
-        self.found.total[:] = 0
-        after = read(np.frombuffer(text, np.uint8), ends, first, self.known, self.found)
+        self.found.total[:], self.found.clock[:] = 0, (hour, due)
+        found = self.found._replace(
+            seen=seen if seen is not None else np.zeros(int(self.known.series.max()) + 1, np.int32)
+        )
+        after = read(np.frombuffer(text, np.uint8), ends, first, self.known, found)
         for place, low, high in self.found.exact[: self.found.total[2]].tolist():
             self.found.value[place] = float(text[low:high])
         return after, self.found
@@ -286,7 +315,7 @@ class Texts:
             lengths=_longer(known.lengths, self.used[1] + len(pieces)),
             series=_longer(known.series, self.used[2] + len(series)),
         )
-        known.texts[number] = *self.used, len(pieces) - 1, stamp, entity, 0
+        known.texts[number] = *self.used, len(pieces) - 1, stamp, entity, 0, -1
         known.pieces[self.used[0] : self.used[0] + len(joined)] = np.frombuffer(joined, np.uint8)
         known.lengths[self.used[1] : self.used[1] + len(pieces)] = [len(piece) for piece in pieces]
         known.series[self.used[2] : self.used[2] + len(series)] = series
@@ -320,4 +349,5 @@ def _room(samples: int, values: int) -> Found:
     return Found(
         np.empty(samples, np.int32), np.empty(samples, np.int64), np.empty(samples, np.int32),
         np.empty(values, np.int32), np.empty(values), np.empty((values, 3), np.int64), np.zeros(3, np.int64),
+        np.zeros(2, np.int64), np.zeros(0, np.int32),
     )  # fmt: skip

@@ -86,18 +86,18 @@ def test_an_hour_of_an_incident_and_a_repeat_are_not_learned() -> None:
     batch = batch_of(names, "shop", METRICS, ts, values[:WEEK])
     list(detect.step([batch], 0))
     list(detect.step([batch], 0))
-    before = detect.season.dump()
+    before = detect.model.season.dump()
     list(detect.step([batch.part(10, 20)], 0))
-    assert detect.season.dump() == before
+    assert detect.model.season.dump() == before
     later = batch_of(names, "shop", METRICS, ts + PERIOD * WEEK, values[:WEEK] + 1000)
     control = Learning(entity="shop", ts=MONDAY, learning="open", incident="i")
     list(detect.step([Steer(names, control), later], 0))
-    assert detect.season.bins.max() < 150
+    assert detect.model.season.bins.max() < 150
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(season, "MOST", 7)
     detect = Detect(DetectionSettings((Pattern(season="week"),)))
     list(detect.step([batch_of(Names(), "shop", METRICS, np.array([MONDAY]), site(0)[:1])], 0))
-    assert len(detect.season.rows) == 7
-    assert (detect.season.rows.nbytes + detect.season.bins.nbytes) / 7 <= 1500
+    assert len(detect.model.season.rows) == 7
+    assert (detect.model.season.rows.nbytes + detect.model.season.bins.nbytes) / 7 <= 1500

@@ -47,7 +47,7 @@ def told(values: Float64, cut: int = AGE, detect: Detect | None = None, *, resto
         part = slice(first, first + cut)
         found += detect.step([batch_of(names, "shop/db", METRICS, ts[part], values[part])], 0)
         if restored:
-            kept, detect = detect.snapshot(), Detect(detect.settings)
+            kept, detect = detect.snapshot(), Detect(detect.model.settings)
             detect.restore(kept)
             assert detect.snapshot() == kept
     return [

@@ -93,8 +93,8 @@ def test_each_message_is_decoded_or_dead_lettered_and_the_learners_stay_finite(v
     assert sum(not measures_nothing(values[at]) for at in silent) == controls
     for anomaly in detect.step(batches, NOW):
         assert np.isfinite([anomaly.score, anomaly.value, anomaly.expected, anomaly.low, anomaly.high]).all()
-    assert np.isfinite(detect.bank.series[: detect.bank.n_series]).all()
-    assert np.isfinite(detect.bank.entities).all()
+    assert np.isfinite(detect.model.bank.series[: detect.model.bank.n_series]).all()
+    assert np.isfinite(detect.model.bank.entities).all()
 
 
 @given(st.lists(damaged(), min_size=1, max_size=4), st.sampled_from(["auto", "mixed", "opsloop", *sorted(READERS)]))

@@ -1,0 +1,130 @@
+"""Everything that detects on one partition: batches in, anomalies out, in the order of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import itemgetter
+
+import msgspec
+
+from models.detection import anomalies
+from models.detection.absence import Absence
+from models.detection.alarm_trajectory import Trajectories
+from models.detection.alarms import Alarms, Deviation, Ranges, ScoredSample, strongest_levels
+from models.detection.bank import Bank
+from models.detection.columns import QUIET, Samples, Scored
+from models.detection.detector_set import DetectorSet
+from models.detection.forks import Forks
+from models.detection.hysteresis import Hysteresis
+from models.detection.season import Season, renew
+from models.detection.settings import DetectionSettings
+from models.detection.shift import Shifts
+from topics.batch import Batch, Float64, Forgotten, Reused, Steer
+from topics.signals import Anomaly
+
+Given = Batch | Steer | Forgotten | Reused
+
+
+class PartitionDetector:
+    """Scores every value of a partition, learns it, and says which entities are off.
+
+    The bank scores all entities. Beside it are the detectors that settings chose, quiet shifts, allowed ranges and
+    absence of data; each has alarms of its own.
+    """
+
+    def __init__(self, settings: DetectionSettings | None = None) -> None:
+        self.bank = Bank()
+        self.forks = Forks(self.bank)
+        self.settings = settings or DetectionSettings()
+        self.detectors = DetectorSet(self.settings)
+        self.season = Season(self.settings)
+        self.trajectories = Trajectories()
+        self.shifts = Shifts(self.settings)
+        self.absence = Absence(self.settings)
+        self.hysteresis = Hysteresis(self.settings)
+        self.alarms = Alarms(self.settings)
+        self.ranges = Ranges(self.settings)
+
+    def take(self, given: Given) -> Iterator[Anomaly]:
+        """Take what the decoder gives: samples, a learning control, numbers that end or stand for others."""
+        if isinstance(given, Batch):
+            for _, said in self.scored(given):
+                yield from said
+        elif isinstance(given, Steer):
+            if (anew := self.forks.steer(given)) is not None:
+                self.detectors.restart(anew)
+                self.shifts.restart(anew)
+        elif isinstance(given, Forgotten):
+            yield from self.forget(given)
+        else:
+            self.reuse(given)
+
+    def scored(self, batch: Batch) -> Iterator[tuple[Scored, list[Anomaly]]]:
+        """What the bank makes of a batch and what is said of it, in parts that follow each other; it is learned."""
+        self.bank.admit(batch.names)
+        for part, value, proven in self.season.take(batch, self.forks.open):
+            yield self._observe(part, value)
+            if proven:
+                renew(self.bank, batch.names, proven)
+
+    def forget(self, forgotten: Forgotten) -> list[Anomaly]:
+        """Forget all that was learned of series and entities that have ended: absences that end so."""
+        lost = [anomalies.of_forgotten(forgotten, each) for each in self.absence.forget(forgotten)]
+        self.forks.forget(forgotten)
+        self.bank.forget(forgotten)
+        self.season.forget(forgotten)
+        self.detectors.forget(forgotten)
+        self.shifts.forget(forgotten)
+        self.hysteresis.forget(forgotten)
+        self.alarms.forget(forgotten)
+        self.ranges.forget(forgotten)
+        self.trajectories.forget(forgotten)
+        return lost
+
+    def reuse(self, reused: Reused) -> None:
+        """Begin anew with series and entities whose numbers were given out again."""
+        self.bank.reuse(reused)
+        self.season.reuse(reused)
+        self.detectors.reuse(reused)
+        self.shifts.reuse(reused)
+        self.absence.reuse(reused)
+        self.hysteresis.reuse(reused)
+        self.ranges.reuse(reused)
+
+    def _observe(self, batch: Batch, value: Float64) -> tuple[Scored, list[Anomaly]]:
+        """A part of a batch. value: what the bank is to see of it, in the order of the batch's own."""
+        scored = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, value))
+        usual = None if value is batch.value else batch.value - value  # at this hour, beyond what is at all hours
+        if usual is not None:
+            scored = scored._replace(expected=scored.expected + usual)
+        found = ((at, self._wanted(batch, scored, at)) for at in self.hysteresis.samples(batch, scored))
+        said = [(at, anomalies.in_context(batch, usual, at, anomaly)) for at, anomaly in found if anomaly is not None]
+        said += [
+            (at, anomalies.of_detector(batch, at, who, finding))
+            for at, who, finding in self.detectors.take(batch, self.forks.open)
+        ]
+        said += [
+            (shift.sample, anomalies.of_shift(batch, shift))
+            for shift in self.shifts.take(batch, scored, self.forks.open)
+        ]
+        said += [(beyond.sample, anomalies.of_range(batch, beyond)) for beyond in self.ranges.take(batch)]
+        said += [(lost.sample, anomalies.of_absence(batch, lost)) for lost in self.absence.take(batch)]
+        return scored, [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
+
+    def _wanted(self, batch: Batch, scored: Scored, sample: int) -> Anomaly | None:
+        """What the bank says of a sample, if users want to know."""
+        event, onset = self.hysteresis.event(batch, scored, sample)
+        if event == QUIET:
+            return None
+        anomaly = anomalies.of_bank(batch, scored, sample, (anomalies.STATES[event], onset), self.trajectories)
+        if not self.alarms.chosen:
+            return anomaly
+        deviations = [Deviation(c.metric, c.value, c.expected, c.z) for c in anomaly.attribution]
+        first = Deviation(anomaly.metric, anomaly.value, anomaly.expected)
+        own = slice(int(batch.start[sample]), int(batch.start[sample + 1]))
+        level = strongest_levels(batch.value[own], scored.expected[own], scored.spread[own])
+        scored_sample = ScoredSample(anomaly.ts, anomaly.onset, anomaly.score, own.stop - own.start, level)
+        heard = self.alarms.heard(anomaly.entity, event, scored_sample, deviations or [first])
+        if heard == event:
+            return anomaly
+        return None if heard == QUIET else msgspec.structs.replace(anomaly, state=anomalies.STATES[heard])
