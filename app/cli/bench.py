@@ -208,3 +208,19 @@ def contamination(
     from app.bench import contamination as bench
 
     bench.run(entities, seeds, json)
+
+
+@benches.command()
+def churn(
+    days: Annotated[int, typer.Option(min=12, help="Days of event time")] = 100,
+    pods: Annotated[int, typer.Option(min=1, help="Pods, all of which are replaced every day")] = 2_000,
+    series: Annotated[int, typer.Option(min=1, help="Series of each pod")] = 100,
+    json: JsonOption = False,
+) -> None:
+    """Whether names, memory and snapshot of a partition stay flat in a cluster that redeploys daily.
+
+    Example: `opsloop bench churn --json`
+    """
+    from app.bench import churn as bench
+
+    bench.run(days, pods, series, json)

@@ -46,6 +46,7 @@ from topics.state import OTHER_VERSION
 VERSION: Final = 2  # of the state; 1 knew no hours
 MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
 MAX_TEXTS: Final = 4  # ways to write the same metrics that are remembered
+FEW: Final = 64  # stamps
 LARGE: Final = 2_000  # values from which a frame is a batch of its own, whose values are not copied
 
 # what is kept; made before there are threads
@@ -55,6 +56,10 @@ _BEFORE: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 Letter = tuple[int, Cause, str]  # which message of the chunk, and why it is refused
 Decoded = Batch | Steer | Forgotten | Reused | DeadLetter
 _Result = TypeVar("_Result")
+
+
+def _last(stamps: NDArray[np.int64]) -> int:
+    return int(max(stamps.tolist()) if len(stamps) < FEW else stamps.max())  # numpy is slow to begin
 
 
 class _Shape:
@@ -177,7 +182,7 @@ class Decoder:
 
     def _reach(self, stamps: NDArray[np.int64], arrived: int) -> None:
         """Move the clock to the newest of some stamps. Raises MustForget when series end by that."""
-        if len(stamps) and stamps.max() >= self.names.due:
+        if len(stamps) and _last(stamps) >= self.names.due:
             ts = layout.newest(stamps, arrived)
             if ts >= self.names.due and ts > 0 and len(ended := self.names.advance(ts)):
                 raise MustForget(ended)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,15 @@ from topics.frames import Frame, unpack_names
 MOST_LAYOUTS: Final = 1_000
 
 
-class Layout(NamedTuple):
+@dataclass(slots=True)
+class Layout:
     """The shape of a sender's frames: as it was sent, and what it is in a partition."""
 
     shape: bytes
     entity: NDArray[np.int32]  # (m,) numbers of the partition
     start: NDArray[np.int32]  # (m + 1,)
     series: NDArray[np.int32]  # (n,) numbers of the partition
+    hour: int = -1  # of the partition, in which its series were last marked as seen
 
 
 class Layouts:
@@ -31,20 +34,17 @@ class Layouts:
         self.names = names
         self._known: dict[bytes, Layout] = {}
         self._last: tuple[bytes, Layout | None] = b"", None  # bytes to compare are cheaper than bytes to look up
-        self._marked = b"", -1  # names and hour of what was last marked as seen
 
     def clear(self) -> None:
         """Forget everything."""
         self._known.clear()
         self._last = b"", None
-        self._marked = b"", -1
 
     def forget(self, ended: NDArray[np.bool_]) -> None:
         """Forget the shapes with a series in them that has ended. ended: (series,)."""
         for names in [names for names, layout in self._known.items() if ended[layout.series].any()]:
             del self._known[names]
         self._last = b"", None
-        self._marked = b"", -1
 
     def find(self, frame: Frame) -> tuple[Layout, Frame, str]:
         """The layout of a frame, what of the frame has it, and why not all of it: there are too many series.
@@ -65,10 +65,8 @@ class Layouts:
             if len(self._known) >= MOST_LAYOUTS:
                 self._known.clear()
             self._known[frame.names] = layout
-            self._marked = b"", -1
-        if self._marked != (frame.names, self.names.hour):
-            self.names.seen[layout.series] = self.names.hour
-            self._marked = frame.names, self.names.hour
+        if layout.hour != self.names.hour:
+            self.names.seen[layout.series] = layout.hour = self.names.hour
         self._last = frame.names, layout
         return layout, frame, ""
 
