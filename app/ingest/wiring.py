@@ -21,10 +21,11 @@ def _rekey(parts: Parts) -> Agent[Any]:
     return Rekey(choose(parts.settings.ingest))
 
 
-def _decode(_: Parts) -> Agent[Any]:
+def _decode(parts: Parts) -> Agent[Any]:
     from agents.decode import Decode
+    from topics.batch import Names
 
-    return Decode()
+    return Decode(Names(ttl_hours=24 * parts.settings.detection.forget_after_days))
 
 
 def _detect(parts: Parts) -> Agent[Any]:

@@ -294,34 +294,30 @@ class Bank:
         self.entities[known:, (USUAL, STRETCH)] = FIRST_TAIL
         wanted = self.n_series + len(fresh)
         self.tiles = _room(self.tiles, tiles_for(wanted))
-        for at, (entity, metric) in enumerate(fresh, self.n_series):
-            self._open(at, entity, metric)
+        for at, (_, metric) in enumerate(fresh, self.n_series):
+            self._open(at, metric)
         self.n_series = wanted
 
     def reuse(self, reused: Reused) -> None:
         """Begin anew with series whose numbers were given out again."""
         self.admit(reused.names)
         for at in reused.series:
-            self._open(at, *reused.names.series[at])
+            self._open(at, reused.names.series[at][1])
 
-    def _open(self, at: int, entity: int, metric: str) -> None:
-        if entity < 0:
-            return  # its number stands for nothing
+    def _open(self, at: int, metric: str) -> None:
+        """What is known of a series by its name. One whose number stands for nothing has none."""
         found, tile, place = prior(metric), at // TILE, at % TILE
         row = self.tiles[tile, :, place]
         row[:] = 0.0
-        row[TAIL], row[PEAK], row[TRUST] = 3.0, found.peak, found.trust
+        row[TAIL], row[PEAK], row[TRUST] = 3.0 if metric else 0.0, found.peak, found.trust
         if not math.isnan(found.mean):
             row[[MEAN, SHORT, LEVEL]], row[COUNT] = found.mean, 2.0 * self.config.young
-            self.entities[entity, SERIES] += 1.0
-        if found.peak and self.entities[entity, SAMPLES] == 0.0:  # its floors are known: it can be judged sooner
-            self.entities[entity, (USUAL, STRETCH)] = math.log(2.0), 0.2
 
     def forget(self, forgotten: Forgotten) -> None:
         """Empty the rows of series and entities that have ended."""
         self.admit(forgotten.names)
         tile, place = np.divmod(forgotten.series, TILE)
-        opened = self.tiles[tile, COUNT, place] > 0.0
+        opened = self.tiles[tile, SEEN, place] > 0.0
         np.subtract.at(self.entities[:, SERIES], forgotten.owner[opened], 1.0)
         self.tiles[tile, :, place] = 0.0
         for at in sorted(forgotten.entities):

@@ -98,14 +98,15 @@ def _limit(count: float, config: DetectorConfig) -> float:
 def prepare(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, config: DetectorConfig) -> bool:
     """Lay out limits and trust of a tile's eight series, and say whether the values are news to them all.
 
-    That is, each is newer than the last of its series, which has been open. Limits that all are settled for need no
-    square root.
+    That is, each is newer than the last of its series, of which there has been one. Limits that all are settled for
+    need no square root.
     """
     at, to = (tile * TILE_SIZE) & PLACE, lane & LANE
     odd = young = 0
     for i in range(many):
         count = flat[at + T_COUNT + i]
-        odd += 0 if (count > 0.0) & (lanes[to + L_TS + i] > flat[at + T_SEEN + i]) else 1
+        last = flat[at + T_SEEN + i]
+        odd += 0 if (count > 0.0) & (last > 0.0) & (lanes[to + L_TS + i] > last) else 1
         young += 0 if count >= config.settled else 1
         lanes[to + L_LIMIT + i] = config.winsor
         lanes[to + L_TRUST + i] = flat[at + T_TRUST + i]

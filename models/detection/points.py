@@ -16,6 +16,7 @@ from models.detection.columns import (
     LEVEL,
     MEAN,
     PEAK,
+    SAMPLES,
     SEEN,
     SERIES,
     SHIFT,
@@ -23,9 +24,11 @@ from models.detection.columns import (
     SHORT_VARIANCE,
     SLOPE,
     STEP_VARIANCE,
+    STRETCH,
     TAIL,
     TILE,
     TRUST,
+    USUAL,
     VARIANCE,
     Rows,
     Samples,
@@ -58,6 +61,8 @@ from topics.kernel import inlined, kernel
 
 RUN: Final = 160  # values of different series that are judged together, or samples
 MARKS: Final = 256
+# where the tail of an entity's log score begins, and its length, when a name of its first series says its floor
+NAMED_USUAL, NAMED_STRETCH = math.log(2.0), 0.2
 
 
 class Workspace(NamedTuple):
@@ -99,6 +104,14 @@ def _open_series(tile: Float64, at: int, value: float, ts: float) -> None:
     tile[MEAN, at] = tile[SHORT, at] = tile[LEVEL, at] = value
     tile[PEAK, at] = max(tile[PEAK, at], abs(value))
     tile[SEEN, at] = ts
+
+
+@inlined
+def _count_series(entity: Float64, peak: float) -> None:
+    """The first value of a series has come. peak: by its name; above 0 its floors are known: it is judged sooner."""
+    entity[SERIES] += 1.0
+    if peak > 0.0 and entity[SAMPLES] == 0.0:
+        entity[USUAL], entity[STRETCH] = NAMED_USUAL, NAMED_STRETCH
 
 
 @kernel
@@ -209,6 +222,8 @@ def _take_loose(rows: Rows, given: Samples, part: Part, work: Workspace, count: 
             lanes[row + lane] = lanes[row + LANES + at]
         series = given.series[part.low + lane]
         kept, place = rows.tiles[series >> SHIFT], series & (TILE - 1)
+        if kept[SEEN, place] == 0.0:
+            _count_series(rows.entities[given.entity[part.first + work.slot[lane]]], kept[PEAK, place])
         if kept[COUNT, place] > 0.0 and lanes[L_TS + lane] > kept[SEEN, place]:
             move_back(tile, at, rows.flat, series)
             continue
@@ -216,7 +231,6 @@ def _take_loose(rows: Rows, given: Samples, part: Part, work: Workspace, count: 
         lanes[L_TRUST + lane] = 0.0
         if kept[COUNT, place] == 0.0:
             _open_series(kept, place, lanes[L_VALUE + lane], lanes[L_TS + lane])
-            rows.entities[given.entity[part.first + work.slot[lane]], SERIES] += 1.0
         else:
             work.fresh[work.slot[lane]] -= 1
 

@@ -67,6 +67,9 @@ class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """The first one that matches and says something of an option decides it."""
     most_watched: int = 500
     """Entities of a partition that have learners of their own; those that come later have the bank alone."""
+    forget_after_days: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10
+    """Days of event time without data after which a series is forgotten, with all that was learned of it, and an entity
+    with its last series. What comes back later begins as a new one. More days take more memory where names change."""
 
     def of_entity(self, option: str, entity: str) -> Any:
         """An option of an entity as a whole; None when no pattern says anything."""

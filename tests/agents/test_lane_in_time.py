@@ -206,6 +206,22 @@ def test_a_full_partition_makes_room_for_new_entities_and_refuses_no_known_one()
     assert names.of("stays")[0] == 1
 
 
+def test_what_is_known_of_a_name_does_not_depend_on_what_came_in_the_same_chunk_after_it() -> None:
+    """A control for an entity that is not known yet, and names that say what their series are."""
+    rng = np.random.default_rng(3)
+    control = {"entity": "shop/a", "ts": START, "learning": "open", "incident": "i"}
+    log = [message(0, START, orjson.dumps(control))]
+    for at in range(1, 60):
+        named = {"a": 1.0, "b": 2.0} if at < 5 else {"up": 1.0, "x.ratio": rng.random() / 50 + (at > 50), "a": 1.0}
+        log.append(sample(at, START + at * 1000, "shop/a", named))
+        log.append(sample(at, START + at * 1000, "shop/b", {"a": 1.0} if at < 7 else {"up": float(at != 50)}))
+    lanes = [Lane() for _ in range(3)]
+    said = [lane.take(log, cut) for lane, cut in zip(lanes, (len(log), 1, 0), strict=True)]
+    assert said[0]
+    assert said[0] == said[1] == said[2]
+    assert lanes[0].state == lanes[1].state == lanes[2].state
+
+
 @pytest.mark.parametrize("cut", [1, 0])
 def test_a_state_split_in_two_by_entity_goes_on_as_the_whole_does(cut: int) -> None:
     log = churning(8)

@@ -26,7 +26,7 @@ ENCODED: Final = b',"v":1}'  # how a record ends as `encode` writes it: it may h
 class Columns:
     """Samples of some messages of a chunk, in their order."""
 
-    __slots__ = ("between", "count", "entity", "message", "series", "ts", "value")
+    __slots__ = ("between", "control", "count", "entity", "message", "series", "ts", "value")
 
     def __init__(self) -> None:
         self.entity = array("i")
@@ -35,7 +35,8 @@ class Columns:
         self.series = array("i")
         self.value = array("d")
         self.message = array("i")  # which message of the chunk
-        self.between: list[tuple[int, Learning | Batch]] = []  # (samples before it, control or large frame)
+        self.between: list[tuple[int, Batch]] = []  # (samples before it, large frame)
+        self.control: Learning | None = None  # that came after them
 
 
 class Texts(NamedTuple):
@@ -74,7 +75,9 @@ def gate(columns: Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray[n
     count, value = np.frombuffer(columns.count, np.int32), np.frombuffer(columns.value, np.float64)
     start = np.zeros(len(count) + 1, np.int32)
     np.cumsum(count, out=start[1:])
-    arrived = np.fromiter((m.timestamp()[1] for m in chunk.messages), np.int64, len(chunk))[message]
+    low, high = int(message[0]), int(message[-1]) + 1
+    stamps = (sent.timestamp()[1] for sent in chunk.messages[low:high])
+    arrived = np.fromiter(stamps, np.int64, high - low)[message - low]
     entity, series = np.frombuffer(columns.entity, np.int32), np.frombuffer(columns.series, np.int32)
     offset = _offsets(chunk)[message]
     batch = Batch(chunk.topic, chunk.partition, names, entity, ts, start, series, value, offset)

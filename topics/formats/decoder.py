@@ -100,6 +100,8 @@ class Decoder:
             if reused.series or reused.entities:
                 yield reused
             yield from self._flush(chunk, columns)
+            if columns.control:
+                yield Steer(self.names, columns.control)
             if ended is not None:
                 raw = chunk.messages[at]
                 yield self._forget(ended, ts, str(Origin(chunk.topic, chunk.partition, raw.offset())))
@@ -123,20 +125,18 @@ class Decoder:
         return replace(found, ts=ts, evidence=evidence)
 
     def _flush(self, chunk: Chunk, columns: Columns) -> Iterator[Decoded]:
-        """What has been decoded: batches, and what came between their samples."""
-        names = self.names
-        between = [(n, Steer(names, it) if isinstance(it, Learning) else it) for n, it in columns.between]
+        """What has been decoded: the samples, with the large frames that came between them."""
         if not columns.message:
-            yield from (other for _, other in between)
+            yield from (frame for _, frame in columns.between)
             return
-        batch, kept, absurd = layout.gate(columns, chunk, names)
+        batch, kept, absurd = layout.gate(columns, chunk, self.names)
         yield from absurd
         first = 0
-        for before, other in between:
+        for before, frame in columns.between:
             end = int(np.count_nonzero(kept[:before]))
             if end > first:
                 yield batch.part(first, end)
-            yield other
+            yield frame
             first = end
         if len(batch) > first:
             yield batch.part(first, len(batch)) if first else batch
@@ -145,6 +145,8 @@ class Decoder:
         self, chunk: Chunk, texts: layout.Texts, begin: tuple[int, bool], columns: Columns
     ) -> Generator[DeadLetter, None, tuple[int, Int32 | None, int]]:
         """Decode messages up to one before which series have to end: which, these series, and the event time.
+
+        Or up to and with a control: it is to see the names that came before it, and no others.
 
         begin: the first message, and whether it was tried before. Known texts are decoded together, and what is between
         them one by one. What is not known may be followed by more of its kind: the more there was, the later texts are
@@ -166,6 +168,8 @@ class Decoder:
                 except DecodeError as error:
                     yield DeadLetter(chunk[number], error.cause, error.detail)
                 at, again = number + 1, False
+                if columns.control:
+                    return at, None, 0
         return at, None, 0
 
     def _repeats(self, message: Any, value: bytes) -> bool:
@@ -233,7 +237,7 @@ class Decoder:
         message = chunk.messages[at]
         read = native.read(message.value(), message.key())
         if isinstance(read, Learning):
-            columns.between.append((len(columns.ts), read))
+            columns.control = read
             return ()
         self._reach(np.array([sampled.ts for sampled in read], np.int64), message.timestamp()[1])
         found, refused = [], ""
