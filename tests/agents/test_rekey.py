@@ -6,8 +6,10 @@ import orjson
 import pytest
 
 from agents.decode import chunk_of
-from agents.rekey import MOST_METRICS, Rekey
+from agents.rekey import Rekey
 from topics.codec import Cause, DeadLetter, encode
+from topics.formats import foreign
+from topics.formats.foreign import MOST_METRICS
 from topics.spec import Raw, Record
 from topics.telemetry import METRICS, Event, Sample
 
@@ -127,3 +129,13 @@ def test_of_a_monstrous_message_the_beginning_is_kept() -> None:
 def test_a_chunk_of_the_client_is_taken_like_a_list() -> None:
     (sample,) = Rekey(lambda _: "telegraf").step(chunk_of([raw(TELEGRAF)]), NOW)
     assert isinstance(sample, Sample)
+
+
+def test_only_so_many_topics_are_remembered_and_the_one_not_read_for_longest_goes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(foreign, "MOST_RECOGNISED", 3)
+    rekey = Rekey(lambda _: "auto")
+    for topic in ("a", "b", "c", "a", "d"):
+        said(raw(LINE, topic=topic), rekey=rekey)
+    assert [topic for topic, _ in rekey.reader._recognised] == ["c", "a", "d"]
