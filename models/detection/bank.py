@@ -159,6 +159,7 @@ def _pace(entities: Float64, at: int, ts: float, config: DetectorConfig) -> floa
 def _univariate_row(rows: Rows, at: int, ts: float, config: DetectorConfig, univariate: Univariate) -> int:
     """The row of an entity that has shown one series in its first looks and none since; else 0 or less."""
     if rows.entities[at, SERIES] > 1.0:
+        close_row(rows.univariate, int(rows.entities[at, UNIVARIATE]))
         rows.entities[at, UNIVARIATE] = -1.0
     elif rows.entities[at, UNIVARIATE] == 0.0 and rows.entities[at, SAMPLES] >= config.young:
         rows.entities[at, UNIVARIATE] = open_row(rows.univariate, ts, univariate)

@@ -119,7 +119,7 @@ class Forks:
             return
         bank.entities[number, columns.FORKED] = 0.0
         bank.put(fork.series, rows_of(fork.tiles, len(fork.series)))
-        if bank.entities[number, columns.UNIVARIATE] > 0.0 and fork.univariate[0, ROWS] > 0.0:
+        if bank.entities[number, columns.UNIVARIATE] > 0.0 and fork.entity[0, columns.UNIVARIATE] > 0.0:
             bank.univariate[int(bank.entities[number, columns.UNIVARIATE])] = fork.univariate[1]
         if fork.label == "false_alarm":
             bank.entities[number, columns.WIDE] = min(bank.entities[number, columns.WIDE] + WIDER, WIDEST)

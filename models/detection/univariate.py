@@ -107,10 +107,11 @@ def open_row(rows: Float64, ts: float, config: Univariate) -> int:
     return at
 
 
+@kernel
 def close_row(rows: Float64, at: int) -> None:
     """Let a row be free; nothing happens when there is none (`at` is 0 or less)."""
     if at > 0:
-        rows[at] = 0.0
+        rows[at, :] = 0.0
         rows[at, NEXT_FREE], rows[0, NEXT_FREE] = rows[0, NEXT_FREE], at
 
 

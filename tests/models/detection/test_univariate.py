@@ -13,7 +13,7 @@ from models.detection import columns
 from models.detection.bank import Bank
 from models.detection.columns import RAISE, Samples
 from models.detection.forks import Forks
-from models.detection.univariate import FIELDS, open_row
+from models.detection.univariate import FIELDS, NEXT_FREE, ROWS, close_row, open_row
 from models.detection.univariate import Univariate as UnivariateConfig
 from topics.batch import Float64, Names, Steer
 from topics.learning import Learning
@@ -195,3 +195,33 @@ def test_a_control_that_is_not_known_changes_nothing_and_a_label_that_is_not_kno
     assert forks.steer(steer(names, word, label)) is None, "no copy became the baseline"
     assert len(forks.open) == opened
     assert np.array_equal(bank.univariate_rows, before)
+
+
+def test_a_copy_that_is_made_before_its_entity_has_a_row_takes_the_one_row_that_it_has() -> None:
+    """An incident opens within the first samples: the copy has room for one row, and writes beyond it break memory."""
+    bank, names = alone()
+    forks = Forks(bank)
+    values = np.random.default_rng(5).normal(10, 1, 100)
+    forks.take(samples(values[:4]))
+    forks.steer(Steer(names, Learning(entity="web", ts=START, learning="open", incident="i")))
+    forks.take(samples(values[4:], 4))
+    (fork,) = forks.open.values()
+    assert fork.univariate[0, ROWS] == fork.entity[0, columns.UNIVARIATE] == 1.0
+    assert fork.univariate.shape == (2, FIELDS)
+    forks.steer(Steer(names, Learning(entity="web", ts=START, learning="close", incident="i", label="expected")))
+    assert bank.univariate_rows.tobytes() == fork.univariate.tobytes()
+
+
+def test_rows_are_used_again_once_their_entity_has_a_second_series_or_is_forgotten() -> None:
+    rows = np.zeros((6, FIELDS))
+    assert [open_row(rows, START, UnivariateConfig()) for _ in range(6)] == [1, 2, 3, 4, 5, -1]
+    for at in (4, 2, 0, -1):
+        close_row(rows, at)
+    assert [open_row(rows, START, UnivariateConfig()) for _ in range(3)] == [2, 4, -1]
+    bank, names = alone()
+    bank.take(samples(np.full(20, 1.0)))
+    names.intern("web", ["requests", "errors"])
+    bank.admit(names)
+    assert bank.univariate[0, NEXT_FREE] == 0.0
+    bank.take(samples(np.full(8, 1.0), 20, series=2))
+    assert bank.univariate[0, NEXT_FREE] == 1.0
