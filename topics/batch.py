@@ -157,13 +157,14 @@ class Names:
         """The numbers of an entity and of its series; new ones are given out. All of them have come now.
 
         Raises:
-            MustForget: there is room for them when these have ended; nothing is changed.
-            TooManySeries: a bound would be passed; nothing is changed.
+            MustForget: there is room for new ones when some others have ended; none is given out.
+            TooManySeries: a bound would be passed; none is given out.
         """
         metrics = tuple(metrics)
         at = self._entity.get(entity)
         known = self._series(at) if at is not None else {}
         fresh = [metric for metric in dict.fromkeys(metrics) if metric not in known]
+        self.seen[[known[metric] for metric in metrics if metric in known]] = self.hour
         if fresh:
             self._make_room(entity, known, len(fresh))
         if at is None:
@@ -175,9 +176,8 @@ class Names:
             if again:
                 self.reused.series.append(number)
         self._grow()
-        numbers = [known[metric] for metric in metrics]
-        self.seen[numbers] = self.hour
-        return at, numbers
+        self.seen[[known[metric] for metric in fresh]] = self.hour
+        return at, [known[metric] for metric in metrics]
 
     def of(self, entity: str) -> tuple[int, list[int]]:
         """The numbers of an entity and, ascending, of its series. Raises KeyError when nothing is known of it."""

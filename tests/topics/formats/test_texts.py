@@ -121,3 +121,24 @@ def test_a_sample_with_a_number_that_is_none_of_its_own_is_not_learned() -> None
     texts = Texts()
     texts.learn(odd, orjson.loads(odd), 0, np.zeros(1, np.int32))
     assert read(texts, odd) == (0, [])
+
+
+def test_the_texts_of_a_forgotten_entity_are_not_known_and_those_of_others_are() -> None:
+    one, two = orjson.dumps(SAMPLE), orjson.dumps(SAMPLE | {"entity": "host/b:1"})
+    texts = knowing(one, two)
+    texts.forget([0])
+    assert read(texts, one)[0] == 0
+    assert [row[0] for row in read(texts, two, two)[1]] == [1, 1]
+    texts.learn(one, orjson.loads(one), 7, np.arange(3, dtype=np.int32))
+    assert [row[0] for row in read(texts, one, two)[1]] == [7, 1]
+
+
+def test_a_sample_of_the_next_hour_is_left_to_others_and_series_are_marked_with_the_hour_they_came_in() -> None:
+    text = orjson.dumps(SAMPLE)
+    texts, seen, due = knowing(text), np.zeros(5, np.int32), int(SAMPLE["ts"])  # type: ignore[call-overload]
+    ends = np.array([len(text)])
+    assert texts.read(text, ends, 0, 3, due, seen)[0] == 0
+    assert seen.tolist() == [0, 0, 0, 0, 0]
+    for hour in (3, 4):
+        assert texts.read(text, ends, 0, hour, due + 1, seen)[0] == 1
+        assert seen.tolist() == [hour, hour, hour, 0, 0]
