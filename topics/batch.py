@@ -267,12 +267,12 @@ class Names:
         return known
 
     def dump(self) -> KeptNames:
-        """Everything, as data."""
+        """All state, as data."""
         columns = self.series.entity.tobytes(), self.series.metric.tobytes(), self.seen[: len(self.series)].tobytes()
         return KeptNames(self.entities, self.series.metrics, *columns, self.hour, self.due)
 
     def load(self, kept: KeptNames) -> None:
-        """Become what was dumped."""
+        """Restore what `dump` returned."""
         self.entities, self.series = kept.entities, Series(kept.metrics, kept.entity, kept.metric)
         self.hour, self.due = kept.hour, kept.due
         self.seen = np.full(max(1024, len(self.series)), NEVER, np.int32)

@@ -126,7 +126,7 @@ def _strongest(level: float, step: float, short: float, ordinary: float) -> floa
 
 @inlined
 def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, config: DetectorConfig) -> None:
-    """Tell z, mean and spread of the eight values from `lane` on, then learn each at its pace.
+    """Write z, mean and spread of the eight values from `lane` on into `lanes`, then learn each at its pace.
 
     The pace is 1: fully; 0: not; below 0: not when the value is far off. many: eight, but the compiler is not to know:
     it would not take so few at once.
