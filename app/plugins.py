@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from agents.rekey import AUTO, MIXED, OURS
 from app.errors import UserError
 from models.detection import members
 from models.detection.settings import DetectionSettings
 from topics import formats
+from topics.formats.foreign import AUTO, MIXED, OURS
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -218,7 +218,7 @@ def test_a_detector_of_another_package_that_raises_costs_nobody_else_anything() 
     for begin in range(0, 700, 7):
         list(detect.step([*decode.step(chunk_of(raws[begin : begin + 7]), 0)], 0))
         detect.restore(detect.snapshot())
-    assert detect.detectors.watches
+    assert detect.model.detectors.watches
 
 
 def test_an_error_of_a_shipped_detector_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
