@@ -105,6 +105,16 @@ class InflightSnapshot:
         return len(self.places) == self.parts
 
 
+def keep_only(stages: Sequence[Any], entities: Callable[[str], bool]) -> None:
+    """Forget every entity for which `entities` is false, in each stage. For stages of telemetry: `decode`, `detect`.
+
+    The rest goes on bit for bit, so a copied state can be split by key when a topic gets more partitions.
+    """
+    kept: Any = entities
+    for stage in stages:
+        kept = stage.keep_only(kept)
+
+
 def through(stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Produced:
     """Push `given` through the stages. Yields the records and dead letters that leave them.
 

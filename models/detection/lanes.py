@@ -151,7 +151,6 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, co
         mature, known = _known(count, each, variance + floor, step_variance + floor, config)
         z = mature * _strongest(known * level, step * spread * short_spread * scale, known * average, config.ordinary)
         lanes[to + L_Z + i], lanes[to + L_EXPECTED + i], lanes[to + L_SPREAD + i] = z, mean, spread
-
         limit = lanes[to + L_LIMIT + i]
         taken = (pace > 0.0) | ((pace < 0.0) & (abs(level) < config.far))
         rate = abs(pace) * max(config.memory, each)
