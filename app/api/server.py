@@ -205,7 +205,7 @@ class Handlers:
 
     def post_kill_switch_off(self, note: Note, request: Request) -> Response:
         """Allow acting again."""
-        ends = next(reversed(self._read_model.switch.stops), "")
+        ends = next(reversed(list(self._read_model.switch.stops)), "")
         self._tell(resume(_principal(request).name, note.reason, ends), "nothing was changed")
         removed = (way for switch in of_this_host(home()) for way in switch.turn_off("file"))
         _require_all([Way(SETTINGS.name), *removed])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-from app.cli.root import root
 from app.pipeline import systems
 from app.system import Command
 
@@ -52,5 +51,21 @@ def build() -> typer.Typer:
         help="Autonomous operations on Kafka: observe, detect, diagnose, decide, guard, act, verify, learn.\n\n"
         "Start with [bold]opsloop demo[/bold], then break something: [bold]opsloop break kill:catalog[/bold]",
     )  # fmt: skip
-    app.callback()(root)
+    app.callback()(_root)
     return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"opsloop {version('opsloop')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
+    ] = False,
+) -> None:
+    """Options before the command's name."""

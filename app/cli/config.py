@@ -73,6 +73,9 @@ def effective(environment: Mapping[str, str]) -> Iterator[Entry]:
     settings = msgspec.to_builtins(load(environment=environment))
     file, tree = _file(environment)
     for subject, values in settings.items():
+        if not isinstance(values, dict):  # a list of tables, as [[actions]]
+            yield Entry(subject, _shown(subject, values), str(file) if subject in tree else "default")
+            continue
         for name, value in values.items():
             setting, variable = f"{subject}.{name}", _variable(subject, name, environment)
             source = variable or (str(file) if name in tree.get(subject, {}) else "default")

@@ -54,7 +54,7 @@ def status(
 
 def _entities(broker: Broker) -> dict[str, Any]:
     """How many entities sent samples in the last minute; `complete` is false when there were too many to read."""
-    from app.ingest.entities import WITHIN_S, recent
+    from app.history.entities import WITHIN_S, recent
 
     found = recent(broker)
     return {"count": len(found.names), "within_s": WITHIN_S, "complete": found.complete}

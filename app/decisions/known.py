@@ -8,7 +8,7 @@ from typing import Final
 
 from app.clock import now_ms
 from app.errors import UserError
-from app.ingest.entities import recent
+from app.history.entities import recent
 from app.kafka.broker import Broker, read_all
 from topics.codec import DecodeError, decode
 from topics.incidents import INCIDENTS, Incident

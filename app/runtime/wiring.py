@@ -22,7 +22,11 @@ RUNTIME: Final = System(
     roles=(Role("loop", _loop),),
     commands=(
         Command("worker", "worker", "Run a worker until it is stopped."),
-        Command("status", "status", "How things stand: workers, actuators, lag, the kill switch, what waits."),
-        Command("config", "config", "The settings that hold here, and where each comes from."),
+        Command(
+            "status",
+            "status",
+            "Say how things stand: workers, actuators, lag, entities, kill switch, maintenance, what waits for people.",
+        ),
+        Command("config", "config", "The settings that hold here."),
     ),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.options import broker_of
-from app.kafka.broker import DEFAULT
+from app.connection import DEFAULT
 from app.kafka.remembered import NAME, forget, remember, remembered
 
 
