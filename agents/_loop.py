@@ -39,7 +39,7 @@ HEARTBEAT_S = 0.25  # how late a worker learns at most that the group is to be d
 HAND_OVER_S = 2.0  # how long a rebalance waits for what is being done
 AWAKE_SHARE = 0.8  # of the group's session: who slept longer may have lost its partitions
 SPARE_S = 3.0  # who is given no partition for so long is a spare worker
-WATCH_S = 1.0  # how often it is looked whether something was taken of each partition
+WATCH_S = 2.0  # how often it is looked whether something was taken of each partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class LoopSettings:
     group: str = "opsloop-loop"
     session_timeout_s: float = 6.0
     start_deadline_s: float = 45.0
+    long_polls: bool = True  # whether the broker answers a fetch as soon as something comes
     stuck_s: float = 30.0  # how long nothing may be taken of a partition while there is something to read
     first_readers: Mapping[str, str] = field(default_factory=dict)
     """By topic the verb that writes dead letters of it: verbs of other groups read it too. Default: the first here."""
@@ -86,6 +87,7 @@ class Loop:
         self._lost_generation = -1
         self._suspension: SuspensionDetector
         self._first_reader: dict[str, str] = dict(settings.first_readers)
+        self._readers: dict[str, list[str]] = defaultdict(list)  # the verbs here that read a topic
         self._chains = {agent.chain for _, agent in self.verbs.values() if agent.chain is not None}
         self.app = self._app()
         self.writer = Writer(self.app, self._require_awake, self._chains, self._fail)
@@ -103,11 +105,12 @@ class Loop:
             producer_linger=0.002, producer_acks=-1, worker_redirect_stdouts=False,
             key_serializer="raw", value_serializer="raw",
         )  # fmt: skip
-        install(app)
+        install(app, long_polls=settings.long_polls)
         channels = {topic.name: batches(app, topic.name) for _, agent in self.verbs.values() for topic in agent.reads}
         for name, (_, agent) in self.verbs.items():
             for topic in agent.reads:
                 self._first_reader.setdefault(topic.name, name)
+                self._readers[topic.name].append(name)
                 app.agent(channels[topic.name], name=f"{name}<{topic.name}")(self._reader(name))
         app.on_partitions_revoked.connect(self._revoked, weak=False)
         app.on_partitions_assigned.connect(self._assigned, weak=False)
@@ -348,12 +351,12 @@ class Loop:
 
     def _places(self) -> dict[TopicPartition, int]:
         """The next offset to take of what is owned: of several verbs that read it, the one that is behind decides."""
-        taken: dict[TopicPartition, list[int]] = defaultdict(list)
+        places: dict[TopicPartition, int] = {}
         for topic, number in self.app.consumer.assignment() if self._owned() else ():
-            for verb, (_, agent) in self.verbs.items():
-                if (unit := self.units.get((verb, number))) and any(topic == read.name for read in agent.reads):
-                    taken[topic, number].append(unit.applied.get(topic, 0))
-        return {place: min(offsets) for place, offsets in taken.items()}
+            found = [self.units.get((verb, number)) for verb in self._readers.get(topic, ())]
+            if offsets := [unit.applied.get(topic, 0) for unit in found if unit]:
+                places[topic, number] = min(offsets)
+        return places
 
     def stop(self) -> None:
         """Ask `run` to finish."""

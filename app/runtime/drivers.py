@@ -57,7 +57,7 @@ def make_loop(worker: Worker, stages_of: Callable[[Parts], Stages]) -> LoopDrive
     stages = [make for verb, (make, _) in known.items() if verb in verbs]
     settings = LoopSettings(
         worker.broker.bootstrap, client_config(worker.broker), credentials(worker.broker.security),
-        group=claim(worker.broker, verbs, reads),
+        long_polls=not worker.broker.embedded, group=claim(worker.broker, verbs, reads),
         first_readers={topic: verb for verb, topics in reversed(reads.items()) for topic in topics},
     )  # fmt: skip
     return LoopDriver(lambda: Loop(settings, stages, now_ms, Meter()))
