@@ -75,7 +75,7 @@ class ChangeLog:
     @property
     def due(self) -> bool:
         """Whether a whole state is worth writing: then all records are at most some times as large as the state."""
-        return self.since_bytes > max(LEAST_BYTES, self.whole_bytes)
+        return self.since_bytes > max(LEAST_BYTES, 1.5 * self.whole_bytes)
 
     @property
     def must_renew(self) -> bool:
