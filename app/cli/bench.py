@@ -181,6 +181,21 @@ def state(
 
 
 @benches.command()
+def idle(
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic")] = 48,
+    seconds: Annotated[float, typer.Option(min=1, help="How long nothing comes")] = 60,
+    json: JsonOption = False,
+) -> None:
+    """What a loop worker costs that has nothing to do, and how late its deadlines are.
+
+    Example: `opsloop bench idle --json`
+    """
+    from app.bench import idle as bench
+
+    bench.run(partitions, seconds, json)
+
+
+@benches.command()
 def transport(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
     messages: Annotated[int, typer.Option(help="Messages that are read in each way")] = 60_000,
