@@ -75,7 +75,7 @@ class ChangeLog:
     @property
     def due(self) -> bool:
         """Whether a whole state is worth writing: then all records are at most some times as large as the state."""
-        return self.since_bytes > max(LEAST_BYTES, self.whole_bytes)
+        return self.since_bytes > max(LEAST_BYTES, 1.5 * self.whole_bytes)
 
     @property
     def must_renew(self) -> bool:
@@ -189,8 +189,6 @@ class _Line:
 def _resumed(log_: ChangeLog, snapshots: Sequence[Snapshot]) -> ChangeLog:
     """The log for a new owner, after the best line that was found."""
     entries, torn = _entries(snapshots)
-    if torn:
-        log.warning("state refused, some of it is missing", agent=log_.agent, partition=log_.partition, records=torn)
     after: dict[tuple[int, int], list[_Entry]] = defaultdict(list)
     for entry in entries:
         if entry.head.index:
@@ -210,11 +208,13 @@ def _resumed(log_: ChangeLog, snapshots: Sequence[Snapshot]) -> ChangeLog:
     log_.epoch = max(snapshot.epoch for snapshot in snapshots) + 1
     log_.generation = max(snapshot.generation for snapshot in snapshots) + 1
     log_.follows, log_.seq, _ = line.rank
+    if torn > log_.seq:  # of what is older parts were overwritten
+        log.warning("newer state refused, some of it is missing", agent=log_.agent, partition=log_.partition, seq=torn)
     return log_
 
 
 def _entries(snapshots: Sequence[Snapshot]) -> tuple[list[_Entry], int]:
-    """What is whole, and how many writes are not."""
+    """What is whole, and the newest `seq` of what is not."""
     parts: dict[tuple[int, int, int, int], dict[int, Snapshot]] = defaultdict(dict)
     for each in snapshots:
         parts[each.generation, each.index, each.epoch, each.seq][each.part] = each
@@ -223,7 +223,7 @@ def _entries(snapshots: Sequence[Snapshot]) -> tuple[list[_Entry], int]:
         for own in parts.values()
         if 0 in own and len(own) == own[0].parts
     ]
-    return found, len(parts) - len(found)
+    return found, max((key[3] for key, own in parts.items() if 0 not in own or len(own) != own[0].parts), default=0)
 
 
 def _followed(whole: _Entry | None, after: Mapping[tuple[int, int], Sequence[_Entry]]) -> _Line:

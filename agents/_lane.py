@@ -1,8 +1,8 @@
 """The lane: batches through confluent-kafka for what comes at the rate of telemetry, and for actuators.
 
-One process a core, share nothing, scaled by partitions. The stages of a lane are agents in a row: what one yields that
-is neither a record nor a dead letter goes to the next. State and offsets travel together in one snapshot; a partition
-that is taken over starts from the snapshot's own offsets. A worker that slept drops everything and joins anew.
+One process a core, which shares nothing and is scaled by partitions. The stages of a lane are agents in a row: what one
+yields that is neither a record nor a dead letter goes to the next. A snapshot holds the state of a partition and the
+offsets that are in it; a new owner starts from these. A worker that was suspended drops everything and joins anew.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ RESTORERS: Final = 4  # partitions that are taken up at a time: most of it is wa
 
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
-    """How a lane meets its broker."""
+    """Connections and periods of a lane."""
 
     consumer: Mapping[str, Any]  # configuration of confluent-kafka, with the group in it
     producer: Mapping[str, Any]
@@ -145,7 +145,11 @@ class Lane:
     def _work(self, ready: Callable[[], None]) -> None:
         started = ticked = time.monotonic()
         save_at = started + self.settings.snapshot_s
-        told, dry, stall_detector = False, False, StallDetector(self.settings.stuck_s, self.settings.client, self._pool)
+        announced, dry, stall_detector = (
+            False,
+            False,
+            StallDetector(self.settings.stuck_s, self.settings.client, self._pool),
+        )
         while not self._stop.is_set():
             first = self.consumer.poll(self.settings.poll_s)
             found = [] if first is None else [first, *self.consumer.consume(self.settings.batch - 1, 0)]
@@ -169,18 +173,18 @@ class Lane:
                 took = time.monotonic() - clock
                 pause = min(PAUSE_FACTOR * took, LONGEST_PAUSE_S)
                 save_at = time.monotonic() + max(0.0 if left else self.settings.snapshot_s, pause)
-            if self.parts and not told:
-                told = True
+            if self.parts and not announced:
+                announced = True
                 ready()
 
     def _wake(self) -> None:
-        """Ask for what is kept: in a rebalance the client holds all, and wakes no connection when it goes on."""
+        """Ask for watermarks, which wakes the client's connections: it does not do so itself after a rebalance."""
         with contextlib.suppress(KafkaException):
             for place in [TopicPartition(topic.name, partition) for topic in self.topics for partition in self.parts]:
                 self.consumer.get_watermark_offsets(place, timeout=0.2)
 
     def _places(self) -> dict[Place, int]:
-        """The next offset to take of what is owned."""
+        """The next offset to take of each partition that is owned."""
         owned = [(tp.topic, tp.partition) for tp in self.consumer.assignment()]
         return {(topic, p): self.parts[p].applied.get(topic, 0) for topic, p in owned if p in self.parts}
 
@@ -209,31 +213,34 @@ class Lane:
                 gone_back.add(partition)
 
     def _hopeless(self, error: KafkaError, started: float) -> bool:
-        """Errors of a consumer are news: it goes on by itself, but for few."""
+        """Whether the consumer does not recover from an error by itself, as it does from most."""
         unknown = error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
         if unknown and not self.parts and time.monotonic() - started > UNKNOWN_S:
             return True
         return error.fatal() or error.code() in HOPELESS
 
     def _applied(self, partition: int, part: PartitionState, chunk: Chunk) -> bool:
-        """Take a chunk into the state. False: a record broke a stage, and the partition starts anew, with care."""
+        """Run a chunk through the stages. False: a record broke one; the partition goes back to its snapshot."""
         now, end = self.now(), chunk.messages[-1].offset() + 1
         try:
             if chunk.messages[0].offset() < part.careful.get(chunk.topic, 0):
-                said = self._say(part.carefully(chunk, now))
+                produced = self._produce(part.carefully(chunk, now))
             else:
-                said = self._say(part.following(chunk, now))
+                produced = self._produce(part.following(chunk, now))
         except POISON as error:
             log.error("a record broke a stage", lane=self.name, place=f"{chunk.topic}-{partition}", exc_info=error)
             self._go_back(partition, part, chunk.topic, end)
             return False
         part.applied[chunk.topic] = end
         part.dirty = True
-        self.meter.stepped(part.stages[-1].name, len(chunk), said, chunk.messages[0].timestamp()[1], self.now())
+        self.meter.stepped(part.stages[-1].name, len(chunk), produced, chunk.messages[0].timestamp()[1], self.now())
         return True
 
     def _go_back(self, partition: int, part: PartitionState, topic: str, end: int) -> None:
-        """Take the partition up at its snapshot again: what broke may have left the state half changed."""
+        """Restore a partition from its snapshot and read on from there: its state may be half changed.
+
+        Up to offset `end` of `topic` each chunk is then halved until the record that breaks a stage is alone.
+        """
         self._settle()  # so that no snapshot is passed over
         again = self._restored(partition)
         again.began, again.careful = part.began, part.careful | {topic: end}
@@ -247,15 +254,15 @@ class Lane:
         for part in self.parts.values():
             for stages in part.waiting:
                 self._suspension.require()
-                part.dirty |= self._say(through(stages, (), self.now())) > 0
+                part.dirty |= self._produce(through(stages, (), self.now())) > 0
 
     # --- output and state ---------------------------------------------------------------------------------------------
 
-    def _say(self, outputs: Iterable[Record | DeadLetter]) -> int:
-        return self.output.say(outputs, lambda cause: self.meter.refused(self._first, cause))
+    def _produce(self, outputs: Iterable[Record | DeadLetter]) -> int:
+        return self.output.produce(outputs, lambda cause: self.meter.refused(self._first, cause))
 
     def _save_some(self) -> bool:
-        """Save the partitions that have waited longest, so much that the others hardly wait for it; is there more?"""
+        """Save the partitions that were saved longest ago, up to `AT_ONCE` bytes. Returns whether others are left."""
         dirty = sorted(((p, part) for p, part in self.parts.items() if part.dirty), key=lambda each: each[1].saved)
         large = list(itertools.accumulate(part.size or AT_ONCE for _, part in dirty))  # a first one may be of any size
         count = 1 + sum(size <= AT_ONCE for size in large[1:])
@@ -263,7 +270,7 @@ class Lane:
         return len(dirty) > count
 
     def _save(self, parts: Mapping[int, PartitionState]) -> None:
-        """Send what has changed: outputs first, and when they stand, state with its offsets; work goes on meanwhile."""
+        """Send snapshots of partitions that have changed, once all their output is stored. Does not wait for them."""
         dirty = {partition: part for partition, part in parts.items() if part.dirty}
         if not dirty:
             return
@@ -278,12 +285,12 @@ class Lane:
             part.dirty, part.size, part.saved = False, sum(map(len, state)), time.monotonic()
 
     def _settle(self) -> None:
-        """Return when all that was said and sent stands, and tell the group."""
+        """Wait until the broker has all output and snapshots, then commit."""
         self.output.flush()
         self._commit()
 
     def _commit(self) -> None:
-        """Commit the offsets of the snapshots, once all of them stand."""
+        """Commit the offsets of the snapshots, once the broker has all of them."""
         if not self._sent or not all(sent.stands for sent in self._sent.values()):
             return
         offsets = [
@@ -309,7 +316,7 @@ class Lane:
         self._moved = time.monotonic()
 
     def _take_up(self) -> None:
-        """Go on with what is restored, from the offsets that are in it; others meanwhile were not kept waiting.
+        """Take up the partitions that are restored, from the offsets that are in their snapshots.
 
         Raises what restoring raised.
         """
@@ -327,14 +334,14 @@ class Lane:
             self._moved = time.monotonic()
 
     def _committed(self, consumer: Any, partitions: Sequence[int]) -> list[int | None]:
-        """Where the owners before say that their last snapshots are."""
+        """The offset of each partition's last snapshot, as its last owner committed it; None where it is not known."""
         try:
             asked = consumer.committed([TopicPartition(self.topics[0].name, p) for p in partitions], timeout=1.0)
         except KafkaException as error:  # then all there is is read
-            log.info("the group tells nothing of its snapshots", cause=str(error))
+            log.info("no committed snapshots could be read", cause=str(error))
             return [None for _ in partitions]
-        said = {place.partition: place.metadata or "" for place in asked}
-        return [integer(said.get(p, "")) for p in partitions]
+        offsets = {place.partition: place.metadata or "" for place in asked}
+        return [integer(offsets.get(p, "")) for p in partitions]
 
     def _restored(self, partition: int, since: int | None = None) -> PartitionState:
         store = _snapshots.newest_store(self.settings.client, LANE_STATE, self.name, partition, since)
@@ -349,7 +356,7 @@ class Lane:
         self._lost(consumer, revoked)
 
     def _lost(self, consumer: Any, lost: list[TopicPartition]) -> None:
-        """What was lost is no longer ours to write."""
+        """Drop the state of lost partitions without writing a snapshot."""
         for tp in lost:
             self.parts.pop(tp.partition, None)
             self._coming.pop(tp.partition, None)

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import faust
@@ -22,6 +22,7 @@ from agents import _changelog
 from agents._agent import Agent, Meter, warm_up
 from agents._changelog import ChangeLog
 from agents._deadlines import Deadlines
+from agents._inbox import Inbox
 from agents._snapshots import TopicPartition
 from agents._suspension import SuspensionDetector
 from agents._transport import Batch, batches, ends, fence, install
@@ -38,7 +39,7 @@ HEARTBEAT_S = 0.25  # how late a worker learns at most that the group is to be d
 HAND_OVER_S = 2.0  # how long a rebalance waits for what is being done
 AWAKE_SHARE = 0.8  # of the group's session: who slept longer may have lost its partitions
 SPARE_S = 3.0  # who is given no partition for so long is a spare worker
-WATCH_S = 1.0  # how often it is looked whether something was taken of each partition
+WATCH_S = 2.0  # how often it is looked whether something was taken of each partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,10 @@ class LoopSettings:
     group: str = "opsloop-loop"
     session_timeout_s: float = 6.0
     start_deadline_s: float = 45.0
+    long_polls: bool = True  # whether the broker answers a fetch as soon as something comes
     stuck_s: float = 30.0  # how long nothing may be taken of a partition while there is something to read
+    first_readers: Mapping[str, str] = field(default_factory=dict)
+    """By topic the verb that writes dead letters of it: verbs of other groups read it too. Default: the first here."""
 
 
 _Units = dict[tuple[str, int], Unit]  # by verb and partition
@@ -74,13 +78,16 @@ class Loop:
         self.meter = meter
         self.units: _Units = {}
         self.deadlines = Deadlines()
+        self._inboxes: dict[tuple[str, int], Inbox] = {}
+        self._working: list[asyncio.Task[None]] = []
         self._kept: _Units = {}  # of before the rebalance that goes on
         self.loading: dict[int, asyncio.Task[_Units]] = {}
         self.failure: BaseException | None = None
         self.stopped = asyncio.Event()
         self._lost_generation = -1
         self._suspension: SuspensionDetector
-        self._first_reader: dict[str, str] = {}
+        self._first_reader: dict[str, str] = dict(settings.first_readers)
+        self._readers: dict[str, list[str]] = defaultdict(list)  # the verbs here that read a topic
         self._chains = {agent.chain for _, agent in self.verbs.values() if agent.chain is not None}
         self.app = self._app()
         self.writer = Writer(self.app, self._require_awake, self._chains, self._fail)
@@ -98,11 +105,12 @@ class Loop:
             producer_linger=0.002, producer_acks=-1, worker_redirect_stdouts=False,
             key_serializer="raw", value_serializer="raw",
         )  # fmt: skip
-        install(app)
+        install(app, long_polls=settings.long_polls)
         channels = {topic.name: batches(app, topic.name) for _, agent in self.verbs.values() for topic in agent.reads}
         for name, (_, agent) in self.verbs.items():
             for topic in agent.reads:
                 self._first_reader.setdefault(topic.name, name)
+                self._readers[topic.name].append(name)
                 app.agent(channels[topic.name], name=f"{name}<{topic.name}")(self._reader(name))
         app.on_partitions_revoked.connect(self._revoked, weak=False)
         app.on_partitions_assigned.connect(self._assigned, weak=False)
@@ -111,20 +119,34 @@ class Loop:
     def _reader(self, verb: str) -> Callable[[Any], Any]:
         async def read(stream: Any) -> None:
             async for event in stream.noack().events():
-                try:
-                    self._require_ours(event.message)
-                    await self._apply(verb, event.message.value)
-                    self._require_ours(event.message)
-                except Revoked:
-                    continue  # the ack stays held: the next owner reads it
-                except asyncio.CancelledError:
-                    raise
-                except BaseException as error:
-                    self._fail(error)  # the ack stays held: the batch comes again after a restart
-                    return
-                event.ack()
+                if self._is_ours(event.message):
+                    await self._inbox((verb, event.message.value.tp.partition)).put(event)
 
         return read
+
+    def _inbox(self, key: tuple[str, int]) -> Inbox:
+        """Where batches of a unit wait. Each unit works by itself: a slow write of one holds up no other."""
+        inbox = self._inboxes.get(key)
+        if inbox is None:
+            inbox = self._inboxes[key] = Inbox()
+            self._working.append(asyncio.create_task(self._work(key, inbox)))
+        return inbox
+
+    async def _work(self, key: tuple[str, int], inbox: Inbox) -> None:
+        while True:
+            events = [event for event in await inbox.take() if self._is_ours(event.message)]
+            if not events:
+                continue
+            try:
+                await self._apply(key, [event.message.value for event in events])
+            except Revoked:
+                continue  # the acks stay held: the next owner reads them
+            except Exception as error:
+                self._fail(error)  # the acks stay held: the batches come again after a restart
+                return
+            for event in events:
+                if self._is_ours(event.message):
+                    event.ack()
 
     def _fail(self, error: BaseException) -> None:
         log.error("the loop stops: it cannot keep its promises", error=repr(error), exc_info=error)
@@ -134,10 +156,10 @@ class Loop:
     def _require_awake(self) -> None:
         self._suspension.require()
 
-    def _require_ours(self, message: Any) -> None:
-        """Raises Revoked when the message is of a membership that ended."""
-        if message.generation_id == self._lost_generation or (message.generation_id != self.app.consumer_generation_id):
-            raise Revoked
+    def _is_ours(self, message: Any) -> bool:
+        """Whether a message is of the membership that still holds."""
+        generation = message.generation_id
+        return bool(generation != self._lost_generation and generation == self.app.consumer_generation_id)
 
     async def _revoked(self, _app: Any, _revoked: Iterable[TP], **_: Any) -> None:
         """All partitions go at once: end what was begun, as long as they are surely ours, and say nothing more."""
@@ -201,24 +223,25 @@ class Loop:
             units[name, partition] = restored_unit(make, found, link)
         return units
 
-    async def _apply(self, verb: str, batch: Batch) -> None:
-        """Take a batch into the state. Raises Revoked when the partition was lost meanwhile."""
-        topic, partition = batch.tp.topic, batch.tp.partition
+    async def _apply(self, key: tuple[str, int], batches: Sequence[Batch]) -> None:
+        """Take batches into the state together. Raises Revoked when the partition was lost meanwhile."""
+        verb, partition = key
         unit = await self._unit(verb, partition)
         async with unit.lock:
-            if self.units.get((verb, partition)) is not unit:
+            if self.units.get(key) is not unit:
                 raise Revoked
-            seen = unit.applied.get(topic, -1)
-            raws = [_raw(record) for record in batch.records if record.offset >= seen]
+            taken = [record for batch in batches for record in batch.records]
+            raws = [_raw(record) for record in taken if record.offset >= unit.applied.get(record.topic, -1)]
             if not raws:
                 return
             reads, refused = self._decode(verb, raws)
             unit.durable = False
             outputs = [*refused, *unit.step(reads, self.now())]
-            unit.applied[topic] = raws[-1].offset + 1
-            self.meter.stepped(verb, len(raws), len(outputs), raws[0].arrived, self.now())
+            for raw in raws:
+                unit.applied[raw.topic] = raw.offset + 1
+            self.meter.stepped(verb, len(raws), len(outputs), min(raw.arrived for raw in raws), self.now())
             await self.writer.keep(partition, unit, outputs)
-            self.deadlines.schedule((verb, partition), unit.next_deadline())
+            self.deadlines.schedule(key, unit.next_deadline())
 
     def _decode(self, verb: str, raws: Iterable[Raw]) -> tuple[list[Read[Record]], list[DeadLetter]]:
         reads: list[Read[Record]] = []
@@ -279,9 +302,10 @@ class Loop:
             deadlines = asyncio.create_task(self._keep_deadlines())
             watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_stalls())]
             await self.stopped.wait()
-            for task in watching:
+            await self._revoked(self.app, ())  # what was begun ends, and nothing else begins
+            for task in (*watching, *self._working):
                 task.cancel()
-            await asyncio.gather(deadlines, *watching, *self.writer.renewals, return_exceptions=True)
+            await asyncio.gather(deadlines, *watching, *self._working, *self.writer.renewals, return_exceptions=True)
         finally:
             await self.app.stop()
             self._suspension.stop()
@@ -327,12 +351,12 @@ class Loop:
 
     def _places(self) -> dict[TopicPartition, int]:
         """The next offset to take of what is owned: of several verbs that read it, the one that is behind decides."""
-        taken: dict[TopicPartition, list[int]] = defaultdict(list)
+        places: dict[TopicPartition, int] = {}
         for topic, number in self.app.consumer.assignment() if self._owned() else ():
-            for verb, (_, agent) in self.verbs.items():
-                if (unit := self.units.get((verb, number))) and any(topic == read.name for read in agent.reads):
-                    taken[topic, number].append(unit.applied.get(topic, 0))
-        return {place: min(offsets) for place, offsets in taken.items()}
+            found = [self.units.get((verb, number)) for verb in self._readers.get(topic, ())]
+            if offsets := [unit.applied.get(topic, 0) for unit in found if unit]:
+                places[topic, number] = min(offsets)
+        return places
 
     def stop(self) -> None:
         """Ask `run` to finish."""

@@ -1,4 +1,4 @@
-"""What a lane says: queued for the broker, and all of it there before anything rests on it."""
+"""The producer of a worker: records are queued, and `flush` waits until the broker has them all."""
 
 from __future__ import annotations
 
@@ -18,37 +18,41 @@ STOPPING_S: Final = 10.0
 
 
 class Output:
-    """A producer whose first failed send is the end of its worker. `stopping`: whether the worker was asked to end."""
+    """A producer of which the first failed send ends the worker. `stopping`: whether the worker was asked to stop."""
 
     def __init__(self, config: Mapping[str, Any], stopping: Callable[[], bool]) -> None:
         self._producer = Producer(dict(config))
         self._stopping = stopping
         self._failure: KafkaException | None = None
 
-    def say(self, outputs: Iterable[Record | DeadLetter], refused: Callable[[str], None]) -> int:
-        """Queue what follows; how much it was. `refused` is told the cause of each dead letter."""
+    def produce(self, outputs: Iterable[Record | DeadLetter], refused: Callable[[str], None]) -> int:
+        """Queue `outputs`. Returns how many were queued. Calls `refused(cause)` for each dead letter."""
         count = 0
         for output in outputs:
             count += 1
             if isinstance(output, DeadLetter):
                 refused(output.cause)
-                self._produce(output.topic, output.raw.key, output.raw.value, output.headers)
+                self._queue(output.topic, output.raw.key, output.raw.value, output.headers)
             else:
                 self.send(encode(output))
         return count
 
-    def send(self, message: codec.Message, partition: int = -1, stood: Callable[[int], None] | None = None) -> None:
-        """Queue one message; `stood` is told the offset that it was given."""
-        self._produce(message.topic.name, message.key, message.value, message.headers, partition, stood)
+    def send(self, message: codec.Message, partition: int = -1, stored: Callable[[int], None] | None = None) -> None:
+        """Queue one message. Calls `stored(offset)` when the broker has it."""
+        self._queue(message.topic.name, message.key, message.value, message.headers, partition, stored)
 
     def poll(self) -> None:
-        """Let delivery reports through. Raises KafkaException when the broker did not take something."""
+        """Serve delivery callbacks. Raises KafkaException when a message was not delivered."""
         self._producer.poll(0)
         if self._failure is not None:
             raise self._failure
 
     def flush(self) -> None:
-        """Wait until the broker has all that was said, across an outage. Raises KafkaException when it does not."""
+        """Wait until the broker has every message, for as long as an outage may last (`OUTAGE_S`).
+
+        Raises:
+            KafkaException: a message was not delivered, or the time is over.
+        """
         began = time.monotonic()
         while left := self._producer.flush(0.5):
             self.poll()
@@ -59,24 +63,24 @@ class Output:
         self.poll()
 
     def drop(self) -> None:
-        """Forget what still waits: it is somebody else's to say."""
+        """Discard queued messages. Called when partitions were lost: their new owners send them."""
         self._producer.purge()
 
-    def _produce(
+    def _queue(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Any, partition: int = -1,
-        stood: Callable[[int], None] | None = None,
+        stored: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
-        told = self._delivered if stood is None else partial(self._placed, stood)
+        callback = self._delivered if stored is None else partial(self._stored, stored)
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, on_delivery=told, headers=headers)
+                self._producer.produce(topic, value, key, partition, on_delivery=callback, headers=headers)
                 return
             except BufferError:
                 self._producer.poll(0.1)  # bounded by the client's own queue: wait for the broker
 
-    def _placed(self, stood: Callable[[int], None], error: KafkaError | None, message: Message) -> None:
+    def _stored(self, stored: Callable[[int], None], error: KafkaError | None, message: Message) -> None:
         if error is None:
-            stood(message.offset() or 0)
+            stored(message.offset() or 0)
         self._delivered(error, message)
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:

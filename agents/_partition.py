@@ -1,4 +1,4 @@
-"""A partition of the lane: its own instance of every stage, and what follows from its records."""
+"""A partition of the lane: its own instance of each stage, and the outputs of its records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STATES: Final = msgspec.msgpack.Decoder(dict[str, memoryview])  # by stage; mad
 
 
 class PartitionState:
-    """One partition: the stages, as they were when `state` was taken, and the offsets that are in them.
+    """One partition: its stages, restored from `state`, and the offsets that are in them.
 
     Raises ValueError when this version cannot read the state.
     """
@@ -51,11 +51,11 @@ class PartitionState:
 
     @property
     def waiting(self) -> list[list[Agent[Any]]]:
-        """Each stage that may have something to say without a record, with those after it."""
+        """Each stage that may have output without a record, with the stages after it."""
         return [self.stages[index:] for index, stage in enumerate(self.stages) if not stage.raw]
 
     def carefully(self, chunk: Chunk, now: Instant) -> list[Record | DeadLetter]:
-        """What follows from a chunk with a record in it that breaks a stage: that one is refused alone."""
+        """The outputs of a chunk with a record in it that breaks a stage. That record becomes a dead letter."""
         before = b"".join(self.pieces())
         try:
             return list(self.following(chunk, now))
@@ -67,7 +67,7 @@ class PartitionState:
         return self.carefully(chunk[:middle], now) + self.carefully(chunk[middle:], now)
 
     def following(self, chunk: Chunk, now: Instant) -> Produced:
-        """What follows from a chunk; what does not decode is refused."""
+        """The outputs of a chunk. A record that does not decode becomes a dead letter."""
         given: Sequence[Any] = chunk
         if not self.stages[0].raw:
             found = [_decoded(raw) for raw in chunk]
@@ -105,10 +105,20 @@ class InflightSnapshot:
         return len(self.places) == self.parts
 
 
-def through(stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Produced:
-    """Push `given` through the stages: what leaves them.
+def keep_only(stages: Sequence[Any], entities: Callable[[str], bool]) -> None:
+    """Forget every entity for which `entities` is false, in each stage. For stages of telemetry: `decode`, `detect`.
 
-    An output is through all stages before the next one is made: what it refers to may change after that.
+    The rest goes on bit for bit, so a copied state can be split by key when a topic gets more partitions.
+    """
+    kept: Any = entities
+    for stage in stages:
+        kept = stage.keep_only(kept)
+
+
+def through(stages: Sequence[Agent[Any]], given: Sequence[Any], now: Instant) -> Produced:
+    """Push `given` through the stages. Yields the records and dead letters that leave them.
+
+    An output goes through all stages before the next one is made: the names that it refers to may change then.
     """
     for output in stages[0].step(given, now):
         if isinstance(output, Record | DeadLetter):

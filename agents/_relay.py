@@ -1,9 +1,8 @@
 """The relay: an agent without state over topics that are not ours, by pattern, whatever their partitions are.
 
 A lane keeps state by partition and so needs topics of equal partitions; this needs nothing but the group's offsets,
-which are committed when the broker has all that followed. A worker that dies says its last second again, and with each
-record which one of which message it is: what follows from a partition comes in its order and without a gap, so that
-who reads it needs to remember one place of each to know what it has had (topics/relayed.py).
+which are committed when the broker has all output. A worker that died repeats up to a second of its output. Each record
+has a header with the place of the message that it was made of, so that its reader drops repeats (topics/relayed.py).
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ class RelaySettings:
     topics: Sequence[str]  # regular expressions, each from ^ to $
     consumer: Mapping[str, Any]  # configuration of confluent-kafka, with the group in it, of the classic protocol
     producer: Mapping[str, Any]
-    client: Mapping[str, Any]  # for looking whether something waits: without a group
+    client: Mapping[str, Any]  # for asking whether records wait: without a group
     identify: Callable[[str], str]  # topic → what tells it from one of that name before it; empty: it is not known
     batch: int = 1000
     poll_s: float = 0.05
-    commit_s: float = 1.0  # how much is said again after a crash
+    commit_s: float = 1.0  # how much is repeated after a crash
     stuck_s: float = 30.0  # how long nothing may be taken of a partition while there is something to read
 
 
@@ -113,30 +112,30 @@ class Relay:
                 raise KafkaException(error)
         for (topic, partition), found in chunks.items():
             now, source = self.now(), self._source(topic, partition, found[0].offset())
-            said = sum(self._say(raw, source, now) for raw in Chunk(topic, partition, found))
+            produced = sum(self._produce(raw, source, now) for raw in Chunk(topic, partition, found))
             self._next[topic, partition] = self._reached[topic, partition] = found[-1].offset() + 1
-            self.meter.stepped(self.agent.name, len(found), said, found[0].timestamp()[1], self.now())
+            self.meter.stepped(self.agent.name, len(found), produced, found[0].timestamp()[1], self.now())
 
     def _source(self, topic: str, partition: int, offset: int) -> str:
-        """What names a partition; its topic is asked for anew when it seems to be another one of the same name."""
+        """The name of a partition in headers. The topic's id is asked for again when offsets have gone back."""
         if topic not in self._ids or offset < self._reached.get((topic, partition), 0):
             self._ids[topic] = self.settings.identify(topic)
         return f"{self._ids[topic]}/{partition}" if self._ids[topic] else ""
 
-    def _say(self, raw: Raw, source: str, now: Instant) -> int:
-        said = self._following(raw, now)
-        for number, output in enumerate(said):
+    def _produce(self, raw: Raw, source: str, now: Instant) -> int:
+        outputs = self._following(raw, now)
+        for number, output in enumerate(outputs):
             if isinstance(output, DeadLetter):
-                self._output.say([output], lambda why: self.meter.refused(self.agent.name, why))
+                self._output.produce([output], lambda why: self.meter.refused(self.agent.name, why))
                 continue
             message = encode(output)
             if source:
                 message.headers.append(stamp(source, raw.offset, number))
             self._output.send(message)
-        return len(said)
+        return len(outputs)
 
     def _following(self, raw: Raw, now: Instant) -> list[Record | DeadLetter]:
-        """What follows from a message; one that breaks the agent is refused."""
+        """What the agent makes of a message. One that breaks the agent becomes a dead letter."""
         try:
             return list(self.agent.step([raw], now))
         except POISON as error:
@@ -144,7 +143,7 @@ class Relay:
             return [DeadLetter(raw, Cause.HANDLER, repr(error), METRICS.dlq)]
 
     def _commit(self) -> None:
-        """Outputs first, then offsets."""
+        """Wait for all output to be stored, then commit the offsets that it was made of."""
         if not self._next:
             return
         self._output.flush()
@@ -152,7 +151,7 @@ class Relay:
         self._next.clear()
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:  # a rebalance is under way: the next owner says it again
+        except KafkaException as error:  # a rebalance is under way: the next owner repeats it
             log.info("commit left to the next owner", cause=str(error))
 
     def _places(self) -> dict[Place, int]:
@@ -168,7 +167,7 @@ class Relay:
         self._forget(lost)
 
     def _forget(self, gone: Iterable[TopicPartition]) -> None:
-        """Another reads on, or makes the topic anew. What stays is known: a commit of it may have failed."""
+        """Drop what is known of partitions that were lost, and the ids of all topics: one may be made anew."""
         self._ids.clear()
         for place in gone:
             self._next.pop((place.topic, place.partition), None)

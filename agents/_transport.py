@@ -29,7 +29,11 @@ CHANNEL_BATCHES: Final = 64  # batches a channel holds before the fetcher waits
 FOLLOWERS_FIRST_S: Final = 0.05
 NOTHING_YET_S: Final = 0.05  # how often a worker without partitions looks whether it has some
 NEW_TOPICS_MS: Final = 5_000  # how soon a topic is found that a worker did not see when it joined; upstream 5 min
-FETCH_MAX_WAIT_MS: Final = 25  # Faust's 1,500 would make every hop on the in-memory cluster wait as long
+# How long the broker may hold an empty answer. The in-memory cluster holds it so long whatever comes meanwhile, and
+# what a busy consumer has not handed out yet is not asked for again before it. An idle one doubles it: each answer
+# costs as much as there are partitions.
+FETCH_MAX_WAIT_MS: Final = 25
+IDLE_WAIT_MS: Final = 1_000
 
 
 class Batch(NamedTuple):
@@ -199,7 +203,18 @@ group_coordinator.CoordinatorGroupRebalance = _Rebalance
 
 
 class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]
-    """Learns of all partitions at once where to go on; upstream asks for one after the other, and reads none before."""
+    """Learns of all partitions at once where to go on; upstream asks for one after the other, and reads none before.
+
+    It asks the less often the longer nothing comes.
+    """
+
+    _fetch_max_wait_ms: int
+
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> Any:
+        found = await super()._proc_fetch_request(assignment, node_id, request)
+        if getattr(self._client, "long_polls", False):
+            self._fetch_max_wait_ms = FETCH_MAX_WAIT_MS if found else min(2 * self._fetch_max_wait_ms, IDLE_WAIT_MS)
+        return found
 
     async def _update_fetch_positions(self, assignment: Any, node_id: int, tps: Any) -> Any:
         if not getattr(self._client, "ours", False):
@@ -241,6 +256,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         made = super()._create_worker_consumer(transport)
         made._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # hard-coded upstream, with no setting for it
         made._client.ours = True  # other consumers of this process are left as they are
+        made._client.long_polls = transport.app.long_polls
         return made
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
@@ -297,8 +313,12 @@ class Transport(driver.Transport):  # type: ignore[misc]
     Consumer = Consumer
 
 
-def install(app: Any) -> None:
-    """Make `app` use this transport, and hand out nothing until each partition is back at its committed offset."""
+def install(app: Any, *, long_polls: bool = True) -> None:
+    """Make `app` use this transport, and hand out nothing until each partition is back at its committed offset.
+
+    long_polls: whether the broker answers a fetch as soon as something comes.
+    """
+    app.long_polls = long_polls
     app.conf.TableManager = _Tables
     app.conf.consumer_metadata_max_age_ms = NEW_TOPICS_MS
     app._create_directories = _nothing  # what is kept is on topics

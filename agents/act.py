@@ -25,6 +25,7 @@ class Done:
     outcome: Outcome
     detail: str
     ended: Instant
+    actuator: str = ""  # which of several did it; empty: the only one
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class Act(Stateful[KillSwitch]):
         return Result(
             id=derive("result", command.id), command=command.id, decision=command.decision, incident=command.incident,
             action=command.action, target=command.target, ts=done.ended, outcome=done.outcome, detail=done.detail,
-            started=started, actuator=self.actuator.name,
+            started=started, actuator=done.actuator or self.actuator.name,
         )  # fmt: skip
 
 

@@ -46,9 +46,7 @@ SYSTEMS: Final = (
     API,
 )
 # beside the stream: loaded by their names, because nothing that live data meets may import them
-BESIDE: Final = (
-    "app.demo.wiring", "app.offline.wiring", "app.conformance.wiring", "app.drills.wiring", "app.bench.wiring",
-)  # fmt: skip
+BESIDE: Final = ("app.demo.wiring", "app.offline.wiring", "app.drills.wiring", "app.bench.wiring")
 
 
 @cache

@@ -7,6 +7,7 @@ Each is told in one line with the package's name.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import sys
@@ -158,7 +159,9 @@ def _load_all(group: str, wanted: Iterable[str], missing: str) -> dict[str, Any]
             tell(f"{error}; left out")
         except KeyError:
             names = sorted({*_SHIPPED[group], *(plugin.name for plugin in installed(group))})
-            raise UserError(f"{missing} {name!r}", f"There are {', '.join(names)}") from None
+            near = difflib.get_close_matches(name, names, 1)
+            guess = f"Did you mean {near[0]}? " if near else ""
+            raise UserError(f"{missing} {name!r}", f"{guess}There are {', '.join(names)}") from None
     return found
 
 

@@ -19,6 +19,7 @@ from app.actuators.settings import ActuatorSettings
 from app.api.settings import ApiSettings
 from app.choices import choices
 from app.errors import UserError
+from app.history.settings import HistorySettings
 from app.ingest.settings import IngestSettings
 from app.kafka.settings import TopicsSettings
 from app.policy.settings import PolicySettings
@@ -48,10 +49,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actuators: ActuatorSettings = ActuatorSettings()
     topics: TopicsSettings = TopicsSettings()
     actions: tuple[Action, ...] = ()
+    history: HistorySettings = HistorySettings()
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, *, mode: str = "") -> Settings:
-    """The settings of this process; `mode` overrides the P-3 mode.
+    """The settings of this process; `mode` overrides that of `[safety]`.
 
     Actions of the settings, and detectors and formats of installed packages that the settings name, are known from
     here on. A package that cannot be imported is told on stderr and left out.
@@ -59,6 +61,17 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
     Raises:
         UserError: a file that does not parse, an unknown name or a value of the wrong type, with where it stands.
     """
+    settings = _read(path, environment, mode)
+    try:
+        catalogue.add(settings.actions)
+    except ValueError as error:
+        raise UserError(f"settings: [[actions]]: {error}", "Mend that action in opsloop.toml") from None
+    ingest = msgspec.structs.replace(settings.ingest, topics=plugins.with_formats(settings.ingest.topics))
+    return msgspec.structs.replace(settings, detection=plugins.with_detectors(settings.detection), ingest=ingest)
+
+
+def _read(path: Path | None, environment: Mapping[str, str], mode: str) -> Settings:
+    """What stands in the settings. Raises UserError."""
     named = path or (Path(environment["OPSLOOP_CONFIG"]) if environment.get("OPSLOOP_CONFIG") else None)
     file = named or Path("opsloop.toml")
     tree: dict[str, Any] = {}
@@ -79,22 +92,11 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
     if mode:
         _set(tree, "safety", "mode", mode)
     try:
-        settings = msgspec.convert(tree, Settings, strict=False)
+        return msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
         told = choices(error, Settings)
         remedy = f"Look at {file} and the OPSLOOP_… variables"
         raise UserError(f"settings: {error}", f"{told}. {remedy}" if told else remedy) from None
-    return _with_members(settings, file)
-
-
-def _with_members(settings: Settings, file: Path) -> Settings:
-    """Make actions, detectors and formats known that the settings bring or name; drop what cannot be loaded."""
-    try:
-        catalogue.add(settings.actions)
-    except ValueError as error:
-        raise UserError(f"settings: [[actions]]: {error}", f"Mend it in {file}") from None
-    ingest = msgspec.structs.replace(settings.ingest, topics=plugins.with_formats(settings.ingest.topics))
-    return msgspec.structs.replace(settings, detection=plugins.with_detectors(settings.detection), ingest=ingest)
 
 
 def _set(tree: dict[str, Any], subject: str, key: str, value: str) -> None:
@@ -114,8 +116,8 @@ def _parsed(value: str) -> Any:
 
 
 def masked(text: str) -> str:
-    """What somebody wrote, without what the rules and the settings' own say is nobody's business."""
-    return mask(text, rules_with(load().safety.masks))
+    """A text without what the shipped rules and those of the settings mask."""
+    return mask(text, rules_with(_read(None, os.environ, "").safety.masks))
 
 
 def home() -> Path:

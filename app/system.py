@@ -78,6 +78,7 @@ class Worker:
     settings: Settings
     site: Path | None = None  # the folder of the site whose processes the actuator commands
     home: Path = field(default_factory=_home)  # the folder with the keys, and with the local kill switch
+    only: tuple[str, ...] = ()  # verbs of the loop that it runs; empty: all
 
 
 class Driver(Protocol):

@@ -94,7 +94,7 @@ class Ring:
         return Principal(name, self.people[name])
 
 
-# ana is a lead, ben and cem are approvers, vera is a viewer, ada is administrator and operator
+# ana is a lead, ben and cem are approvers, vera is a viewer, ada and nora are administrators, ada also an operator
 RING: Final = Ring(
     opsloop_worker=[Role.WORKER], ana=[Role.APPROVER, Role.LEAD], ben=[Role.APPROVER], cem=[Role.APPROVER],
     vera=[Role.VIEWER], ada=[Role.ADMIN, Role.OPERATOR], nora=[Role.ADMIN],

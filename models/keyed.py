@@ -249,6 +249,15 @@ class KeyedState(msgspec.Struct):
 
     version: ClassVar[int] = 1
 
+    @classmethod
+    def migrate(cls, old: Changes) -> Changes:
+        """What was written by the version before, as plain data, in the shape of this one. A new version overrides it.
+
+        Raises:
+            UnknownState: this version cannot read what the one before wrote.
+        """
+        raise UnknownState(f"version {old.version}, and this program reads version {cls.version}")
+
 
 class ChangeTracker:
     """The tables and plain values of a state, by path, and what changed in them."""
@@ -301,9 +310,7 @@ class ChangeTracker:
             UnknownState: this version cannot read them.
         """
         try:
-            changes = _DECODER.decode(written)
-            if changes.version != self.state.version:
-                raise UnknownState(f"version {changes.version}, and this program reads version {self.state.version}")
+            changes = self._read(written)
             for path, value in changes.values.items():
                 owner, name = self._fields[path]
                 setattr(owner, name, self._types[path].decode(value))
@@ -314,6 +321,16 @@ class ChangeTracker:
             raise UnknownState(f"unreadable ({error})") from None
         self._marked = self._values()
         self._kept = self._marked
+
+    def _read(self, written: bytes | memoryview) -> _Written:
+        """What was written, in this version's shape."""
+        changes, version = _DECODER.decode(written), self.state.version
+        if changes.version == version:
+            return changes
+        if changes.version != version - 1:
+            raise UnknownState(f"version {changes.version}, and this program reads version {version}")
+        migrated = self.state.migrate(msgspec.msgpack.decode(written, type=Changes))
+        return _DECODER.decode(msgspec.msgpack.encode(msgspec.structs.replace(migrated, version=version)))
 
     def due(self, now: Instant) -> list[tuple[str, str]]:
         """The rows whose time has come, each by path of its table and key."""

@@ -13,7 +13,7 @@ import grimp
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "architecture.md"
 GROUND: Final = "ground"  # every file of app/ that stands in no room, but these
-ALONE: Final = frozenset({"client", "pipeline"})
+ALONE: Final = frozenset({"client", "pipeline", "testing"})
 STANDING: Final = ("runtime", "security", "client", "kafka")  # what the rooms stand on
 BESIDE: Final = ("bench", "drills", "demo", "offline")
 PICTURE: Final = re.compile(r"```mermaid\n.*?```\n", re.S)

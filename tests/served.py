@@ -17,7 +17,7 @@ import argon2
 import uvicorn
 
 from app.api.read_model import ReadModel
-from app.api.server import serving
+from app.api.server import make_app
 from app.api.settings import ApiSettings
 from app.kafka.broker import Broker
 from app.security.keys import Keys
@@ -77,7 +77,7 @@ def served(
 ) -> Iterator[Client]:
     """The interface over a broker, once it knows what is on it."""
     read_model = ReadModel(broker, Keys(home))
-    app = serving(read_model, Tokens(Keys(home), security or SecuritySettings()), settings)
+    app = make_app(read_model, Tokens(Keys(home), security or SecuritySettings()), settings)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", server_header=False, ws="none"))
     with mock.patch("argon2.PasswordHasher", CHEAP), socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

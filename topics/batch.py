@@ -148,6 +148,7 @@ class Names:
         self.due = 0  # event time from which it is the next one, ms; 0: there is no sample yet
         self.seen: Int32 = np.full(1024, NEVER, np.int32)  # by series: the hour in which it last came; longer than that
         self.reused = Reused(self, [], [])  # numbers that were given out again and that nobody was told of yet
+        self._silent = -1, 0  # an hour, and how many series at most were silent for long enough in it
         self._entity: dict[str, int] = {}
         self._free: list[int] = []  # entities, a heap
         self._known: dict[int, dict[str, int]] = {}  # by entity: metric → series; what was asked for
@@ -224,8 +225,11 @@ class Names:
             own = np.fromiter(known.values(), np.int32, len(known))
             raise self._instead(own, over, f"{entity} would have more than {self.most_metrics} metrics")
         if (over := self.series.used + fresh - self.most_series) > 0:
-            every = np.flatnonzero(self.seen != NEVER).astype(np.int32)
             text = f"the partition would have more than {self.most_series} series"
+            if self._silent[0] == self.hour and over > self._silent[1]:
+                raise TooManySeries(text)  # as the search would: within an hour none becomes silent for long enough
+            every = np.flatnonzero(self.seen <= self.hour - LEAST_SILENCE).astype(np.int32)
+            self._silent = self.hour, len(every)
             raise self._instead(every, over, text, self.most_series // SHARE)
 
     def _instead(self, candidates: Int32, over: int, text: str, many: int = 0) -> Exception:
@@ -263,17 +267,18 @@ class Names:
         return known
 
     def dump(self) -> KeptNames:
-        """Everything, as data."""
+        """All state, as data."""
         columns = self.series.entity.tobytes(), self.series.metric.tobytes(), self.seen[: len(self.series)].tobytes()
         return KeptNames(self.entities, self.series.metrics, *columns, self.hour, self.due)
 
     def load(self, kept: KeptNames) -> None:
-        """Become what was dumped."""
+        """Restore what `dump` returned."""
         self.entities, self.series = kept.entities, Series(kept.metrics, kept.entity, kept.metric)
         self.hour, self.due = kept.hour, kept.due
         self.seen = np.full(max(1024, len(self.series)), NEVER, np.int32)
         self.seen[: len(self.series)] = np.frombuffer(kept.seen, np.int32)
         self.take_reused()
+        self._silent = -1, 0
         self._entity = {name: at for at, name in enumerate(self.entities) if name}
         self._free = [at for at, name in enumerate(self.entities) if not name]
         self._known.clear()

@@ -37,7 +37,7 @@ class Decision(Record, frozen=True, kw_only=True):
     state: DecisionState
     proposal: Proposal
     tier: str  # by confidence: person, lead, automatic, autonomous
-    mode: str  # the P-3 mode that applied
+    mode: str  # how far the system was allowed to go by itself, see models.safety.modes
     reasons: tuple[str, ...]
     blocked: str = ""  # a block reason, when denied by a limit
     expires: Instant = 0  # when a pending decision turns into a refusal
@@ -47,6 +47,7 @@ class Decision(Record, frozen=True, kw_only=True):
     facts: Facts | None = None  # what they were asked
     required_role: str = ""  # whose votes it takes besides those of its mode
     quorum: Count = 0  # how many of them
+    outcome: str = ""  # once completed, how its command ended: succeeded, failed, timed_out, canceled, refused; granted
     seq: Count = 0  # 0, 1, 2, … within the decision: of two states the one with the higher number is the later
     v: Count = 2
 

@@ -74,7 +74,7 @@ class TimeFacts(msgspec.Struct, frozen=True):
 class SystemFacts(msgspec.Struct, frozen=True):
     """The state of the target's system."""
 
-    mode: str  # the P-3 mode of the target
+    mode: str  # how far the system may go by itself at the target, see models.safety.modes
     storm: bool = False
     stale: bool = False  # whether its telemetry is too old to act on alone
     incidents: Count = 0  # open ones

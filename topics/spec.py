@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -28,6 +29,7 @@ COMPACTED_OFTEN = {"segment.bytes": str(16 * 2**20), "segment.ms": "60000", "min
 
 # A word of an open set, as it stands in a record: `raised`, `change_point`. Who reads one that they do not know keeps
 # and shows it, and does nothing because of it.
+WORD_SCHEMA: Final = {"pattern": "^[a-z][a-z0-9_.-]*$", "maxLength": 64}
 Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)]
 _WORD: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
@@ -65,6 +67,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     v: Count = 1  # schema version: a reader takes its own, the one before and the next one
 
     @classmethod
+    @functools.cache  # asked for every record that is decoded, and looking at annotations takes a millisecond
     def newest(cls) -> int:
         """The schema version that this program writes."""
         return next(int(f.default) for f in msgspec.structs.fields(cls) if f.name == "v")

@@ -1,7 +1,7 @@
-"""The actuators' ledger on disk: an intent before each effect, the result after it, so that nothing runs twice.
+"""The actuators' ledger on disk: an intent before each command runs, its result afterwards, so that none runs twice.
 
-One folder serves all actuators of a site, in any number of processes. A lock is held from an intent to its result, and
-the system lets go of it when its holder dies: an intent without result under a free lock belongs to nobody any more.
+All actuators of a site share one folder, in any number of processes. An actuator holds a file lock from an intent to
+its result; the kernel releases it when the process dies. An intent without a result, under a free lock, is an orphan.
 
     entries.jsonl   {"sum": CRC-32 of the entry, "entry": {...}}, one line each, only ever appended to
     lock
@@ -40,10 +40,11 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """What was begun and how it ended. See `agents.act.Ledger`.
+    """Records which commands began and how they ended. See `agents.act.Ledger` for the promise.
 
-    keep_ms: how long an ended command is remembered: longer than the commands' topic could bring it again unexpired.
-    Every method raises UserError when the file is damaged before its end. A torn end, as a crash leaves it, is cut off.
+    keep_ms: how long an ended command is kept; longer than a command can be delivered again before it expires.
+    wait_s: how long `begin` and `finish` wait for another actuator's lock. compact_bytes: size at which old entries are
+    dropped. Every method raises UserError when a line before the last is damaged; a torn last line is cut off.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Ledger:
         self._forget()
         self._catch_up()
 
-    # what agents.act asks for
+    # the promise of agents.act.Ledger
 
     def find(self, command: str) -> Result | None:
         self._catch_up()
@@ -97,7 +98,7 @@ class Ledger:
         return tuple(self._open.values())
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         self._release()
 
     # the lock
@@ -133,7 +134,7 @@ class Ledger:
         self._results: dict[str, Result] = {}
 
     def _catch_up(self) -> None:
-        """Take in what was appended since, by whomever. Under the lock a torn end is cut off."""
+        """Read the lines that any process has appended since the last call. Under the lock, cut off a torn end."""
         try:
             with self._path.open("rb") as file:
                 inode = os.fstat(file.fileno()).st_ino
@@ -166,7 +167,7 @@ class Ledger:
             self._results[entry.result.command] = entry.result
 
     def _append(self, entry: _Entry) -> None:
-        """On disk when this returns."""
+        """Append a line and wait until it is on disk."""
         new = not self._path.exists()
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -178,7 +179,7 @@ class Ledger:
         self._catch_up()
 
     def _compact(self, now: Instant) -> None:
-        """Leave out commands that ended too long ago to come again, once the file is large."""
+        """Rewrite a large file without the commands that ended more than `keep_ms` ago."""
         if self._offset < self._compact_bytes:
             return
         past = [i for i in self._past.values() if i.command.id in self._open or now - i.ts < self._keep_ms]
@@ -207,7 +208,7 @@ def _line(entry: _Entry) -> bytes:
 
 
 def _parse(line: bytes) -> _Entry | None:
-    """The entry of a line; None when it is not what was once written."""
+    """The entry of a line; None when the line is torn or its checksum is wrong."""
     try:
         outer = msgspec.json.decode(line, type=_Line)
         return msgspec.json.decode(outer.entry, type=_Entry) if zlib.crc32(outer.entry) == outer.sum else None

@@ -1,4 +1,4 @@
-"""What supervisord runs: started, stopped, added and removed over its XML-RPC socket."""
+"""A client of supervisord: starts, stops, adds and removes programs over its XML-RPC socket."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _BAD_NAME: Final = 10
 
 
 class Unreachable(Exception):
-    """No supervisor answers at the socket, so what it did is not known."""
+    """Nobody answers at the socket in time: whether the call had an effect is unknown."""
 
 
-class Refused(Exception):
-    """The supervisor answered, and would not or could not."""
+class SupervisorFault(Exception):
+    """The supervisor answered with a fault."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -30,7 +30,7 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Through the folder's descriptor, because a socket's path may only have 107 bytes."""
+        """Connect through the folder's descriptor: the path of a Unix socket may have only 107 bytes."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         folder = os.open(self._path.parent, os.O_PATH)
@@ -47,7 +47,7 @@ class _Transport(xmlrpc.client.Transport):
         self._connection: tuple[Any, _Connection | None] = (None, None)
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        """One connection for all requests; `close` ends what stands in `_connection`."""
+        """Return the one connection of all requests; the base class closes what is in `_connection`."""
         connection = self._connection[1] or _Connection(self._path, self._timeout_s)
         self._connection = host, connection
         return connection
@@ -56,16 +56,16 @@ class _Transport(xmlrpc.client.Transport):
 class Programs:
     """The programs of one supervisord.
 
-    Every call raises Unreachable when nobody answers in time, and Refused when the answer is no.
+    Every call raises Unreachable when nobody answers within `timeout_s`, and SupervisorFault for a fault.
     """
 
     def __init__(self, socket_path: Path, timeout_s: float = TIMEOUT_S) -> None:
         self._path, self._timeout_s = socket_path, timeout_s
 
     def pid(self, program: str) -> int:
-        """The process of a program; 0 when it does not run or is not known."""
+        """The process id of a program; 0 when it does not run or is unknown."""
         with self._asking() as ask:
-            ask.getState()  # the supervisor takes note of ended processes once an answer
+            ask.getState()  # the supervisor notices ended processes each time it answers
             try:
                 return int(ask.getProcessInfo(program)["pid"])
             except xmlrpc.client.Fault as fault:
@@ -74,7 +74,7 @@ class Programs:
                 raise
 
     def start(self, program: str) -> None:
-        """Start a program that does not run; one that is new in the configuration is taken up first."""
+        """Start a program that does not run; add it first when it is new in the configuration."""
         with self._asking() as ask:
             try:
                 ask.startProcess(program, True)
@@ -84,7 +84,7 @@ class Programs:
                 self.add(program)
 
     def stop(self, program: str, *, at_once: bool = False) -> None:
-        """SIGTERM, SIGKILL a second later or `at_once`; return when it has ended. Fine when it had before."""
+        """Send SIGTERM, and SIGKILL a second later or `at_once`; return when the program has ended."""
         with self._asking() as ask:
             try:
                 if at_once:
@@ -101,7 +101,7 @@ class Programs:
             ask.addProcessGroup(program)
 
     def remove(self, program: str) -> None:
-        """Stop a program and forget it. Fine when it was not known."""
+        """Stop a program and remove it from the supervisor. Does nothing when it is unknown."""
         self.stop(program)
         with self._asking() as ask:
             try:
@@ -111,7 +111,7 @@ class Programs:
                     raise
 
     def supervisor(self) -> int:
-        """The process of the supervisor."""
+        """The process id of the supervisor."""
         with self._asking() as ask:
             return int(ask.getPID())
 
@@ -122,6 +122,6 @@ class Programs:
             with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as server:
                 yield server.supervisor
         except xmlrpc.client.Fault as fault:
-            raise Refused(f"the supervisor refused: {fault.faultString}") from fault
+            raise SupervisorFault(f"the supervisor refused: {fault.faultString}") from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise Unreachable(f"the supervisor does not answer ({error})") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from agents.act import Actuator, Done
 from app import plugins
@@ -37,16 +38,19 @@ class ActuatorRegistry:
     def run(self, command: Command) -> Done:
         """Carry the command out."""
         try:
-            return self._of(command).run(command)
+            return self._named(command, self._of(command).run(command))
         except Exception as error:
             return Done("unknown", f"the actuator failed over it: {error!r}", now_ms())
 
     def probe(self, command: Command) -> Done:
         """Look whether a command that was begun has had its effect."""
         try:
-            return self._of(command).probe(command)
+            return self._named(command, self._of(command).probe(command))
         except Exception as error:
             return Done("unknown", f"the actuator failed when it looked: {error!r}", now_ms())
+
+    def _named(self, command: Command, done: Done) -> Done:
+        return replace(done, actuator=self._of(command).name)
 
     def _of(self, command: Command) -> Actuator:
         return self.actuators[command.audience.partition("/")[0]]

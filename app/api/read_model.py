@@ -1,17 +1,18 @@
-"""What waits for people and what they were told, followed from the topics, so that no question reads a topic again."""
+"""What the HTTP interface answers from: decisions, incidents and settings, from the index first, then as they come."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
 
 import structlog
 from confluent_kafka import KafkaException
 
 from app.clock import now_ms
 from app.errors import UserError
-from app.history.story import is_older
-from app.kafka.broker import Broker, read_all, tail
+from app.history.rows import is_older
+from app.history.view import current
+from app.kafka.broker import Broker, probe, tail
 from app.security.keys import Keys
 from models.bounded import keep
 from models.safety.context import SafetyContext
@@ -27,6 +28,8 @@ log = structlog.get_logger()
 
 KEPT = 5_000  # decisions and incidents, each
 RETRY_S = 1.0
+STALLED_S = 10.0  # the reader asks several times a second whether it is to stop; silent for longer, it is stuck
+PROBED_S = 2.0  # an answer of the broker counts for so long
 
 
 class ReadModel:
@@ -40,7 +43,10 @@ class ReadModel:
         self._around = SafetyContext()
         self.ready = threading.Event()  # set while what is here is up to date
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+        self._beat = time.monotonic()  # when the reader was last seen at work
+        self._probe = threading.Lock()
+        self._probed, self._away = 0.0, False  # when the broker was last asked, and whether it was away
+        self._thread = threading.Thread(target=self._run, name="read-model", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -50,6 +56,20 @@ class ReadModel:
         if self._thread.is_alive():
             self._thread.join(10)
 
+    def trouble(self) -> str:
+        """Why what is here may be old; empty: it is up to date, its reader works and the broker answers."""
+        if not self._thread.is_alive():
+            return "the reader of the topics has ended"
+        if not self.ready.is_set():
+            return "what happened is still being read"
+        if time.monotonic() - self._beat > STALLED_S:
+            return "the reader of the topics is stuck"
+        with self._probe:
+            if time.monotonic() - self._probed > PROBED_S:
+                self._away = probe(self.broker, 2.0) is not None
+                self._probed = time.monotonic()
+        return "the broker does not answer" if self._away else ""
+
     def maintained(self) -> dict[str, int]:
         """Scopes under maintenance, each with its end (ms)."""
         now = now_ms()
@@ -58,26 +78,40 @@ class ReadModel:
     def _run(self) -> None:
         while not self._over.is_set():
             try:
-                for raw in self._raws():
-                    self._take(raw)
+                self._follow()
             except (UserError, KafkaException) as error:
                 log.warning("the topics cannot be followed", cause=str(error))
+            except Exception as error:  # this thread must go on: without it votes see old decisions
+                log.error("the reader of the topics broke and begins again", exc_info=error)
             self.ready.clear()
             self._over.wait(RETRY_S)
 
-    def _raws(self) -> Iterator[Raw]:
-        """Everything there is, and then what comes; the end is fixed first, so nothing falls between."""
-        names = [topic.name for topic in (DECISIONS, INCIDENTS, SETTINGS)]
-        coming = tail(self.broker, names, stop=self._over.is_set)
-        yield from read_all(self.broker, names)
+    def _follow(self) -> None:
+        """Take what there is, then what comes; the end of the topics is fixed first, so nothing falls between."""
+        topics = (DECISIONS, INCIDENTS, SETTINGS)
+        coming = tail(self.broker, [topic.name for topic in topics], stop=self._stopping)
+        with current(self.broker, [topic.name for topic in topics]) as view:
+            for topic in (INCIDENTS, DECISIONS):
+                for record in reversed(view.newest(topic, limit=KEPT)):
+                    self.see(record)
+            for read in view.recorded([SETTINGS]):
+                self.see(read.record, read.arrived)
+        self._beat = time.monotonic()
         self.ready.set()
-        yield from coming
+        for raw in coming:
+            self._take(raw)
+
+    def _stopping(self) -> bool:
+        self._beat = time.monotonic()
+        return self._over.is_set()
 
     def _take(self, raw: Raw) -> None:
         try:
             self.see(decode(raw).record, raw.arrived)
         except DecodeError:
             return  # its agent has dead-lettered it
+        except Exception as error:  # no record ends the reader, whatever is in it
+            log.error("a record is left out of the answers", origin=str(raw.origin), cause=repr(error))
 
     def see(self, record: Record, arrived: Instant = 0) -> None:
         """Take in one record, which reached the broker at `arrived` (0: now)."""

@@ -9,6 +9,8 @@ PUBLIC: Final = ""  # needs no token
 
 # (method, path) → operation of models.safety.roles
 ROUTES: Final[Mapping[tuple[str, str], str]] = {
+    ("GET", "/"): PUBLIC,
+    ("GET", "/docs"): PUBLIC,
     ("GET", "/health"): PUBLIC,
     ("POST", "/tokens"): PUBLIC,  # a name and its password are the right to a token
     ("GET", "/openapi.json"): "read",

@@ -19,30 +19,31 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.api.bodies import Login, Maintenance, Note, ProposalBody, Vote
 from app.api.limits import HttpLimits
+from app.api.pages import docs, index
 from app.api.read_model import ReadModel
 from app.api.routes import PUBLIC, ROUTES
+from app.api.schemas import document
 from app.api.settings import ApiSettings
 from app.api.throttle import Throttle
 from app.client import DeliveryError
 from app.clock import now_ms
 from app.decisions.requests import proposal as proposed
 from app.errors import UserError
-from app.history.story import records
+from app.history.queries import audit_entries
 from app.kafka.broker import probe
 from app.security.keys import Keys
-from app.security.messages import answered, asked, maintained, publish, resumed, stopped, tell
-from app.security.switch import LocalSwitch
+from app.security.messages import answered, maintain, publish, resume, sign_request, stop, tell, tell_switch
+from app.security.switch import LocalSwitch, Way, failures, of_this_host
 from app.security.tokens import Tokens
 from app.security.votes import cast_and_hear
 from app.settings import home
 from models.safety.roles import OPERATIONS, may
 from models.safety.signing import Principal, Refused
-from topics.audit import AUDIT, Entry
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
 from topics.proposals import Proposal
 from topics.refusals import Refusal
-from topics.settings import ACKNOWLEDGED, RESOLVED, Setting
+from topics.settings import ACKNOWLEDGED, RESOLVED, SETTINGS, Setting
 from topics.spec import derive
 
 BEARER = HTTPBearer(auto_error=False)
@@ -57,8 +58,8 @@ class Problem(Exception):
         self.status, self.code, self.error, self.remedy = status, code, error, remedy
 
 
-def serving(read_model: ReadModel, tokens: Tokens, settings: ApiSettings) -> HttpLimits:
-    """The whole application, behind its door."""
+def make_app(read_model: ReadModel, tokens: Tokens, settings: ApiSettings) -> HttpLimits:
+    """The HTTP application, with its limits around it."""
     app = FastAPI(
         title="Opsloop", version="1", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
         max_body_size=settings.body_bytes,
@@ -79,6 +80,8 @@ def serving(read_model: ReadModel, tokens: Tokens, settings: ApiSettings) -> Htt
 
 def _name(method: str, path: str) -> str:
     """`post_decisions_votes` of POST /decisions/{identity}/votes."""
+    if path == "/":
+        return method.lower()
     parts = (("one" if part.startswith("{") else part) for part in path.strip("/").split("/"))
     return "_".join((method.lower(), *parts)).replace("-", "_").replace(".", "_")
 
@@ -109,14 +112,22 @@ class Handlers:
         self._logins = Throttle(settings.logins_per_min / 60, settings.logins_per_min)
         self._one = threading.Lock()  # hashing a password and reading the audit take memory: one at a time
 
+    def get(self) -> Response:
+        """Where to go from here."""
+        return _json(index())
+
+    def get_docs(self) -> Response:
+        """This list of routes, for a browser."""
+        return Response(docs(self._app), media_type="text/html")
+
     def get_health(self) -> Response:
-        """Whether what is told here is up to date."""
-        ready = self._read_model.ready.is_set()
-        return _json({"status": "ok" if ready else "behind"}, 200 if ready else 503)
+        """Whether what is told here is up to date: its reader works, has read everything, and the broker answers."""
+        trouble = self._read_model.trouble()
+        return _json({"status": "behind" if trouble else "ok", "cause": trouble}, 503 if trouble else 200)
 
     def get_openapi_json(self) -> Response:
         """This interface as OpenAPI."""
-        return _json(self._app.openapi())
+        return _json(document(self._app))
 
     def post_tokens(self, login: Login, request: Request) -> Response:
         """A token for a name and its password."""
@@ -130,7 +141,7 @@ class Handlers:
 
     def get_me(self, request: Request) -> Response:
         """Who asks, and what they may do here."""
-        who = _asking(request)
+        who = _principal(request)
         operations = sorted(name for name in OPERATIONS if may(who.roles, name))
         return _json({"name": who.name, "roles": sorted(who.roles), "operations": operations})
 
@@ -149,18 +160,18 @@ class Handlers:
         if decision.state is not DecisionState.PENDING or now_ms() >= decision.expires:
             state = "expired" if decision.state is DecisionState.PENDING else decision.state
             raise Problem(409, "late", f"the decision does not wait any more: it is {state}")
-        who = _signing(request)
+        who = _signer(request)
         self._reach()
         approval, said = cast_and_hear(self._read_model.broker, decision, vote.vote, who, vote.reason)
         return _heard(said, approval)
 
     def post_proposals(self, proposal: ProposalBody, request: Request) -> Response:
         """Ask for an action. Somebody else has to approve it."""
-        who = _signing(request)
+        who = _signer(request)
         said = proposed(proposal.action, proposal.target, proposal.parameters, who, proposal.reason, proposal.expects)
         if proposal.request:
             said = msgspec.structs.replace(said, id=derive("proposal", who, proposal.request))
-        self._tell(asked(said))
+        self._tell(sign_request(said))
         return _json({"proposal": said.id, "decision": derive("decision", said.id)}, 202)
 
     def get_incidents(self, limit: Most = 50) -> Response:
@@ -187,15 +198,17 @@ class Handlers:
 
     def post_kill_switch_on(self, note: Note, request: Request) -> Response:
         """Stop everything."""
-        setting = stopped(_asking(request).name, note.reason, LocalSwitch(home()))
-        self._tell(setting, "the actuators of this host have stopped, others were not told")
+        setting, ways = stop(_principal(request).name, note.reason, *of_this_host(home()))
+        ways.append(tell_switch(lambda: self._read_model.broker, setting))
+        _require_all(ways)
         return _json({"position": "on", "said": f"{setting.by}: {setting.reason}"})
 
     def post_kill_switch_off(self, note: Note, request: Request) -> Response:
         """Allow acting again."""
-        ends = next(reversed(self._read_model.switch.stops), "")
-        self._tell(resumed(_asking(request).name, note.reason, ends), "nothing was changed")
-        LocalSwitch(home()).turn_off("file")
+        ends = next(reversed(list(self._read_model.switch.stops)), "")
+        self._tell(resume(_principal(request).name, note.reason, ends), "nothing was changed")
+        removed = (way for switch in of_this_host(home()) for way in switch.turn_off("file"))
+        _require_all([Way(SETTINGS.name), *removed])
         return _json({"position": "off", "said": ""})
 
     def get_maintenance(self) -> Response:
@@ -205,8 +218,8 @@ class Handlers:
 
     def post_maintenance(self, maintenance: Maintenance, request: Request) -> Response:
         """Begin, prolong or end a maintenance."""
-        who = _asking(request).name
-        setting = maintained(maintenance.scope, maintenance.minutes, who, maintenance.reason)
+        who = _principal(request).name
+        setting = maintain(maintenance.scope, maintenance.minutes, who, maintenance.reason)
         self._tell(setting)
         return _json({"scope": maintenance.scope, "until": int(setting.value)})
 
@@ -214,8 +227,7 @@ class Handlers:
         """The last entries of the audit, in the order in which they were written."""
         self._reach()
         with self._one:
-            found = [r.record for r in records(self._read_model.broker, [AUDIT]) if isinstance(r.record, Entry)]
-        return _json(sorted(found, key=lambda e: (e.ts, e.chain, e.seq))[-limit:])
+            return _json(audit_entries(self._read_model.broker, limit))
 
     # what they share
 
@@ -233,7 +245,7 @@ class Handlers:
         return found
 
     def _answer(self, identity: str, word: str, note: Note, request: Request) -> Response:
-        setting = answered(self._incident(identity), word, _asking(request).name, note.reason)
+        setting = answered(self._incident(identity), word, _principal(request).name, note.reason)
         self._reach()
         return _heard(tell(self._read_model.broker, setting), setting)
 
@@ -246,14 +258,25 @@ class Handlers:
         publish(self._read_model.broker, said)
 
 
-def _asking(request: Request) -> Principal:
+def _require_all(ways: list[Way]) -> None:
+    """Raises Problem when one way of moving the kill switch failed, with what the others led to."""
+    if not (failed := list(failures(ways))):
+        return
+    topic = next(way for way in ways if way.way == SETTINGS.name)
+    host = "the actuators of this host have stopped" if any(w is not topic and not w.error for w in ways) else ""
+    others = "others were not told" if topic.error else "the topic was told"
+    code = "no_broker" if topic.error else "not_written"
+    raise Problem(503, code, f"{'; '.join(failed)}: {', '.join(filter(None, (host, others)))}", "Try opsloop doctor")
+
+
+def _principal(request: Request) -> Principal:
     who: Principal = request.state.who
     return who
 
 
-def _signing(request: Request) -> str:
+def _signer(request: Request) -> str:
     """Who asks, when their key is on this host. Raises Problem: it is not."""
-    who = _asking(request).name
+    who = _principal(request).name
     if Keys(home()).entry(who) is None:  # a token of another issuer names people whom this host may not know
         raise Problem(409, "no_key", f"{who} has no key on this host", "Make one: opsloop user add NAME")
     return who

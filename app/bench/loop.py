@@ -45,16 +45,16 @@ def run(address: str, count: int, rate: float, json: bool) -> None:
         time.sleep(0.5)
         with Publisher(broker) as publisher:
             for number in range(WARM_UP):
-                publisher.send(_anomaly(f"warm{prefix}-{number}/service/0", "raised", now_ms()))
+                publisher.send(anomaly(f"warm{prefix}-{number}/service/0", "raised", now_ms()))
                 time.sleep(0.1)
             for number in range(count):
-                publisher.send(_anomaly(f"{prefix}-{number}/service/0", "raised", now_ms()))
+                publisher.send(anomaly(f"{prefix}-{number}/service/0", "raised", now_ms()))
                 time.sleep(1 / rate)
             end = time.monotonic() + 15
             while time.monotonic() < end and sum("approve" in a for a in arrivals.values()) < count:
                 time.sleep(0.05)
             for number in range(count):
-                publisher.send(_anomaly(f"{prefix}-{number}/service/0", "cleared", now_ms()))
+                publisher.send(anomaly(f"{prefix}-{number}/service/0", "cleared", now_ms()))
         over.set()
     _report([arrivals[system] for system in arrivals], count, "given" if address else "in-memory", json)
 
@@ -121,7 +121,8 @@ def _watch(broker: Broker, prefix: str, arrivals: dict[str, dict[str, Instant]],
             arrivals[system_of(entity)].setdefault(stage, raw.arrived)
 
 
-def _anomaly(entity: str, state: str, ts: Instant) -> Anomaly:
+def anomaly(entity: str, state: str, ts: Instant) -> Anomaly:
+    """An anomaly of a process that is gone, first seen at `ts` (ms)."""
     gone = Contribution(metric="up.refused", z=99.0, value=1.0, expected=0.0)
     return Anomaly(
         id=derive("anomaly", entity, "bench"), entity=entity, ts=ts, state="raised" if state == "raised" else "cleared",

@@ -19,7 +19,7 @@ import psutil
 from app.bench.lane import METRICS_EACH, PERIOD_MS, START, broker_for_bench, fill_json
 from app.client import Publisher
 from app.drills.load import PROBE, Probes
-from app.drills.processes import Worker, started
+from app.drills.processes import WorkerProcess, start_workers
 from app.errors import UserError
 from app.kafka.broker import Broker
 from app.printing import err, print_json, print_table
@@ -117,11 +117,11 @@ def many(broker: Broker, folder: Path, entities: int, moments: int) -> dict[str,
     with Publisher(broker) as publisher:
         points = _fill(publisher, entities, moments)
     err.print(f"· {points:,} points of {entities:,} entities wait on the topic")
-    (worker,) = started("lane", broker, folder)
+    (worker,) = start_workers("lane", broker, folder)
     took, spent = _until_done(worker, probes)
     memory, stop_s = psutil.Process(worker.process.pid).memory_info().rss / 2**20, worker.stop()
     began = time.monotonic()
-    (worker,) = started("lane", broker, folder)
+    (worker,) = start_workers("lane", broker, folder)
     with Publisher(broker) as publisher:
         _probe(publisher, 1)
     while not probes.all_since(began):
@@ -159,7 +159,7 @@ def _probe(publisher: Publisher, turn: int) -> None:
     publisher.flush()
 
 
-def _until_done(worker: Worker, probes: Probes) -> tuple[float, float]:
+def _until_done(worker: WorkerProcess, probes: Probes) -> tuple[float, float]:
     """Seconds since it was ready until all is taken, and of its CPU for that."""
     process, began = psutil.Process(worker.process.pid), time.monotonic()
     before = sum(process.cpu_times()[:2])
@@ -168,7 +168,7 @@ def _until_done(worker: Worker, probes: Probes) -> tuple[float, float]:
     return time.monotonic() - began, sum(process.cpu_times()[:2]) - before
 
 
-def _require(worker: Worker, began: float) -> None:
+def _require(worker: WorkerProcess, began: float) -> None:
     if not worker.alive or time.monotonic() - began > LIMIT_S:
         raise UserError("the worker did not take everything", f"Its log is {worker.log}")
     time.sleep(0.02)

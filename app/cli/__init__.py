@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.main
@@ -46,14 +46,26 @@ class Commands(TyperGroup):
 def build() -> typer.Typer:
     """The whole command line. No command is imported yet, so that `--help` stays quick."""
     app = typer.Typer(
-        name="opsloop", cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        name="opsloop", cls=Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         help="Autonomous operations on Kafka: observe, detect, diagnose, decide, guard, act, verify, learn.\n\n"
         "Start with [bold]opsloop demo[/bold], then break something: [bold]opsloop break kill:catalog[/bold]",
     )  # fmt: skip
-    app.callback()(_nothing)
+    app.callback()(_root)
     return app
 
 
-def _nothing() -> None:
-    """What runs before every command."""
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"opsloop {version('opsloop')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
+    ] = False,
+) -> None:
+    """Options before the command's name."""

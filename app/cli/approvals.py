@@ -1,20 +1,24 @@
-"""`opsloop approve`, `reject`, `kill-switch`: what a person says to the loop."""
+"""`opsloop approve`, `reject`, `kill-switch`, `maintenance`: what people tell the loop."""
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import typer
 
-from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.cli.options import BrokerOption, JsonOption, broker_of, user_name
 from app.errors import UserError
-from app.kafka.broker import Broker
 from app.printing import out, print_json
 from topics.decisions import DecisionState
 from topics.refusals import Refusal
-from topics.settings import ON, Setting
+from topics.settings import SETTINGS, Setting
+
+if TYPE_CHECKING:
+    from app.security.switch import Way
+
+TRY_AGAIN = "Mend it and say it again, or stop the workers"
 
 Identity = Annotated[str, typer.Argument(metavar="ID", help="Of a waiting decision; its beginning is enough")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the vote")]
@@ -30,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def _vote(identity: str, vote: Literal["approve", "reject"], address: str, voter: str, reason: str, json: bool) -> None:
     from app.clock import now_ms
-    from app.history.story import decision_of
+    from app.history.queries import decision_of
     from app.kafka.broker import require
     from app.security.votes import cast_and_hear
 
@@ -40,7 +44,7 @@ def _vote(identity: str, vote: Literal["approve", "reject"], address: str, voter
     if decision.state is not DecisionState.PENDING or now_ms() >= decision.expires:
         state = "expired" if decision.state is DecisionState.PENDING else decision.state
         raise UserError(f"decision {decision.id} does not wait any more: it is {state}", exit_code=1)
-    approval, said = cast_and_hear(broker, decision, vote, voter or getpass.getuser(), reason)
+    approval, said = cast_and_hear(broker, decision, vote, voter or user_name(), reason)
     if isinstance(said, Refusal):
         raise UserError(f"the vote does not count: {said.code}, {said.detail}", "See opsloop user list", exit_code=1)
     if json:
@@ -81,27 +85,28 @@ def kill_switch(
 ) -> None:  # fmt: skip
     """Stop all acting, or allow it again. It stays as it is set across restarts.
 
-    Actuators of this host stop at once, also while the broker is down; others as soon as they are told.
+    Actuators of this host stop at once, also while the broker is down; others as soon as they are told. Each way is
+    tried and told. Exit code 1 when one of them failed.
 
     Example: `opsloop kill-switch on --reason "maintenance"`
     """
-    from app.security.messages import resumed, stopped
-    from app.security.switch import LocalSwitch
+    from app.security.messages import resume, stop, tell_switch
+    from app.security.switch import of_this_host
     from app.settings import home
 
     if position not in ("on", "off"):
         raise UserError(f"the kill switch has no position {position!r}", "Say on or off")
-    by = voter or getpass.getuser()
-    switch = LocalSwitch(*([site] if site else []), home())
+    by = voter or user_name()
+    switches = of_this_host(*([site] if site else []), home())
     if position == "on":
-        _publish(broker_of(broker), setting := stopped(by, reason, switch))
+        setting, ways = stop(by, reason, *switches)
+        ways.append(tell_switch(lambda: broker_of(broker), setting))
     else:
-        _publish(broker_of(broker), setting := resumed(by, reason))
-        switch.turn_off("file")
-    if json:
-        print_json(setting)
-    else:
-        out.print(f"kill switch is {position}")
+        setting = resume(by, reason, _stop_in_force(broker))
+        ways = [tell_switch(lambda: broker_of(broker), setting)]
+        if not ways[0].error:
+            ways += [way for switch in switches for way in switch.turn_off("file")]
+    _moved(position, setting, ways, json)
 
 
 def maintenance(
@@ -114,11 +119,11 @@ def maintenance(
     Example: `opsloop maintenance shop/catalog --minutes 30`
     """
     from app.kafka.broker import require
-    from app.security.messages import maintained, publish
+    from app.security.messages import maintain, publish
 
     where = broker_of(broker)
     require(where)
-    setting = maintained(scope, minutes, voter or getpass.getuser(), reason)
+    setting = maintain(scope, minutes, voter or user_name(), reason)
     publish(where, setting)
     if json:
         print_json(setting)
@@ -128,11 +133,36 @@ def maintenance(
         )
 
 
-def _publish(broker: Broker, setting: Setting) -> None:
+def _stop_in_force(address: str) -> str:
+    """The id of the stop that is to end; empty: there is none, or the broker does not tell."""
     from app.kafka.broker import probe
-    from app.security.messages import publish
+    from app.security.standing import standing
+    from app.settings import home
 
-    if cause := probe(broker):
-        done = "the actuators of this host have stopped" if setting.value == ON else "nothing was changed"
-        raise UserError(f"no broker at {broker.bootstrap} ({cause}): {done}, others were not told", exit_code=1)
-    publish(broker, setting)
+    try:
+        broker = broker_of(address)
+        return "" if probe(broker, 2.0) else standing(broker, home()).stop
+    except UserError:
+        return ""
+
+
+def _moved(position: str, setting: Setting, ways: list[Way], json: bool) -> None:
+    """Print what each way of moving the kill switch led to. Raises UserError when one of them failed."""
+    from app.security.switch import failures
+
+    if json:
+        print_json(msgspec.to_builtins(setting) | {"ways": ways})
+    failed = list(failures(ways))
+    topic = next(way for way in ways if way.way == SETTINGS.name)
+    files = [way.way for way in ways if way is not topic and not way.error]
+    if position == "on" and failed:
+        host = (
+            f"the actuators of this host have stopped ({files[0]})" if files else "this host has no file that says so"
+        )
+        others = "others were not told" if topic.error else "all workers that the broker reaches were told"
+        raise UserError(f"{'; '.join(failed)}: {host}, {others}", TRY_AGAIN, exit_code=1)
+    if failed:
+        done = "nothing was changed" if topic.error else "the topic says off, and this host's actuators stay stopped"
+        raise UserError(f"{'; '.join(failed)}: {done}", TRY_AGAIN, exit_code=1)
+    if not json:
+        out.print(f"kill switch is {position}")

@@ -63,6 +63,7 @@ def show(
 
     Example: `opsloop audit show --last 20`
     """
+    from app.history.queries import audit_entries
     from app.history.render import clock, sentence
     from app.kafka.broker import require
     from topics.catalog import named
@@ -70,8 +71,7 @@ def show(
 
     where = broker_of(broker)
     require(where)
-    found = sorted((e for e in entries(where) if e.seq >= start), key=lambda e: (e.ts, e.chain, e.seq))
-    for entry in found[-last:] if last else found:
+    for entry in audit_entries(where, last, start):
         if json:
             print_json(entry)
             continue
@@ -115,7 +115,7 @@ def export(
     count = 0
     try:
         with file.open("wb") as lines:
-            for record in (*(e for e in entries(where) if e.seq >= start), *points(where)):
+            for record in _records(where, start):
                 lines.write(msgspec.json.encode(record) + b"\n")
                 count += 1
     except OSError as error:
@@ -123,15 +123,13 @@ def export(
     out.print(f"{count} records in {file}")
 
 
-def entries(broker: Broker) -> Iterator[Entry]:
-    """The entries of all chains, each chain in its order."""
-    from app.history.story import records
+def _records(broker: Broker, start: int) -> Iterator[Entry | Checkpoint]:
+    """The entries of all chains from number `start` on, each chain in its order, then all checkpoints."""
+    from app.history.records import records
 
-    return (read.record for read in records(broker, [AUDIT]) if isinstance(read.record, Entry))
-
-
-def points(broker: Broker) -> Iterator[Checkpoint]:
-    """All checkpoints."""
-    from app.history.story import records
-
-    return (read.record for read in records(broker, [CHECKPOINTS]) if isinstance(read.record, Checkpoint))
+    for read in records(broker, [AUDIT]):
+        if isinstance(read.record, Entry) and read.record.seq >= start:
+            yield read.record
+    for read in records(broker, [CHECKPOINTS]):
+        if isinstance(read.record, Checkpoint):
+            yield read.record

@@ -31,13 +31,12 @@ def show(broker: BrokerOption = "", json: JsonOption = False) -> None:
     Example: `opsloop autonomy show`
     """
     from app.clock import now_ms
+    from app.history.queries import decisions
+    from app.history.queries import trust as fold
     from app.history.render import clock
-    from app.history.story import decisions
-    from app.history.story import trust as fold
     from app.kafka.broker import require
     from app.settings import load
     from models.safety.promotion import GRANT, group_of
-    from topics.decisions import DecisionState
 
     where = broker_of(broker)
     require(where)
@@ -48,8 +47,8 @@ def show(broker: BrokerOption = "", json: JsonOption = False) -> None:
         for name, s in sorted(trust.standing.items())
     ]  # fmt: skip
     waiting = [
-        d for d in decisions(where)
-        if d.proposal.action == GRANT and d.state is DecisionState.PENDING and now_ms() < d.expires
+        d for d in decisions(where, waiting=True)
+        if d.proposal.action == GRANT and now_ms() < d.expires
     ]  # fmt: skip
     if json:
         told = [

@@ -165,6 +165,37 @@ def snapshots(
 
 
 @benches.command()
+def state(
+    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    items: Annotated[int, typer.Option(min=20, help="Open items of 2 kB on the partition")] = 10_000,
+    events: Annotated[int, typer.Option(min=100, help="Events, at most one an item")] = 10_000,
+    json: JsonOption = False,
+) -> None:
+    """What an event costs the state of the loop, beside many open items.
+
+    Example: `opsloop bench state --json`
+    """
+    from app.bench import state as bench
+
+    bench.run(broker, items, events, json)
+
+
+@benches.command()
+def idle(
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic")] = 48,
+    seconds: Annotated[float, typer.Option(min=1, help="How long nothing comes")] = 60,
+    json: JsonOption = False,
+) -> None:
+    """What a loop worker costs that has nothing to do, and how late its deadlines are.
+
+    Example: `opsloop bench idle --json`
+    """
+    from app.bench import idle as bench
+
+    bench.run(partitions, seconds, json)
+
+
+@benches.command()
 def transport(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
     messages: Annotated[int, typer.Option(help="Messages that are read in each way")] = 60_000,
@@ -208,3 +239,18 @@ def churn(
     from app.bench import churn as bench
 
     bench.run(days, pods, series, json)
+
+
+@benches.command()
+def history(
+    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    records: Annotated[int, typer.Option(min=100, help="Records of the history")] = 1_000_000,
+    json: JsonOption = False,
+) -> None:
+    """Index a long history once, then ask for incidents, decisions and an explanation, each as a process of its own.
+
+    Example: `opsloop bench history --records 100000 --json`
+    """
+    from app.bench import history as bench
+
+    bench.run(broker, records, json)

@@ -12,7 +12,7 @@ from app.cli.options import JsonOption
 from app.errors import UserError
 
 if TYPE_CHECKING:
-    from app.conformance.promises import Promise
+    from app.offline.conformance.promises import Promise
 
 NameArgument = Annotated[str, typer.Argument(help="Its name: of a shipped one, or of an entry point")]
 
@@ -32,7 +32,7 @@ def detector(name: NameArgument, json: JsonOption = False) -> None:
     Example: `opsloop check detector half_space_trees`.
     """
     from app import plugins
-    from app.conformance.detectors import PROMISES
+    from app.offline.conformance.detectors import PROMISES
     from models.detection import members
 
     if name not in members.MEMBERS:
@@ -50,7 +50,7 @@ def format(
     Example: `opsloop check format influx --example message.txt`.
     """
     from app import plugins
-    from app.conformance.formats import PROMISES, Subject
+    from app.offline.conformance.formats import PROMISES, Subject
     from topics import formats
 
     if name not in formats.READERS:
@@ -70,7 +70,7 @@ def actuator(
     Without --action and --target nothing is done, and only promises without an effect are tried.
     Example: `opsloop check actuator cache --action empty_cache --target shop/trial`.
     """
-    from app.conformance.actuators import Subject, promises
+    from app.offline.conformance.actuators import Subject, promises
 
     if bool(action) != bool(target):
         raise UserError("an effect needs an action and a target", "Give --action and --target, or neither")
@@ -129,7 +129,7 @@ def _content(file: Path) -> bytes:
 
 
 def _report(promises: Sequence[Promise[Any]], subject: Any, of: str, json: bool) -> None:
-    from app.conformance.promises import broken
+    from app.offline.conformance.promises import broken
     from app.printing import out, print_json
 
     results = []

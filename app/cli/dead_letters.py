@@ -13,8 +13,9 @@ from app.errors import UserError
 from app.printing import out, print_json, print_table
 
 if TYPE_CHECKING:
-    from app.kafka.dead_letters import Letter
-    from topics.spec import Topic
+    from app.history.dead_letters import Letter
+    from app.kafka.broker import Broker
+    from topics.spec import Raw, Topic
 
 commands = typer.Typer(no_args_is_help=True, help="Messages that were refused: list, show, replay, purge.")
 
@@ -35,9 +36,9 @@ def list_letters(
 
     Example: `opsloop dead-letters list --cause malformed`
     """
-    from app.kafka.dead_letters import letters
+    from app.history.dead_letters import letters
 
-    found = letters(broker_of(broker), _topics(topic), cause)
+    found = letters(_reached(broker), _topics(topic), cause)
     if as_json:
         print_json([_row(letter) for letter in found])
     elif found:
@@ -56,13 +57,18 @@ def show(
 
     Example: `opsloop dead-letters show 3fa9`
     """
-    from app.kafka.dead_letters import one
+    from app.history.dead_letters import contents, one
 
-    found = one(broker_of(broker), letter)
+    where = _reached(broker)
+    found = one(where, letter)
+    raw = contents(where, [found]).get(found.id)
+    if raw is None:
+        raise UserError(f"dead letter {found.id} is gone from its topic", "See opsloop dead-letters list")
+    told = _row(found) | _content(raw)
     if as_json:
-        print_json(_row(found) | _content(found))
+        print_json(told)
         return
-    for name, value in (_row(found) | _content(found)).items():
+    for name, value in told.items():
         out.print(Text(f"{name:9} {value}"))
 
 
@@ -77,11 +83,11 @@ def replay(
 
     Example: `opsloop dead-letters replay --topic telemetry.metrics --cause version`
     """
-    from app.kafka.dead_letters import letters as find
-    from app.kafka.dead_letters import one
-    from app.kafka.dead_letters import replay as send
+    from app.history.dead_letters import letters as find
+    from app.history.dead_letters import one
+    from app.history.dead_letters import replay as send
 
-    chosen = broker_of(broker)
+    chosen = _reached(broker)
     if letters:
         found = [one(chosen, start) for start in letters]
     elif topic or cause or everything:
@@ -105,15 +111,24 @@ def purge(
 
     Example: `opsloop dead-letters purge --topic telemetry.metrics --yes`
     """
-    from app.kafka.dead_letters import purge as delete
+    from app.history.dead_letters import purge as delete
 
     if not yes:
         raise UserError("dead letters that are deleted do not come back", "Look at them with list, then add --yes")
-    count = delete(broker_of(broker), _topics(topic))
+    count = delete(_reached(broker), _topics(topic))
     if as_json:
         print_json({"deleted": count})
     else:
         out.print(f"messages deleted: {count}")
+
+
+def _reached(address: str) -> Broker:
+    """The broker that is meant. Raises UserError: it does not answer."""
+    from app.kafka.broker import require
+
+    broker = broker_of(address)
+    require(broker)
+    return broker
 
 
 def _topics(name: str) -> list[Topic]:
@@ -130,18 +145,18 @@ def _topics(name: str) -> list[Topic]:
 def _row(letter: Letter) -> dict[str, Any]:
     return {
         "id": letter.id, "topic": letter.topic, "cause": letter.cause, "detail": letter.detail,
-        "origin": letter.origin, "refused": letter.raw.arrived, "again": letter.again,
+        "origin": letter.origin, "refused": letter.arrived, "again": letter.again,
     }  # fmt: skip
 
 
-def _content(letter: Letter) -> dict[str, Any]:
-    value = letter.raw.value or b""
-    headers = {name: content.decode(errors="backslashreplace") for name, content in letter.raw.headers}
+def _content(raw: Raw) -> dict[str, Any]:
+    value = raw.value or b""
+    headers = {name: content.decode(errors="backslashreplace") for name, content in raw.headers}
     return {
-        "key": (letter.raw.key or b"").decode(errors="backslashreplace"), "headers": headers, "bytes": len(value),
+        "key": (raw.key or b"").decode(errors="backslashreplace"), "headers": headers, "bytes": len(value),
         "content": value[:SHOWN_BYTES].decode(errors="backslashreplace"),
     }  # fmt: skip
 
 
 def _time(letter: Letter) -> str:
-    return datetime.fromtimestamp(letter.raw.arrived / 1000, UTC).isoformat(sep=" ", timespec="seconds")
+    return datetime.fromtimestamp(letter.arrived / 1000, UTC).isoformat(sep=" ", timespec="seconds")

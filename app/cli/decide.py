@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +9,15 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.cli.options import BrokerOption, JsonOption, broker_of, user_name
 from app.printing import out, print_json, print_table
 from topics.decisions import Decision
 from topics.proposals import Proposal
 
 Who = Annotated[str, typer.Option("--as", help="Who asks; you by default")]
 Why = Annotated[str, typer.Option("--reason", help="Why; it is kept with the proposal")]
+
+Force = Annotated[bool, typer.Option("--force", help="Propose it although nothing is known of the target")]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +31,7 @@ def decide(
     target: Annotated[str, typer.Option(help="A service or instance: shop/catalog")] = "",
     fact: Annotated[list[str] | None, typer.Option(help="name=number, repeatable: utilization=0.9")] = None,
     propose_it: Annotated[bool, typer.Option("--propose", help="Publish the chosen option as a proposal")] = False,
-    broker: BrokerOption = "", who: Who = "", json: JsonOption = False,
+    broker: BrokerOption = "", who: Who = "", json: JsonOption = False, force: Force = False,
 ) -> None:  # fmt: skip
     """Show the options for a situation, each with its score by part, and what policy and the mode would say.
 
@@ -44,9 +45,11 @@ def decide(
     question = asking.read(file) if file else asking.Question(
         kind=asking.kind_named(kind), target=target, facts=asking.facts(fact or []),
     )  # fmt: skip
-    answer = asking.answer(question, load(), who or getpass.getuser())
+    answer = asking.answer(question, load(), who or user_name())
     if propose_it:
-        answer = msgspec.structs.replace(answer, proposal=asking.publish(answer.proposal, broker_of(broker)))
+        answer = msgspec.structs.replace(
+            answer, proposal=asking.publish(answer.proposal, broker_of(broker), force=force)
+        )
     if json:
         print_json({"kind": "decide", "proposed": propose_it, "decision": answer})
     else:
@@ -61,6 +64,7 @@ def propose(
     parameter: Annotated[list[str] | None, typer.Option("--set", help="name=value, repeatable: replicas=2")] = None,
     reason: Why = "", broker: BrokerOption = "", who: Who = "", json: JsonOption = False,
     expect: Annotated[str, typer.Option(help="A metric of the target that is to be ordinary again, or a glob")] = "",
+    force: Force = False,
 ) -> None:  # fmt: skip
     """Ask for an action. It meets the gate as every other proposal, and always needs somebody else's yes.
 
@@ -70,8 +74,8 @@ def propose(
     """
     from app.decisions import requests as asking
 
-    proposal = asking.proposal(action, target, asking.pairs(parameter or []), who or getpass.getuser(), reason, expect)
-    proposal = asking.publish(proposal, broker_of(broker))
+    proposal = asking.proposal(action, target, asking.pairs(parameter or []), who or user_name(), reason, expect)
+    proposal = asking.publish(proposal, broker_of(broker), force=force)
     if json:
         print_json(proposal)
     else:
@@ -99,4 +103,4 @@ def _show(answer: Decision) -> None:
     for result in answer.policy:
         said = ": " + ", ".join(result.reasons) if result.reasons else ""
         out.print(escape(f"policy {result.policy}: {result.effect}{said}"), soft_wrap=True)
-    out.print(escape(f"{answer.state} ({answer.tier} tier, mode {answer.mode}): {'; '.join(answer.reasons)}"))
+    out.print(escape(f"{answer.state} (mode {answer.mode}): {'; '.join(answer.reasons)}"))

@@ -19,7 +19,7 @@ MODES = {"ask": "approve", "auto": "autonomous", "off": "observe"}
 BANNER = """
 [bold green]Everything runs.[/bold green] Kafka is at [bold]{bootstrap}[/bold]. In another terminal:
 
-  export OPSLOOP_BROKER={bootstrap}
+  export OPSLOOP_BROKER={bootstrap} OPSLOOP_HOME={home}
   opsloop watch signals.anomalies incidents decisions     what the loop says
   opsloop break kill:catalog                              kill a service; others: hang leak slow surge errors
   opsloop decisions --waiting ; opsloop approve ID        you are asked before anything acts
@@ -58,6 +58,7 @@ def demo(
     """
     from app.demo.run import Plan, broker_for, running
     from app.demo.view import show, tell
+    from app.settings import home
 
     if approve not in MODES or until not in ("", "resolved"):
         raise UserError("--approve takes ask, auto or off; --until takes resolved", "See opsloop demo --help")
@@ -71,7 +72,9 @@ def demo(
     with broker_for(broker, say) as where, running(where, plan, say) as running_demo:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: running_demo.over.set())
-        err.print(BANNER.format(bootstrap=where.bootstrap), soft_wrap=True)
+        err.print(BANNER.format(bootstrap=where.bootstrap, home=home()), soft_wrap=True)
+        if left := running_demo.learning_s():
+            say(f"learning what is ordinary, ready in about {left:.0f} s: faults wait until then")
         script = threading.Thread(target=running_demo.script, name="script", daemon=True)
         script.start()
         if seconds:
@@ -97,15 +100,17 @@ def break_(
     fault: Annotated[str, typer.Argument(metavar="FAULT[:SERVICE]", help="kill, hang, leak, slow, surge or errors")],
     json: JsonOption = False,
 ) -> None:
-    """Break a service of the running demo.
+    """Break a service of the running demo. While it learns what is ordinary, the fault waits.
 
     Example: `opsloop break slow:catalog`
     """
-    from app.demo import faults
+    from app.demo import faults, learning
     from app.demo.site import Site
 
     name, service = faults.parse(fault)
-    done = faults.inject(Site.attach(), name, service)
+    site = Site.attach()
+    learning.wait(site.layout.folder, lambda text: err.print(f"[dim]·[/dim] {text}"))
+    done = faults.inject(site, name, service)
     if json:
         print_json({"fault": done.fault, "service": done.service, "entity": done.entity, "injected_at": done.ts})
     else:

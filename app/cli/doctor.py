@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import chain
+from typing import TYPE_CHECKING
+
 import typer
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.errors import UserError
 from app.printing import out, print_json
+
+if TYPE_CHECKING:
+    from app.kafka.broker import Broker
+    from app.kafka.doctor import Finding
 
 MARKS = {"ok": "[green]ok[/green]    ", "note": "[yellow]note[/yellow]  ", "failed": "[red]failed[/red]"}
 
@@ -22,8 +32,8 @@ def doctor(broker: BrokerOption = "", json: JsonOption = False) -> None:
     from app.kafka.doctor import examine
     from app.settings import load
 
-    findings = []
-    for finding in examine(broker_of(broker), load().ingest):
+    findings, where = [], broker_of(broker)
+    for finding in chain(examine(where, load().ingest), _standing(where)):
         findings.append(finding)
         if not json:
             out.print(f"{MARKS[finding.state]} {finding.what}: ", end="")
@@ -34,3 +44,25 @@ def doctor(broker: BrokerOption = "", json: JsonOption = False) -> None:
         print_json(findings)
     if any(finding.state == "failed" for finding in findings):
         raise typer.Exit(1)
+
+
+def _standing(broker: Broker) -> Iterator[Finding]:
+    """What stops acting: the kill switch and maintenance, by the topic where it answers, and by this host's file."""
+    from app.kafka.broker import probe
+    from app.kafka.doctor import Finding
+    from app.security.standing import Standing, by_file, standing
+    from app.settings import home
+
+    try:
+        stands = Standing("", by_file(home()), {}) if probe(broker, 2.0) else standing(broker, home())
+    except UserError:
+        stands = Standing("", by_file(home()), {})  # the missing topic is a finding of its own
+    remedy = "An admin turns it off: opsloop kill-switch off"
+    yield (
+        Finding("kill switch", "note", f"on: {stands.killed}", remedy)
+        if stands.killed
+        else Finding("kill switch", "ok", "off")
+    )
+    for scope, until in sorted(stands.maintenance.items()):
+        detail = f"nothing is changed within {scope} until {datetime.fromtimestamp(until / 1000).astimezone():%F %T}"
+        yield Finding("maintenance", "note", detail, f"End it: opsloop maintenance {scope} --minutes 0")

@@ -179,7 +179,7 @@ def _broken(order: PlannedDrill, words: str) -> Row:
     from app.drills.report import Report
 
     report = Report(order.drill.name, order.drill.invariant, order.seed)
-    report.violated(words)
+    report.add_violation(words)
     return report.row()
 
 
@@ -206,7 +206,7 @@ def _run(drill: Drill, seed: int, trials: int) -> Report:
             if waited:
                 _tell(f"{drill.name} again: {error}")
             else:
-                report.violated(str(error))
+                report.add_violation(str(error))
         if report.violations or waited:
             _tell(f"{drill.name} has left {folder}")
         else:

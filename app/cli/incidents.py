@@ -11,9 +11,8 @@ from rich.markup import escape
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.history.render import clock, details, sentence, styled
-from app.printing import out, print_json, print_table
+from app.printing import err, out, print_json, print_table
 from topics.audit import Entry
-from topics.decisions import DecisionState
 from topics.refusals import Refusal
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.spec import Instant
@@ -21,12 +20,20 @@ from topics.spec import Instant
 Identity = Annotated[str, typer.Argument(metavar="INCIDENT", help="Its id; the beginning is enough")]
 Note = Annotated[str, typer.Option("--note", help="What you found or did; it is kept with the incident")]
 Person = Annotated[str, typer.Option("--as", help="Who says so; you by default")]
+Last = Annotated[int | None, typer.Option(min=0, help="Only the newest so many; 0: all  [default: 50, JSON: all]")]
+SHOWN = 50  # rows of a table
 Since = Annotated[float, typer.Option("--since", help="Only the last so many seconds; 0: all")]
 
 
 def register(app: typer.Typer) -> None:
     for command in (incidents, decisions, explain, acknowledge, resolve):
         app.command()(command)
+
+
+def _shown_of(count: int, shown: int) -> None:
+    """Say that a table does not show everything there is."""
+    if shown < count:
+        err.print(f"the newest {shown} of {count:,}; all of them: --last 0", style="dim")
 
 
 def _since(seconds: float) -> Instant | None:
@@ -36,20 +43,21 @@ def _since(seconds: float) -> Instant | None:
 
 
 def incidents(
-    broker: BrokerOption = "", json: JsonOption = False, since: Since = 0,
+    broker: BrokerOption = "", json: JsonOption = False, since: Since = 0, last: Last = None,
     open_only: Annotated[bool, typer.Option("--open", help="Only those that still need somebody")] = False,
 ) -> None:  # fmt: skip
     """List incidents with their state, cause and age, newest first.
 
     Example: `opsloop incidents --open`
     """
-    from app.history.story import incidents as read
+    from app.history.queries import newest
     from app.kafka.broker import require
-    from models.incidents.lifecycle import is_open
+    from topics.incidents import INCIDENTS, Incident
 
     where = broker_of(broker)
     require(where)
-    found = [i for i in read(where, _since(since)) if not open_only or is_open(i.state)]
+    limit = (0 if json else SHOWN) if last is None else last
+    found, count = newest(where, INCIDENTS, Incident, _since(since), limit=limit, open_only=open_only)
     if json:
         print_json(found)
         return
@@ -58,30 +66,34 @@ def incidents(
          escape(f"{i.hypotheses[0].cause} of {i.hypotheses[0].target}") if i.hypotheses else "", len(i.attempts))
         for i in found
     ))  # fmt: skip
+    _shown_of(count, len(found))
 
 
 def decisions(
-    broker: BrokerOption = "", json: JsonOption = False, since: Since = 0,
+    broker: BrokerOption = "", json: JsonOption = False, since: Since = 0, last: Last = None,
     waiting: Annotated[bool, typer.Option("--waiting", help="Only those that wait for a person")] = False,
 ) -> None:  # fmt: skip
     """List decisions with their state, action and reasons, newest first.
 
     Example: `opsloop decisions --waiting`
     """
-    from app.history.story import decisions as read
+    from app.history.queries import newest
     from app.kafka.broker import require
+    from topics.decisions import DECISIONS, Decision
 
     where = broker_of(broker)
     require(where)
-    found = [d for d in read(where, _since(since)) if not waiting or d.state is DecisionState.PENDING]
+    limit = (0 if json else SHOWN) if last is None else last
+    found, count = newest(where, DECISIONS, Decision, _since(since), limit=limit, open_only=waiting)
     if json:
         print_json(found)
         return
-    print_table("Decisions", ("id", "at", "state", "action", "target", "confidence", "tier", "reasons"), (
-        (d.id, clock(d.ts), styled(d.state), escape(d.proposal.action), escape(d.proposal.target),
-         f"{d.proposal.confidence:.2f}", d.tier, escape(d.blocked or d.reasons[-1]))
+    print_table("Decisions", ("id", "at", "state", "outcome", "action", "target", "confidence", "reasons"), (
+        (d.id, clock(d.ts), styled(d.state), d.outcome, escape(d.proposal.action), escape(d.proposal.target),
+         f"{d.proposal.confidence:.2f}", escape(d.blocked or d.reasons[-1]))
         for d in found
     ))  # fmt: skip
+    _shown_of(count, len(found))
 
 
 def explain(
@@ -89,29 +101,29 @@ def explain(
     broker: BrokerOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Tell the whole story of an id: from the sample that showed it to the verdict, each step with its place.
+    """Explain what belongs to an id: from the sample that showed it to the verdict, each step with its place.
 
     Options with their scores by part, what each policy said, votes, the command with its signature, result, verdict.
 
     Example: `opsloop explain 4be1`: the beginning of an id is enough.
     """
-    from app.history.story import explain as tell
+    from app.history.explain import explain as find
     from app.kafka.broker import require
 
     where = broker_of(broker)
     require(where)
-    story = tell(where, identity)
-    told = [*story.evidence, *story.steps]
+    found = find(where, identity)
+    reads = [*found.evidence, *found.steps]
     if json:
         print_json({
-            "incident": story.incident,
-            "steps": [{"at": r.arrived, "origin": str(r.origin), "record": r.record} for r in told],
-            "audit": [{"origin": str(r.origin), "entry": r.record} for r in story.audit],
+            "incident": found.incident,
+            "steps": [{"at": r.arrived, "origin": str(r.origin), "record": r.record} for r in reads],
+            "audit": [{"origin": str(r.origin), "entry": r.record} for r in found.audit],
         })  # fmt: skip
         return
-    entries = {r.record.origin: r.record for r in story.audit if isinstance(r.record, Entry)}
-    out.print(f"[bold]{'Incident' if story.states else 'Decision'} {story.incident}[/bold]")
-    for read in told:
+    entries = {r.record.origin: r.record for r in found.audit if isinstance(r.record, Entry)}
+    out.print(f"[bold]{'Incident' if found.states else 'Decision'} {found.incident}[/bold]")
+    for read in reads:
         entry = entries.get(str(read.origin))
         kept = f"  audit {entry.chain}/{entry.seq}" if entry else ""
         out.print(f"{clock(read.arrived)}  {sentence(read.record)}", style=None)
@@ -141,7 +153,7 @@ def resolve(
 
 
 def _answer(identity: str, word: str, address: str, person: str, note: str, json: bool) -> None:
-    from app.history.story import incident_of
+    from app.history.queries import incident_of
     from app.kafka.broker import require
     from app.security.messages import answered, tell
 

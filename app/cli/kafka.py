@@ -59,6 +59,21 @@ def up(
     with err.status("starting Kafka") as status:
         bootstrap = kafka.start(lambda doing: status.update(f"Kafka: {doing}"))
     out.print(f"Kafka {VERSION} serves at [bold]{bootstrap}[/bold]")
+    _point_at(bootstrap)
+
+
+def _point_at(bootstrap: str) -> None:
+    """Remember where it is for the commands that follow, and say so."""
+    import os
+
+    from app.kafka.remembered import remember
+
+    remember(bootstrap)
+    if os.environ.get("OPSLOOP_BROKER", bootstrap) == bootstrap:
+        out.print("Commands of this user find it by themselves; elsewhere:")
+    else:
+        out.print("OPSLOOP_BROKER names another one here. To use this one:")
+    out.print(f"  export OPSLOOP_BROKER={bootstrap}", soft_wrap=True)
 
 
 @commands.command()
@@ -67,6 +82,8 @@ def down(
     delete: Annotated[bool, typer.Option("--delete", help="Remove its data too")] = False,
 ) -> None:
     """Stop the Kafka that `up` started; its data stays unless `--delete`."""
+    from app.kafka.remembered import forget
+
     kafka = _cluster(_folder(folder))
     if kafka is None:
         out.print("no Kafka was started here")
@@ -74,6 +91,7 @@ def down(
     with err.status("stopping Kafka"):
         kafka.stop()
         if delete:
+            forget(kafka.bootstrap)
             kafka.delete()
     out.print("Kafka is stopped" + (" and its data removed" if delete else ""))
 

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from app.cli.options import BrokerOption, broker_of
-from app.errors import UserError
 from app.printing import err
 
 
@@ -41,19 +40,14 @@ def label(
     """
     from app.client import Publisher
     from app.clock import now_ms
-    from app.history.story import incidents
+    from app.history.queries import incident_of
     from app.kafka.broker import require
     from topics.learning import Label
 
     where = broker_of(broker)
     require(where)
-    found = [i for i in incidents(where, None) if i.id.startswith(incident)]
-    if len(found) != 1:
-        told = f"{len(found)} incidents begin with {incident}" if found else f"there is no incident {incident}"
-        raise UserError(told, "See `opsloop incidents`")
-    said = Label(
-        incident=found[0].id, entity=found[0].entity, label=was.value, ts=now_ms(), by=by or getpass.getuser()
-    )  # fmt: skip
+    found = incident_of(where, incident)
+    said = Label(incident=found.id, entity=found.entity, label=was.value, ts=now_ms(), by=by or getpass.getuser())
     with Publisher(where) as publisher:
         publisher.send(said)
-    err.print(f"{found[0].id} of {found[0].entity} was {was.value.replace('_', ' ')}")
+    err.print(f"{found.id} of {found.entity} was {was.value.replace('_', ' ')}")

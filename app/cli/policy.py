@@ -12,8 +12,8 @@ from rich.text import Text
 
 from app.cli import policy_study
 from app.cli.options import BrokerOption, JsonOption
+from app.connection import Broker
 from app.errors import UserError
-from app.kafka.broker import Broker
 from app.printing import out, print_json, print_table
 
 if TYPE_CHECKING:

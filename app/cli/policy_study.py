@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import msgspec
 import typer
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from app.cli.options import BrokerOption, JsonOption, window
@@ -31,6 +30,8 @@ SHOWN: Final = 40  # rows of a table
 
 def counted(what: str, things: Iterable[T]) -> Iterator[T]:
     """The things, counted on stderr while they pass."""
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task(what, total=None)

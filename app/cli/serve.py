@@ -56,7 +56,7 @@ def _run(broker: Broker, host: str, listening: socket.socket, tls: tuple[Path, P
     import uvicorn
 
     from app.api.read_model import ReadModel
-    from app.api.server import serving
+    from app.api.server import make_app
     from app.security.keys import keys_of
     from app.security.tokens import Tokens
     from app.settings import home, load
@@ -65,7 +65,7 @@ def _run(broker: Broker, host: str, listening: socket.socket, tls: tuple[Path, P
     api = msgspec.structs.replace(settings.api, hosts=(*settings.api.hosts, host))
     read_model = ReadModel(broker, keys)
     config = uvicorn.Config(
-        serving(read_model, Tokens(keys, settings.security), api),
+        make_app(read_model, Tokens(keys, settings.security), api),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,14 +74,20 @@ def plan(broker: BrokerOption = "", as_json: JsonOption = False) -> None:
 
 
 @commands.command()
-def apply(broker: BrokerOption = "", grow: GrowOption = False, as_json: JsonOption = False) -> None:
+def apply(
+    broker: BrokerOption = "", grow: GrowOption = False, as_json: JsonOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Make the first topics of a cluster unasked")] = False,
+) -> None:  # fmt: skip
     """Create topics that are missing and put their settings right. Deletes nothing and shrinks nothing.
+
+    It asks before it makes the first topics on a cluster other than the one that `opsloop kafka up` started.
 
     Example: `opsloop topics apply --broker 127.0.0.1:9092`. Exit code 1 when something is left that it may not do.
     """
     from app.kafka.admin import apply as bring_about
-    from app.kafka.admin import connected, plan, size, wanted
+    from app.kafka.admin import connected, foreign, plan, size, wanted
     from app.kafka.broker import require
+    from app.kafka.remembered import remembered
     from app.settings import load
 
     if grow:
@@ -90,8 +97,10 @@ def apply(broker: BrokerOption = "", grow: GrowOption = False, as_json: JsonOpti
     with connected(chosen) as client:
         want = list(wanted(size(client), settings=load().topics))
         steps = plan(client, want)
+        if not yes and remembered() != chosen.bootstrap:
+            _confirm(foreign(client, chosen), steps, ask=not as_json)
         done = bring_about(client, want, steps)
-    _show("Done", done, as_json)
+    _show(f"Done at {chosen.bootstrap}", done, as_json)
     left = [step for step in steps if step not in done]
     if left:
         names = ", ".join(sorted({f"{step.topic} ({step.kind})" for step in left}))
@@ -102,7 +111,7 @@ def apply(broker: BrokerOption = "", grow: GrowOption = False, as_json: JsonOpti
             exit_code=1,
         )
     if not steps and not as_json:
-        out.print("Nothing to do: the topics are as the catalogue wants them.")
+        out.print(f"Nothing to do: the topics at {chosen.bootstrap} are as the catalogue wants them.")
 
 
 @commands.command("grow")
@@ -189,6 +198,17 @@ def export(
 
     asyncapi.write_bytes(msgspec.json.format(msgspec.json.encode(document()), indent=2) + b"\n")
     out.print(f"{len(ALL)} topics are described in {asyncapi}")
+
+
+def _confirm(cluster: str, steps: Sequence[Step], *, ask: bool) -> None:
+    """Ask whether to make topics on a cluster that has none of ours. Raises UserError: no, or nobody can be asked."""
+    new = sum(step.kind == "create" for step in steps)
+    if not cluster or not new:
+        return
+    if not (ask and sys.stdin.isatty()):
+        raise UserError(f"{cluster} has no topic of Opsloop's, and {new} would be made on it", "Say so with --yes")
+    if not typer.confirm(f"{cluster} has no topic of Opsloop's. Make {new} topics on it?"):
+        raise UserError("no topic was made", "Point --broker at another cluster", exit_code=1)
 
 
 def _show(title: str, steps: Sequence[Step], as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ import typer
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.printing import out, print_json
+from models.bounded import keep
 from topics.actions import Result, SignedCommand
 from topics.approvals import Approval
 from topics.audit import Checkpoint, Entry
@@ -27,12 +28,14 @@ from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import Refusal
 from topics.settings import Setting
-from topics.signals import Anomaly
+from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Raw
 from topics.state import Snapshot
 from topics.telemetry import Event, Heartbeat, Sample
 from topics.verdicts import Verdict
 
+ALARMS_KEPT = 10_000
+GRADES = ("none", "minor", "major", "critical")
 SHOWN = 6  # metrics of a sample on its line
 
 
@@ -46,8 +49,9 @@ def watch(
     json: JsonOption = False,
     from_start: Annotated[bool, typer.Option(help="What is there already, then what comes")] = False,
     count: Annotated[int, typer.Option(min=0, help="Stop after as many; 0: never")] = 0,
+    every: Annotated[bool, typer.Option("--every", help="Each look at an alarm; --json has all")] = False,
 ) -> None:  # fmt: skip
-    """Print the records of topics as they come, one a line.
+    """Print the records of topics as they come, one a line. An alarm is told when it begins, gets worse and ends.
 
     Example: `opsloop watch incidents decisions actions.results` · `opsloop watch audit --from-start --json --count 10`
     """
@@ -57,11 +61,37 @@ def watch(
     chosen = broker_of(broker)
     require(chosen)
     messages = tail(chosen, names, from_end=not from_start)
-    for raw in islice(messages, count or None):
+    for raw in islice(messages if json or every else without_repeats(messages), count or None):
         if json:
             print_json(_as_json(raw))
         else:
             out.print(line(raw), markup=False, soft_wrap=True)
+
+
+def without_repeats(messages: Iterable[Raw]) -> Iterator[Raw]:
+    """Messages without those that say again, a second later, that an alarm is on."""
+    alarms: dict[tuple[str, str, str], int] = {}  # (entity, detector, view) → the worst grade that was told
+    for raw in messages:
+        anomaly = _anomaly(raw)
+        if anomaly is not None:
+            alarm = anomaly.entity, anomaly.detector, anomaly.view
+            if anomaly.state == "cleared":
+                alarms.pop(alarm, None)
+            elif anomaly.state == "continuing" and alarms.get(alarm, -1) >= GRADES.index(anomaly.grade):
+                continue
+            else:
+                keep(alarms, alarm, GRADES.index(anomaly.grade), ALARMS_KEPT)
+        yield raw
+
+
+def _anomaly(raw: Raw) -> Anomaly | None:
+    if raw.topic != ANOMALIES.name:
+        return None
+    try:
+        record = decode(raw).record
+    except DecodeError:
+        return None
+    return record if isinstance(record, Anomaly) else None
 
 
 def _full(topic: str) -> str:
@@ -182,9 +212,8 @@ def _(proposal: Proposal) -> str:
 def _(decision: Decision) -> str:
     why = decision.blocked or (decision.reasons[-1] if decision.reasons else "")
     proposal = decision.proposal
-    return (
-        f"{decision.id} {decision.state} {proposal.action} {proposal.target} [{decision.mode}, {decision.tier}] {why}"
-    )
+    state = f"{decision.state} ({decision.outcome})" if decision.outcome else decision.state
+    return f"{decision.id} {state} {proposal.action} {proposal.target} [mode {decision.mode}] {why}"
 
 
 @_say(Approval)

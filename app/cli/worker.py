@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from app.cli.options import BrokerOption, broker_of
+from app.cli.options import BrokerOption, SiteOption, broker_of
 from app.errors import UserError
 from app.printing import err
 from app.system import Worker
@@ -27,9 +26,11 @@ def worker(
     role: Annotated[str, typer.Argument(help="lane: samples to anomalies. loop: anomalies to commands and verdicts. "
                                              "act: runs commands. all: the three in one process")],
     broker: BrokerOption = "",
-    site: Annotated[Path | None, typer.Option(help="Folder of the supervised processes that `act` commands")] = None,
+    site: SiteOption = None,
     metrics_port: Annotated[int, typer.Option(help="Serve Prometheus metrics on this loopback port; 0: do not")] = 0,
-    mode: Annotated[str, typer.Option(help="P-3 mode: observe, suggest, approve, act_and_report, autonomous")] = "",
+    mode: Annotated[str, typer.Option(help="How far: observe, suggest, approve, act_and_report, autonomous")] = "",
+    only: Annotated[str, typer.Option(help="Of the loop these verbs alone, as decide,gate, in a group of their own: a "
+                                           "slow verb holds up no other. Other workers run the rest")] = "",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than warnings")] = False,
 ) -> None:  # fmt: skip
     """Run a worker until it is stopped.
@@ -40,6 +41,10 @@ def worker(
 
     known = pipeline.roles()
     names = [*(name for name, found in known.items() if not found.joins), ALL]
+    if only and role != "loop":
+        raise UserError(
+            f"--only chooses verbs of the loop, and the role is {role}", "Type: opsloop worker loop --only decide,gate"
+        )
     if role not in names:
         raise UserError(f"there is no role {role!r}", f"Choose one of {', '.join(names)}")
     from app.runtime import metrics, workers
@@ -50,7 +55,8 @@ def worker(
     if metrics_port:
         metrics.serve(metrics_port)
     try:
-        me = Worker(broker_of(broker), load(mode=mode), site)
+        verbs = tuple(name.strip() for name in only.split(",") if name.strip())
+        me = Worker(broker_of(broker), load(mode=mode), site, only=verbs)
         wanted = chosen(known, role, me)
         workers.run(me, wanted, pipeline.stages, lambda: err.print(f"worker {role} is ready", style="green"))
     except Exception as error:

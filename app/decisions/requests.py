@@ -122,16 +122,20 @@ def proposal(
     )  # fmt: skip
 
 
-def publish(proposal: Proposal, broker: Broker) -> Proposal:
-    """Hand a proposal to the gate under the signature of who asks; as it was sent.
+def publish(proposal: Proposal, broker: Broker, *, force: bool = False) -> Proposal:
+    """Hand a proposal to the gate under the signature of who asks; as it was sent. `force`: whatever its target is.
 
     Raises:
-        UserError: it is not for them to ask, their key is not on this host, or the broker does not answer.
+        UserError: it is not for them to ask, their key is not on this host, the broker does not answer, or nothing is
+            known of its target.
     """
+    from app.decisions.known import require_known
     from app.kafka.broker import require
     from app.security import messages
 
-    signed = messages.asked(proposal)
+    signed = messages.sign_request(proposal)
     require(broker)
+    if not force:
+        require_known(broker, proposal.target)
     messages.publish(broker, signed)
     return signed

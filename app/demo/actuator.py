@@ -12,26 +12,26 @@ from typing import Final
 import psutil
 
 from agents.act import Done
-from app.actuators.programs import Programs, Refused, Unreachable
+from app.actuators.programs import Programs, SupervisorFault, Unreachable
 from app.clock import now_ms
 from app.demo import plan, replicas
 from app.demo.layout import Layout, Line, Target
 from topics.actions import Command
 
-ANSWER_S: Final = 5.0  # how long a process may take from its start to its first answer
-SETTLE_S: Final = 1.5  # how long what an actuator asked for just before it died may still be on its way
+ANSWER_S: Final = 5.0  # seconds from a process's start to its first answer
+SETTLE_S: Final = 1.5  # seconds until a request that an actuator sent just before it died has taken effect
 
 
 class _Failed(Exception):
-    """The command did not have its effect, and this is certain."""
+    """The command certainly did not have its effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Verb:
-    """How one action is done, when it is possible, and how the world shows that it was done."""
+    """How one action is checked, run and probed."""
 
     targets: frozenset[str]
-    possible: Callable[[str], str | None]  # service → why not
+    possible: Callable[[str], str | None]  # service → why not; None: it is possible
     run: Callable[[Command], str]
     probe: Callable[[Command], tuple[bool, str]]
 
@@ -47,10 +47,10 @@ class SiteActuator:
         self._settle_s = settle_s
         service, both = frozenset({"service"}), frozenset({"service", "instance"})
         self._verbs = {
-            "restart_service": _Verb(both, lambda _: None, self._restart, self._restarted),
-            "scale_out": _Verb(service, self._below_ceiling, self._scale_out, self._scaled_out),
-            "scale_in": _Verb(service, self._above_floor, self._scale_in, self._scaled_in),
-            "rollback_config": _Verb(service, self._has_parent, self._roll_back, self._rolled_back),
+            "restart_service": _Verb(both, lambda _: None, self._restart, self._check_restart),
+            "scale_out": _Verb(service, self._below_ceiling, self._scale_out, self._check_scale_out),
+            "scale_in": _Verb(service, self._above_floor, self._scale_in, self._check_scale_in),
+            "rollback_config": _Verb(service, self._has_parent, self._roll_back, self._check_roll_back),
         }
 
     def can(self, action: str, target: str) -> str | None:
@@ -71,14 +71,14 @@ class SiteActuator:
     def run(self, command: Command) -> Done:
         try:
             return Done("succeeded", self._verbs[command.action].run(command), now_ms())
-        except (_Failed, Refused) as error:
+        except (_Failed, SupervisorFault) as error:
             return Done("failed", str(error), now_ms())
         except (Unreachable, OSError) as error:
             found = self.probe(command)
             return Done(found.outcome, f"{error}; {found.detail}", found.ended)
 
     def probe(self, command: Command) -> Done:
-        """Ask the journal and the supervisor; certain after what may still be on its way has come."""
+        """Look in the journal and ask the supervisor, for `settle_s` seconds: requests may still be taking effect."""
         verb = self._verbs.get(command.action)
         if verb is None:
             return Done("failed", f"the supervisor cannot {command.action}, and did not", now_ms())
@@ -88,7 +88,7 @@ class SiteActuator:
                 done, detail = verb.probe(command)
             except _Failed as error:
                 done, detail = False, str(error)
-            except (Unreachable, Refused, OSError, ValueError) as error:
+            except (Unreachable, SupervisorFault, OSError, ValueError) as error:
                 done, detail = False, f"not known: {error}"
             if done or time.monotonic() > deadline:
                 break
@@ -109,9 +109,11 @@ class SiteActuator:
             self.layout.say(target.entity, "state_change", f"{target.program} was restarted by {command.id}")
         return f"{', '.join(target.program for target in targets)} restarted and answering"
 
-    def _restarted(self, command: Command) -> tuple[bool, str]:
+    def _check_restart(self, command: Command) -> tuple[bool, str]:
         targets = self._targets(command.target)
-        missing = [t for t in targets if not self._said(command.id, "start", t) and not self._starting(command.id, t)]
+        missing = [
+            t for t in targets if not self._in_journal(command.id, "start", t) and not self._is_starting(command.id, t)
+        ]
         stopped = [target.program for target in missing if not self.programs.pid(target.program)]
         if stopped:
             return False, f"{', '.join(stopped)} does not run"
@@ -148,18 +150,18 @@ class SiteActuator:
             raise _Failed(f"{service} has {count} replicas, and may have {plan.FLOOR} to {plan.CEILING}")
         return service, steps
 
-    def _scaled_out(self, command: Command) -> tuple[bool, str]:
-        return self._scaled(command, "start")
+    def _check_scale_out(self, command: Command) -> tuple[bool, str]:
+        return self._check_scaling(command, "start")
 
-    def _scaled_in(self, command: Command) -> tuple[bool, str]:
-        return self._scaled(command, "stop")
+    def _check_scale_in(self, command: Command) -> tuple[bool, str]:
+        return self._check_scaling(command, "stop")
 
-    def _scaled(self, command: Command, event: str) -> tuple[bool, str]:
+    def _check_scaling(self, command: Command, event: str) -> tuple[bool, str]:
         steps = int(command.parameters.get("replicas", "1"))
         instances = {line.instance for line in self._lines(command.id) if line.event == event}
         if event == "start":
             service, _ = plan.parts(command.target)
-            instances |= {t.instance for t in self.layout.replicas(service) if self._starting(command.id, t)}
+            instances |= {t.instance for t in self.layout.replicas(service) if self._is_starting(command.id, t)}
         done = len(instances)
         return done >= steps, f"{done} of {steps} replicas"
 
@@ -176,12 +178,12 @@ class SiteActuator:
         self.layout.point(service, revision, command.id, f"{service} was rolled back by {command.id}")
         return f"{service} has configuration {revision}"
 
-    def _rolled_back(self, command: Command) -> tuple[bool, str]:
+    def _check_roll_back(self, command: Command) -> tuple[bool, str]:
         service, _ = plan.parts(command.target)
         done = command.id in self.layout.pointer(service).causes
         return done, "the pointer was moved" if done else "the pointer was not moved"
 
-    # the world
+    # helpers
 
     def _targets(self, target: str) -> list[Target]:
         service, instance = plan.parts(target)
@@ -191,11 +193,11 @@ class SiteActuator:
         return found
 
     def _await(self, target: Target, cause: str) -> None:
-        if replicas.await_health([target], ANSWER_S) or not self._said(cause, "start", target):
+        if replicas.await_health([target], ANSWER_S) or not self._in_journal(cause, "start", target):
             raise _Failed(f"{target.program} did not answer within {ANSWER_S:.0f} s of its start")
 
-    def _starting(self, cause: str, target: Target) -> bool:
-        """Whether the process began after the cause was handed over, and has not yet come to take it."""
+    def _is_starting(self, cause: str, target: Target) -> bool:
+        """Whether the process started after the cause was handed over, and has not yet taken it."""
         handed, pid = self.layout.handed(target.program, cause), self.programs.pid(target.program)
         if handed is None or not pid:
             return False
@@ -206,6 +208,6 @@ class SiteActuator:
     def _lines(self, cause: str) -> list[Line]:
         return [line for line in self.layout.read_journal() if line.cause == cause]
 
-    def _said(self, cause: str, event: str, target: Target) -> bool:
+    def _in_journal(self, cause: str, event: str, target: Target) -> bool:
         place = (event, target.service, target.instance)
         return any((line.event, line.service, line.instance) == place for line in self._lines(cause))

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 import msgspec
+import structlog
 
 from app.clock import now_ms
 from app.kafka.admin import wanted
@@ -20,6 +21,8 @@ from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Raw, Record, service_of
 from topics.telemetry import METRICS, Sample
 from topics.verdicts import VERDICTS, Verdict
+
+log = structlog.get_logger()
 
 WATCHED = (METRICS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS, RESULTS, VERDICTS)
 HISTORY = 48  # samples a sparkline shows
@@ -132,9 +135,10 @@ class Board:
         ended = (State.RESOLVED, State.REVIEWED)
         return sorted((i for i in self.incidents.values() if i.state not in ended), key=lambda i: i.onset)
 
-    def warm(self, entities: int, samples: int) -> bool:
-        """Whether at least so many entities of the site have been seen so often."""
-        return sum(seen.samples >= samples for name, seen in list(self.entities.items()) if "/" in name) >= entities
+    def samples(self, entities: int) -> int:
+        """How often so many entities of the site have been seen at least; 0 when there are fewer."""
+        seen = sorted((seen.samples for name, seen in list(self.entities.items()) if "/" in name), reverse=True)
+        return seen[entities - 1] if len(seen) >= entities else 0
 
 
 def _vital(metrics: dict[str, float]) -> float:
@@ -159,7 +163,10 @@ class Follower(threading.Thread):
         names = [topic.name for topic in WATCHED] + [want.name for want in wanted(1) if want.name.endswith(".dlq")]
         self.listening.set()
         for raw in tail(self.broker, names, stop=self.halt.is_set):
-            self.board.see(raw)
+            try:
+                self.board.see(raw)
+            except Exception as error:  # no record ends the follower: the report and the screen go by it
+                log.error("a record is left out of the board", origin=str(raw.origin), cause=repr(error))
 
 
 class Injected(msgspec.Struct):

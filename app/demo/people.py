@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +14,38 @@ from models.safety.modes import TIERS
 from models.safety.roles import Role, may
 
 PEOPLE: Final = {"olga": Role.OPERATOR, "paula": Role.APPROVER, "leo": Role.LEAD}
+FOLDER: Final = "demo"  # the demo's home within the user's
+MARK: Final = "this-is-a-demo"  # a file in it: a demo that is started with it as home makes none within
+
+
+def demo_home(home: Path) -> Path:
+    """Where the demo keeps its people and their keys, so that nobody else believes them."""
+    return home if (home / MARK).exists() else home / FOLDER
+
+
+@contextlib.contextmanager
+def at_home() -> Iterator[Path]:
+    """Make the demo's home that of this process and those that it starts; at the end it is as before."""
+    from app.settings import home
+
+    before, ours = os.environ.get("OPSLOOP_HOME"), demo_home(home())
+    ours.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (ours / MARK).touch()
+    os.environ["OPSLOOP_HOME"] = str(ours)
+    try:
+        yield ours
+    finally:
+        if before is None:
+            del os.environ["OPSLOOP_HOME"]
+        else:
+            os.environ["OPSLOOP_HOME"] = before
+
+
+def left_behind(home: Path) -> list[str]:
+    """People of an earlier demo who are still believed in a home that is not the demo's."""
+    if (home / MARK).exists():
+        return []
+    return [e.name for e in Keys(home).entries() if not e.revoked and e.roles == (PEOPLE.get(e.name),)]
 
 
 def invite(home: Path) -> Keys:
@@ -23,7 +57,7 @@ def invite(home: Path) -> Keys:
     return keys
 
 
-def introduced(keys: Keys) -> Iterator[str]:
+def introduce(keys: Keys) -> Iterator[str]:
     """Who may say yes to what here, a line each."""
     (sure, _), (fair, _) = TIERS
     for entry in keys.entries():

@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 
 from app.clock import now_ms
+from app.demo import learning
 from app.demo.board import Board, Follower, Injected, judge
-from app.demo.people import introduced, invite
+from app.demo.people import at_home, introduce, invite, left_behind
 from app.kafka.broker import Broker
 from app.runtime.parent import FOLLOW
 from app.security.switch import LocalSwitch
@@ -27,6 +28,8 @@ from topics.incidents import SymptomKind
 from topics.spec import Instant
 
 PERIOD_S = 0.25
+WARM_ENTITIES = 5  # the services of the site
+LEARNING_S = 0.2
 WARM_SAMPLES = 44  # of each service before the first fault: eleven seconds of ordinary behaviour
 SETTLE_S = 4.0  # between a cured fault and the next
 
@@ -141,19 +144,36 @@ class Demo:
         return {**os.environ, "OPSLOOP_BROKER": self.broker.bootstrap, FOLLOW: str(os.getpid())}
 
     def begin(self) -> None:
-        """Start everything; the site last, since the rest can use the time."""
+        """Start all processes. The site comes last: its start takes the longest, and the others use that time."""
         from app.demo.site import Site
 
         people = invite(home())
         if self.plan.mode == Mode.APPROVE:
-            for line in introduced(people):
+            for line in introduce(people):
                 self.say(line)
         if said := LocalSwitch(home()).said():
             self.say(f"nothing will act: the kill switch is on ({said}); opsloop kill-switch off")
         self.follower.start()
         self.follower.listening.wait(10)
+        learning.begin(self.folder / "site", WARM_SAMPLES * PERIOD_S)
         self.crew.start()
         self.site = Site.start(self.folder / "site", progress=self.say)
+        threading.Thread(target=self._learn, name="learning", daemon=True).start()
+
+    def learning_s(self) -> float:
+        """Seconds until detection knows what is ordinary, as far as can be told; 0: it does."""
+        if self._warm():
+            return 0.0
+        return max(1.0, (WARM_SAMPLES - self.board.samples(WARM_ENTITIES)) * PERIOD_S)
+
+    def _learn(self) -> None:
+        """Say when a fault would be found, and hold those of other terminals back until then."""
+        folder = self.folder / "site"
+        while (left := self.learning_s()) and not self.over.wait(LEARNING_S):
+            learning.begin(folder, left)
+        learning.end(folder)
+        if not self.over.is_set():
+            self.say("detection knows what is ordinary: break something")
 
     def script(self) -> None:
         """Inject the planned faults one after another; end when the plan is fulfilled."""
@@ -169,7 +189,7 @@ class Demo:
             self.over.set()
 
     def _warm(self) -> bool:
-        return self.board.warm(5, WARM_SAMPLES) and all(child.ready for child in self.crew.children)
+        return self.board.samples(WARM_ENTITIES) >= WARM_SAMPLES and all(child.ready for child in self.crew.children)
 
     def inject(self, spec: str) -> Injected:
         """Break something now."""
@@ -264,7 +284,10 @@ def running(broker: Broker, plan: Plan, say: Callable[[str], None]) -> Iterator[
 
     for spec in plan.faults:
         faults.parse(spec)
+    for name in left_behind(home()):
+        say(f"{name} of an earlier demo is still believed in {home()}: opsloop user revoke {name}")
     with contextlib.ExitStack() as stack:
+        stack.enter_context(at_home())
         folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opsloop-demo-")))
         folder.mkdir(parents=True, exist_ok=True)
         demo = Demo(broker, plan, folder, say)

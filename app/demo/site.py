@@ -17,7 +17,7 @@ from typing import Final
 import app
 from app import settings
 from app.actuators.programs import Programs, Unreachable
-from app.demo import files, plan, replicas
+from app.demo import files, people, plan, replicas
 from app.demo.layout import BOOT, Layout, Line, Tally, Target
 from app.errors import UserError
 
@@ -40,7 +40,7 @@ files = programs/*.conf
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class ObservedEffect:
     """What one cause did to the site, as the site itself saw it."""
 
     cause: str  # a command's id, or `unknown`
@@ -103,8 +103,7 @@ class Site:
     def attach(cls, folder: Path | None = None) -> Site:
         """The site that runs in `folder`, or the one started last. Raises UserError when there is none."""
         if folder is None:
-            with suppress(FileNotFoundError):
-                folder = Path(_current().read_text())
+            folder = next((Path(file.read_text()) for file in (_current(), _started()) if file.exists()), None)
         site = cls(folder) if folder else None
         if site is None or not site.running():
             raise UserError("no demo site is running", "Start one with `opsloop demo`.")
@@ -139,7 +138,7 @@ class Site:
         """What the visitors have met so far."""
         return files.read(self.layout.tally, Tally) if self.layout.tally.exists() else Tally()
 
-    def effects(self) -> list[Effect]:
+    def effects(self) -> list[ObservedEffect]:
         """What was done to the site by anyone but itself and its faults, in order, one for each cause and service."""
         return effects(self.layout)
 
@@ -149,7 +148,7 @@ def topology() -> tuple[tuple[str, str], ...]:
     return tuple((plan.name(caller), plan.name(called)) for caller, all_of in plan.CALLS.items() for called in all_of)
 
 
-def effects(layout: Layout) -> list[Effect]:
+def effects(layout: Layout) -> list[ObservedEffect]:
     """The journal's lines that were caused by a command or by nobody who said so."""
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in layout.read_journal():
@@ -158,9 +157,9 @@ def effects(layout: Layout) -> list[Effect]:
     return [_effect(lines) for lines in groups.values()]
 
 
-def _effect(lines: list[Line]) -> Effect:
+def _effect(lines: list[Line]) -> ObservedEffect:
     seen = [(line.event, line.instance) for line in lines]
-    return Effect(
+    return ObservedEffect(
         cause=lines[0].cause, service=lines[0].service, events=tuple(dict.fromkeys(line.event for line in lines)),
         instances=tuple(sorted({line.instance for line in lines})), times=max(map(seen.count, seen)), ts=lines[0].ts,
     )  # fmt: skip
@@ -197,3 +196,8 @@ def _supervise(folder: Path) -> subprocess.Popen[bytes]:
 
 def _current() -> Path:
     return settings.home() / "site"
+
+
+def _started() -> Path:
+    """The same in the home of a demo that was started with this user's home."""
+    return people.demo_home(settings.home()) / "site"

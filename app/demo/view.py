@@ -22,7 +22,7 @@ from app.demo.board import HOPS, Board, Seen
 from app.demo.run import Demo
 from app.history.render import clock, sentence
 from app.security.messages import publish
-from app.security.votes import signed
+from app.security.votes import sign
 from topics.incidents import Incident
 
 BARS: Final = "▁▂▃▄▅▆▇█"
@@ -89,6 +89,8 @@ def screen(demo: Demo, lines: list[RenderableType]) -> Group:
     """The whole picture."""
     board = demo.board
     parts: list[RenderableType] = [Panel(services(board), title=f"opsloop demo · {demo.broker.bootstrap}")]
+    if left := demo.learning_s():
+        parts.append(Text(f"learning what is ordinary, ready in {left:.0f} s: break something then", "yellow"))
     for incident in board.open_incidents()[:3]:
         parts.append(_line(sentence(incident)))
     for decision in board.waiting()[:3]:
@@ -145,9 +147,12 @@ def _press(demo: Demo, key: str, lines: list[RenderableType]) -> None:
     elif key in ("a", "r") and waiting:
         publish(
             demo.broker,
-            signed(waiting[0], "approve" if key == "a" else "reject", _person(), "from the demo's screen"),
+            sign(waiting[0], "approve" if key == "a" else "reject", _person(), "from the demo's screen"),
         )  # fmt: skip
-    elif key.isdigit() and 0 < int(key) <= len(FAULTS):
+    elif key.isdecimal() and 0 < int(key) <= len(FAULTS):
+        if left := demo.learning_s():
+            lines.append(Text(f"still learning what is ordinary: press it again in {left:.0f} s", "yellow"))
+            return
         try:
             demo.inject(list(FAULTS)[int(key) - 1])
         except Exception as error:

@@ -86,7 +86,7 @@ class Life:
         self.process.wait()
 
 
-class Field:
+class ActuatorTestbed:
     """A site, its actuators' lives, and every command so far with what was said of it."""
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -172,11 +172,11 @@ class Field:
 
 
 @contextmanager
-def opened(folder: Path, report: Report) -> Iterator[Field]:
+def open_testbed(folder: Path, report: Report) -> Iterator[ActuatorTestbed]:
     """A field for one drill; what was done to the site is checked at the end."""
     before = os.environ.get("OPSLOOP_HOME")
     os.environ["OPSLOOP_HOME"] = str(folder / "home")  # the site that runs for this user is none of ours
-    field = Field(folder, report.seed)
+    field = ActuatorTestbed(folder, report.seed)
     try:
         yield field
         field.check(report)
@@ -189,7 +189,7 @@ def opened(folder: Path, report: Report) -> Iterator[Field]:
 
 def kill(folder: Path, report: Report, trials: int) -> None:
     """kill -9 an actuator before, during and after the effect of a command, and start another."""
-    with opened(folder, report) as field:
+    with open_testbed(folder, report) as field:
         for _ in range(trials):
             began = time.monotonic()
             life = field.life()
@@ -211,7 +211,7 @@ def kill(folder: Path, report: Report, trials: int) -> None:
 
 def full(folder: Path, report: Report, trials: int) -> None:
     """Let the disk of the ledger run full at any byte of an intent or a result, start the actuator again, make room."""
-    with SmallDisk(folder / "disk", LEDGER_BYTES) as disk, opened(folder, report) as field:
+    with SmallDisk(folder / "disk", LEDGER_BYTES) as disk, open_testbed(folder, report) as field:
         (field.site.layout.folder / "ledger").symlink_to(disk.folder)
         for number in range(trials):
             life = field.life()
@@ -224,7 +224,7 @@ def full(folder: Path, report: Report, trials: int) -> None:
                 if not field.said(life, command):
                     break
             else:
-                report.violated("the ledger's disk was never full")
+                report.add_violation("the ledger's disk was never full")
             life.kill()
             stage = field.stage(command, life.results())
             report.figures[stage] = report.figures.get(stage, 0) + 1

@@ -12,8 +12,8 @@ from typing import Any, Final
 from confluent_kafka import KafkaException, Producer
 
 from app.clock import now_ms
-from app.drills.field import in_turn, opened
 from app.drills.report import Report
+from app.drills.testbed import in_turn, open_testbed
 from app.errors import UserError
 from app.kafka.broker import Broker, producer_config, read_all
 from topics.codec import Cause
@@ -32,13 +32,13 @@ Class = tuple[str, bytes | None, bytes | None, set[str]]  # name, key, value, wh
 
 def duplicates(folder: Path, report: Report, trials: int) -> None:
     """Send a tenth of all samples twice and a tenth up to 30 s late, and kill a worker in between."""
-    with opened(folder, report, untidy=True) as field:
+    with open_testbed(folder, report, untidy=True) as field:
 
         def fault(_: int) -> float:
             time.sleep(3.0)
             field.workers[0].kill()
             moment = time.monotonic()
-            (field.workers[0],) = field.started(1)
+            (field.workers[0],) = field.start_workers(1)
             return moment
 
         in_turn(field, report, trials, fault)
@@ -46,13 +46,13 @@ def duplicates(folder: Path, report: Report, trials: int) -> None:
 
 def poison(folder: Path, report: Report, trials: int) -> None:
     """Send messages of every class that cannot be learned from between sound ones."""
-    with opened(folder, report) as field:
+    with open_testbed(folder, report) as field:
         for number in range(trials):
             field.calm()
             moment = time.monotonic()
             wanted = _send(field.broker, METRICS, list(classes(number)), report)
             _await(field.broker, METRICS, wanted, report)
-            field.recovered()
+            field.await_recovery()
             report.stall_s = max(report.stall_s, field.stall(moment))
             report.trials += 1
         report.check(all(worker.alive for worker in field.workers), "a worker did not outlive poison")

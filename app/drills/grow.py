@@ -20,11 +20,11 @@ from agents.record import AuditWriter
 from app import pipeline
 from app.client import Publisher
 from app.clock import now_ms
-from app.drills.processes import started
+from app.drills.processes import WorkerProcess, start_workers
 from app.drills.report import Report
 from app.errors import UserError
 from app.history.audit import examine
-from app.history.story import records
+from app.history.records import records
 from app.kafka.admin import connected, ensure
 from app.kafka.broker import Broker, partition_of
 from app.kafka.families import FAMILIES
@@ -115,8 +115,8 @@ class _Trial:
         self._grow_telemetry()
         self._go_on()
 
-    def _start(self, role: str) -> list[Any]:
-        return started(role, self.broker, self.folder, ENVIRONMENT)
+    def _start(self, role: str) -> list[WorkerProcess]:
+        return start_workers(role, self.broker, self.folder, ENVIRONMENT)
 
     def _job(self, family: str) -> Job:
         lines = self.folder / "grow.log"
@@ -299,7 +299,7 @@ class _Trial:
         for read in records(self.broker, [INCIDENTS, DECISIONS, COMMANDS]):
             key = topic_of(read.record).key(read.record)
             if key == case.system and read.origin.partition not in (case.old, case.new):
-                self.report.violated(f"{read.origin} of {case} is on a partition of others")
+                self.report.add_violation(f"{read.origin} of {case} is on a partition of others")
 
 
 def _cases(rng: random.Random) -> Iterator[Case]:

@@ -102,7 +102,7 @@ def check_learners(broker: Broker, report: Report, *, untidy: bool = False) -> N
         store = _snapshots.store_of(_snapshots.stores(client, LANE_STATE, partition), LANE_STATE, name, partition)
         end = log[-1].offset + 1
         if (store.applied or {}).get(METRICS.name) != end:
-            report.violated(f"partition {partition}: kept up to {store.applied}, and the log ends at {end}")
+            report.add_violation(f"partition {partition}: kept up to {store.applied}, and the log ends at {end}")
             continue
         restored = PartitionState(pipeline.lane(), store.state, store).stages
         same = _hash(straight) == _hash(restored) and _next(straight, partition) == _next(restored, partition)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from app.drills.clock import Clock
 from app.drills.disk import SmallKafka
-from app.drills.field import in_turn, opened, three_nodes
 from app.drills.proxy import ProxiedKafka, Way
 from app.drills.report import Report
+from app.drills.testbed import in_turn, open_testbed, three_nodes
 from topics.state import LANE_STATE
 
 CROWD = 4  # workers, of which all but one are broken at once
@@ -23,14 +23,14 @@ WAYS = (Way.CUT, Way.REPLY_LOST, Way.CUT, Way.SILENT, Way.CUT, Way.SLOW, Way.CUT
 
 def kill(folder: Path, report: Report, trials: int) -> None:
     """kill -9 up to three of four workers at a random moment, and start others."""
-    with opened(folder, report, size=CROWD) as field:
+    with open_testbed(folder, report, size=CROWD) as field:
 
         def fault(count: int) -> float:
             places = field.some(count)
             for place in places:
                 field.workers[place].kill()
             moment = time.monotonic()
-            for place, worker in zip(places, field.started(count), strict=True):
+            for place, worker in zip(places, field.start_workers(count), strict=True):
                 field.workers[place] = worker
             return moment
 
@@ -39,7 +39,7 @@ def kill(folder: Path, report: Report, trials: int) -> None:
 
 def zombie(folder: Path, report: Report, trials: int) -> None:
     """Stop up to three of four workers for longer than their session, and let them go on."""
-    with opened(folder, report, size=CROWD) as field:
+    with open_testbed(folder, report, size=CROWD) as field:
 
         def fault(count: int) -> float:
             asleep = [field.workers[place] for place in field.some(count)]
@@ -47,7 +47,7 @@ def zombie(folder: Path, report: Report, trials: int) -> None:
             for worker in asleep:
                 worker.pause()
             time.sleep(SESSION_S + 1.0)
-            field.recovered()
+            field.await_recovery()
             _longest(report, "taken_over_s", field.stall(moment))
             for worker in asleep:
                 worker.resume()
@@ -68,18 +68,18 @@ def large_state(folder: Path, report: Report, trials: int) -> None:
 
 
 def _comings_and_goings(folder: Path, report: Report, trials: int, taught: int) -> None:
-    with opened(folder, report, taught=taught) as field:
+    with open_testbed(folder, report, taught=taught) as field:
 
         def fault(_: int) -> float:
             calm = time.monotonic()
             time.sleep(KEPT_S)
             _longest(report, "undisturbed_s", field.stall(calm))  # what this machine makes of nothing at all
             before, moment = field.epochs(), time.monotonic()
-            (third,) = field.started(1)
-            field.recovered()
+            (third,) = field.start_workers(1)
+            field.await_recovery()
             time.sleep(KEPT_S)
             _longest(report, "left_s", third.stop())
-            field.recovered()
+            field.await_recovery()
             time.sleep(1.0)
             gaps, after = field.gaps(moment), field.epochs()
             for partition, seconds in gaps.items():
@@ -92,14 +92,14 @@ def _comings_and_goings(folder: Path, report: Report, trials: int, taught: int) 
             moment = time.monotonic()
             field.workers.pop().kill()
             time.sleep(SESSION_S)
-            field.recovered()
+            field.await_recovery()
             time.sleep(1.0)
             _longest(report, "killed_s", field.stall(moment))
 
 
 def broker_kill(folder: Path, report: Report, trials: int) -> None:
     """kill -9 the only broker, and start it again: workers and load go on by themselves."""
-    with opened(folder, report, resent=True) as field:
+    with open_testbed(folder, report, resent=True) as field:
 
         def fault(_: int) -> float:
             field.kafka.kill(1)
@@ -114,14 +114,14 @@ def broker_kill(folder: Path, report: Report, trials: int) -> None:
 
 def one_of_three(folder: Path, report: Report, trials: int) -> None:
     """kill -9 one broker of three, let the others take over, start it again and let it catch up."""
-    with opened(folder, report, cluster=three_nodes, resent=True) as field:
+    with open_testbed(folder, report, cluster=three_nodes, resent=True) as field:
 
         def fault(_: int) -> float:
             node = field.rng.choice(field.kafka.nodes).id
             field.kafka.kill(node)
             moment = time.monotonic()
             time.sleep(1.0)
-            field.recovered()
+            field.await_recovery()
             field.kafka.start_node(node)
             field.await_in_sync()
             return moment
@@ -133,7 +133,7 @@ def one_of_three(folder: Path, report: Report, trials: int) -> None:
 def network(folder: Path, report: Report, trials: int) -> None:
     """Cut, hold or slow down every connection to the broker, or lose its replies, for one to three seconds."""
     ways = cycle(WAYS)
-    with opened(folder, report, cluster=ProxiedKafka, resent=True) as field:
+    with open_testbed(folder, report, cluster=ProxiedKafka, resent=True) as field:
 
         def fault(_: int) -> float:
             assert isinstance(field.kafka, ProxiedKafka)
@@ -150,7 +150,7 @@ def network(folder: Path, report: Report, trials: int) -> None:
 
 def broker_full(folder: Path, report: Report, trials: int) -> None:
     """Let the broker's disk run full until it ends, then make room and start it again."""
-    with opened(folder, report, cluster=SmallKafka, resent=True) as field:
+    with open_testbed(folder, report, cluster=SmallKafka, resent=True) as field:
         assert isinstance(field.kafka, SmallKafka)
         kafka = field.kafka
 
@@ -170,7 +170,7 @@ def broker_full(folder: Path, report: Report, trials: int) -> None:
 
 def state_full(folder: Path, report: Report, trials: int) -> None:
     """Let the disk with the lane's snapshots run full, then make room and start the broker again."""
-    with opened(folder, report, cluster=partial(SmallKafka, topics=(LANE_STATE,)), resent=True) as field:
+    with open_testbed(folder, report, cluster=partial(SmallKafka, topics=(LANE_STATE,)), resent=True) as field:
         assert isinstance(field.kafka, SmallKafka)
         kafka = field.kafka
 
@@ -189,7 +189,7 @@ def state_full(folder: Path, report: Report, trials: int) -> None:
 def clock(folder: Path, report: Report, trials: int) -> None:
     """Move the wall clock of all workers by up to two hours, back and forth."""
     moved = Clock(folder)
-    with opened(folder, report, environment=moved.environment) as field:
+    with open_testbed(folder, report, environment=moved.environment) as field:
 
         def fault(_: int) -> float:
             moved.set(field.rng.uniform(-7200.0, 7200.0))
@@ -200,7 +200,7 @@ def clock(folder: Path, report: Report, trials: int) -> None:
 
 def swizzle(folder: Path, report: Report, trials: int) -> None:
     """Pause workers and the broker one after the other in a drawn order, and let them go on in another."""
-    with opened(folder, report, size=3, resent=True) as field:
+    with open_testbed(folder, report, size=3, resent=True) as field:
 
         def fault(_: int) -> float:
             broker = field.kafka.nodes[0].process()

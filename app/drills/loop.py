@@ -17,11 +17,11 @@ import msgspec
 from app.client import Publisher
 from app.clock import now_ms
 from app.drills.disk import SmallKafka
-from app.drills.field import Cluster, one_node, partitions
-from app.drills.processes import Worker, started
+from app.drills.processes import WorkerProcess, start_workers
 from app.drills.report import Report
+from app.drills.testbed import Cluster, one_node, partitions
 from app.errors import UserError
-from app.history.story import records
+from app.history.records import records
 from app.kafka.admin import ensure
 from app.kafka.broker import partition_of, tail
 from models.safety.chain import verify
@@ -47,7 +47,7 @@ AUTONOMOUS = {
 }
 
 
-class Field:
+class LoopTestbed:
     """Workers of the loop on a Kafka of their own, and one incident of a system of its own after the other."""
 
     def __init__(self, folder: Path, report: Report, *, untidy: bool = False, cluster: Cluster = one_node) -> None:
@@ -56,7 +56,7 @@ class Field:
         self.folder, self.report = folder, report
         self.rng = random.Random(report.seed)
         self.kafka = cluster(folder / "kafka")
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
         self.sent: list[str] = []
         self.began: list[float] = []  # when each of them was
         self.commands: dict[str, set[str]] = defaultdict(set)  # the ids of the commands of each system
@@ -70,14 +70,14 @@ class Field:
         """Raises UserError when something does not start; `close` ends what did."""
         self.kafka.start()
         ensure(self.kafka.broker)
-        self.workers = self.started(CROWD)
+        self.workers = self.start_workers(CROWD)
         self._messages = tail(self.kafka.broker, [COMMANDS.name], stop=self._closed.is_set)
         for thread in self._threads:
             thread.start()
 
-    def started(self, count: int) -> list[Worker]:
+    def start_workers(self, count: int) -> list[WorkerProcess]:
         """So many more workers, ready."""
-        return started("loop", self.kafka.broker, self.folder, AUTONOMOUS, count)
+        return start_workers("loop", self.kafka.broker, self.folder, AUTONOMOUS, count)
 
     def _send(self) -> None:
         repeats: list[tuple[float, int, Anomaly]] = []  # (when it is due, its number, itself)
@@ -116,7 +116,7 @@ class Field:
                 raise UserError(f"no command for {missing[:5]} after {RECOVER_S:g} s", f"Look at {self.folder}")
             time.sleep(0.05)
 
-    def recovered(self, moment: float) -> None:
+    def await_recovery(self, moment: float) -> None:
         """Note how long after `moment` every partition had made a command of what began after it, and that all came."""
         before = bisect.bisect(self.began, moment)
         self.await_commands(before + AFTER)
@@ -189,7 +189,9 @@ def _anomaly(entity: str) -> Anomaly:
     )  # fmt: skip
 
 
-def _drill(field: Field, trials: int, fault: Callable[[Field, list[int]], float], at_once: int = CROWD - 1) -> None:
+def _drill(
+    field: LoopTestbed, trials: int, fault: Callable[[LoopTestbed, list[int]], float], at_once: int = CROWD - 1
+) -> None:
     report = field.report
     try:
         field.start()
@@ -197,36 +199,36 @@ def _drill(field: Field, trials: int, fault: Callable[[Field, list[int]], float]
             time.sleep(1.0 + field.rng.random())
             places = field.rng.sample(range(CROWD), min(at_once, trials - report.trials))
             moment = fault(field, places)
-            field.recovered(moment)
+            field.await_recovery(moment)
             report.trials += len(places)
         field.finish()
     finally:
         field.close()
 
 
-def _kill(field: Field, places: list[int]) -> float:
+def _kill(field: LoopTestbed, places: list[int]) -> float:
     for place in places:
         field.workers[place].kill()
     moment = time.monotonic()
-    for place, worker in zip(places, field.started(len(places)), strict=True):
+    for place, worker in zip(places, field.start_workers(len(places)), strict=True):
         field.workers[place] = worker
     return moment
 
 
 def kill(folder: Path, report: Report, trials: int) -> None:
     """kill -9 up to three of four workers of the loop while incidents come, and start others."""
-    _drill(Field(folder, report), trials, _kill)
+    _drill(LoopTestbed(folder, report), trials, _kill)
 
 
 def duplicates(folder: Path, report: Report, trials: int) -> None:
     """Send a tenth of all anomalies twice, the second time up to five seconds late, and kill workers in between."""
-    _drill(Field(folder, report, untidy=True), trials, _kill)
+    _drill(LoopTestbed(folder, report, untidy=True), trials, _kill)
 
 
 def zombie(folder: Path, report: Report, trials: int) -> None:
     """Stop up to three of four workers of the loop beyond their session, and let them go on: they end, others start."""
 
-    def fault(field: Field, places: list[int]) -> float:
+    def fault(field: LoopTestbed, places: list[int]) -> float:
         asleep = [field.workers[place] for place in places]
         for worker in asleep:
             worker.pause()
@@ -238,19 +240,19 @@ def zombie(folder: Path, report: Report, trials: int) -> None:
         while any(worker.alive for worker in asleep) and time.monotonic() < end:
             time.sleep(0.05)
         report.check(not any(worker.alive for worker in asleep), "a worker that slept beyond its session went on")
-        for place, worker in zip(places, field.started(len(places)), strict=True):
+        for place, worker in zip(places, field.start_workers(len(places)), strict=True):
             field.workers[place].stop()
             field.workers[place] = worker
         return moment
 
-    _drill(Field(folder, report), trials, fault)
+    _drill(LoopTestbed(folder, report), trials, fault)
 
 
 def audit_full(folder: Path, report: Report, trials: int) -> None:
     """Let the disk of the audit run full, make room, start the broker again, and the workers that have ended."""
     kafka = SmallKafka(folder / "kafka", (AUDIT,))
 
-    def fault(field: Field, _: list[int]) -> float:
+    def fault(field: LoopTestbed, _: list[int]) -> float:
         kafka.disk.fill(0)
         end = time.monotonic() + RECOVER_S
         while any(part.leader >= 0 for part in partitions(kafka.broker, AUDIT.name)) and time.monotonic() < end:
@@ -261,8 +263,8 @@ def audit_full(folder: Path, report: Report, trials: int) -> None:
         kafka.restart()
         ended = [place for place, worker in enumerate(field.workers) if not worker.alive]
         report.figures["workers_ended"] = report.figures.get("workers_ended", 0) + len(ended)
-        for place, worker in zip(ended, field.started(len(ended)), strict=True):
+        for place, worker in zip(ended, field.start_workers(len(ended)), strict=True):
             field.workers[place] = worker
         return moment
 
-    _drill(Field(folder, report, cluster=lambda _: kafka), trials, fault, at_once=1)
+    _drill(LoopTestbed(folder, report, cluster=lambda _: kafka), trials, fault, at_once=1)

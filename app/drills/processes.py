@@ -17,7 +17,7 @@ from app.runtime.parent import FOLLOW
 READY_S = 180.0  # a machine may be busy with much else
 
 
-class Worker:
+class WorkerProcess:
     """One `opsloop worker ROLE`; its words go to a file."""
 
     def __init__(self, role: str, broker: Broker, folder: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -74,11 +74,11 @@ class Worker:
         return time.monotonic() - began
 
 
-def started(
+def start_workers(
     role: str, broker: Broker, folder: Path, environment: Mapping[str, str] | None = None, count: int = 1
-) -> list[Worker]:
+) -> list[WorkerProcess]:
     """So many workers, ready. Raises UserError when one is not; then none is left."""
-    made = [Worker(role, broker, folder, environment) for _ in range(count)]
+    made = [WorkerProcess(role, broker, folder, environment) for _ in range(count)]
     try:
         for worker in made:
             worker.await_ready()

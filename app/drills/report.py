@@ -28,14 +28,14 @@ class Report:
     took_s: float = 0.0
     stall_s: float = 0.0  # the longest that a partition stood still which the fault did not touch
 
-    def violated(self, finding: str) -> None:
+    def add_violation(self, finding: str) -> None:
         self.violations += 1
         self.findings.append(finding)
 
     def check(self, holds: bool, finding: str) -> None:
         """Count a violation unless it holds."""
         if not holds:
-            self.violated(finding)
+            self.add_violation(finding)
 
     @property
     def bound(self) -> float:

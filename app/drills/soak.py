@@ -11,10 +11,10 @@ import psutil
 from scipy.stats import theilslopes
 
 from app.drills.catalogue import KILLS_A_MINUTE
-from app.drills.field import Field, opened
 from app.drills.loop import AUTONOMOUS
-from app.drills.processes import Worker, started
+from app.drills.processes import WorkerProcess, start_workers
 from app.drills.report import Report
+from app.drills.testbed import LaneTestbed, open_testbed
 
 SAMPLE_S: Final = 1.0
 WARM_SHARE: Final = 0.25  # of the run, in which caches and heaps are filled
@@ -26,8 +26,8 @@ Series = dict[str, list[tuple[float, float]]]  # by what is measured: (seconds s
 
 def soak(folder: Path, report: Report, trials: int) -> None:
     """Kill one of two workers of the lane, or of the loop, every half minute, and watch the others for growth."""
-    with opened(folder, report) as field:
-        loops = started("loop", field.broker, folder, AUTONOMOUS, 2)
+    with open_testbed(folder, report) as field:
+        loops = start_workers("loop", field.broker, folder, AUTONOMOUS, 2)
         try:
             seen = _run(field, loops, report, trials)
         finally:
@@ -37,7 +37,7 @@ def soak(folder: Path, report: Report, trials: int) -> None:
             judge(what, points, report)
 
 
-def _run(field: Field, loops: list[Worker], report: Report, trials: int) -> Series:
+def _run(field: LaneTestbed, loops: list[WorkerProcess], report: Report, trials: int) -> Series:
     seen: Series = defaultdict(list)
     kept = {"lane": psutil.Process(field.workers[0].process.pid), "loop": psutil.Process(loops[0].process.pid)}
     began = time.monotonic()
@@ -53,11 +53,11 @@ def _run(field: Field, loops: list[Worker], report: Report, trials: int) -> Seri
         moment = time.monotonic()
         if number % 2:
             loops[1].kill()
-            (loops[1],) = started("loop", field.broker, field.folder, AUTONOMOUS)
+            (loops[1],) = start_workers("loop", field.broker, field.folder, AUTONOMOUS)
         else:
             field.workers[1].kill()
-            (field.workers[1],) = field.started(1)
-            field.recovered()
+            (field.workers[1],) = field.start_workers(1)
+            field.await_recovery()
             report.recoveries.append(field.stall(moment))
         report.trials += 1
     return seen

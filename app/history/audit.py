@@ -8,7 +8,10 @@ import msgspec
 
 from agents.record import AuditWriter
 from app.errors import UserError
-from app.history.story import records
+from app.history.progress import shown
+from app.history.queries import read_records
+from app.history.records import records
+from app.history.view import current
 from app.kafka.broker import Broker, read_all
 from models.safety.chain import parent_of, verify, verify_points
 from models.safety.merkle import climb, path
@@ -31,10 +34,10 @@ class Examined(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """That an entry was in the audit when its checkpoint was signed: what a third party needs, and nothing else."""
+    """Evidence for a third party that an entry was in the audit when its checkpoint was signed."""
 
     entry: Entry
-    path: tuple[tuple[bool, str], ...]  # from the bottom up: (the other one is left of us, its hash)
+    path: tuple[tuple[bool, str], ...]  # Merkle path from the leaf up: (the sibling is on the left, its hash)
     checkpoint: Checkpoint
 
     def holds(self, keyring: Keyring) -> bool:
@@ -49,15 +52,17 @@ def prove(broker: Broker, chain: int, seq: int) -> Proof:
     Raises:
         UserError: there is no such entry, or no checkpoint covers it yet.
     """
-    kept = {r.record.seq: r.record for r in records(broker, [AUDIT]) if isinstance(r.record, Entry)
-            and r.record.chain == chain}  # fmt: skip
-    for read in records(broker, [CHECKPOINTS]):
-        point = read.record
-        if isinstance(point, Checkpoint) and point.chain == chain and point.first <= seq <= point.last:
-            leaves = [kept[n].hash for n in range(point.first, point.last + 1) if n in kept]
-            if seq in kept and len(leaves) == point.last + 1 - point.first:
-                return Proof(kept[seq], tuple(path(leaves, seq - point.first)), point)
-    what = "no checkpoint covers it yet" if seq in kept else "there is no such entry"
+    points = [read.record for read in records(broker, [CHECKPOINTS]) if isinstance(read.record, Checkpoint)]
+    covering = [point for point in points if point.chain == chain and point.first <= seq <= point.last]
+    with current(broker, [AUDIT.name], shown()) as view:
+        known = bool(view.audit_between(chain, seq, seq))
+        places = [view.audit_between(chain, point.first, point.last) for point in covering]
+    for point, found in zip(covering, places, strict=True):
+        kept = {e.seq: e for read in read_records(broker, found) if isinstance(e := read.record, Entry)}
+        leaves = [kept[n].hash for n in range(point.first, point.last + 1) if n in kept]
+        if seq in kept and len(leaves) == point.last + 1 - point.first:
+            return Proof(kept[seq], tuple(path(leaves, seq - point.first)), point)
+    what = "no checkpoint covers it yet" if known else "there is no such entry"
     raise UserError(f"entry {chain}/{seq} cannot be proved: {what}", "See opsloop audit show", exit_code=1)
 
 
@@ -81,7 +86,7 @@ def examine(broker: Broker, keyring: Keyring, start: int = 0, *, now: Instant = 
 
 
 def _left_out(broker: Broker, kept: list[Entry], now: Instant) -> list[str]:
-    """Records that are on their topics and not in the audit: an audit whose end was cut off tells by this."""
+    """Records that are on their topics and not in the audit: this is how a truncated audit is noticed."""
     places = {entry.origin for entry in kept}
     broadcast = [topic.name for topic in AuditWriter.reads if topic.broadcast]
     copied = {(e.chain, name): e.applied.get(name, 0) for e in kept if parent_of(e) for name in broadcast}

@@ -29,6 +29,22 @@ STYLE: Final = {
 }
 
 
+STEPS: Final = {  # of an incident, in words; others are told as they are
+    "confirm": "detected",
+    "acknowledge": "somebody has it in hand",
+    "act": "an action runs",
+    "probe": "the action has ended, its effect is checked",
+    "cured": "cured",
+    "still_wrong": "the action did not help",
+    "self_resolved": "it went away by itself",
+    "revise": "more is known",
+    "escalate": "a person has to look",
+    "close": "closed by hand",
+    "gone": "what it was about is gone",
+    "return": "it is back",
+}
+
+
 def clock(ts: Instant) -> str:
     """Local time of day with milliseconds."""
     return datetime.fromtimestamp(ts / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
@@ -38,41 +54,41 @@ def sentence(record: Record) -> str:
     """One record as a sentence for a person."""
     match record:
         case Anomaly():
-            return _said("red", "anomaly", f"{record.entity}: {_deviations(record)}; sample {record.evidence}")
+            return _marked("red", "anomaly", f"{record.entity}: {_deviations(record)}; sample {record.evidence}")
         case Incident():
-            rest = f"({record.step}) {record.symptom} of {record.entity}"
+            rest = f"({STEPS.get(record.step, record.step)}) {record.symptom} of {record.entity}"
             if record.step in ("confirm", "revise", "still_wrong"):
                 rest += f"; {'; '.join(_why(h) for h in record.hypotheses[:3])}"
             if record.by:
                 rest += f", by {record.by}" + (f": {record.note}" if record.note else "")
-            return _said("bold", "incident", rest, record.state)
+            return _marked("bold", "incident", rest, record.state)
         case Proposal():
             others = f"; not: {'; '.join(record.alternatives)}" if record.alternatives else ""
             rest = f"{record.action} on {record.target} {record.confidence:.2f}: {'; '.join(record.reasons)}{others}"
-            return _said("cyan", "proposal", rest)
+            return _marked("cyan", "proposal", rest)
         case Decision():
             rest = f"{record.proposal.action} on {record.proposal.target}: {record.reasons[-1]}"
-            return _said("magenta", "decision", rest, record.state)
+            return _marked("magenta", "decision", rest, f"{record.state}{_outcome(record)}")
         case Approval():
-            return _said("yellow", "vote", f"{record.voter}: {record.vote} {record.reason}")
+            return _marked("yellow", "vote", f"{record.voter}: {record.vote} {record.reason}")
         case SignedCommand():
-            return _said("blue", "command", f"{record.id} {_ordered(record)}, signed by key {record.key[:8]}")
+            return _marked("blue", "command", f"{record.id} {_command(record)}, signed by key {record.key[:8]}")
         case Result():
-            return _said("blue", "result", f"{record.outcome}: {record.detail}")
+            return _marked("blue", "result", f"{record.outcome}: {record.detail}")
         case Verdict():
-            return _said("green", "verdict", f"{record.effect}: {'; '.join(record.reasons)}")
+            return _marked("green", "verdict", f"{record.effect}: {'; '.join(record.reasons)}")
         case Setting():
-            return _said("green", "setting", f"{record.name} = {record.value} by {record.by}: {record.reason}")
+            return _marked("green", "setting", f"{record.name} = {record.value} by {record.by}: {record.reason}")
         case Refusal():
             rest = f"{record.code}: {record.detail} (of {record.who}, {record.origin})"
-            return _said("red", "refused", rest)
+            return _marked("red", "refused", rest)
         case Entry():  # of another chain, which the chain of a new partition goes on from
-            return _said("green", "audit", f"goes on from {record.chain}/{record.seq}, {record.hash[:12]}")
+            return _marked("green", "audit", f"goes on from {record.chain}/{record.seq}, {record.hash[:12]}")
     return escape(repr(record))
 
 
 def details(record: Record) -> list[str]:
-    """What stands behind a record, line by line, in markup: options and scores, policies, votes, what was signed."""
+    """The details of a record as lines in markup: options and scores, policies, votes, what was signed."""
     match record:
         case Proposal():
             circumstances = ", ".join(f"{name} {value:g}" for name, value in record.context.items())
@@ -82,7 +98,7 @@ def details(record: Record) -> list[str]:
             signed = f"signed by key {record.key[:8]}, counts until {clock(record.expires)}"
             return [*lines, escape(f"asked for by {record.requester}, {signed if record.key else 'not signed'}")]
         case Decision() if not record.voters and not record.command and record.state != "completed":
-            held = f"tier {record.tier}, mode {record.mode}"
+            held = f"mode {record.mode}, confidence {record.proposal.confidence:.2f}"
             asked = f", wants {record.quorum} × {record.required_role}" if record.required_role else ""
             return [escape(held + asked), *map(_policy, record.policy)]
         case Approval():
@@ -98,6 +114,11 @@ def details(record: Record) -> list[str]:
             lines = [f"judged by {record.basis}"] if record.basis else []
             return lines + ([escape(f"seen in {', '.join(record.evidence)}")] if record.evidence else [])
     return []
+
+
+def _outcome(decision: Decision) -> str:
+    """How the command of a completed decision ended, where that is not a success."""
+    return f" ({decision.outcome})" if decision.outcome not in ("", "succeeded", "granted") else ""
 
 
 def _option(option: Option) -> str:
@@ -118,15 +139,15 @@ def _policy(result: PolicyResult) -> str:
     return escape(said + (f": {', '.join(result.reasons)}" if result.reasons else ""))
 
 
-def _said(style: str, kind: str, rest: str, state: str = "") -> str:
-    """A sentence in markup; what comes from records is text, whatever brackets are in it."""
+def _marked(style: str, kind: str, rest: str, state: str = "") -> str:
+    """A sentence in markup. Brackets in text that comes from records are escaped."""
     return f"[{style}]{kind}[/{style}] {styled(state) + ' ' if state else ''}{escape(rest)}"
 
 
-def _ordered(order: SignedCommand) -> str:
-    command = order.claim
+def _command(signed: SignedCommand) -> str:
+    command = signed.claim
     if command is None:
-        return f"for {order.target} cannot be read"
+        return f"for {signed.target} cannot be read"
     votes = ", ".join(approval.voter for approval in command.approvals)
     said = f"{command.action} on {command.target}, valid until {clock(command.expires)}"
     return f"{said}, epoch {command.epoch}" + (f", approved by {votes}" if votes else "")

@@ -27,5 +27,8 @@ HISTORY: Final = System(
     "history",
     agents=(Verb("record", "loop", _record), Verb("attest", "loop", _attest)),
     topics=("audit",),
-    commands=(Command("audit", "audit", "The record of everything that was decided, refused and done."),),
+    commands=(
+        Command("audit", "audit", "The record of everything that was decided, refused and done."),
+        Command("history", "history", "The index of what happened: show, rebuild."),
+    ),
 )

@@ -34,7 +34,7 @@ INCIDENTS: Final = System(
     topics=("incidents",),
     commands=(
         Command("incidents", "incidents", "List incidents with their state, cause and age, newest first."),
-        Command("explain", "incidents", "Tell the whole story of an id: from the first sample to the verdict."),
+        Command("explain", "incidents", "Explain what belongs to an id: from the first sample to the verdict."),
         Command("acknowledge", "incidents", "Say that you have an incident in hand. Opsloop goes on with it."),
         Command("resolve", "incidents", "Close an incident by hand: nothing more is tried for it."),
     ),

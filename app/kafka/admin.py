@@ -154,6 +154,16 @@ def _normal(name: str, value: str | None) -> str | None:
     return value
 
 
+def foreign(client: AdminClient, broker: Broker) -> str:
+    """What a cluster is called that has no topic of ours, with its address; empty: it has some."""
+    found = client.list_topics(timeout=REQUEST_S)
+    if any(want.name in found.topics for want in wanted(1)):
+        return ""
+    nodes, others = len(found.brokers), sum(not name.startswith("__") for name in found.topics)
+    shown = f"{nodes} node{'s' * (nodes != 1)}, {others} other topic{'s' * (others != 1)}"
+    return f"the cluster {found.cluster_id} at {broker.bootstrap} ({shown})"
+
+
 def apply(client: AdminClient, want: Sequence[Wanted], steps: Sequence[Step], *, grow: bool = False) -> list[Step]:
     """Do the steps that are safe, and with `grow` those that add partitions; returns what was done.
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from topics.catalog import ALL
-from topics.spec import Topic
+from topics.spec import WORD_SCHEMA, Open, Topic
 
 _REF = "#/components/schemas/{name}"
 _CLOUDEVENT = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type")
@@ -43,7 +43,12 @@ def _id(topic: Topic) -> str:
 
 def _schemas(catalogue: Sequence[Topic]) -> dict[str, Any]:
     records = list(dict.fromkeys(topic.record for topic in catalogue))
-    return msgspec.json.schema_components(records, ref_template=_REF)[1]
+    schemas = msgspec.json.schema_components(records, ref_template=_REF)[1]
+    for shape in Open.__subclasses__():
+        if shape.__name__ in schemas:  # a newer writer may have more members, and its records are read
+            known = schemas[shape.__name__].pop("enum")
+            schemas[shape.__name__] |= {"type": "string", **WORD_SCHEMA, "examples": known}
+    return schemas
 
 
 def _messages(catalogue: Iterable[Topic]) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -206,6 +206,11 @@ def partition_of(key: bytes, partitions: int) -> int:
     return ((h ^ h >> 15) & 0x7FFFFFFF) % partitions
 
 
+def in_memory(client: Consumer | AdminClient) -> bool:
+    """Whether a client talks to the in-memory cluster, whoever started it."""
+    return str(client.list_topics(timeout=STALL_S).cluster_id).startswith("mockCluster")
+
+
 def never() -> bool:
     """The condition of a reader that is not to stop by itself."""
     return False
@@ -231,7 +236,7 @@ def read_all(
     """
     with _reader(broker) as reader:
         places = _places(reader, topics, OFFSET_BEGINNING, key, partitions)
-        if since_ms is not None and not broker.embedded:  # the in-memory cluster cannot look up a time
+        if since_ms is not None and not in_memory(reader):  # which cannot look up a time
             places = reader.offsets_for_times([_at(p, since_ms) for p in places], timeout=STALL_S)
         for message in _messages(reader, places, until_end, never):
             wanted = (key is None or message.key() == key) and (since_ms is None or message.timestamp()[1] >= since_ms)

@@ -12,13 +12,11 @@ from typing import Any, Final
 
 from agents._agent import Agent
 from agents._changelog import ChangeLog, restored
-from agents._partition import PartitionState
+from agents._partition import PartitionState, keep_only
 from agents._snapshots import SnapshotStore, store_of, stores
 from agents._state import Stateful
 from agents._unit import Unit, restored_unit
 from agents.attest import Attest
-from agents.decode import Decode
-from agents.detect import Detect
 from app.errors import UserError
 from app.kafka.broker import partition_of
 from models.safety.chain import Notary
@@ -155,19 +153,10 @@ class LaneStates:
             part = PartitionState(stages, store.state, store)
         except ValueError as error:
             raise UserError(f"the snapshot of {name} on partition {old} cannot be read: {error}", exit_code=1) from None
-        _keep_only(part, owner(new, partitions))
+        keep_only(part.stages, owner(new, partitions))
         applied = part.applied if old == new else dict.fromkeys(part.applied, 0)
         return self._next(name, new).pack(applied, *part.pieces())
 
     def _next(self, name: str, partition: int) -> SnapshotStore:
         """Where the next snapshot goes: after all that were found."""
         return store_of(self.found.get(partition, {}), LANE_STATE, name, partition)
-
-
-def _keep_only(part: PartitionState, ours: Callable[[str], bool]) -> None:
-    """Remove the entities for which `ours` is false from the state of a partition of telemetry."""
-    for stage in part.stages:
-        if isinstance(stage, Decode):
-            forgotten = stage.keep_only(ours)
-        elif isinstance(stage, Detect):
-            stage.keep_only(forgotten)

@@ -10,6 +10,7 @@ SYSTEM: Final = System(
     "offline",
     commands=(
         Command("score", "score", "Score recordings as the live detector would."),
+        Command("check", "check", "Try whether a detector, format or actuator keeps what its kind promises."),
         Command("replay", "replay", "What the agents decide on recorded topics, in memory: nothing acts."),
     ),
 )

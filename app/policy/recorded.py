@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.history.story import records
+from app.history.progress import shown
+from app.history.view import current
 from app.kafka.broker import Broker
 from topics.decisions import DECISIONS, Decision
 from topics.spec import Instant
@@ -14,21 +15,18 @@ from topics.verdicts import VERDICTS, Effect, Verdict
 def asked(broker: Broker, start: Instant, end: Instant) -> Iterator[Decision]:
     """Each decision once, as it was first made, between two times of arrival."""
     seen: set[str] = set()
-    for read in records(broker, [DECISIONS], since_ms=start or None):
-        decision = read.record
-        if not isinstance(decision, Decision) or decision.facts is None or read.arrived >= end:
-            continue
-        if decision.id not in seen:
-            seen.add(decision.id)
-            yield decision
+    with current(broker, [DECISIONS.name], shown()) as view:
+        for read in view.recorded([DECISIONS], start, end):
+            decision = read.record
+            if isinstance(decision, Decision) and decision.facts is not None and decision.id not in seen:
+                seen.add(decision.id)
+                yield decision
 
 
 def history(broker: Broker, start: Instant, end: Instant) -> tuple[list[Decision], dict[str, Effect]]:
     """Every state of the decisions between two times of arrival, and the effect of each that was judged since."""
-    decisions, effects = [], {}
-    for read in records(broker, [DECISIONS, VERDICTS], since_ms=start or None):
-        if isinstance(read.record, Verdict) and read.record.decision:
-            effects[read.record.decision] = read.record.effect
-        elif isinstance(read.record, Decision) and read.arrived < end:
-            decisions.append(read.record)
-    return decisions, effects
+    with current(broker, [DECISIONS.name, VERDICTS.name], shown()) as view:
+        decisions = [read.record for read in view.recorded([DECISIONS], start, end)]
+        verdicts = [read.record for read in view.recorded([VERDICTS], start)]
+    effects = {v.decision: v.effect for v in verdicts if isinstance(v, Verdict) and v.decision}
+    return [d for d in decisions if isinstance(d, Decision)], effects

@@ -11,8 +11,9 @@ import msgspec
 from app.client import Publisher
 from app.clock import now_ms
 from app.errors import UserError
-from app.history.story import records
+from app.history.records import records
 from app.kafka.broker import Broker, require
+from app.kafka.remembered import remembered
 from app.policy.shipped import policies
 from app.security.keys import Keys
 from app.settings import home
@@ -140,7 +141,7 @@ def load(broker: Broker, keyring: Keyring) -> Store:
 
 def opened(address: str) -> tuple[Broker, Store]:
     """The broker at an address, with what its topic of policies says now. Raises UserError: there is none."""
-    broker = Broker.from_environment(address)
+    broker = Broker.from_environment(address or remembered())
     require(broker)
     return broker, load(broker, Keys(home()))
 

@@ -1,1 +1,1 @@
-"""Worker processes: what they run, their metrics, memory, logging and end."""
+"""Worker processes: drivers, signals, logging, metrics, memory."""

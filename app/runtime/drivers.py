@@ -13,6 +13,7 @@ from agents._lane import Lane, LaneSettings
 from app.clock import now_ms
 from app.errors import UserError
 from app.kafka.broker import Broker, consumer_config, producer_config
+from app.kafka.groups import claim
 from app.runtime.metrics import Meter
 from app.security.faust import credentials
 from app.security.keys import WORKER, keys_of
@@ -45,8 +46,20 @@ def make_loop(worker: Worker, stages_of: Callable[[Parts], Stages]) -> LoopDrive
     from agents._loop import Loop, LoopSettings  # Faust takes half a second to import, for which lanes need not wait
 
     keys = keys_of(worker.home)
-    stages = stages_of(Parts(worker.settings, keys.own(WORKER), keys))
-    settings = LoopSettings(worker.broker.bootstrap, client_config(worker.broker), credentials(worker.broker.security))
+    known = {
+        (agent := make()).name: (make, agent.reads)
+        for make in stages_of(Parts(worker.settings, keys.own(WORKER), keys))
+    }
+    if unknown := [verb for verb in worker.only if verb not in known]:
+        raise UserError(f"the loop has no verb {unknown[0]!r}", f"--only takes some of {', '.join(known)}")
+    reads = {verb: [topic.name for topic in topics] for verb, (_, topics) in known.items()}
+    verbs = worker.only or tuple(known)
+    stages = [make for verb, (make, _) in known.items() if verb in verbs]
+    settings = LoopSettings(
+        worker.broker.bootstrap, client_config(worker.broker), credentials(worker.broker.security),
+        long_polls=not worker.broker.embedded, group=claim(worker.broker, verbs, reads),
+        first_readers={topic: verb for verb, topics in reversed(reads.items()) for topic in topics},
+    )  # fmt: skip
     return LoopDriver(lambda: Loop(settings, stages, now_ms, Meter()))
 
 

@@ -1,4 +1,4 @@
-"""What a worker asks of the allocators: to keep what it needs all the time, and no more."""
+"""Settings of the allocators for worker processes: Python's garbage collector and glibc's malloc."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from typing import Final
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of mallopt(3)
-LARGEST_ON_HEAP: Final = 32 << 20  # the most that glibc takes
-LARGEST_SHARED: Final = 4 << 20  # what a step of the loop needs for a moment stays; what a restore needs goes
-KEPT: Final = 64 << 20  # bytes that are free at the end of a heap before they are handed back
+LARGEST_ON_HEAP: Final = 32 << 20  # bytes; the largest value that glibc accepts
+LARGEST_SHARED: Final = 4 << 20  # bytes; more than a step of the loop needs, less than a restore
+KEPT: Final = 64 << 20  # bytes; a heap with more free memory at its end returns it
 
 
 def tune_allocator() -> None:
-    """Keep what is there from now on.
+    """Exempt the objects that exist now from garbage collection, and keep freed heap for the next large allocation.
 
-    The compiler alone leaves some hundred thousand objects, and a full collection would look at them all. Answers of a
-    broker have megabytes: fresh memory from the kernel for each would cost the lane a tenth of its time. A C library
-    without mallopt is left as it is.
+    Called by the lane after its kernels are compiled. The compiler leaves some hundred thousand objects, which each
+    full collection would visit. A broker's responses have megabytes: taking memory from the kernel for each would
+    cost the lane a tenth of its time. Does nothing to a C library without mallopt.
     """
     gc.collect()
     gc.freeze()
@@ -26,11 +26,12 @@ def tune_allocator() -> None:
 
 
 def share_heap() -> None:
-    """Let all threads allocate from one heap, and hand back what is free at its end; before there are any.
+    """Make all threads allocate from one heap, and return the free memory at its end to the kernel.
 
-    Each rebalance of the loop makes some clients with threads of their own, and glibc a heap for every few: after 600
-    such clients half of what was held was free pieces of those. And they read megabytes of state: glibc keeps up to
-    twice the largest piece that was ever freed, unless it is told how much.
+    Call it before the first thread starts. Each rebalance of the loop makes clients with threads of their own, for
+    which glibc makes more heaps: after 600 such clients half of the memory held was free pieces of these heaps. The
+    clients also read megabytes of state, and glibc keeps up to twice the largest piece that was ever freed, unless it
+    has a limit.
     """
     _mallopt({M_ARENA_MAX: 1, M_MMAP_THRESHOLD: LARGEST_SHARED, M_TRIM_THRESHOLD: LARGEST_SHARED})
 

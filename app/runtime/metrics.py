@@ -9,7 +9,7 @@ from topics.spec import Instant
 
 REGISTRY = CollectorRegistry()
 
-RECORDS = Counter("opsloop_records", "records that an agent took", ["agent"], registry=REGISTRY)
+RECORDS = Counter("opsloop_records", "records that an agent read", ["agent"], registry=REGISTRY)
 OUTPUTS = Counter("opsloop_outputs", "records that an agent sent", ["agent"], registry=REGISTRY)
 REFUSED = Counter("opsloop_refused", "messages that went to a dead-letter topic", ["agent", "cause"], registry=REGISTRY)
 LATENCY = Histogram(
@@ -19,21 +19,21 @@ LATENCY = Histogram(
 
 
 class Meter:
-    """What the drivers report to."""
+    """Counts what the drivers report."""
 
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None:
-        """A step took `records`, the oldest of which arrived at the broker at `oldest`."""
+        """Count a step over `records` records, of which the oldest arrived at the broker at `oldest` (ms)."""
         RECORDS.labels(agent).inc(records)
         OUTPUTS.labels(agent).inc(outputs)
         LATENCY.labels(agent).observe(max(0, now - oldest) / 1000)
 
     def refused(self, agent: str, cause: str) -> None:
-        """A message was dead-lettered."""
+        """Count a message that was dead-lettered for `cause`."""
         REFUSED.labels(agent, cause).inc()
 
 
 def serve(port: int) -> None:
-    """Offer the metrics on loopback."""
+    """Serve the metrics over HTTP on 127.0.0.1. Raises UserError when the port cannot be used."""
     try:
         start_http_server(port, addr="127.0.0.1", registry=REGISTRY)
     except OSError as error:

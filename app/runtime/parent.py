@@ -1,4 +1,4 @@
-"""No orphans: a process that this project starts ends with the one that started it."""
+"""Ends a process when the process that started it has ended."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import threading
 import time
 from typing import Final
 
-FOLLOW: Final = "OPSLOOP_PARENT"  # environment variable with the id of the process to end with
+FOLLOW: Final = "OPSLOOP_PARENT"  # environment variable: process id of the parent to watch
 PERIOD_S: Final = 0.25
 
 
 def follow() -> None:
-    """End this process when the one named by OPSLOOP_PARENT is not its parent any more."""
+    """Watch the parent in a thread, and exit with code 1 when it is no longer the process that OPSLOOP_PARENT names."""
     parent = os.environ.get(FOLLOW)
 
     def watch() -> None:

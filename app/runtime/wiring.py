@@ -20,5 +20,13 @@ def _loop(worker: Worker, stages_of: Callable[[Parts], Stages]) -> LoopDriver:
 RUNTIME: Final = System(
     "runtime",
     roles=(Role("loop", _loop),),
-    commands=(Command("worker", "worker", "Run a worker until it is stopped."),),
+    commands=(
+        Command("worker", "worker", "Run a worker until it is stopped."),
+        Command(
+            "status",
+            "status",
+            "Say how things stand: workers, actuators, lag, entities, kill switch, maintenance, what waits for people.",
+        ),
+        Command("config", "config", "The settings that hold here."),
+    ),
 )

@@ -42,12 +42,12 @@ def run(worker: Worker, roles: Sequence[Role], stages_of: StagesOf, ready: Ready
     worker = replace(worker, broker=settled(worker.broker))
     for prepare in preparations:
         prepare(worker.settings)
-    crew = Crew(ready)
-    on_stop(crew.stop)
-    crew.run({role.name: role.drive(worker, partial(stages_of, role.name)) for role in roles})
+    group = DriverGroup(ready)
+    on_stop(group.stop)
+    group.run({role.name: role.drive(worker, partial(stages_of, role.name)) for role in roles})
 
 
-class Crew:
+class DriverGroup:
     """The drivers of a process, a thread each. They end together."""
 
     def __init__(self, ready: Ready) -> None:

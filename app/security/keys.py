@@ -190,7 +190,7 @@ class Keys:
         with self._changing() as entries:
             before = _believed(entries, name)
             if before is None:
-                raise UserError(f"nobody is called {name}", "See opsloop user list")
+                raise UserError(f"nobody is called {name}", "See opsloop user list", exit_code=1)
             entries[before.key] = msgspec.structs.replace(before, **changes)
             return entries[before.key]
 

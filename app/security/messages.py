@@ -1,4 +1,4 @@
-"""What people say to the loop besides votes, each under their signature where it takes one."""
+"""What people tell the loop besides votes, signed where a signature is needed: stops, maintenance, requests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from confluent_kafka import KafkaException
+
 from app.clock import now_ms
 from app.errors import UserError
-from app.kafka.broker import Broker, tail
+from app.kafka.broker import Broker, probe, tail
 from app.kafka.publisher import Publisher
 from app.security.keys import Keys
-from app.security.switch import LocalSwitch, Said
+from app.security.switch import LocalSwitch, Said, Way
 from app.settings import home, masked
 from models.incidents.lifecycle import is_open
 from models.safety.context import MAINTENANCE
@@ -24,23 +26,37 @@ from topics.codec import DecodeError, decode
 from topics.incidents import INCIDENTS, Incident, State
 from topics.proposals import Proposal
 from topics.refusals import REFUSALS, Refusal
-from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, Setting
+from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, SETTINGS, Setting
 from topics.spec import Raw, Record, Topic
 
 ANSWER_S: Final = 4.0  # how long somebody who said something waits to hear what became of it
 OUTLAST_S: Final = 60.0  # within which it must have been said
 
 
-def stopped(by: str, reason: str, switch: LocalSwitch) -> Setting:
-    """Stop everything on this host at once; the setting that tells the others. It needs no rights."""
+def stop(by: str, reason: str, *switches: LocalSwitch) -> tuple[Setting, list[Way]]:
+    """Stop everything on this host at once. Returns the setting that tells the others, and the files that were tried.
+
+    It needs no rights, and never raises: who stops everything must be able to try the topic next.
+    """
     said = mask(reason)  # by the rules that need no settings: a damaged file of them must not be in the way
     setting = Setting(name=KILL_SWITCH, value=ON, ts=now_ms(), by=by, reason=said)
-    switch.turn_on(Said(by, setting.reason, setting.ts))
-    return setting
+    return setting, [way for switch in switches for way in switch.turn_on(Said(by, setting.reason, setting.ts))]
 
 
-def resumed(by: str, reason: str, ends: str = "") -> Setting:
-    """The setting that allows acting again; `ends` is the id of the stop that it ends, where that is known.
+def tell_switch(broker: Callable[[], Broker], setting: Setting) -> Way:
+    """Publish a move of the kill switch; whether the topic has it. `broker` may raise UserError."""
+    try:
+        where = broker()
+        if cause := probe(where):
+            return Way(SETTINGS.name, f"no broker at {where.bootstrap} ({cause})")
+        publish(where, setting)
+    except (UserError, KafkaException, OSError) as error:
+        return Way(SETTINGS.name, str(error))
+    return Way(SETTINGS.name)
+
+
+def resume(by: str, reason: str, ends: str = "") -> Setting:
+    """Make the signed setting that allows acting again. `ends`: the id of the stop that it ends, where it is known.
 
     Raises:
         UserError: it is not for them to say, or their key is not on this host.
@@ -53,8 +69,8 @@ def resumed(by: str, reason: str, ends: str = "") -> Setting:
     return sign_setting(setting, keys.own(by))
 
 
-def maintained(scope: str, minutes: int, by: str, reason: str) -> Setting:
-    """The setting that nothing is changed within a scope for so long; 0 ends it, which takes a signature to count."""
+def maintain(scope: str, minutes: int, by: str, reason: str) -> Setting:
+    """Make the setting that forbids changes within a scope for so many minutes; 0 ends it, which counts only signed."""
     now, keys = now_ms(), Keys(home())
     until = now + minutes * 60_000 if minutes else 0
     setting = Setting(name=f"{MAINTENANCE}{scope}", value=str(until), ts=now, by=by, reason=masked(reason))
@@ -62,7 +78,7 @@ def maintained(scope: str, minutes: int, by: str, reason: str) -> Setting:
 
 
 def answered(incident: Incident, word: str, by: str, note: str) -> Setting:
-    """The setting by which a person takes an incident on, or closes it.
+    """Make the signed setting by which a person takes an incident on, or closes it.
 
     Raises:
         UserError: that is not possible any more, it is not for them to say, or their key is not on this host.
@@ -77,8 +93,8 @@ def answered(incident: Incident, word: str, by: str, note: str) -> Setting:
     return sign_setting(setting, keys.own(by))
 
 
-def asked(proposal: Proposal) -> Proposal:
-    """The proposal under the signature of who asks.
+def sign_request(proposal: Proposal) -> Proposal:
+    """Sign a proposal with the key of its requester.
 
     Raises:
         UserError: it is not for them to ask, or their key is not on this host.
@@ -101,8 +117,10 @@ def publish(broker: Broker, said: Setting | Proposal | Approval) -> None:
 def publish_and_hear(
     broker: Broker, said: Setting | Approval, topic: Topic, answers: Callable[[Record], bool]
 ) -> Record | None:
-    """The same, and what a worker made of it: the first record of a topic that answers it, or the refusal of what was
-    said; None: nothing in time."""
+    """Publish what somebody said and wait for a worker's answer.
+
+    Returns the first record of `topic` that answers it, or the refusal of what was said; None: nothing came in time.
+    """
     end = time.monotonic() + OUTLAST_S
     topics = {topic_of(said).name, topic.name, REFUSALS.name}
     heard = tail(broker, sorted(topics), stop=lambda: time.monotonic() > end)

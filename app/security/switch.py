@@ -1,31 +1,35 @@
 """The kill switch at an actuator: a file. It works without a broker, survives restarts, and a `touch` turns it on.
 
-What the topic says is written to the file too, by whoever runs an actuator; the topic's word never removes a file that
-was put there by hand.
+Whoever runs an actuator writes what the topic says to the file too. The topic never removes a file that a person put
+there. A file that cannot be read counts as on.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from threading import Event
+from typing import Final, Literal
 
 import msgspec
 import structlog
+from confluent_kafka import KafkaException
 
 from app.clock import now_ms
+from app.errors import UserError
 from app.kafka.broker import Broker, tail
 from app.security.keys import Keys, write
 from models.safety.signing import Refused
 from models.safety.switch import KillSwitch
 from topics.codec import DecodeError, decode
 from topics.settings import SETTINGS, Setting
-from topics.spec import Instant
+from topics.spec import Instant, Raw
 
 log = structlog.get_logger()
 
-NAME = "killed"
+NAME: Final = "killed"
+RETRY_S: Final = 1.0
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -37,8 +41,18 @@ class Said(msgspec.Struct, frozen=True):
     source: Literal["file", "topic"] = "file"
 
 
+class Way(msgspec.Struct, frozen=True):
+    """One way to move the kill switch, and whether it worked."""
+
+    way: str  # a file, or the topic
+    error: str = ""  # empty: it worked
+
+
+_unwritten: Final[dict[Path, Said]] = {}  # what could be written to no file, for this process, by the first file
+
+
 class LocalSwitch:
-    """The kill switch in the first of some folders; those in the others are obeyed as well."""
+    """The kill switch in the first writable one of some folders; those in the others are obeyed as well."""
 
     def __init__(self, *folders: Path) -> None:
         self.files = [folder / NAME for folder in folders]
@@ -46,41 +60,103 @@ class LocalSwitch:
     def said(self) -> str:
         """Who turned it on and why; empty: nobody did. What cannot be read is on."""
         for file in self.files:
-            if file.exists():
+            if _is_there(file):
                 said = _read(file)
                 return f"{said.by}: {said.reason} ({file})"
+        if held := _unwritten.get(self.files[0]):
+            return f"{held.by}: {held.reason}"
         return ""
 
-    def turn_on(self, said: Said) -> None:
-        """Nothing acts any more, from now on. What a hand has put there stays."""
-        file = self.files[0]
-        if said.source == "file" or not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write(file, msgspec.json.encode(said), 0o644)
+    def turn_on(self, said: Said) -> list[Way]:
+        """Stop this host's actuators from now on: write the first file that can be written; what was tried.
 
-    def turn_off(self, source: Literal["file", "topic"]) -> None:
-        """Take away what was put there by the same means; by hand, everything."""
+        A file that a person put there stays as it is. When no file can be written, this process remembers it alone.
+        """
+        tried: list[Way] = []
         for file in self.files:
-            with contextlib.suppress(FileNotFoundError):
-                if source == "file" or _read(file).source == "topic":
-                    file.unlink()
+            if said.source == "topic" and _is_there(file):
+                return tried
+            tried.append(Way(str(file), _failure(lambda file=file: _put(file, said))))  # type: ignore[misc]
+            if not tried[-1].error:
+                return tried
+        _unwritten[self.files[0]] = said
+        return tried
+
+    def turn_off(self, source: Literal["file", "topic"]) -> list[Way]:
+        """Take away what was put there by the same means; by hand, everything. Returns what was tried."""
+        held = _unwritten.get(self.files[0])
+        if held is not None and (source == "file" or held.source == "topic"):
+            del _unwritten[self.files[0]]
+        theirs = (f for f in self.files if _is_there(f) and (source == "file" or _read(f).source == "topic"))
+        return [Way(str(file), _failure(file.unlink)) for file in theirs]
 
     def follow(self, broker: Broker, keys: Keys, stop: Callable[[], bool]) -> None:
-        """Write down what the topic says, until `stop`; a broker that is away changes nothing."""
-        switch = KillSwitch()
-        for raw in tail(broker, [SETTINGS.name], from_end=False, stop=stop):
+        """Write what the topic says to the file, until `stop`. An unreachable broker changes nothing.
+
+        No record and no failure of the broker ends it: reading begins again after a second.
+        """
+        waiting = Event()
+        while not stop():
+            switch = KillSwitch()
             try:
-                setting = decode(raw).record
-                assert isinstance(setting, Setting)
-                before = switch.killed
+                for raw in tail(broker, [SETTINGS.name], from_end=False, stop=stop):
+                    self._obey(raw, switch, keys)
+            except (UserError, KafkaException) as error:
+                log.warning("the kill switch's topic cannot be followed", cause=str(error))
+            waiting.wait(0 if stop() else RETRY_S)
+
+    def _obey(self, raw: Raw, switch: KillSwitch, keys: Keys) -> None:
+        before = switch.killed
+        try:
+            setting = decode(raw).record
+            if isinstance(setting, Setting):
                 switch.take(setting, keys, raw.arrived or now_ms())
-            except (DecodeError, Refused) as error:
-                log.warning("a setting is not obeyed", origin=str(raw.origin), cause=str(error))
-                continue
-            if switch.killed and switch.killed != before:
-                self.turn_on(Said(setting.by, setting.reason, setting.ts, "topic"))
-            elif before and not switch.killed:
-                self.turn_off("topic")
+        except (DecodeError, Refused) as error:
+            log.warning("a setting is not obeyed", origin=str(raw.origin), cause=str(error))
+            return
+        except Exception as error:  # whatever is in a record, the next one may be a stop
+            log.error("a setting broke the kill switch's reader", origin=str(raw.origin), cause=repr(error))
+            return
+        if isinstance(setting, Setting) and switch.killed and switch.killed != before:
+            for way in self.turn_on(Said(setting.by, setting.reason, setting.ts, "topic")):
+                if way.error:
+                    log.error("the kill switch cannot be written down", file=way.way, cause=way.error)
+        elif before and not switch.killed:
+            self.turn_off("topic")
+
+
+def of_this_host(*folders: Path) -> list[LocalSwitch]:
+    """The switch in these folders, the last of which is a home, and those of homes within it, as a demo's."""
+    within = sorted(file.parent for file in folders[-1].glob("*/principals.json"))
+    return [LocalSwitch(*folders), *map(LocalSwitch, within)]
+
+
+def failures(ways: list[Way]) -> Iterator[str]:
+    """What did not work, in words."""
+    return (f"{way.way}: {way.error}" for way in ways if way.error)
+
+
+def _put(file: Path, said: Said) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write(file, msgspec.json.encode(said), 0o644)
+
+
+def _failure(act: Callable[[], None]) -> str:
+    """Why `act` did not work; empty: it did."""
+    try:
+        act()
+    except FileNotFoundError:
+        return ""  # somebody else has removed it
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return ""
+
+
+def _is_there(file: Path) -> bool:
+    """Whether a file is there, or nobody can tell."""
+    with contextlib.suppress(OSError):
+        return file.exists()
+    return True
 
 
 def _read(file: Path) -> Said:

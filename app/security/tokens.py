@@ -73,7 +73,7 @@ class Tokens:
             UserError: there is no such principal, or the time is not between a second and 90 days.
         """
         if self._keys.entry(name) is None:
-            raise UserError(f"nobody is called {name}", "See opsloop user list")
+            raise UserError(f"nobody is called {name}", "See opsloop user list", exit_code=1)
         if not 0 < ttl_s <= LONGEST_S:
             raise UserError(f"a token is valid for a second to 90 days, not {ttl_s} s", "Give --ttl SECONDS")
         identity, now = secrets.token_hex(10), now_ms()
@@ -103,7 +103,7 @@ class Tokens:
         """Accept a token no more. Raises UserError: no token of ours has this id."""
         with self._changing(self._issued, Issued) as issued:
             if identity not in issued:
-                raise UserError(f"no token has the id {identity}", "See opsloop user tokens")
+                raise UserError(f"no token has the id {identity}", "See opsloop user tokens", exit_code=1)
             issued[identity] = msgspec.structs.replace(issued[identity], revoked=now_ms())
             return issued[identity]
 
@@ -116,7 +116,7 @@ class Tokens:
     def set_password(self, name: str, password: str) -> None:
         """Let a principal log in with a password. Raises UserError: unknown, or shorter than 12 characters."""
         if self._keys.entry(name) is None:
-            raise UserError(f"nobody is called {name}", "See opsloop user list")
+            raise UserError(f"nobody is called {name}", "See opsloop user list", exit_code=1)
         if len(password) < 12:
             raise UserError("the password is too short", "Use at least 12 characters")
         with self._changing(self._passwords, str) as hashes:

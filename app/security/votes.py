@@ -19,8 +19,8 @@ from topics.spec import Record, derive, system_of
 GRACE_MS: Final = 60_000  # a vote of the last moment still counts while its command is on its way
 
 
-def signed(decision: Decision, vote: Literal["approve", "reject"], voter: str, reason: str) -> Approval:
-    """One vote under the voter's signature.
+def sign(decision: Decision, vote: Literal["approve", "reject"], voter: str, reason: str) -> Approval:
+    """Make a vote, signed by its voter.
 
     Raises:
         UserError: the voter has no key on this host.
@@ -46,7 +46,7 @@ def cast_and_hear(
     def answers(record: Record) -> bool:
         return isinstance(record, Decision) and record.id == decision.id and voter in record.voters
 
-    approval = signed(decision, vote, voter, reason)
+    approval = sign(decision, vote, voter, reason)
     found = publish_and_hear(broker, approval, DECISIONS, answers)
     assert found is None or isinstance(found, Decision | Refusal)
     return approval, found

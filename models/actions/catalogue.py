@@ -92,5 +92,6 @@ def add(actions: Iterable[Action]) -> None:
         ValueError: an action is not sound, or has the name of another; the text lists every flaw, and nothing changes.
     """
     found = catalogue((*SHIPPED.values(), *actions))
-    _all.clear()
     _all.update(found)
+    for name in _all.keys() - found.keys():  # one that stays is never missing, not even for a moment
+        del _all[name]

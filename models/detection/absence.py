@@ -32,7 +32,7 @@ WHOLE: Final = -1  # no series: the entity
 
 
 class Lost(NamedTuple):
-    """An entity of which something is absent now, or nothing any more."""
+    """A change of what is absent of an entity."""
 
     sample: int  # which moved the clock
     entity: int
@@ -45,7 +45,7 @@ class Lost(NamedTuple):
 
 
 class Kept(msgspec.Struct):
-    """Everything as data."""
+    """All state, as data."""
 
     clock: float = 0.0
     whole: bytes = b""
@@ -60,7 +60,7 @@ def _arrive(rows: Float64, at: int, ts: float) -> None:
 
 @inlined
 def _step(rows: Float64, clock: float, offset: int, changed: Int32, count: int) -> int:
-    """Take a step of the clock; numbers + offset of what became absent or came back are added to `changed`."""
+    """Take a step of the clock. Numbers (plus `offset`) of what became absent or came back are added to `changed`."""
     for at in range(len(rows)):
         if rows[at, NEWEST] == 0.0:
             continue
@@ -87,7 +87,7 @@ def follow(
     clock: Float64, whole: Float64, each: Float64, given: tuple[Int32, NDArray[np.int64], Int32, Int32], first: int,
     out: tuple[NDArray[np.bool_], Int32],
 ) -> tuple[int, int]:  # fmt: skip
-    """Take samples from `first` on, up to one at which something changed: the next one, and how many changed.
+    """Take samples from `first` on, up to one at which something changed. Returns the next one, and how many changed.
 
     clock: (1,); given: entity, ts, start, series of a batch; out: which entities are followed by series, and room for
     numbers: an entity's own, or its series' after all entities'.
@@ -121,7 +121,7 @@ class Absence:
         self._room = np.zeros(0, np.int32)
 
     def take(self, batch: Batch) -> Iterator[Lost]:
-        """What a batch shows to be absent, or back again."""
+        """What became absent in a batch, or came back."""
         self._admit(batch.names)
         given = batch.entity, batch.ts, batch.start, batch.series
         at = 0
@@ -153,7 +153,7 @@ class Absence:
         self._choose(reused.names, [at for at in reused.entities if at < len(self.chosen)])
 
     def forget(self, forgotten: Forgotten) -> Iterator[Lost]:
-        """Forget what has ended. What was absent is so no more: an entity whose alarm that ends is given back."""
+        """Forget what has ended. Yields the end of each absence of which nothing is left."""
         series = set(forgotten.series.tolist())
         for entity in sorted(self.open.keys() & forgotten.touched):
             onset, absent = self.open.pop(entity)
@@ -191,12 +191,12 @@ class Absence:
             )  # fmt: skip
 
     def dump(self) -> Kept:
-        """Everything."""
+        """All state, as data."""
         whole, each = (_used(rows).astype("<f8").tobytes() for rows in (self.whole, self.each))
         return Kept(float(self.clock[0]), whole, each, [(e, o, list(a)) for e, (o, a) in sorted(self.open.items())])
 
     def load(self, kept: Kept) -> None:
-        """Become what was dumped."""
+        """Restore what `dump` returned."""
         self.clock[0] = kept.clock
         self.whole, self.each = (np.frombuffer(r, "<f8").reshape(-1, FIELDS).copy() for r in (kept.whole, kept.each))
         self.open = {entity: (onset, absent) for entity, onset, absent in kept.open}

@@ -8,7 +8,7 @@ from river import drift
 
 from models.detection.by_feature import ByFeature
 
-DELTA = 0.0005  # of one test; a dozen features are tested every 32 looks
+DELTA = 0.0005  # of one test; a dozen features are tested every 32 samples
 
 
 class Adwin(ByFeature):

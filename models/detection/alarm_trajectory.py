@@ -17,9 +17,9 @@ import msgspec
 from topics.batch import Forgotten
 from topics.signals import Contribution, Kind
 
-FOLLOWED: Final = 3  # of the strongest metrics of a look
+FOLLOWED: Final = 3  # of the strongest metrics of a sample
 MOST: Final = 16  # metrics of one alarm
-LINE, FLAT = 16, 64  # looks from which a slope says something, and a level that stays
+LINE, FLAT = 16, 64  # samples from which a slope says something, and a level that stays
 FIT: Final = 0.8  # share of a metric's variance that lies on the line of a trend
 FAR: Final = 3.0  # spreads that it has moved meanwhile; or that a level is off, in its own
 
@@ -35,7 +35,7 @@ class Line(msgspec.Struct):
     both: float = 0.0
 
     def take(self, time: float, value: float) -> None:
-        """Add a look."""
+        """Add a value."""
         self.scored += 1
         off_time, off_value = time - self.time, value - self.value
         self.time += off_time / self.scored
@@ -45,7 +45,7 @@ class Line(msgspec.Struct):
         self.both += off_time * (value - self.value)
 
     def kind(self, expected: float, spread: float) -> Kind:
-        """What the looks so far make of it. spread: of the metric when it is ordinary."""
+        """The kind of the alarm by the values so far. spread: of the metric when it is ordinary."""
         by = self.value - expected
         if self.scored >= LINE and self.times > 0.0 and self.values > 0.0:
             slope, span = self.both / self.times, math.sqrt(12.0 * self.times / self.scored)
@@ -77,7 +77,7 @@ class Trajectories:
             self.open.pop(name, None)
 
     def kind(self, entity: str, state: str, ts: int, found: Sequence[Contribution], spread: float) -> Kind:
-        """What kind an alarm is by now; what is cleared is what it was last.
+        """The kind of an alarm by now; at its end, the kind that it was last.
 
         found: strongest first, not empty; spread: of the first one when it is ordinary.
         """

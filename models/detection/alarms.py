@@ -1,7 +1,7 @@
-"""Which alarms are told: what users said of directions, deviations, budgets and rests; and values out of their range.
+"""Which alarms are reported, by the settings of direction, deviation, budget and rest; values out of their range.
 
-All of it is decided where an alarm is, a few times a minute at most, and costs nothing else; what is learned and
-scored does not depend on it. Times are those of the samples.
+This is decided where there is an alarm, a few times a minute at most; what is learned and scored does not depend on
+it. Times are those of the samples.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from topics.batch import Batch, Float64, Forgotten, Names, Reused
 
 DAY_MS: Final = 86_400_000
 CRITICAL: Final = 8.0  # boundaries: such an alarm is told beyond its entity's budget
-CALM: Final = 3  # looks within the range after which a value is taken to be back
+CALM: Final = 3  # samples within the range after which a value is taken to be back
 REPEAT_MS: Final = 1_000
 CHOICES: Final = ("direction", "least", "least_ratio", "alarms_a_day", "rest_s", "lasts_s", "confirm")
 OFF: Final = 3.0  # |z| of a series that is off, and of those that still are
 COMMON: Final = 6  # series that bear out an alarm together, where an entity has twice as many
-STILL, STRONGEST = 2, 5  # so many looks after its first one so many series, in their mean, bear it out
+STILL, STRONGEST = 2, 5  # so many samples after its first one so many series, in their mean, bear it out
 
 
 class Deviation(NamedTuple):
@@ -41,26 +41,26 @@ class ScoredSample(NamedTuple):
     ts: int  # event time
     onset: int
     ratio: float  # to the boundary
-    series: int = 1  # how many the entity has in this look
+    series: int = 1  # how many the entity has in this sample
     level: float = 0.0  # mean of the `STRONGEST` distances from their means, in spreads
 
 
 def strongest_levels(value: Float64, expected: Float64, spread: Float64) -> float:
-    """`Look.level` of a look at some series: all (n,), n > 0; a spread of 0 is that of a series not known yet."""
+    """`ScoredSample.level` of the values (n,) of a sample, n > 0; the spread of a series not known yet is 0."""
     known = spread > 0.0
     off = np.abs(value - expected)[known] / spread[known]
     return float(np.sort(off)[-STRONGEST:].mean()) if known.any() else 0.0
 
 
 class Told(msgspec.Struct):
-    """What was told of one entity."""
+    """What was reported of an entity."""
 
     on: bool = False
     ended: int = 0  # event time
     day: int = 0
     spent: int = 0  # alarms of that day
     onset: int = 0  # of the alarm that waits to be borne out
-    waited: int = 0  # looks of it
+    waited: int = 0  # samples of it
 
 
 class Out(msgspec.Struct):
@@ -72,7 +72,7 @@ class Out(msgspec.Struct):
 
 
 class Alarms:
-    """The alarms of a partition's entities, as users want them."""
+    """The alarms of a partition that settings want to be reported."""
 
     def __init__(self, settings: DetectionSettings) -> None:
         self.settings = settings
@@ -85,7 +85,7 @@ class Alarms:
             self.told.pop(name, None)
 
     def heard(self, entity: str, event: int, scored_sample: ScoredSample, found: Sequence[Deviation]) -> int:
-        """What is told of a look: RAISE, CONTINUE, CLEAR or QUIET.
+        """What is reported of a sample: RAISE, CONTINUE, CLEAR or QUIET.
 
         event: what the bank or `Hysteresis` says; found: what is off, strongest first, not empty.
         """
@@ -108,7 +108,7 @@ class Alarms:
         return RAISE
 
     def _confirmed(self, entity: str, told: Told, scored_sample: ScoredSample, found: Sequence[Deviation]) -> bool:
-        """Whether breadth, at any look, or duration, at the third, bears an alarm out, if users ask for that.
+        """Whether an alarm is confirmed, if settings ask for it: by breadth at any sample, or by duration at the third.
 
         Later than that size alone does not: what comes back from a spike steps as far as what left for it.
         """
@@ -123,7 +123,7 @@ class Alarms:
         return told.waited == STILL + 1 and scored_sample.level >= OFF
 
     def _may(self, entity: str, told: Told, scored_sample: ScoredSample) -> bool:
-        """Whether an alarm of the entity may be told now: it has lasted, rest is over, the budget is not spent."""
+        """Whether an alarm may be reported now: it has lasted, rest is over, and the budget is not spent."""
         ts, onset, ratio = scored_sample[:3]
         lasts, rest, budget = (self.settings.of_entity(o, entity) for o in ("lasts_s", "rest_s", "alarms_a_day"))
         if ts - onset < 1000 * (lasts or 0.0) or (told.ended and ts - told.ended < 1000 * (rest or 0.0)):
@@ -142,7 +142,7 @@ class Alarms:
 
 
 class Beyond(NamedTuple):
-    """A look at a series that is, or was, out of its allowed range."""
+    """A value of a series that is, or was, out of its allowed range."""
 
     sample: int
     event: int

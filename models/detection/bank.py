@@ -8,10 +8,10 @@ where its name says that a person would act on it alone. Its boundary is learned
 training phase; bounded state; no look ahead.
 
 What is scored is never clipped; what is learned always is, and the more an entity is off, the slower it is learned.
-Rule for a new normal: from its alarm on, for `hold_looks` looks and `hold_ms` of event time, what is far off is not
+Rule for a new normal: from its alarm on, for `hold_samples` samples and `hold_ms` of event time, what is far off is not
 learned at all; then learning goes on at the ordinary rate, and a level that stays is accepted once mean and spread
 have reached it. The boundary learns from the first, a tenth as fast as else: an alarm that nobody takes up ends after
-some hundreds of looks. An open incident (`forks`) stops both.
+some hundreds of samples. An open incident (`forks`) stops both.
 
 Sources: exponentially weighted Welford form (West 1979), clipped learning (Huber 1964), Holt's linear prediction
 (1957), quantile by stochastic approximation (Robbins and Monro 1951), exponential tail over a threshold (Pickands
@@ -83,7 +83,7 @@ FIRST_TAIL: Final = (math.log(3.0), 0.3)  # of an entity's log score: where it b
 
 @inlined
 def judge(entities: Float64, at: int, raw: float, ts: float, config: DetectorConfig) -> tuple[int, float]:
-    """What a look with score `raw` comes to, and the boundary it was held against."""
+    """The event of a sample with score `raw`: QUIET, RAISE, CONTINUE or CLEAR. And the boundary it was held against."""
     if entities[at, SAMPLES] == 0.0:
         entities[at, SCORE] = raw
     entities[at, SAMPLES] += 1.0
@@ -157,7 +157,7 @@ def _pace(entities: Float64, at: int, ts: float, config: DetectorConfig) -> floa
 
 @kernel
 def _univariate_row(rows: Rows, at: int, ts: float, config: DetectorConfig, univariate: Univariate) -> int:
-    """The row of an entity that has shown one series in its first looks and none since; else 0 or less."""
+    """The row of an entity that has shown one series in its first samples and none since; else 0 or less."""
     if rows.entities[at, SERIES] > 1.0:
         close_row(rows.univariate, int(rows.entities[at, UNIVARIATE]))
         rows.entities[at, UNIVARIATE] = -1.0
@@ -170,9 +170,9 @@ def _univariate_row(rows: Rows, at: int, ts: float, config: DetectorConfig, univ
 def _run(
     rows: Rows, given: Samples, first: int, work: Workspace, config: DetectorConfig, univariate: Univariate
 ) -> tuple[int, bool]:
-    """Where the run from sample `first` ends, and whether it is one of lone entities, as all of a run are or none.
+    """Where the run from sample `first` ends, and whether its entities have one series each: all of a run do, or none.
 
-    Its entities are different ones, so their order is of no matter.
+    The entities of a run are different ones, so their order does not matter.
     """
     end, low, univariate_only = first, given.start[first], False
     while end < len(given.entity) and end - first < RUN and (given.start[end + 1] - low <= RUN or end == first):
@@ -241,10 +241,10 @@ def take(
     work: Workspace,
     kinds: tuple[DetectorConfig, DetectorConfig, Univariate],
 ) -> None:
-    """Score, then learn, each sample in the order given; `rows` and `looks` are changed in place.
+    """Score, then learn, each sample in the order given; `rows` and `scored` are changed in place.
 
-    `narrow` are the knobs of an entity with one series. A value that is not newer than the last of its series is a
-    repeat or late: it is neither scored nor learned.
+    kinds: the configurations for entities with many series, for those with one, and for their further views. A value
+    that is not newer than the last of its series is a repeat or late: it is neither scored nor learned.
     """
     config, narrow, univariate = kinds
     first, entities = 0, rows.entities
@@ -271,7 +271,7 @@ def take(
 
 
 class Bank:
-    """The state of all series and entities of a partition, growing as new ones come."""
+    """The rows of all series and entities of a partition."""
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         self.config = config or DetectorConfig()
@@ -343,12 +343,12 @@ class Bank:
         self.tiles[tile, :, place] = rows
 
     def load(self, tiles: Float64, n_series: int) -> None:
-        """Take up the tiles of so many series."""
+        """Replace all tiles. n_series: how many series are in them."""
         self.tiles, self.n_series = tiles, n_series
 
     @property
     def univariate_rows(self) -> Float64:
-        """The rows of lone entities that are in use, and the first, which counts them."""
+        """The rows of entities with one series, up to the last that was ever in use; row 0 counts them."""
         return self.univariate[: 1 + int(self.univariate[0, 0])]
 
     def take(self, given: Samples) -> Scored:

@@ -1,6 +1,6 @@
-"""The promise of a detector that looks at one entity as a whole, beside the bank.
+"""The interface of a detector that scores one entity as a whole, beside the bank.
 
-The bank scores every series of a partition; these cost microseconds a look, so settings choose whom they look at.
+The bank scores every series of a partition; these cost microseconds a sample, so settings choose their entities.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class StateError(ValueError):
 
 
 class Detector(ABC):
-    """Scores a look at `features`, then learns it. State is bounded by the features, finite, and data."""
+    """Scores a sample of `features`, then learns it. State is bounded by the features, finite, and data."""
 
     name: ClassVar[str]  # names its state and its anomalies: never renamed lightly
     version: ClassVar[int]
     kind: ClassVar[Kind]
-    warm: ClassVar[int] = 100  # looks that it learns before what it says counts
+    warm: ClassVar[int] = 100  # samples that it learns before what it says counts
     tells: ClassVar[bool] = False  # it says by itself when something changed: a score is 0, or at least 1
 
     def __init__(self, features: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ class Detector(ABC):
 
     @abstractmethod
     def observe(self, x: Float64, learn: bool) -> tuple[float, int]:
-        """How odd a look is (finite, 0 or more), and the place of the feature that says so, or `WHOLE`.
+        """How odd a sample is (finite, 0 or more), and the place of the feature that says so, or `WHOLE`.
 
         x: (k,) in spreads from what is ordinary for each feature, within ±`FARTHEST`; NaN where it was not measured.
         learn: False while an incident is open on the entity: it is scored, and leaves no trace.
@@ -46,4 +46,4 @@ class Detector(ABC):
 
     @abstractmethod
     def load(self, state: bytes) -> None:
-        """Become what was dumped from a detector of the same features. Raises StateError for anything else."""
+        """Restore what a detector of the same features dumped. Raises StateError for anything else."""

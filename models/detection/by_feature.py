@@ -15,7 +15,7 @@ from topics.batch import Float64
 
 
 class ByFeature(Detector):
-    """A learner a feature; the oddest one speaks for the look."""
+    """A learner for each feature; the sample has the score of the oddest one."""
 
     def __init__(self, features: Sequence[str]) -> None:
         super().__init__(features)

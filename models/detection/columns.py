@@ -1,4 +1,4 @@
-"""What the detector bank keeps of a series and of an entity, what it is given, and what it answers."""
+"""The columns of the detector bank's state, and the arrays that it takes and returns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TAIL_THEN: Final = [USUAL_THEN, STRETCH_THEN, HITS_THEN]
 # FORKED: a copy learns in its stead; or its fault was confirmed, and nothing is learned until the alarm is cleared
 OPEN, RECOVERING = 1.0, 2.0
 
-# what a look at an entity came to
+# the event of a sample
 QUIET, RAISE, CONTINUE, CLEAR = range(4)
 
 MOST: Final = 8  # series that an entity's score is made of
@@ -61,7 +61,7 @@ def rows_of(tiles: Float64, series: int) -> Float64:
 
 
 class Samples(NamedTuple):
-    """What a bank is given: the arrays of a `Batch`."""
+    """What a bank takes: the arrays of a `Batch`."""
 
     entity: Int32
     ts: Int64
@@ -71,12 +71,12 @@ class Samples(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What a bank says of it: by sample and by value."""
+    """What a bank returns, by sample (m,) and by value (n,)."""
 
     event: Int32  # (m,) QUIET, RAISE, CONTINUE or CLEAR
     score: Float64  # (m,) how far the entity is off, smoothed
     boundary: Float64  # (m,) the score above which it is an alarm
-    onset: Float64  # (m,) event time of the first look above it, as it was known at this look; 0: none
+    onset: Float64  # (m,) event time of the first sample above it, as it was known at this sample; 0: none
     z: Float64  # (n,) of the strongest view, signed by the view
     expected: Float64  # (n,) the mean before this value was learned
     spread: Float64  # (n,) of the level around it

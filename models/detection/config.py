@@ -1,4 +1,4 @@
-"""What is set by hand in the bank."""
+"""The constants of the detector bank."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class DetectorConfig(NamedTuple):
-    """What is set by hand. Chosen on some machines of real data and reported on others: app/bench/detection.py."""
+    """The constants, chosen on some machines of real data and reported on others: app/bench/detection.py."""
 
     memory: float = 1e-4  # slowest rate of learning: 1/n falls to this
     winsor: float = 4.0  # what is learned is clipped at so many spreads
@@ -30,10 +30,10 @@ class DetectorConfig(NamedTuple):
     surprise: float = 2.0  # the boundary, in mean lengths of that tail beyond it
     least: float = 2.0  # no boundary is lower
     wary: float = 0.8  # each alarm raises the boundary by this share ...
-    forget: float = 0.005  # ... which fades at this rate a look: the budget of an entity that cries often
+    forget: float = 0.005  # ... which fades at this rate a sample: the budget of an entity that cries often
     settle: float = 0.4  # an alarm ends when the score stays below this share of the boundary ...
     quiet: float = 1.25  # ... or below this, which is ordinary for every entity ...
-    calm: float = 8.0  # ... for so many looks
+    calm: float = 8.0  # ... for so many samples
     doubt: float = 2.0  # score from which an entity is learned more slowly
     far: float = 3.0  # spreads off the mean from which nothing is learned while an alarm is young
     hold_samples: float = 500.0
@@ -42,5 +42,5 @@ class DetectorConfig(NamedTuple):
 
 
 def narrowed(config: DetectorConfig) -> DetectorConfig:
-    """The knobs of an entity with one series: quick to follow, unsmoothed, with a boundary that its tails have set."""
+    """The constants for an entity with one series: it is followed quickly, and its own tails set the boundary."""
     return config._replace(winsor=40.0, short=1 / 8, near=0.8, smooth=1.0, surprise=-math.inf)

@@ -99,7 +99,7 @@ class DetectorSet:
                     yield sample, watch, finding
 
     def restart(self, entity: int) -> None:
-        """What an entity did is ordinary from now on: its detectors begin anew."""
+        """Let the detectors of an entity begin anew: what it did is ordinary from now on."""
         for key in [key for key in self.watches if key[0] == entity]:
             del self.watches[key]
 
@@ -118,7 +118,7 @@ class DetectorSet:
         return kept
 
     def load(self, kept: list[Kept], watched: list[int]) -> None:
-        """Become what was dumped; what is of another version, or damaged, begins anew."""
+        """Restore what was dumped; what is of another version, or damaged, begins anew."""
         self.watches.clear()
         self.chosen, self.waiting, self._taken, self._loaded = [], {}, 0, watched
         for each in kept:

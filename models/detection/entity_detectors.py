@@ -25,25 +25,25 @@ COUNT, MEAN, VARIANCE, PEAK = range(4)  # columns of a feature's scale
 SCALE_FIELDS: Final = 4
 
 CONFIG: Final = DetectorConfig()
-SCALED: Final = 16  # looks after which the features have a scale, and the detector is asked
-SETTLED: Final = 50  # looks after it is warm by which its own scores have one
+SCALED: Final = 16  # samples after which the features have a scale, and the detector is asked
+SETTLED: Final = 50  # samples after it is warm by which its own scores have one
 NOTABLE_Z: Final = 3.0
 
 
 class Finding(NamedTuple):
-    """What a look came to, when it is worth a word."""
+    """A sample with an event other than QUIET."""
 
     event: int  # RAISE, CONTINUE or CLEAR
     ratio: float  # 1.0 is the boundary
     onset: int
     place: int  # of the feature that tells most
     x: Float64  # (k,) in spreads; NaN where it was not measured
-    mean: Float64  # (k,) before the look
+    mean: Float64  # (k,) before the sample
     spread: Float64  # (k,)
 
 
 class Kept(msgspec.Struct):
-    """A watch as data."""
+    """A detector of an entity as data."""
 
     entity: int
     name: str
@@ -87,7 +87,7 @@ class EntityDetectors:
 
     def __init__(self, name: Member, features: Sequence[str]) -> None:
         self.name = name
-        self.last = 0  # event time of the newest look
+        self.last = 0  # event time of the newest sample
         self._open(sorted(features)[:FEATURES_KEPT])
 
     def _open(self, features: Sequence[str]) -> None:
@@ -100,7 +100,7 @@ class EntityDetectors:
         self.own = (0.0, 0.0)  # mean and variance of the detector's scores
 
     def observe(self, ts: int, metrics: Mapping[str, float], forked: bool) -> Finding | None:
-        """Score a look and learn it. One that is not newer than the last is passed over.
+        """Score a sample and learn it. One that is not newer than the last is passed over.
 
         forked: an incident is open on the entity, so nothing is learned.
         """
@@ -189,7 +189,7 @@ class EntityDetectors:
             return math.nan, WHOLE
 
     def dump(self, entity: int) -> Kept:
-        """Everything. Raises StateError when it is not finite."""
+        """All state, as data. Raises StateError when it is not finite."""
         if not (np.isfinite(self.scale).all() and np.isfinite(self.row).all() and all(map(math.isfinite, self.own))):
             raise StateError(f"the scale of {self.name} is not finite")
         return Kept(
@@ -219,7 +219,7 @@ def _load(detector: Detector, state: bytes) -> None:
 
 
 def revived(kept: Kept) -> EntityDetectors:
-    """The watch that was dumped. Raises StateError when it is of another version, or no watch."""
+    """The detector that was dumped. Raises StateError when it is of another version, or none."""
     name = kept.name
     if name not in names() or member(name).version != kept.version:
         raise StateError(f"{kept.name} of version {kept.version} is not known here")

@@ -1,4 +1,4 @@
-"""Forked learners: while an incident is open its entity's baseline stands still, and a copy goes on learning.
+"""Forked learners: while an incident is open, the baseline of its entity is not changed, and a copy goes on learning.
 
 At the close the label decides. Confirmed: the copy is dropped, and the same fault is as strange the next time. Expected
 or new trend: the copy is the baseline from now on. False alarm: so it is, and the entity's boundary is wider.
@@ -50,7 +50,7 @@ class Forks:
         self.config = bank.config._replace(doubt=float("inf"), hold_samples=-1.0, hold_ms=-1.0)
 
     def steer(self, steer: Steer) -> int | None:
-        """Open a fork for an incident, or close it. What is not known, or open or closed already, changes nothing.
+        """Open a fork for an incident, or close it. A control for what is not known, or is so already, changes nothing.
 
         Returns the number of an entity whose copy became its baseline.
         """

@@ -2,7 +2,7 @@
 
 Trees depend on their seed and on the names of the features alone, so River makes them once for all entities with the
 same features. An entity has the masses of the leaves of its latest window, and for each leaf of the reference window
-what the whole path to it is worth; a look is one walk a tree. Source: Tan, Ting and Liu 2011, as in river.anomaly.
+what the whole path to it is worth; a sample is one walk a tree. Source: Tan, Ting and Liu 2011, as in river.anomaly.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def forest(features: tuple[str, ...], trees: int = TREES, height: int = HEIGHT, 
 
 @kernel
 def _heavier(mass: Int32, node: int, leaves: int) -> int:
-    """The child of `node` under which the latest window has more: where a look without the feature goes."""
+    """The child of `node` under which the latest window has more: where a sample without the feature goes."""
     above, depth = node + 1, 0
     while above > 1:
         above >>= 1
@@ -129,7 +129,7 @@ class _State(msgspec.Struct):
 
 
 class HalfSpaceTrees(Detector):
-    """Trees of random halves: a look is odd where few looks of the window before were."""
+    """Trees of random halves: a sample is odd where few samples of the window before were."""
 
     name = "half_space_trees"
     version = 1
@@ -140,7 +140,7 @@ class HalfSpaceTrees(Detector):
         super().__init__(features)
         self.forest = forest(self.features, trees, height)
         self.room = Masses(*(np.zeros((trees, 1 << height), np.int32) for _ in range(2)))
-        self.seen = 0  # looks in the latest window
+        self.seen = 0  # samples in the latest window
         self.ready = False  # there is a reference window
         self.best = trees * WINDOW * (2 ** (height + 1) - 1)
 

@@ -1,6 +1,6 @@
-"""Where an alarm opens and closes, for entities whose users say so: the bank's own two boundaries are one and 0.4.
+"""Where an alarm opens and closes, by settings; without them at 1 and at 0.4 times the boundary.
 
-What the bank learns does not depend on it. Only entities that a pattern names are followed look by look.
+What the bank learns does not depend on it. Only entities that a pattern names are followed sample by sample.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from topics.batch import Batch, Forgotten, Names, Reused
 
 CHOICES: Final = ("opens_at", "opens_samples", "closes_at", "closes_samples")
 CONFIG: Final = DetectorConfig()
-YOUNG: Final = 2.0 * CONFIG.young  # looks before which nothing is told, as in the bank
+YOUNG: Final = 2.0 * CONFIG.young  # samples before which nothing is told, as in the bank
 
 
 class Edges(msgspec.Struct, frozen=True):
-    """What an alarm needs to open, and to close: times the boundary, and looks running."""
+    """What an alarm needs to open, and to close: multiples of the boundary, and samples in a row."""
 
     opens_at: float = 1.0
     opens_samples: int = 1
@@ -31,17 +31,17 @@ class Edges(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct):
-    """How far an entity is on the way from one to the other."""
+    """An entity on the way from one edge to the other."""
 
     scored: int = 0
-    running: int = 0  # looks above the first edge, or below the second
+    running: int = 0  # samples above the first edge, or below the second
     onset: int = 0  # event time of the first of those above
     open: bool = False
     told: int = 0  # event time
 
 
 class Hysteresis:
-    """The entities of a partition that open and close as users say."""
+    """The entities of a partition whose alarms open and close by settings."""
 
     def __init__(self, settings: DetectionSettings) -> None:
         self.settings = settings
@@ -51,14 +51,14 @@ class Hysteresis:
         self.held: dict[str, Held] = {}
 
     def samples(self, batch: Batch, scored: Scored) -> list[int]:
-        """The samples of a batch that may have something to tell, in order."""
+        """The samples of a batch that may have an event, in order."""
         if not self.chosen:
             return np.flatnonzero(scored.event).tolist()
         self._admit(batch.names)
         return np.flatnonzero((scored.event != QUIET) | self.named[batch.entity]).tolist()
 
     def event(self, batch: Batch, scored: Scored, sample: int) -> tuple[int, int]:
-        """What a look comes to (RAISE, CONTINUE, CLEAR or QUIET), and its alarm's onset: the bank's word, or users'."""
+        """The event of a sample (RAISE, CONTINUE, CLEAR, QUIET) and its alarm's onset: of the bank, or by settings."""
         number = int(batch.entity[sample])
         edges = self.edges[number] if self.chosen else None
         if edges is None:
@@ -93,7 +93,7 @@ class Hysteresis:
 
 
 def _moved(held: Held, edges: Edges, ts: int, ratio: float) -> tuple[int, int]:
-    """Take a look whose score is `ratio` boundaries."""
+    """Take a sample whose score is `ratio` boundaries."""
     held.scored += 1
     beyond = ratio < edges.closes_at if held.open else ratio >= edges.opens_at
     held.running = held.running + 1 if beyond else 0

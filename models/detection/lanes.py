@@ -126,7 +126,7 @@ def _strongest(level: float, step: float, short: float, ordinary: float) -> floa
 
 @inlined
 def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, config: DetectorConfig) -> None:
-    """Tell z, mean and spread of the eight values from `lane` on, then learn each at its pace.
+    """Write z, mean and spread of the eight values from `lane` on into `lanes`, then learn each at its pace.
 
     The pace is 1: fully; 0: not; below 0: not when the value is far off. many: eight, but the compiler is not to know:
     it would not take so few at once.
@@ -151,7 +151,6 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, co
         mature, known = _known(count, each, variance + floor, step_variance + floor, config)
         z = mature * _strongest(known * level, step * spread * short_spread * scale, known * average, config.ordinary)
         lanes[to + L_Z + i], lanes[to + L_EXPECTED + i], lanes[to + L_SPREAD + i] = z, mean, spread
-
         limit = lanes[to + L_LIMIT + i]
         taken = (pace > 0.0) | ((pace < 0.0) & (abs(level) < config.far))
         rate = abs(pace) * max(config.memory, each)

@@ -30,8 +30,9 @@ def add(detectors: Iterable[type[Detector]]) -> None:
     found = {detector.name: detector for detector in detectors}
     if taken := sorted(found.keys() & MEMBERS.keys()):
         raise ValueError(f"{', '.join(taken)}: a shipped detector has this name")
-    _added.clear()
     _added.update(found)
+    for name in _added.keys() - found.keys():  # one that stays is never missing, not even for a moment
+        del _added[name]
 
 
 def names() -> tuple[Member, ...]:

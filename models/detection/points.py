@@ -66,7 +66,7 @@ NAMED_USUAL, NAMED_STRETCH = math.log(2.0), 0.2
 
 
 class Workspace(NamedTuple):
-    """Room that the kernel works in; nothing of it outlives a batch."""
+    """Scratch arrays of the kernel; nothing in them outlives a batch."""
 
     lanes: Float64  # (LANE_ROWS * PITCH,)
     tile: Float64  # (TILE_SIZE,) for values whose series do not make up one
@@ -90,7 +90,7 @@ class Part(NamedTuple):
 
 
 def workspace_of() -> Workspace:
-    """An empty desk."""
+    """A new workspace."""
     return Workspace(
         np.zeros(LANE_ROWS * PITCH), np.zeros(TILE_SIZE), np.zeros(TILE, np.int64), np.empty(LANES, np.int64),
         np.empty(RUN), np.empty(RUN, np.int64), np.empty(RUN), np.empty(WORK), np.full(MARKS, -1, np.int64),
@@ -116,7 +116,7 @@ def _count_series(entity: Float64, peak: float) -> None:
 
 @kernel
 def _own_tail(tile: Float64, at: int, z: float, pace: float, config: DetectorConfig) -> float:
-    """|z| in tails of the series itself, which are learned, by the trust that one series has."""
+    """|z| over the tail of the series' own |z|, times the trust in one series; then learn the tail."""
     size, tail = abs(z), tile[TAIL, at]
     gain = max(pace, 0.0) * max(5.0 * config.memory, 1.0 / (0.1 * tile[COUNT, at] + 100.0))
     tail *= 1.0 + gain * config.tail if size > tail else 1.0 - gain * (1.0 - config.tail)
@@ -148,7 +148,7 @@ def take_values(
         piece = Part(part.first, part.end, low, min(low + LANES, part.high), part.alone)
         first = _lay_out(given, piece, first, work)
         trusted = _take_piece(rows, given, piece, work, config)
-        _tell(scored, piece, work.lanes)
+        _store(scored, piece, work.lanes)
         if trusted and not part.alone:
             _own_tails(rows.tiles, given.series[piece.low : piece.high], work, config)
 
@@ -177,7 +177,7 @@ def _lay_out(given: Samples, part: Part, first: int, work: Workspace) -> int:
 
 @inlined
 def _take_piece(rows: Rows, given: Samples, part: Part, work: Workspace, config: DetectorConfig) -> bool:
-    """Score and learn what is laid out; whether a series among them is trusted alone."""
+    """Score and learn the values in the lanes. Returns whether a series among them is trusted alone."""
     series, lanes = given.series[part.low : part.high], work.lanes
     lane = loose = 0
     while lane < len(series):
@@ -236,8 +236,8 @@ def _take_loose(rows: Rows, given: Samples, part: Part, work: Workspace, count: 
 
 
 @inlined
-def _tell(scored: Scored, part: Part, lanes: Float64) -> None:
-    """Copy what is told of the values of a part to where it is read."""
+def _store(scored: Scored, part: Part, lanes: Float64) -> None:
+    """Copy z, mean and spread of the values of a part from the lanes to `scored`."""
     z, expected, spread = (
         scored.z[part.low : part.high], scored.expected[part.low : part.high], scored.spread[part.low : part.high],
     )  # fmt: skip

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 
 class Prior(NamedTuple):
-    """Of a family of series."""
+    """What is known of a family of series."""
 
-    peak: float = 0.0  # a value it reaches without saying much: its least spread is a share of it (`Knobs.floor`)
+    peak: float = 0.0  # an ordinary large value: the least spread is a share of it (`DetectorConfig.floor`)
     trust: float = 0.0  # weight of such a series when it is off alone: above 0 where a person would act on it alone
     mean: float = math.nan  # where it is, when that is known: such a series is scored from its first value on
 

@@ -1,4 +1,4 @@
-"""What is usual at this hour of the day or week, taken off the series that settings name before the bank sees them.
+"""Seasons: what is usual at an hour of the day or week is subtracted from a series before the bank scores it.
 
 The mean of each hour is folded into a profile when the hour is over, so that how often a series is sampled does not
 matter. A profile counts only where it is proven: hours that were there before are nearer to it than to the mean of all
@@ -36,14 +36,14 @@ FIELDS: Final = 14
 USEFUL: Final = 0.5  # of the squares off the mean that may be left
 ANEW: Final = (math.log(3.0), 0.3)  # where the tail of an entity's log score begins, and its length, as at first
 FRESH: Final = 16.0  # samples that a series rests on from then on
-RECENT: Final = 32.0  # looks that the boundary of its entity rests on
+RECENT: Final = 32.0  # samples that the boundary of its entity rests on
 EAGER: Final = 0.05  # most that the share in force changes in an hour
 REMEMBERED: Final = 4.0  # periods
 CLIP: Final = 4.0  # deviations from its profile at which what is learned of an hour is clipped
 
 
 class Kept(msgspec.Struct):
-    """Everything as data: series in the order of the rows, the rows, their profiles."""
+    """All state, as data: series in the order of the rows, the rows, their profiles."""
 
     series: list[int] = []
     rows: bytes = b""
@@ -194,11 +194,11 @@ class Season:
         self.place = np.zeros(0, np.int32) if full else np.where(self.place >= 0, places[self.place], np.int32(-1))
 
     def dump(self) -> Kept:
-        """Everything."""
+        """All state, as data."""
         return Kept(self.series, self.rows.astype("<f8").tobytes(), self.bins.astype("<f8").tobytes())
 
     def load(self, kept: Kept) -> None:
-        """Become what was dumped; a series that is to have another profile now begins anew."""
+        """Restore what `dump` returned; a series that is to have another profile now begins anew."""
         self.series, self.place = list(kept.series), np.zeros(0, np.int32)
         self.rows = np.frombuffer(kept.rows, "<f8").reshape(-1, FIELDS).copy()
         self.bins = np.frombuffer(kept.bins, "<f8").copy()

@@ -1,4 +1,4 @@
-"""What users say of detection: per pattern of entities and metrics, what is an alarm and who else looks."""
+"""What users say of detection: per pattern of entities and metrics, what is an alarm and which other detectors run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: str = "*"
     """Glob over metrics; what is said of an entity as a whole counts only where it is `*`."""
     learners: tuple[Member, ...] | None = None
-    """Detectors that look at the entity beside the bank, each with anomalies of its own."""
+    """Detectors that score the entity beside the bank, each with anomalies of its own."""
     direction: Literal["up", "down", "both"] | None = None
     """The side on which a metric's deviation is an alarm; both, if nothing is said."""
     least: float | None = None
@@ -36,16 +36,16 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lasts_s: float | None = None
     """An alarm is told when it has lasted for so long."""
     confirm: bool | None = None
-    """An alarm is told when a second view bears it out: half of the series, or six, are off, or two looks later the
+    """An alarm is told when a second view bears it out: half of the series, or six, are off, or two samples later the
     strongest still are. More of what is told is right, and some brief faults of few metrics are not told."""
     opens_at: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """An alarm opens when its score is at so many boundaries, 1 if nothing is said, ..."""
     opens_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """... in so many looks running; 1 if nothing is said."""
+    """... in so many samples running; 1 if nothing is said."""
     closes_at: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """It closes when its score is below so many boundaries, 0.4 if nothing is said, ..."""
     closes_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """... in so many looks running; 8 if nothing is said."""
+    """... in so many samples running; 8 if nothing is said."""
     shifts: bool | None = None
     """Whether quiet changes of an entity are looked for: a level that stays somewhere else, drift, a trend. If nothing
     is said, they are."""

@@ -1,12 +1,12 @@
-"""Quiet changes: an entity that stays somewhat more off than it was, though no single look of it is an alarm.
+"""Quiet changes: an entity that stays somewhat more off than it was, though no single sample of it is an alarm.
 
-What a level that has moved by two spreads shows is a score that no longer falls back to where it was. The log score of
-every eighth look of an entity is held against its own mean, and what is above it is summed up; the sum falls back to 0
-while all is as usual. Looks that are alarms are left out: the bank tells those. A sum that has grown quickly is a
-change point, one that has grown slowly is drift. Which series it is, the next looks show in their mean. What is found
-is ordinary from then on. One row of 80 bytes an entity, and some nanoseconds a look.
+When a level has moved by two spreads, the score of its entity no longer falls back to where it was. The log score of
+every eighth sample of an entity is compared with its own mean, and what is above it is summed up; the sum falls back
+to 0 while all is as usual. Samples that are alarms are left out: the bank reports those. A sum that has grown quickly
+is a change point, one that has grown slowly is drift. The means of the next samples show which series it is. What was
+found is ordinary from then on. One row of 80 bytes an entity, and some nanoseconds a sample.
 
-Source: cumulative sums (Page 1954). The knobs are in the middle of a plateau of SMD and ASD.
+Source: cumulative sums (Page 1954). The constants are in the middle of a plateau of SMD and ASD.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from topics.batch import Batch, Float64, Forgotten, Int64, Names, Reused
 from topics.kernel import inlined, kernel
 from topics.signals import Kind
 
-# columns of an entity: looks since its last sample, samples that were learned, mean and variance of the log score, the
-# sum, samples since it was 0, event time of that, looks until it is told; samples until that is cleared, and its kind
+# columns of an entity: samples since the last eighth one, eighth ones that were learned, mean and variance of the log
+# score, the sum, eighth ones since it was 0, event time of that, samples until it is told; eighth ones until that is
+# cleared, and its kind
 AGE, SAMPLES, MEAN, VARIANCE, SUM, RISING, SINCE, GATHER, OPEN, KIND = range(10)
 FIELDS: Final = 10
 
-EVERY: Final = 8.0  # looks; between them a score has mostly forgotten itself
+EVERY: Final = 8.0  # samples; between them a score has mostly forgotten itself
 WARM: Final = 64.0  # samples before a sum is begun
 MEMORY: Final = 1e-3  # slowest rate at which mean and variance are learned
 SLACK: Final = 0.5  # spreads that a sample may be above the mean
 WILDEST: Final = 3.0  # spreads that one sample adds at most
 LIMIT: Final = 40.0  # of the sum
 LEAST: Final = 0.05  # spread of a log score
-GATHERED: Final = 32.0  # looks that show which series it is
+GATHERED: Final = 32.0  # samples that show which series it is
 PLAIN: Final = 4.0 / math.sqrt(GATHERED)  # spreads that the mean of a series must be off to have a part in it
 CALM: Final = 8.0  # samples for which it stays told
 AT_ONCE: Final = 32.0  # samples by which a change point is found
@@ -56,7 +57,7 @@ class Moved(msgspec.Struct):
 
 
 class Shift(NamedTuple):
-    """A quiet change, found or over."""
+    """A quiet change that was found, or is over."""
 
     sample: int
     event: int  # RAISE or CLEAR
@@ -66,7 +67,7 @@ class Shift(NamedTuple):
 
 
 class Kept(msgspec.Struct):
-    """Everything as data."""
+    """All state, as data."""
 
     rows: bytes = b""
     gathered: dict[int, dict[int, Moved]] = {}  # entity → series
@@ -74,7 +75,7 @@ class Kept(msgspec.Struct):
 
 @inlined
 def _sum_up(row: Float64, ts: float, y: float) -> bool:
-    """Take a sample; whether the sum has passed its limit."""
+    """Take a sample. Returns whether the sum has passed its limit."""
     if row[SAMPLES] == 0.0:
         row[MEAN] = y
     spread = math.sqrt(row[VARIANCE] + LEAST * LEAST)
@@ -95,7 +96,7 @@ def _sum_up(row: Float64, ts: float, y: float) -> bool:
 
 @inlined
 def _moved(row: Float64, ts: float, score: float, boundary: float) -> int:
-    """What a look comes to: QUIET; CONTINUE while a change is gathered, RAISE with the last of that; CLEAR."""
+    """The event of a sample: QUIET; CONTINUE while a change is gathered, RAISE with the last of that; CLEAR."""
     if row[GATHER] > 0.0:
         row[GATHER] -= 1.0
         if row[GATHER] > 0.0:
@@ -117,7 +118,7 @@ def follow(
     rows: Float64, given: tuple[NDArray[np.int32], Int64, NDArray[np.bool_]], scored: Scored, events: NDArray[np.int8],
     since: Float64,
 ) -> int:  # fmt: skip
-    """Take a batch: entity, ts, and which entities are passed over. How many of `events` are not QUIET."""
+    """Take a batch. given: entity, ts, and which entities are passed over. Returns how many `events` are not QUIET."""
     entities, stamps, passed = given
     count = 0
     for sample in range(len(entities)):
@@ -147,7 +148,7 @@ class Shifts:
         self._events, self._since = np.zeros(0, np.int8), np.zeros(0)
 
     def take(self, batch: Batch, scored: Scored, forked: Collection[int]) -> Iterator[Shift]:
-        """What the looks of a batch show to have changed quietly.
+        """The quiet changes that a batch shows.
 
         forked: entities on which an incident is open, so that nothing is learned of them.
         """
@@ -181,7 +182,7 @@ class Shifts:
         return Shift(sample, event, int(self._since[sample]), kind, moved)
 
     def restart(self, entity: int) -> None:
-        """What an entity did is ordinary from now on."""
+        """Take what an entity did as ordinary from now on."""
         self.gathered.pop(entity, None)
         if entity < len(self.rows):
             self.rows[entity] = 0.0
@@ -200,11 +201,11 @@ class Shifts:
             self.gathered.get(entity, {}).pop(series, None)
 
     def dump(self) -> Kept:
-        """Everything."""
+        """All state, as data."""
         return Kept(self.rows[: self.known].astype("<f8").tobytes(), self.gathered)
 
     def load(self, kept: Kept) -> None:
-        """Become what was dumped."""
+        """Restore what `dump` returned."""
         self.rows = np.frombuffer(kept.rows, "<f8").reshape(-1, FIELDS).copy()
         self.known, self.off, self.gathered = len(self.rows), np.zeros(0, np.bool_), kept.gathered
 

@@ -1,9 +1,9 @@
-"""How strange one series is by itself: an entity that has no second series to be broad in.
+"""The score of an entity that has one series only.
 
 Five views of it are each turned into surprise, the nats of a tail that is learned from the view itself: level, short
 average and next step (from the bank), how lively it is, and how far it is from what is usual at this hour of the day.
 Their sum says what no single |z| can, since a spiky series has large z every day. What has just been told is not told
-again: a look that is less strange than one of the last few hundred is damped below the boundary, in the order it had.
+again: a sample that is less strange than one of the last few hundred is damped below the boundary, in the order it had.
 
 A profile of the day, of all days or with weekends apart, counts only where its residuals are clearly smaller than those
 of the mean, or of the simpler profile. One row of 1.4 kB a lone entity, for the first `MOST` of a partition (27 MB at
@@ -31,7 +31,7 @@ EPOCH_DAY, SATURDAY = 3, 5  # from Monday: the epoch began on a Thursday; in UTC
 
 # columns of a row: where the tail of each view begins, and how long it is ...
 TAIL, STRETCH = 0, VIEWS
-# ... size of the last steps, of all steps, and its variance; samples; the strangest looks of the last stretches ...
+# ... size of the last steps, of all steps, and its variance; samples; the strangest samples of the last stretches ...
 LAST_STEPS, STEPS, STEPS_VARIANCE, SAMPLES = range(2 * VIEWS, 2 * VIEWS + 4)
 REST: Final = SAMPLES + 1
 FIRST_TS: Final = REST + RESTS
@@ -48,7 +48,7 @@ ROWS, NEXT_FREE = 0, 1
 
 
 class Univariate(NamedTuple):
-    """What is set by hand: the middle of a plateau of NAB's standard score, on all series and on halves of them."""
+    """The constants: the middle of a plateau of NAB's standard score, on all series and on halves of them."""
 
     memory: float = 1e-4  # slowest rate of learning
     clip: float = 20.0  # spreads at which what is learned is clipped
@@ -57,10 +57,10 @@ class Univariate(NamedTuple):
     quantile: float = 0.95  # of a view, where its tail begins
     least_tail: float = 3.0
     least_stretch: float = 0.3
-    wildest: float = 3.0  # most stretches that one look teaches of a tail's length
+    wildest: float = 3.0  # most stretches that one sample teaches of a tail's length
     cap: float = 50.0  # largest surprise of a view
     unit: float = 7.0  # nats that are a score of 1
-    stretch: float = 75.0  # looks; a look is damped by the strangest of four such stretches
+    stretch: float = 75.0  # samples; a sample is damped by the strangest of four such stretches
     damped: float = 0.4  # what a damped score stays below, as a share of the boundary
     day_gain: float = 0.5  # the day counts when its squared residuals are less than so much of the mean's
     week_gain: float = 0.5  # the profile with weekends apart, when its residuals are so much smaller than the day's
@@ -198,7 +198,7 @@ def _profile(rows: Float64, at: int, bins: Bins, seen: Seen, pace: float, config
 
 @kernel
 def rested(rows: Float64, at: int, score: float, boundary: float, scored_sample: float, config: Univariate) -> float:
-    """The score where it is the strangest look of late; else damped below `damped` of the boundary, in order."""
+    """The score where it is the strangest sample of late; else damped below `damped` of the boundary, in order."""
     slot = REST + int(scored_sample // config.stretch) % RESTS
     if scored_sample % config.stretch == 0.0:
         rows[at, slot] = 0.0

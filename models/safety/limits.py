@@ -173,7 +173,8 @@ class Gate(KeyedState):
         """Why a person is asked, or is not; and whether."""
         sure = proposal.confidence
         if not acts(mode, sure):
-            return f"mode {mode}: a person approves {tier(sure)} tier", True
+            who = "a lead" if tier(sure) == "lead" else "an approver or a lead"
+            return f"mode {mode}: at confidence {sure:.2f} {who} has to say yes", True
         if doubt := self.trust.objection(proposal, settings):
             return doubt, True
         if stale := self.context.stale(proposal, settings, now):

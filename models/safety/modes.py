@@ -1,4 +1,4 @@
-"""P-3 modes and confidence tiers: who may say yes to a proposal."""
+"""Modes and confidence tiers: how far the system may go by itself, and who may say yes to a proposal."""
 
 from __future__ import annotations
 

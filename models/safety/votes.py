@@ -132,7 +132,7 @@ class ApprovalTracker(KeyedState):
         if decision.proposal.action == GRANT:
             yield granted(decision.proposal, votes, now)
             self._end(decision.id, now)
-            yield decision.moved(DecisionState.COMPLETED, now, "granted")
+            yield decision.moved(DecisionState.COMPLETED, now, "granted", outcome="granted")
             return
         yield from self._dispatch(decision, rules, entry, now)
 
@@ -161,7 +161,8 @@ class ApprovalTracker(KeyedState):
         decision = self.dispatched.pop(result.decision, None)
         if decision is not None:
             self._end(decision.id, now)
-            yield decision.moved(DecisionState.COMPLETED, now, f"{result.outcome}: {result.detail}")
+            said = f"{result.outcome}: {result.detail}"
+            yield decision.moved(DecisionState.COMPLETED, now, said, outcome=result.outcome)
 
     def expire(self, rules: Rules, now: Instant) -> Iterator[Decision]:
         """What nobody approved in time is refused, and so is what the audit did not keep in time."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.looped import Ledger, World, stages
 
 from agents._agent import Agent
 from agents.gate import Gate
 from app.policy.shipped import policies
+from app.testing import MemoryLedger, World, stages
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from models.safety.signing import sign_setting
@@ -31,7 +31,7 @@ NUMBERS: dict[type, tuple[Any, ...]] = {
     bool: (True, False),
     str: TEXTS,
 }
-MAKERS = [*stages(World(), Ledger(), Mode.AUTONOMOUS)]
+MAKERS = [*stages(World(), MemoryLedger(), Mode.AUTONOMOUS)]
 
 
 def extremes(value: Any) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from agents._agent import Buffer
 from agents._changelog import ChangeLog
 from agents._loop import Loop, LoopSettings
 from agents._suspension import Suspended, SuspensionDetector
-from agents._transport import _Rebalance
+from agents._transport import Batch, _Rebalance
 from agents._unit import Unit
 from agents._writer import Revoked
 from agents.decide import Decide
@@ -124,14 +124,59 @@ async def test_a_rebalance_waits_for_what_was_begun_and_ends_it(loop: Loop) -> N
 
 
 async def test_messages_of_before_a_rebalance_are_nobodys_to_ack(loop: Loop) -> None:
-    loop._require_ours(message(5))
-    with pytest.raises(Revoked):
-        loop._require_ours(message(4))
+    assert loop._is_ours(message(5))
+    assert not loop._is_ours(message(4))
     await loop._revoked(loop.app, [])
-    with pytest.raises(Revoked):
-        loop._require_ours(message(5))
+    assert not loop._is_ours(message(5))
     loop.app.consumer_generation_id = 6
-    loop._require_ours(message(6))
+    assert loop._is_ours(message(6))
+
+
+class Event:
+    """An event of Faust with one batch."""
+
+    def __init__(self, verb: str, topic: str, partition: int, offset: int, generation: int = 5) -> None:
+        record = SimpleNamespace(
+            topic=topic, partition=partition, offset=offset, key=b"", value=b"{}", headers=(), timestamp=0
+        )
+        batch = Batch(TP(topic, partition), [record])
+        self.key, self.acked = (verb, partition), False
+        self.message = SimpleNamespace(generation_id=generation, value=batch)
+
+    def ack(self) -> None:
+        self.acked = True
+
+
+async def test_batches_that_wait_are_taken_together_and_a_slow_unit_holds_up_no_other(loop: Loop) -> None:
+    """Each write waits for the broker: one at a time for all partitions of a verb was what made slow runs slow."""
+    taken: list[tuple[int, int]] = []
+    slow = asyncio.Event()
+
+    async def keep(partition: int, kept: Unit, outputs: Sequence[Any]) -> None:
+        kept.durable = True
+        taken.append((partition, kept.applied["opsloop.incidents"]))
+        if partition == 0:
+            await slow.wait()
+
+    loop.writer.keep = keep  # type: ignore[method-assign]
+    loop.units = {("decide", partition): unit() for partition in (0, 1)}
+    events = [Event("decide", "opsloop.incidents", at % 2, at // 2) for at in range(12)]
+    late = Event("decide", "opsloop.incidents", 1, 6, generation=4)
+    for event in events[:1]:
+        await loop._inbox(event.key).put(event)
+    await asyncio.sleep(0.01)
+    for event in (*events[1:], late):
+        await loop._inbox(event.key).put(event)
+    await asyncio.sleep(0.01)
+    assert taken == [(0, 1), (1, 6)], "the six batches of partition 1 are one write"
+    assert [event.acked for event in events] == [bool(at % 2) for at in range(12)]
+    slow.set()
+    await asyncio.sleep(0.01)
+    assert taken[2:] == [(0, 6)]
+    assert all(event.acked for event in events)
+    assert not late.acked
+    for task in loop._working:
+        task.cancel()
 
 
 async def test_a_loop_that_slept_says_nothing_more(loop: Loop) -> None:

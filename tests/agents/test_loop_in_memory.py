@@ -235,3 +235,24 @@ def test_i9_what_the_audit_does_not_keep_is_not_done() -> None:
     assert [d.state for d in loop.of(Decision)][:1] == [DecisionState.APPROVED]
     assert world.ran == []
     assert loop.of(SignedCommand) == []
+
+
+@pytest.mark.parametrize("seed", [None, *range(8)])
+def test_a_kill_during_a_surplus_is_proposed_for_and_what_waited_is_withdrawn(seed: int | None) -> None:
+    """The two are one incident; the wish to scale in waited for a person, and no restart was ever proposed."""
+    world = World([RESTART])
+    loop = MemoryLoop(world, Mode.APPROVE, rng=None if seed is None else random.Random(seed))
+    world.break_("shop/catalog", SymptomKind.SURPLUS)
+    loop.run(15)
+    assert [p.action for p in loop.of(Proposal)] == ["scale_in"]
+    world.break_(CATALOG, SymptomKind.DOWN)
+    loop.run(15)
+    states = {d.proposal.action: d for d in loop.of(Decision)}  # the last state of each
+    assert (states["scale_in"].state, states["scale_in"].blocked) == (DecisionState.DENIED, "superseded")
+    waiting = states["restart_service"]
+    assert (waiting.state, waiting.proposal.target) == (DecisionState.PENDING, CATALOG)
+    assert [i.step for i in loop.of(Incident) if i.step == "escalate"] == [], "a withdrawal needs nobody"
+    loop.publish(approval(waiting, ts=loop.now, expires=loop.now + 60_000))
+    loop.run(10)
+    assert [(c.action, c.target) for c in world.ran] == [RESTART]
+    assert loop.of(Incident)[-1].closed_as == "remediated"

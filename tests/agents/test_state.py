@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,3 +81,40 @@ def test_before_its_deadline_an_agent_has_nothing_to_say_and_changes_nothing(nam
 
     for now, batch in fed[name]:
         ask(now, batch)
+
+
+STATES = Path(__file__).parent / "states"
+
+
+def test_the_state_of_every_agent_as_it_was_written_first_is_still_read() -> None:
+    """Golden files, one a version: `python -m tests.agents.test_state` writes those of the version of now."""
+    read = {}
+    for file in sorted(STATES.glob("*.v*.msgpack")):
+        name, version = file.name.removesuffix(".msgpack").rsplit(".v", 1)
+        agent: Any = Bench(name).agent
+        agent.restore(file.read_bytes())
+        assert int(version) <= agent.state.version
+        read[name, int(version)] = sum(map(len, agent.tracked.tables.values()))
+    for name in KEYED:
+        current: Any = Bench(name).agent
+        assert (name, current.state.version) in read, "write the golden file of its version"
+    assert sum(read.values()) > 50, "they are states of something"
+
+
+def write_golden_files() -> None:
+    """Write the state of every agent after a history, unless the file of its version is there."""
+    for name in KEYED:
+        agents = []
+        for seed in SEEDS:
+            mode, fed = played(seed)
+            bench = Bench(name, mode)
+            bench.feed(fed[name])
+            agents.append(bench.agent)
+        richest: Any = max(agents, key=lambda agent: len(agent.snapshot()))
+        file = STATES / f"{name}.v{richest.state.version}.msgpack"
+        if not file.exists():
+            file.write_bytes(richest.snapshot())
+
+
+if __name__ == "__main__":
+    write_golden_files()

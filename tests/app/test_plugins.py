@@ -13,7 +13,7 @@ from app import plugins
 from app.actuators.registry import with_others
 from app.cli import build
 from app.errors import UserError
-from app.settings import Settings, load
+from app.settings import Settings, load, masked
 from app.testing import World
 from models.actions import catalogue
 from models.detection import members
@@ -227,3 +227,14 @@ def test_the_list_of_plugins_says_what_is_wrong_with_which_package(install: Inst
     shown = CliRunner().invoke(build(), ["check", "plugins", "--json"])
     assert shown.exit_code == 1
     assert "notifier bell of broken 2.0 cannot be imported: SystemError: no" in shown.output
+
+
+def test_masking_a_text_looks_for_no_plugin_and_leaves_the_catalogue_as_it_is(
+    tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server masks every reason in a thread, while others read the catalogue."""
+    settings_of(tmp_path, ACTION)
+    monkeypatch.setattr(plugins, "_load_all", lambda *_: pytest.fail("it looked for plugins"))
+    monkeypatch.setenv("OPSLOOP_SAFETY__MASKS", '{"customer": "K-[0-9]{6}"}')
+    assert "K-123456" not in masked("for K-123456")
+    assert "water_plants" in catalogue.ACTIONS

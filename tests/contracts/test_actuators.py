@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app.actuators.supervisor import SupervisorActuator
 
 from agents.act import Done
 from app.clock import now_ms
-from app.conformance.actuators import WITH_EFFECT, WITHOUT_EFFECT, Subject, promises
-from app.conformance.promises import Promise, broken
+from app.demo.actuator import SiteActuator
+from app.offline.conformance.actuators import WITH_EFFECT, WITHOUT_EFFECT, Subject, promises
+from app.offline.conformance.promises import Promise, broken
 from topics.actions import Command
 
 
 @pytest.mark.parametrize("promise", WITHOUT_EFFECT, ids=lambda promise: promise.text)
 def test_the_supervisor_without_a_site_keeps_each_promise(promise: Promise[Subject], tmp_path: Path) -> None:
-    promise.check(Subject(SupervisorActuator(tmp_path, settle_s=0.0)))
+    promise.check(Subject(SiteActuator(tmp_path, settle_s=0.0)))
 
 
 class Marks:

@@ -69,7 +69,7 @@ class Hands:
 
 
 class Bench:
-    """One place to run an agent: what is on disk here outlives the agent."""
+    """Runs one agent, and restarts it as its driver would."""
 
     def __init__(self, name: str, mode: Mode = Mode.AUTONOMOUS) -> None:
         made = {make().name: make for make in stages(Hands(), MemoryLedger(), mode)}
@@ -78,7 +78,7 @@ class Bench:
         self.told: list[Record] = []
 
     def feed(self, history: History) -> list[Record]:
-        """What the agent says to a history, through bytes as on a broker."""
+        """Give the agent a history; what it yields."""
         said: list[Record] = []
         for now, batch in history:
             said += self.agent.step(batch, now)
@@ -86,7 +86,7 @@ class Bench:
         return said
 
     def restart(self) -> None:
-        """A new instance that knows what the driver would give it."""
+        """Replace the agent by a new one, restored from its snapshot, or resumed from its chain."""
         state = self.agent.snapshot()
         again = self.make()
         if state:
@@ -98,7 +98,7 @@ class Bench:
 
 @functools.cache
 def played(seed: int) -> tuple[Mode, dict[str, History]]:
-    """Half a minute of faults, changes, votes, repeats and kill switches; what every agent was given in it."""
+    """The mode and, by agent, the steps of half a minute of faults, changes, votes, repeats and kill switches."""
     rng = random.Random(seed)
     mode = rng.choice([Mode.AUTONOMOUS, Mode.APPROVE])
     world = World(rng.sample([("restart_service", "shop/catalog/0"), ("rollback_config", "shop/catalog")], k=1))
@@ -139,17 +139,17 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
 
 
 def ids(records: Iterable[Record]) -> set[tuple[str, str]]:
-    """What was said; that a repeated vote is refused says nothing new."""
+    """Topic and id of each record but refusals: the refusal of a repeated vote is no new content."""
     return {(topic_of(r).name, message_id(r, encode(r).value)) for r in records if not isinstance(r, Refusal)}
 
 
 def test_the_agents_are_these() -> None:
-    """A name stands in snapshots and metrics: one that changes orphans its state."""
+    """Names are in snapshots and metrics: a new name orphans the state under the old one."""
     assert sorted(make().name for make in stages(Hands(), MemoryLedger(), Mode.APPROVE)) == sorted(NAMES)
 
 
 def test_the_histories_are_worth_their_name() -> None:
-    """Every agent is given every topic it reads, and says something on every topic it writes, in some history."""
+    """In some history each agent is given each topic that it reads, and writes each topic that it writes."""
     for name in NAMES:
         read, written = set(), set()
         for seed in SEEDS:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.conformance.formats import PROMISES, Subject
-from app.conformance.promises import Promise, broken
+from app.offline.conformance.formats import PROMISES, Subject
+from app.offline.conformance.promises import Promise, broken
 from tests.topics.formats.test_formats import EXAMPLES
 from topics import formats
 from topics.formats.names import Sampled

@@ -27,7 +27,7 @@ from app.drills.disk import SmallDisk
 from app.drills.feed import classes, harmless
 from app.drills.history import _reordered
 from app.drills.load import ENTITIES, STEP_MS, Load
-from app.drills.processes import Worker
+from app.drills.processes import WorkerProcess
 from app.drills.proxy import Proxy, Way
 from app.drills.report import Report
 from app.drills.soak import judge
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.drill
 
 @pytest.mark.kafka
 def test_a_worker_is_paused_resumed_and_killed(broker: Broker, tmp_path: Path) -> None:
-    worker = Worker("lane", broker, tmp_path)
+    worker = WorkerProcess("lane", broker, tmp_path)
     worker.await_ready()
     process = psutil.Process(worker.process.pid)
     worker.pause()

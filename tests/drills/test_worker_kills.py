@@ -11,7 +11,7 @@ import psutil
 import pytest
 from processes import opsloop
 
-from app.history.story import records
+from app.history.records import records
 from app.kafka.broker import Broker
 from app.kafka.local import LocalKafka
 from models.safety.chain import verify

@@ -10,7 +10,7 @@ import pytest
 
 from app.client import Publisher
 from app.clock import now_ms
-from app.history.story import records
+from app.history.records import records
 from app.kafka.broker import Broker
 from app.security.keys import WORKER, Keys, keys_of
 from app.settings import home
@@ -130,14 +130,14 @@ def test_what_was_earned_is_promoted_by_a_leads_vote_and_taken_away_and_granted_
 
 def test_what_people_ask_for_is_signed_and_waits_for_somebody_else(site: Site) -> None:
     proposed = site.told("propose", "restart_service", f"{site.system}/cart/0", "--as", "olga", "--reason", "odd",
-                     "--expect", "process.memory.*")  # fmt: skip
+                     "--expect", "process.memory.*", "--force")  # fmt: skip
     asked = site.said(derive("decision", proposed["id"]))
     assert (asked.state, asked.proposal.requester, asked.proposal.expects) == (
         DecisionState.PENDING, "olga", "process.memory.*",
     )  # fmt: skip
     assert asked.proposal.key == Keys(home()).own("olga").key
     fact = ("--kind", "scaling", "--target", f"{site.system}/orders", "--fact", "utilization=0.91")
-    answer = site.told("decide", *fact, "--propose", "--as", "leo")
+    answer = site.told("decide", *fact, "--propose", "--force", "--as", "leo")
     chosen = site.said(derive("decision", answer["decision"]["proposal"]["id"]))
     assert (chosen.state, chosen.proposal.action, chosen.proposal.requester) == (
         DecisionState.PENDING,

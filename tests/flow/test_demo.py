@@ -12,7 +12,9 @@ from processes import Opsloop, opsloop, run, until
 
 from app.demo.board import Injected
 from app.demo.faults import FAULTS
+from app.demo.people import FOLDER
 from app.kafka.local import LocalKafka
+from app.security.keys import Keys
 from topics.spec import derive
 
 AUTO = ("--approve", "auto", "--json", "--limit", "90")
@@ -69,7 +71,8 @@ def test_without_a_fault_nothing_acts() -> None:
 
 
 @pytest.mark.kafka
-def test_nothing_acts_until_a_person_approves(kafka: str, tmp_path: Path) -> None:
+def test_nothing_acts_until_a_person_approves(kafka: str, tmp_path: Path, home: Path) -> None:
+    theirs = {"OPSLOOP_HOME": str(home / FOLDER)}
     broken = ("--break", "kill:catalog", "--approve", "ask", "--until", "resolved", "--folder", str(tmp_path / "demo"))
     with opsloop("demo", *broken, "--broker", kafka, "--json") as demo:
         demo.wait_for("pending_approval", 60)
@@ -80,13 +83,13 @@ def test_nothing_acts_until_a_person_approves(kafka: str, tmp_path: Path) -> Non
         identity = until(lambda: _waiting(kafka))
         stranger = run("approve", identity[:8], "--as", "bob", "--broker", kafka)
         assert "bob has no key on this host" in stranger.told()
-        assert run("user", "add", "ann", "--role", "approver").process.returncode == 0
-        voted = run("approve", identity[:8], "--reason", "seen it before", "--as", "ann", "--broker", kafka)
+        assert run("user", "add", "ann", "--role", "approver", env=theirs).process.returncode == 0
+        voted = run("approve", identity[:8], "--reason", "seen it before", "--as", "ann", "--broker", kafka, env=theirs)
         assert voted.process.returncode == 0, voted.told()
         assert demo.finish(60) == 0, demo.told()
     assert demo.report()["effects"] == 1
     assert "expired" not in demo.told()
-    again = run("approve", identity, "--as", "ann", "--broker", kafka)
+    again = run("approve", identity, "--as", "ann", "--broker", kafka, env=theirs)
     assert again.process.returncode == 1
     assert "does not wait any more" in again.told()
     told = run("explain", identity, "--broker", kafka)
@@ -95,7 +98,7 @@ def test_nothing_acts_until_a_person_approves(kafka: str, tmp_path: Path) -> Non
     assert "opsloop.telemetry.metrics-" in "".join(told.out), "the sample has its place"
 
 
-def test_people_of_the_demo_do_what_their_roles_allow_and_nobody_approves_their_own() -> None:
+def test_people_of_the_demo_do_what_their_roles_allow_and_nobody_approves_their_own(home: Path) -> None:
     with opsloop("demo", "--approve", "ask", "--json") as demo:
         demo.wait_for("Everything runs", 60)
         demo.wait_for("visitors come", 60)
@@ -103,17 +106,18 @@ def test_people_of_the_demo_do_what_their_roles_allow_and_nobody_approves_their_
         assert "paula (approver) says yes or no at a confidence below 0.70" in told
         assert "leo (lead) says yes or no to everything" in told
         address = ("--broker", next(line for line in demo.err if "in-memory Kafka at" in line).split()[-1])
-        asked = {}
+        asked, theirs = {}, {"OPSLOOP_HOME": str(home / FOLDER)}
         for name, service in (("olga", "shop/cart"), ("leo", "shop/orders")):
-            proposed = run("propose", "restart_service", service, "--as", name, "--json", *address)
+            proposed = run("propose", "restart_service", service, "--as", name, "--json", *address, env=theirs)
             asked[name] = derive("decision", proposed.report()["id"])
         until(lambda: all(i in run("decisions", "--waiting", "--json", *address).out[-1] for i in asked.values()))
         for name, identity, refusal in (
             ("olga", asked["leo"], "wrong_role"), ("leo", asked["leo"], "self_approval"),
         ):  # fmt: skip
             vote = ("approve", identity, "--as", name, *address)
-            until(lambda vote=vote, refusal=refusal: refusal in run(*vote).told(), 60)  # type: ignore[misc]
-        voted = run("approve", asked["olga"], "--as", "paula", *address)
+            until(lambda vote=vote, refusal=refusal: refusal in run(*vote, env=theirs).told(), 60)  # type: ignore[misc]
+        assert Keys(home).entry("paula") is None, "only the demo believes its people"
+        voted = run("approve", asked["olga"], "--as", "paula", *address, env=theirs)
         assert voted.process.returncode == 0, voted.told()
         demo.wait_for("succeeded", 60)
         demo.process.terminate()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from app.cli import build
+from app.cli import Unloaded, build
 from app.runtime.parent import FOLLOW
 
 ROOT = Path(__file__).parents[2]
@@ -48,10 +48,11 @@ def test_every_command_of_the_docs_exists(page: str, line: str) -> None:
         return
     command: Any = typer.main.get_command(build())
     rest = words[1:]
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and not rest[0].startswith("--"):
         name, rest = rest[0], rest[1:]
         assert name in command.commands, f"{page}: opsloop has no {name!r} ({line})"
         command = command.commands[name]
+        command = command.load() if isinstance(command, Unloaded) else command
     options = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
     for word in rest:
         if word.startswith("--"):

@@ -24,11 +24,11 @@ from processes import until, worker
 from agents.decode import Decode, chunk_of
 from app.client import Publisher
 from app.clock import now_ms
-from app.history.story import records
+from app.history.dead_letters import letters, replay
+from app.history.records import records
 from app.ingest.relay import make_relay
 from app.ingest.settings import IngestSettings
 from app.kafka.broker import Broker, admin, read_all
-from app.kafka.dead_letters import letters, replay
 from app.settings import Settings
 from app.system import Worker
 from topics.batch import Batch

@@ -13,7 +13,8 @@ from processes import run, until, worker
 
 from app.client import Publisher
 from app.clock import now_ms
-from app.history.story import explain, records
+from app.history.explain import explain
+from app.history.records import records
 from app.kafka.admin import ensure
 from app.kafka.broker import Broker, read_all
 from app.kafka.local import LocalKafka

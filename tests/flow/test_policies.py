@@ -14,7 +14,7 @@ from processes import run, until, worker
 
 from app.client import Publisher
 from app.clock import now_ms
-from app.history.story import records
+from app.history.records import records
 from app.kafka.broker import Broker
 from app.security.keys import Keys
 from app.settings import home

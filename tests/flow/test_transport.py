@@ -23,11 +23,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 from conftest import NewTopicFactory
 
-from agents import _transport
+from agents import _inbox, _transport
 from agents._agent import Agent
 from agents._loop import Loop, LoopSettings
 from agents._transport import batches, fence, install
 from agents._watchdog import Stuck
+from agents._writer import Writer
 from app.client import Publisher
 from app.clock import now_ms
 from app.kafka.broker import Broker, admin, consumer_config, producer_config, read_all
@@ -245,13 +246,14 @@ async def test_the_loop_stays_that_has_a_backlog_in_which_a_partition_waits_for_
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Count, "told", set(), raising=False)
-    keep = Loop._keep
+    keep = Writer.keep
 
     async def keep_slowly(*given: Any) -> None:
         await asyncio.sleep(1.0)
         await keep(*given)
 
-    monkeypatch.setattr(Loop, "_keep", keep_slowly)
+    monkeypatch.setattr(Writer, "keep", keep_slowly)
+    monkeypatch.setattr(_inbox, "AT_ONCE", 1)
     settings = LoopSettings(
         broker.bootstrap, {"bootstrap.servers": broker.bootstrap}, group=f"loss-{next(_numbers)}", stuck_s=1.0
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.keyed import ChangeTracker, KeyedState, Table, UnknownState, table
+from models.keyed import Changes, ChangeTracker, KeyedState, Table, UnknownState, table
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -180,8 +180,27 @@ def test_only_the_domains_that_are_ours_are_kept_and_rows_without_one() -> None:
 
 
 class Later(KeyedState):
-    version: ClassVar[int] = 2
+    """A version whose rows have another shape than those of the one before, and a field has another name."""
+
+    version: ClassVar[int] = 3
     rows: Table[Row] = table()
+    total: int = 0
+
+    @classmethod
+    def migrate(cls, old: Changes) -> Changes:
+        rows = {key: {"value": value} for key, value in old.rows.get("numbers", {}).items()}
+        gone = old.gone.get("numbers", [])
+        values = {"total": old.values["sum"]} if "sum" in old.values else {}
+        return Changes(old.version, values, {"rows": rows}, {"rows": gone})
+
+
+def test_what_the_version_before_wrote_is_migrated_whole_states_and_changes_alike() -> None:
+    later = Later()
+    tracked = ChangeTracker(later)
+    tracked.load(written(Changes(2, {"sum": 5}, {"numbers": {"a": 1, "b": 2}})))
+    tracked.load(written(Changes(2, {}, {"numbers": {"c": 3}}, {"numbers": ["a"]})))
+    assert (dict(later.rows), later.total) == ({"b": Row(2), "c": Row(3)}, 5)
+    assert tracked.take() is None
 
 
 @pytest.mark.parametrize(
@@ -189,8 +208,8 @@ class Later(KeyedState):
     [
         (lambda: written(ChangeTracker(Inner()).whole().__next__()), "version 1"),
         (lambda: b"\x93\x01\x02\x03", "unreadable"),
-        (lambda: written({"version": 2, "rows": {"gone": {}}}), "unreadable"),
-        (lambda: written({"version": 2, "rows": {"rows": {"a": {"value": "x"}}}}), "unreadable"),
+        (lambda: written({"version": 3, "rows": {"gone": {}}}), "unreadable"),
+        (lambda: written({"version": 3, "rows": {"rows": {"a": {"value": "x"}}}}), "unreadable"),
     ],
     ids=["version", "garbage", "table", "row"],
 )

@@ -93,6 +93,22 @@ def test_what_has_to_end_for_room_is_what_was_silent_longest_and_never_what_came
     assert names.dump() == before
 
 
+def test_a_full_partition_is_searched_for_silent_series_once_an_hour_however_often_it_refuses() -> None:
+    names = Names(most_series=3)
+    names.advance(START)
+    names.intern("a", ["x", "y", "z"])
+    for _ in range(2):
+        with pytest.raises(TooManySeries, match="the partition would have more than 3 series"):
+            names.intern("b", ["x"])
+    assert names._silent == (0, 0)
+    names.advance(START + 2 * HOUR_MS)
+    with pytest.raises(MustForget) as full:
+        names.intern("b", ["x"])
+    assert full.value.series.tolist() == [0]
+    with pytest.raises(TooManySeries):
+        names.intern("b", ["v", "w", "x", "y"])
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.sets(st.integers(0, 6), min_size=1), st.integers(0, 4)), max_size=40))
 def test_names_that_were_reloaded_give_out_the_same_numbers(steps: list[tuple[int, set[int], int]]) -> None:
     one = Names(most_series=16, most_metrics=5, ttl_hours=6)

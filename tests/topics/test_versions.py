@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.looped import Ledger, World, stages
 
 from agents._agent import Agent
+from app.testing import MemoryLedger, World, stages
 from models.incidents.following import Following
 from models.safety.context import SafetyContext
 from models.safety.modes import Mode
@@ -132,7 +132,7 @@ def test_the_states_of_a_decision_that_are_written_by_two_versions_have_one_orde
     assert (first.seq, read.seq, read.moved(DecisionState.COMPLETED, NOW, "").seq) == (0, 1, 2)
 
 
-MAKERS = [*stages(World(), Ledger(), Mode.AUTONOMOUS)]
+MAKERS = [*stages(World(), MemoryLedger(), Mode.AUTONOMOUS)]
 
 
 @pytest.mark.parametrize("number", range(len(MAKERS)), ids=lambda n: MAKERS[n]().name)

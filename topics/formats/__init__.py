@@ -48,8 +48,9 @@ def add(readers: Mapping[str, Reader]) -> None:
     """
     if taken := sorted(readers.keys() & READERS.keys()):
         raise ValueError(f"{', '.join(taken)}: a shipped format has this name")
-    _added.clear()
     _added.update(readers)
+    for name in _added.keys() - readers.keys():  # one that stays is never missing, not even for a moment
+        del _added[name]
 
 
 def reader(name: str) -> Reader:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from agents.act import Done
+from agents.act import Act, Done
 from app.actuators.registry import ActuatorRegistry
-from tests.builders import command
-from topics.actions import Command
+from app.testing import NOW, RING, MemoryLedger
+from models.safety.guard import Guard
+from models.safety.modes import Mode
+from models.safety.settings import SafetySettings
+from tests.builders import command, order, reads
+from topics.actions import Command, Result
 
 
 class Fake:
@@ -32,6 +36,15 @@ def test_a_command_goes_to_the_actuator_that_its_audience_names() -> None:
     assert registry.run(command(id="a", audience="cache/shop")).detail == "cache"
     assert registry.probe(command(id="b")).detail == "supervisor"
     assert (one.ran, two.ran) == (["b"], ["a"])
+
+
+def test_the_result_of_a_command_names_the_actuator_that_ran_it() -> None:
+    registry = ActuatorRegistry({"supervisor": Fake("supervisor"), "cache": Fake("cache")})
+    guard = Guard(RING, SafetySettings(mode=Mode.AUTONOMOUS), "supervisor/shop", "cache/shop")
+    act = Act(registry, MemoryLedger(), guard, str)
+    (result,) = act.step(reads([order(action="restart_service")]), NOW)
+    assert isinstance(result, Result)
+    assert (result.outcome, result.actuator) == ("succeeded", "supervisor")
 
 
 def test_an_action_that_no_actuator_here_does_is_not_possible() -> None:

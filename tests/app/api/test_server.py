@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
 from app.api.routes import PUBLIC, ROUTES
-from app.api.server import serving
+from app.api.schemas import ANSWERS
+from app.api.server import make_app
 from app.api.settings import ApiSettings
 from app.client import Publisher
 from app.clock import now_ms
@@ -41,6 +43,8 @@ READERS = PEOPLE | {Role.AGENT, Role.WORKER}
 ANSWERING = {Role.OPERATOR, Role.APPROVER, Role.LEAD}
 # who may ask what, written down a second time: a change of the table must be meant
 ALLOWED: dict[tuple[str, str], set[Role] | None] = {
+    ("GET", "/"): None,
+    ("GET", "/docs"): None,
     ("GET", "/health"): None,
     ("POST", "/tokens"): None,
     ("GET", "/openapi.json"): READERS,
@@ -79,7 +83,7 @@ def ask(client: Client, method: str, path: str, by: str = "", **headers: str) ->
 
 
 def test_every_route_is_in_the_table_and_every_row_is_a_route(client: Client) -> None:
-    app: Any = serving(client.read_model, client.tokens, ApiSettings())._app
+    app: Any = make_app(client.read_model, client.tokens, ApiSettings())._app
     routes = {(method, route.path) for route in app.routes for method in route.methods}
     assert routes == set(ROUTES) == set(ALLOWED)
     assert all(operation == PUBLIC or operation in OPERATIONS for operation in ROUTES.values())
@@ -246,6 +250,43 @@ def test_every_answer_has_its_headers_and_another_host_is_refused(client: Client
 def test_the_interface_describes_itself(client: Client) -> None:
     described = client.ask("GET", "/openapi.json", "viewer").json
     assert {(m.upper(), p) for p, ways in described["paths"].items() for m in ways} == set(ROUTES)
+    for path, ways in described["paths"].items():
+        for method, told in ways.items():
+            assert any(status.startswith("2") for status in told["responses"]), (method, path)
+            for status, answer in told["responses"].items():
+                (content,) = answer["content"].values()
+                assert content["schema"], (method, path, status)
+    assert resolved(described, described["paths"]["/decisions"]["get"]["responses"]["200"])["type"] == "array"
+
+
+def resolved(described: dict[str, Any], answer: Any) -> Any:
+    """The schema of an answer. Fails when any reference in the document leads nowhere."""
+    names = set(re.findall(r"#/components/schemas/([^\"]+)", json.dumps(described)))
+    assert names <= set(described["components"]["schemas"])
+    return answer["content"]["application/json"]["schema"]
+
+
+def test_what_is_answered_is_what_is_described(client: Client, embedded: Embedded) -> None:
+    waiting = decision(DecisionState.PENDING, proposal(id="p1"), expires=now_ms() + 60_000)
+    with Publisher(embedded.broker) as publisher:
+        for record in (waiting, incident()):
+            publisher.send(record)
+    until(lambda: client.read_model.decisions and client.read_model.incidents)
+    for (method, path), answers in ANSWERS.items():
+        if method != "GET":
+            continue
+        where = path.replace("{identity}", waiting.id if "decisions" in path else "i1")
+        answer = client.ask("GET", where, "admin")
+        assert answer.status in answers, (path, answer.body)
+        msgspec.json.decode(answer.body, type=answers[answer.status])
+
+
+def test_a_browser_finds_its_way(client: Client) -> None:
+    assert client.ask("GET", "/").json["docs"] == "/docs"
+    page = client.ask("GET", "/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert all(f"{method} {path}</code>" in page.body.decode() for method, path in ROUTES)
+    assert "<td>lead, approver</td>" in page.body.decode() or "<td>approver, lead</td>" in page.body.decode()
 
 
 TEXT = st.text(max_size=30)
@@ -269,5 +310,5 @@ def test_nothing_that_is_sent_breaks_it(
     where = path.replace("{identity}", quote(part, safe="") or "x") + (f"?limit={quote(query)}" if query else "")
     answer = client.ask(method, where, role, body if method == "POST" else None)
     assert answer.status < 500, (method, where, body, answer.body)
-    assert isinstance(answer.json, dict | list)
+    assert path == "/docs" or isinstance(answer.json, dict | list)
     assert answer.headers["x-content-type-options"] == "nosniff"

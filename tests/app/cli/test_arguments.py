@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import main
-from app.history import story
-from app.kafka import broker
+from app.kafka.embedded import Embedded
 from tests.builders import decision, proposal
+from tests.histories import write
 from topics.decisions import Decision, DecisionState
 
 Typed = Callable[..., tuple[int, str]]
@@ -52,6 +52,12 @@ def test_a_wrong_word_is_answered_with_the_right_ones(typed: Typed, line: str, t
     assert "Traceback" not in said
 
 
+def test_an_actuator_for_a_folder_that_is_not_there_never_gets_ready(typed: Typed) -> None:
+    code, said = typed("worker", "act", "--site", "/nowhere", "--broker", "127.0.0.1:1")
+    assert code == 2
+    assert "'/nowhere'" in said
+
+
 @pytest.mark.parametrize("line", ["nonsense", "worker", "approve", "explain", "incidents --since yesterday"])
 def test_a_line_that_is_not_understood_is_answered_with_its_usage(typed: Typed, line: str) -> None:
     code, said = typed(*line.split())
@@ -77,11 +83,10 @@ DONE = decision(DecisionState.COMPLETED, proposal(id="p3"))
     ids=["unknown", "several", "expired", "done"],
 )
 def test_a_vote_on_what_does_not_wait_is_refused_in_words(
-    typed: Typed, monkeypatch: pytest.MonkeyPatch, verb: str, known: list[Decision], identity: str, told: str
+    typed: Typed, embedded: Embedded, verb: str, known: list[Decision], identity: str, told: str
 ) -> None:
-    monkeypatch.setattr(broker, "require", lambda _: None)
-    monkeypatch.setattr(story, "decisions", lambda _: known)
-    code, said = typed(verb, identity)
+    write(embedded.broker, known)
+    code, said = typed(verb, identity, "--broker", embedded.bootstrap)
     assert code == 1
     assert told in said
 

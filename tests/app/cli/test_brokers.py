@@ -13,6 +13,7 @@ from app.cli import collect, doctor, kafka, publish, topics, watch
 from app.errors import UserError
 from app.kafka.broker import Broker, read_all
 from app.kafka.embedded import Embedded
+from app.kafka.remembered import NAME
 from topics.telemetry import METRICS
 
 
@@ -104,16 +105,24 @@ def test_a_plan_tells_by_its_exit_code_whether_there_is_something_to_do(broker: 
 
 
 @pytest.mark.kafka
-def test_kafka_goes_up_is_seen_and_goes_down(tmp_path: Path) -> None:
+def test_kafka_goes_up_is_seen_and_goes_down(tmp_path: Path, home: Path) -> None:
+    remembered_file = home / NAME
     folder = ("--folder", str(tmp_path / "kafka"))
     assert run("kafka", "status", *folder).exit_code == 1
     started = run("kafka", "up", "--port", "19392", *folder)
     try:
         assert started.exit_code == 0, started.output
-        assert "127.0.0.1:19392" in started.stdout
+        assert "export OPSLOOP_BROKER=127.0.0.1:19392" in started.stdout
         assert [row["state"] for row in json.loads(run("kafka", "status", "--json", *folder).stdout)] == ["running"]
         assert "in use" in failure("kafka", "up", "--port", "19392", "--folder", str(tmp_path / "other"))
-        assert run("topics", "plan", "--broker", "127.0.0.1:19392").exit_code == 1
+        assert run("topics", "plan").exit_code == 1, "it is remembered"
+        remembered_file.unlink()
+        said = failure("topics", "apply", "--broker", "127.0.0.1:19392")
+        assert "at 127.0.0.1:19392 (1 node, 0 other topics) has no topic of Opsloop's, and" in said
+        assert "--yes" in said
+        assert run("topics", "plan", "--broker", "127.0.0.1:19392").exit_code == 1, "nothing was made"
+        assert run("topics", "apply", "--yes", "--broker", "127.0.0.1:19392").exit_code == 0
+        assert run("topics", "apply", "--broker", "127.0.0.1:19392").exit_code == 0, "it has ours now"
     finally:
         assert run("kafka", "down", "--delete", *folder).exit_code == 0
     assert not (tmp_path / "kafka").exists()

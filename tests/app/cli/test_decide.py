@@ -38,6 +38,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Proposal]:
     found: list[Proposal] = []
     monkeypatch.setattr(messages, "publish", lambda _, proposed: found.append(proposed))
     monkeypatch.setattr("app.kafka.broker.require", lambda _: None)
+    monkeypatch.setattr("app.decisions.known.require_known", lambda *_: None)
     return found
 
 

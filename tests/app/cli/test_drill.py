@@ -25,7 +25,7 @@ def made(*ends: Exception | str | None) -> tuple[Drill, list[Path]]:
         if isinstance(end, Exception):
             raise end
         if end:
-            report.violated(end)
+            report.add_violation(end)
         report.trials = trials
 
     return Drill("fake", "I0", run, 1, 1, "Break nothing."), folders

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 
 import msgspec
@@ -10,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from app.cli import incidents
-from app.history import story
 from app.history.render import details, sentence
-from app.kafka import broker
+from app.kafka.embedded import Embedded
 from models.decision.advisor import Advisor, Bounds
 from models.decision.base import Case, Kind
 from tests.builders import NOW, SAMPLES, approval, decision, hypothesis, incident, proposal, signed
+from tests.histories import write
 from tests.keys import WORKER_KEY
 from topics.policies import PolicyResult
 from topics.spec import Record
@@ -31,7 +32,7 @@ def printed(text: str) -> str:
 
 TOLD = {
     "opsloop.signals.anomalies": r"anomaly shop/catalog/0: http\.server\.own_duration\.p95 0\.5 \(expected 0\.02, z",
-    "opsloop.incidents": r"incident triggered \(confirm\) down of shop/catalog/0; process_gone of shop/catalog/0 0\.98",
+    "opsloop.incidents": r"incident triggered \(detected\) down of shop/catalog/0; process_gone of shop/catalog/0 0",
     "opsloop.proposals": r"proposal restart_service on shop/catalog/0 0\.96: process_gone .*; not: scale_out on",
     "opsloop.decisions": r"decision dispatched restart_service on shop/catalog/0: mode approve",
     "opsloop.approvals": r"vote ana: approve seen it before",
@@ -77,7 +78,7 @@ def test_behind_a_decision_stand_its_tier_its_votes_and_each_policy() -> None:
     said = PolicyResult("night", 2, "operational", "require_approval", True, (f"it is {NASTY}",))
     made = decision(policy=(said,), required_role="lead", quorum=2)
     held, policy = map(printed, details(made))
-    assert "tier autonomous, mode approve, wants 2 × lead" in held
+    assert "mode approve, confidence 0.96, wants 2 × lead" in held
     assert f"policy night v2 (operational): require_approval: it is {NASTY}" in policy
 
 
@@ -88,12 +89,27 @@ def test_behind_a_vote_and_a_command_stands_what_was_signed() -> None:
     assert "signature" in command
 
 
-def test_tables_show_brackets_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_show_brackets_too(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr("app.printing.out", Console(file=out, width=200, highlight=False))
-    monkeypatch.setattr(broker, "require", lambda _: None)
-    monkeypatch.setattr(story, "incidents", lambda *_: [incident(entity="[/red]", hypotheses=())])
-    monkeypatch.setattr(story, "decisions", lambda *_: [decision(reasons=("[/red]",))])
-    incidents.incidents(broker="nowhere:1")
-    incidents.decisions(broker="nowhere:1")
+    write(embedded.broker, [incident(entity="[/red]", hypotheses=()), decision(reasons=("[/red]",))])
+    incidents.incidents(broker=embedded.bootstrap)
+    incidents.decisions(broker=embedded.bootstrap)
     assert out.getvalue().count("[/red]") == 2
+
+
+def test_a_table_shows_the_newest_and_says_so_and_json_has_all(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("app.printing.out", Console(file=out, width=200, highlight=False))
+    monkeypatch.setattr(incidents, "err", Console(file=err, width=200, highlight=False))
+    write(embedded.broker, [incident(id=f"i{n:02}", onset=NOW + n) for n in range(60)])
+    incidents.incidents(broker=embedded.bootstrap)
+    rows = [line.split()[0] for line in out.getvalue().splitlines() if line.startswith("i") and line[1].isdigit()]
+    assert rows == [f"i{n:02}" for n in range(59, 9, -1)]
+    assert "the newest 50 of 60" in err.getvalue()
+    incidents.incidents(broker=embedded.bootstrap, json=True)
+    assert len(json.loads(capsys.readouterr().out)) == 60
+    incidents.incidents(broker=embedded.bootstrap, json=True, last=2)
+    assert [row["id"] for row in json.loads(capsys.readouterr().out)] == ["i59", "i58"]

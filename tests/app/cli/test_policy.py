@@ -87,7 +87,7 @@ def test_a_version_reaches_every_partition_under_the_signature_of_its_author(
     store = load(Broker(embedded.bootstrap), Keys(home))
     (word,) = store.versions["probe"].values()
     assert (word.by, word.key, word.comment) == ("ada", Keys(home).own("ada").key, "x")
-    from app.history.story import records
+    from app.history.records import records
 
     places = {read.origin.partition for read in records(Broker(embedded.bootstrap), [POLICIES])}
     assert places == set(range(POLICIES.partitions))

@@ -80,6 +80,7 @@ def test_what_is_not_possible_is_told_with_what_to_do(words: tuple[str, ...], sa
     with pytest.raises(UserError, match=says) as error:
         typed(*words)
     assert error.value.remedy
+    assert error.value.exit_code == (1 if says.startswith(("nobody", "no token")) else 2), "1: an unknown id"
 
 
 def test_keys_makes_what_this_host_needs(home: Path) -> None:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.cli.watch import line, say
+from app.cli.watch import line, say, without_repeats
+from tests.builders import NOW, cleared, sample
 from topics.catalog import ALL
 from topics.codec import encode
 from topics.frames import CONTENT_TYPE, FrameBuilder
 from topics.learning import Learning
+from topics.signals import ANOMALIES
 from topics.spec import Raw
 from topics.telemetry import METRICS, Sample
 
@@ -48,3 +50,18 @@ def test_a_control_between_the_samples_is_shown_as_it_stands() -> None:
     message = encode(Learning(entity="web-1", ts=0, learning="open", incident="i"))
     text = line(Raw(METRICS.name, 0, 0, message.key, message.value, tuple(message.headers)))
     assert '"learning":"open"' in text
+
+
+def test_an_alarm_that_goes_on_is_told_once_when_it_gets_worse_and_when_it_ends() -> None:
+    looks = [
+        sample("a", NOW, state="raised", grade="minor"),
+        *(sample("a", NOW + n * 1_000, grade=grade) for n, grade in enumerate(("minor", "major", "minor", "major"), 1)),
+        sample("b", NOW, grade="minor"),
+        *(sample("a", NOW + n * 1_000, grade="major") for n in range(5, 60)),
+        cleared("a", NOW + 60_000),
+        sample("a", NOW + 61_000, state="raised", grade="minor"),
+    ]
+    raws = [Raw(ANOMALIES.name, 0, at, b"a", encode(look).value) for at, look in enumerate(looks)]
+    other = Raw(METRICS.name, 0, 0, b"k", b"not readable")
+    told = [raw.offset for raw in without_repeats([*raws, other, other])]
+    assert told == [0, 2, 5, 61, 62, 0, 0]

@@ -101,7 +101,6 @@ def test_the_site_is_warm_when_enough_entities_were_seen_often_enough() -> None:
         for ts in range(NOW, NOW + 3):
             message = encode(Sample(entity=entity, ts=ts, metrics={"system.cpu.utilization": 0.5}))
             board.see(Raw(message.topic.name, 0, ts, None, message.value))
-    assert board.warm(2, 3)
-    assert not board.warm(3, 3), "a host is not of the site"
-    assert not board.warm(2, 4)
+    assert board.samples(2) == 3
+    assert board.samples(3) == 0, "a host is not of the site"
     assert board.entities["host-1"].history[-1] == 0.5

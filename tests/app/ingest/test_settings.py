@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from app.errors import UserError
+from app.history.dead_letters import Letter
+from app.history.view import LetterRow
 from app.ingest.settings import IngestSettings, choose, found, patterns
-from app.kafka.dead_letters import Letter
 from app.settings import load
 from topics.formats import READERS
-from topics.spec import Raw
+from topics.spec import Origin
 from topics.telemetry import EVENTS, METRICS
 
 
@@ -71,4 +72,5 @@ def test_what_is_no_topic_or_is_our_own_is_refused(pattern: str) -> None:
 def test_a_letter_goes_back_to_a_foreign_topic_but_no_header_leads_it_to_another_of_ours(
     dlq: str, origin: str, topic: str
 ) -> None:
-    assert Letter.of(Raw(dlq, 0, 0, None, b"", (("dlq_origin", origin.encode()),))).topic == topic
+    row = LetterRow("l1", dlq, "malformed", "", origin, "", Origin(dlq, 0, 0), 0)
+    assert Letter.of(row).topic == topic

@@ -41,3 +41,11 @@ def test_cloudevents_headers_are_there_where_the_topic_carries_them() -> None:
     messages = document()["components"]["messages"]
     assert "ce_id" in messages["Incident"]["headers"]["required"]
     assert "headers" not in messages["Sample"]
+
+
+def test_a_record_with_a_word_that_is_not_known_yet_fits_its_schema() -> None:
+    schemas = document()["components"]["schemas"]
+    for name in ("State", "SymptomKind", "DecisionState", "Effect"):
+        assert "enum" not in schemas[name]
+        assert schemas[name]["pattern"] == "^[a-z][a-z0-9_.-]*$"
+        assert schemas[name]["examples"]

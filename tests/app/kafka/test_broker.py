@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.connection import DEFAULT, Broker
 from app.errors import UserError
-from app.kafka.broker import consumer_config, partition_of, probe, producer_config, require
+from app.kafka.broker import consumer_config, partition_of, probe, producer_config, read_all, require
 from app.kafka.embedded import Embedded
 from topics.spec import Raw
 
@@ -137,3 +137,14 @@ def test_headers_without_a_value_become_empty(embedded: Embedded) -> None:
         message = reader.poll(0.2)
     reader.close()
     assert Raw.of(message).headers == (("empty", b""), ("full", b"x"))
+
+
+def test_what_came_since_a_moment_is_read_from_the_in_memory_cluster_of_another_process_too(embedded: Embedded) -> None:
+    """Who has only its address does not know what it is; it cannot look up times, and seems to have nothing."""
+    embedded.create("since", 1)
+    producer = Producer(producer_config(embedded.broker))
+    for ts in (1_000, 2_000, 3_000):
+        producer.produce("since", b"%d" % ts, timestamp=ts)
+    producer.flush(10)
+    stranger = Broker(embedded.bootstrap)
+    assert [raw.value for raw in read_all(stranger, ["since"], since_ms=2_000)] == [b"2000", b"3000"]

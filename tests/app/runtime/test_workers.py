@@ -12,7 +12,7 @@ import pytest
 from app.errors import UserError
 from app.kafka.embedded import Embedded
 from app.kafka.families import LOOP
-from app.runtime.workers import Crew
+from app.runtime.workers import DriverGroup
 from tests.processes import Opsloop, opsloop, until
 from topics.state import LANE_STATE
 
@@ -37,16 +37,16 @@ class Fake:
 
 def test_a_worker_is_ready_once_when_all_its_roles_are() -> None:
     told: list[str] = []
-    crew = Crew(lambda: told.append("ready"))
+    group = DriverGroup(lambda: told.append("ready"))
     one, other = Fake(), Fake()
 
     def end() -> None:
         one.runs.wait(10)
         other.runs.wait(10)
-        crew.stop()
+        group.stop()
 
     threading.Thread(target=end, daemon=True).start()
-    crew.run({"one": one, "other": other})
+    group.run({"one": one, "other": other})
     assert told == ["ready"]
     assert one.stopped.is_set()
     assert other.stopped.is_set()
@@ -55,7 +55,7 @@ def test_a_worker_is_ready_once_when_all_its_roles_are() -> None:
 def test_a_role_that_fails_ends_the_others_and_is_told() -> None:
     sound = Fake()
     with pytest.raises(UserError, match="no disk"):
-        Crew(lambda: None).run({"sound": sound, "failing": Fake(UserError("no disk"))})
+        DriverGroup(lambda: None).run({"sound": sound, "failing": Fake(UserError("no disk"))})
     assert sound.stopped.is_set()
 
 

@@ -258,6 +258,7 @@ def test_a_result_completes_its_decision_once() -> None:
     done = result(decision=APPROVED.id, outcome="timed_out", detail="no answer")
     (completed,) = tracker.acted(done, NOW)
     assert (completed.state, completed.reasons[-1]) == (DecisionState.COMPLETED, "timed_out: no answer")
+    assert completed.outcome == "timed_out"
     assert list(tracker.acted(done, NOW)) == []
     assert list(tracker.acted(result(decision="unknown"), NOW)) == []
     assert told(tracker, APPROVED, ALONE) == []

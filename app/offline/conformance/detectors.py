@@ -17,7 +17,7 @@ import orjson
 
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
-from app.conformance.promises import Promise, require
+from app.offline.conformance.promises import Promise, require
 from models.detection import members
 from models.detection.base import Detector, StateError
 from models.detection.entity_detectors import FARTHEST, FEATURES_KEPT

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from agents.rekey import Rekey
-from app.conformance.promises import Broken, Promise, require
+from app.offline.conformance.promises import Broken, Promise, require
 from topics import formats
 from topics.codec import DeadLetter, DecodeError
 from topics.formats import native

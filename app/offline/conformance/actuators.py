@@ -11,7 +11,7 @@ import msgspec
 
 from agents.act import Act, Actuator, Done
 from app.clock import now_ms
-from app.conformance.promises import Promise, require
+from app.offline.conformance.promises import Promise, require
 from app.testing import RING, WORKER_KEY, MemoryLedger
 from models.actions.catalogue import ACTIONS
 from models.safety.guard import Guard

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 from agents._snapshots import stores
 from app.drills.history import check_learners, check_transport
 from app.drills.load import Load, Probes, teach
-from app.drills.processes import Worker, started
+from app.drills.processes import WorkerProcess, start_workers
 from app.drills.report import Report
 from app.errors import UserError
 from app.kafka.admin import ensure
@@ -41,7 +41,7 @@ def three_nodes(folder: Path) -> LocalKafka:
 
 
 @dataclass
-class Field:
+class LaneTestbed:
     """Some workers of the lane on a Kafka of their own, under load."""
 
     folder: Path
@@ -56,7 +56,7 @@ class Field:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.kafka = self.cluster(self.folder / "kafka")
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
         self.load: Load | None = None
         self.probes: Probes | None = None
 
@@ -66,19 +66,19 @@ class Field:
         self.broker = self.kafka.broker
         ensure(self.broker)
         teach(self.broker, self.taught)
-        self.workers = self.started(self.size)
+        self.workers = self.start_workers(self.size)
         self.probes = Probes(self.broker)
         self.load = Load(self.broker, self.seed, untidy=self.untidy).start()
 
-    def started(self, count: int) -> list[Worker]:
+    def start_workers(self, count: int) -> list[WorkerProcess]:
         """So many more workers, ready."""
-        return started("lane", self.broker, self.folder, self.environment, count)
+        return start_workers("lane", self.broker, self.folder, self.environment, count)
 
     def some(self, count: int) -> list[int]:
         """Places of so many workers, drawn."""
         return self.rng.sample(range(len(self.workers)), count)
 
-    def recovered(self) -> None:
+    def await_recovery(self) -> None:
         """Return when every partition has moved within the last second. Raises UserError when one does not."""
         assert self.probes
         probes = self.probes
@@ -86,7 +86,7 @@ class Field:
 
     def calm(self) -> None:
         """Let it work undisturbed, for a random while, so that faults meet every moment between two snapshots."""
-        self.recovered()
+        self.await_recovery()
         time.sleep(CALM_S + self.rng.random())
 
     def stall(self, since: float) -> float:
@@ -171,9 +171,9 @@ def partitions(broker: Broker, topic: str | None = None) -> list[Any]:
 
 
 @contextmanager
-def opened(folder: Path, report: Report, **settings: object) -> Iterator[Field]:
+def open_testbed(folder: Path, report: Report, **settings: object) -> Iterator[LaneTestbed]:
     """A field for one drill; what its workers kept is checked at the end."""
-    made = Field(folder, report.seed, **settings)  # type: ignore[arg-type]
+    made = LaneTestbed(folder, report.seed, **settings)  # type: ignore[arg-type]
     try:
         made.start()
         yield made
@@ -182,7 +182,7 @@ def opened(folder: Path, report: Report, **settings: object) -> Iterator[Field]:
         made.close()
 
 
-def in_turn(field: Field, report: Report, trials: int, fault: Callable[[int], float], at_once: int = 1) -> None:
+def in_turn(field: LaneTestbed, report: Report, trials: int, fault: Callable[[int], float], at_once: int = 1) -> None:
     """Break things again and again, up to `at_once` together, each of which is a trial.
 
     `fault` is told how many, and returns the moment from which recovery counts: how long any partition stood still
@@ -193,6 +193,6 @@ def in_turn(field: Field, report: Report, trials: int, fault: Callable[[int], fl
         field.calm()
         moment = fault(count)
         time.sleep(0.2)
-        field.recovered()
+        field.await_recovery()
         report.recoveries.append(field.stall(moment))
         report.trials += count

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 import pytest
 
-from agents._partition import through
+from agents._partition import keep_only, through
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from models.detection.settings import DetectionSettings, Pattern
@@ -234,7 +234,7 @@ def test_a_state_split_in_two_by_entity_goes_on_as_the_whole_does(cut: int) -> N
         half = Lane()
         half.decode.restore(state[0])
         half.detect.restore(state[1])
-        half.detect.keep_only(half.decode.keep_only(lambda entity, odd=odd: (hash_of(entity) % 2 == 1) == odd))
+        keep_only([half.decode, half.detect], lambda entity, odd=odd: (hash_of(entity) % 2 == 1) == odd)
         kept = [name for name in half.decode.names.entities if name]
         assert kept
         assert all((hash_of(name) % 2 == 1) == odd for name in kept)

@@ -1,0 +1,99 @@
+"""What the broker knows of Opsloop's workers: the members of their groups, and how far each group is behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from app.kafka.broker import Broker, admin, in_memory
+
+PREFIX: Final = "opsloop-"
+ROLES: Final = ("lane", "loop", "act")  # each has one group or several whose names begin with PREFIX and its name
+ASK_S: Final = 10.0
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One worker in a group."""
+
+    client: str
+    host: str
+    partitions: int
+
+
+class Group(msgspec.Struct, frozen=True):
+    """One consumer group of workers."""
+
+    group: str
+    state: str  # in the broker's word: stable, empty, …
+    members: tuple[Member, ...]
+    lag: dict[str, int]  # topic → records that were not confirmed yet
+
+    @property
+    def behind(self) -> int:
+        return sum(self.lag.values())
+
+
+def groups(broker: Broker) -> list[Group] | None:
+    """Every group of workers that has members or has read something, by name; None: the broker does not tell."""
+    client = admin(broker)
+    try:
+        if in_memory(client):
+            return None
+        listed = client.list_consumer_groups(request_timeout=ASK_S).result(ASK_S).valid
+        names = sorted(g.group_id for g in listed if g.group_id.startswith(PREFIX))
+        found = [_group(client, name) for name in names]
+    except KafkaException:
+        return None
+    return [group for group in found if group.members or group.lag]
+
+
+def missing(found: Iterable[Group]) -> list[str]:
+    """Roles that no worker has."""
+    at_work = [group.group for group in found if group.members]
+    return [role for role in ROLES if not any(name.startswith(f"{PREFIX}{role}") for name in at_work)]
+
+
+def _group(client: AdminClient, name: str) -> Group:
+    told = client.describe_consumer_groups([name], request_timeout=ASK_S)[name].result(ASK_S)
+    members = tuple(sorted(map(_member, told.members), key=lambda m: (m.host, m.client)))
+    assigned = [place for member in told.members for place in _assigned(member)]
+    return Group(name, told.state.name.lower(), members, _lag(client, name, assigned))
+
+
+def _member(told: Any) -> Member:
+    return Member(str(told.client_id), str(told.host).lstrip("/"), len(_assigned(told)))
+
+
+def _assigned(member: Any) -> list[TopicPartition]:
+    return list(member.assignment.topic_partitions) if member.assignment else []
+
+
+def _lag(client: AdminClient, group: str, assigned: Iterable[TopicPartition]) -> dict[str, int]:
+    """Records after the committed offset of each topic; those of a partition without one count from its start."""
+    asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=ASK_S)
+    committed = {(p.topic, p.partition): p.offset for p in asked[group].result(ASK_S).topic_partitions}
+    places = committed.keys() | {(p.topic, p.partition) for p in assigned}
+    ends, starts = (_offsets(client, places, spec) for spec in (OffsetSpec.latest(), OffsetSpec.earliest()))
+    lag: dict[str, int] = {}
+    for place in sorted(places & ends.keys() & starts.keys()):
+        done = max(committed.get(place, -1), starts[place])
+        lag[place[0]] = lag.get(place[0], 0) + max(0, ends[place] - done)
+    return lag
+
+
+def _offsets(client: AdminClient, places: Iterable[tuple[str, int]], spec: OffsetSpec) -> Mapping[tuple[str, int], int]:
+    """Offsets of partitions; those of topics that are gone are left out."""
+    wanted = {TopicPartition(topic, partition): spec for topic, partition in places}
+    if not wanted:
+        return {}
+    found = {}
+    for place, told in client.list_offsets(wanted, request_timeout=ASK_S).items():
+        try:
+            found[place.topic, place.partition] = int(told.result(ASK_S).offset)
+        except KafkaException:
+            continue
+    return found

@@ -1,0 +1,74 @@
+"""How things stand for people: the kill switch, maintenance, and the decisions that wait for a yes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from app.clock import now_ms
+from app.kafka.broker import Broker, read_all
+from app.security.keys import Keys
+from app.security.switch import LocalSwitch
+from models.safety.context import SafetyContext
+from models.safety.signing import Refused
+from models.safety.switch import KillSwitch
+from topics.codec import DecodeError, decode
+from topics.decisions import DECISIONS, Decision, DecisionState
+from topics.settings import SETTINGS, Setting
+from topics.spec import Instant, Raw, Record
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What stops acting now."""
+
+    by_topic: str  # who has turned the kill switch on and why; empty: nobody
+    by_file: str  # the same, on this host
+    maintenance: dict[str, Instant]  # scope → until
+    stop: str = ""  # id of the newest stop in force by the topic
+
+    @property
+    def killed(self) -> str:
+        return self.by_topic or self.by_file
+
+
+def by_file(home: Path) -> str:
+    """Who has stopped this host's actuators by a file, and why; empty: nobody."""
+    return LocalSwitch(home).said()
+
+
+def standing(broker: Broker, home: Path) -> Standing:
+    """What the settings' topic and this host's file say now. Raises UserError: the topic cannot be read."""
+    switch, context, keys, now = KillSwitch(), SafetyContext(), Keys(home), now_ms()
+    for raw in read_all(broker, [SETTINGS.name]):
+        setting = _record(raw)
+        if not isinstance(setting, Setting):
+            continue
+        try:
+            switch.take(setting, keys, raw.arrived or now)
+            context.maintain(setting, keys)
+        except Refused:
+            continue  # the gate tells why
+        except Exception:  # whatever is in one record, it hides nothing of the others
+            continue
+    maintained = {scope: until for scope, until in context.maintained.items() if until > now}
+    return Standing(switch.killed, by_file(home), maintained, next(reversed(list(switch.stops)), ""))
+
+
+def waiting(broker: Broker, since_ms: Instant) -> list[Decision]:
+    """Decisions since then that wait for people, the one that expires first in front."""
+    latest: dict[str, Decision] = {}
+    for raw in read_all(broker, [DECISIONS.name], since_ms=since_ms):
+        decision = _record(raw)
+        if isinstance(decision, Decision):
+            latest[decision.id] = decision  # all records of an id are on one partition, in their order
+    now = now_ms()
+    found = [d for d in latest.values() if d.state is DecisionState.PENDING and now < d.expires]
+    return sorted(found, key=lambda d: (d.expires, d.id))
+
+
+def _record(raw: Raw) -> Record | None:
+    try:
+        return decode(raw).record
+    except DecodeError:
+        return None  # its agent has dead-lettered it

@@ -1,0 +1,23 @@
+"""Records as sentences: plain words, and what was refused does not look done."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.history.render import STEPS, sentence
+from models.incidents.lifecycle import Step
+from tests.builders import decision, incident
+from topics.decisions import DecisionState
+
+
+@pytest.mark.parametrize("step", [step for step in Step if step is not Step.REVIEW], ids=str)
+def test_each_step_of_an_incident_is_told_in_plain_words(step: Step) -> None:
+    assert f"({STEPS[step]})" in sentence(incident(step=step.value))
+    assert f"({step})" not in sentence(incident(step=step.value)) or step is Step.CURED
+
+
+@pytest.mark.parametrize(("outcome", "told"), [("refused", "(refused)"), ("failed", "(failed)"), ("succeeded", "")])
+def test_a_completed_decision_says_so_when_its_command_was_refused_or_failed(outcome: str, told: str) -> None:
+    said = sentence(decision(DecisionState.COMPLETED, outcome=outcome))
+    assert told in said
+    assert ("(" in said) is bool(told)
