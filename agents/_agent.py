@@ -1,7 +1,7 @@
-"""The one contract between drivers and agents: `step(records, now)`.
+"""The contract between drivers and agents: `step(records, now)`.
 
-A driver makes one instance of an agent for each partition that it owns, feeds it that partition's records in order,
-sends what it yields, and keeps its snapshot together with the offsets that are in it.
+A driver creates one agent instance for each partition that it owns, passes it the records of that partition in order,
+sends the records that it yields, and stores its snapshot together with the offsets that the snapshot includes.
 """
 
 from __future__ import annotations
@@ -21,81 +21,84 @@ Buffer = bytes | memoryview  # of bytes
 
 
 class Agent(ABC, Generic[In]):
-    """A verb of the loop. `In` is what its steps are given: `Read[...]` records, raw `Chunk`s or decoded batches."""
+    """Base class of agents. `In` is the type of a step's inputs: `Read[...]`, raw `Chunk`s or decoded batches."""
 
-    name: ClassVar[str]  # names its snapshots and its metrics: never renamed lightly
+    name: ClassVar[str]  # part of its snapshot keys and metric labels: a rename orphans its state
     reads: ClassVar[tuple[Topic, ...]]
     writes: ClassVar[tuple[Topic, ...]]
-    raw: ClassVar[bool] = False  # steps are given a `Chunk` of messages, and this agent decodes for itself
-    chain: ClassVar[Topic | None] = None  # written to the partition that was read, and its newest record is the state
+    raw: ClassVar[bool] = False  # True: `step` receives `Chunk`s of raw messages and decodes them itself
+    chain: ClassVar[Topic | None] = None  # written to the partition that was read; its newest record restores the agent
 
     @abstractmethod
     def step(self, records: Sequence[In], now: Instant) -> Iterable[Any]:
-        """Take records in the order of their partition; yield what follows from them.
+        """Process records of one partition in offset order. Yields output records.
 
-        Called without records when `next_deadline` has come. `now` is the only clock.
+        The driver calls it without records when `next_deadline` has passed. `now` (ms since 1970) is the only clock.
         """
 
     def snapshot(self) -> bytes:
-        """The whole state as data; empty when there is none."""
+        """Encode the whole state. Empty when the agent has no state."""
         return b""
 
     def pieces(self) -> list[Buffer]:
-        """What `snapshot` gives, in a row. No copy is needed for it: views of what the next step changes will do."""
+        """Encode the state as `snapshot` does, in consecutive buffers. They may be views that the next step changes."""
         return [self.snapshot()]
 
     def restore(self, state: Buffer) -> None:
-        """Become what `snapshot` was taken from."""
+        """Replace the state by the one that `snapshot` encoded."""
 
     def next_deadline(self) -> Instant | None:
-        """When the next step without records is wanted; None: never, as things are."""
+        """Return when `step` must be called without records; None while no deadline is set."""
         return None
 
     def overdue(self, now: Instant) -> list[Hashable]:
-        """What a step without records would deal with now."""
+        """List the items that a step without records would process at `now`."""
         return []
 
     def hold(self, items: Iterable[Hashable]) -> None:
-        """Leave these of `overdue` alone until they are named no more."""
+        """Skip these items of `overdue` until the next call, which replaces the list."""
 
     def set_aside(self, item: Hashable) -> DeadLetter:
-        """Forget one of `overdue` that breaks the step: what it was."""
+        """Remove an item of `overdue` with which `step` raises. Returns the dead letter that describes it."""
         raise NotImplementedError(f"{self.name} has no deadlines")
 
     def changes(self) -> bytes:
-        """What the steps since the last call changed in the state, as data; empty when they changed nothing."""
+        """Encode the keys that changed in the state since the last call. Empty when none changed."""
         return b""
 
     def apply(self, changes: Buffer) -> None:
-        """Take what `changes` gave after the snapshot, or after the changes, that this state is."""
+        """Apply the output of `changes`. The state must be the one from which those changes were made."""
         raise NotImplementedError(f"{self.name} keeps no state")
 
     def blocks(self) -> Iterator[bytes]:
-        """The whole state as of this call, as `apply` takes it to an agent that was just made, in small pieces."""
+        """Encode the state at the time of the call in small blocks. A new agent restores it by `apply` of each."""
         return iter(())
 
     def mark(self) -> None:
-        """What was stepped until now stands."""
+        """Commit the steps since the last `mark`: `undo` no longer reverts them."""
 
     def undo(self) -> None:
-        """Become what this was at the last `mark`."""
+        """Revert the state to the last `mark`."""
 
     def resume(self, last: Record) -> dict[str, int]:
-        """Take up from the newest record of `chain`; the offsets that are already in it, by topic."""
+        """Restore from the newest record of `chain`. Returns by topic the next offset that is not in the state."""
         raise NotImplementedError(f"{self.name} writes no chain")
 
 
 class Meter(Protocol):
-    """Where a driver reports what it did."""
+    """Metrics of a driver."""
 
-    def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
-    def refused(self, agent: str, cause: str) -> None: ...
+    def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None:
+        """Report one step of an agent: records in, outputs, and the time of its oldest record (ms since 1970)."""
+
+    def refused(self, agent: str, cause: str) -> None:
+        """Count one dead letter of an agent, by its cause."""
 
 
 def warm_up(agents: Iterable[Agent[Any]]) -> None:
-    """Let each read its first state back, before there are threads that do.
+    """Encode and decode the first state of each agent. Call it before threads start.
 
-    msgspec 0.22 crashes the process (a null pointer, not an exception) when two threads meet a type for the first time.
+    msgspec 0.22 crashes the process (null pointer) when two threads use a type for the first time at once.
     """
     for agent in agents:
         if state := agent.snapshot():
@@ -103,5 +106,5 @@ def warm_up(agents: Iterable[Agent[Any]]) -> None:
 
 
 def packed(pieces: Sequence[Buffer]) -> list[Buffer]:
-    """MessagePack of the bytes that lie in pieces, in pieces."""
+    """Encode the concatenation of `pieces` as one MessagePack bytes value, as a list of buffers without a copy."""
     return [b"\xc6" + sum(map(len, pieces)).to_bytes(4, "big"), *pieces]

@@ -1,9 +1,9 @@
-"""The state of an agent of the loop on a topic: a whole state now and then, and what changed after it.
+"""Change log of an agent's state on a topic of the loop: full snapshots, and deltas after each.
 
-Each record says which one it follows, so that a reader finds the one unbroken line: a whole state, then changes up to
-the newest. Records of one generation overwrite those of three generations before (compaction keeps one of each key),
-and a generation begins only when the whole state of the one before last is on the broker. So a whole state that is
-damaged costs nothing: the one before it and the changes after that are still there.
+Each record names the record that it follows. A reader restores the longest unbroken sequence: a full snapshot and the
+deltas up to the newest. A generation is one full snapshot and its deltas. Keys repeat every three generations, so that
+compaction removes old ones, and a generation begins only when the full snapshot of the one before last is on the
+broker. If a full snapshot is damaged, the previous one and all deltas after it can still be read.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from topics.state import GENERATIONS, Snapshot
 
 log = structlog.get_logger()
 
-PART_BYTES: Final = 256_000  # of one record: what is encoded, signed and sent at once takes about a millisecond
-LEAST_BYTES: Final = 64_000  # changes of so many bytes at least lie between two whole states
+PART_BYTES: Final = 256_000  # bytes of one record: encoding, checksum and send of so much take about 1 ms
+LEAST_BYTES: Final = 64_000  # minimum size of the deltas between two full snapshots
 MAX_PARTS: Final = 2_000
 
 
 class StateTooLarge(Exception):
-    """A state that is not written: it would not be read back in time."""
+    """The state is too large to be written: restoring it would take too long."""
 
 
 class StateUnreadable(ValueError):
-    """A state that this version cannot read: the worker stops, and nothing is overwritten."""
+    """This version cannot read the stored state. The worker stops and overwrites nothing."""
 
     def __init__(self, agent: str, partition: int, why: str) -> None:
         super().__init__(
@@ -46,7 +46,7 @@ class StateUnreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A whole state that is being written: what it includes."""
+    """A full snapshot that is being written, and the offsets that it includes."""
 
     generation: int
     seq: int
@@ -56,37 +56,37 @@ class Renewal:
 
 @dataclass(slots=True)
 class ChangeLog:
-    """Where one agent's state of one partition is written, by one owner."""
+    """Writer's position in the change log of one agent and partition. One owner at a time writes it."""
 
     topic: Topic
     agent: str
     partition: int
-    epoch: int = 1  # of this owner: higher than any before
-    seq: int = 0  # of the newest changes
-    follows: int = 0  # the epoch in which they were written
+    epoch: int = 1  # of this owner: higher than those of all previous owners
+    seq: int = 0  # of the newest delta
+    follows: int = 0  # epoch of the newest delta
     generation: int = 1
-    index: int = 0  # changes that were written in this generation
-    based: int = 0  # the newest generation whose whole state is on the broker
+    index: int = 0  # number of deltas in this generation
+    based: int = 0  # newest generation whose full snapshot is on the broker
     whole_bytes: int = 0
-    since_bytes: int = 0  # of changes since the newest whole state was begun
-    applied: dict[str, int] = field(default_factory=dict)  # as written: the next offset of each topic
-    states: Sequence[Buffer] = ()  # what was found: a whole state in blocks, then changes
+    since_bytes: int = 0  # bytes of deltas since the newest full snapshot was begun
+    applied: dict[str, int] = field(default_factory=dict)  # as written: next offset by topic
+    states: Sequence[Buffer] = ()  # as read: the blocks of a full snapshot, then the deltas
 
     @property
     def due(self) -> bool:
-        """Whether a whole state is worth writing: then all records are at most some times as large as the state."""
+        """Whether to write a full snapshot: the deltas have grown to a multiple of the state's size."""
         return self.since_bytes > max(LEAST_BYTES, 1.5 * self.whole_bytes)
 
     @property
     def must_renew(self) -> bool:
-        """Whether changes of this generation would overwrite what the newest whole state still needs."""
+        """Whether the next deltas would overwrite records that the newest full snapshot needs."""
         return self.generation - self.based >= GENERATIONS
 
     def changed(self, applied: Mapping[str, int], changes: bytes) -> list[Message]:
-        """The messages of what changed, with the offsets that are in it.
+        """Encode a delta and the offsets that the state now includes. Returns the messages to send.
 
         Raises:
-            StateTooLarge: nothing is written of it.
+            StateTooLarge: the delta is too large; nothing of it is written.
         """
         fresh = {topic: offset for topic, offset in applied.items() if self.applied.get(topic) != offset}
         self.seq, self.index = self.seq + 1, self.index + 1
@@ -97,13 +97,13 @@ class ChangeLog:
 
     @property
     def can_renew(self) -> bool:
-        """Whether a generation may begin before its whole state is on the broker."""
+        """Whether a generation may begin while its full snapshot is still being written."""
         return self.generation + 1 - self.based < GENERATIONS
 
     def renew(self, applied: Mapping[str, int] | None = None) -> Renewal:
-        """Begin a whole state, and with it a generation: what is written from now on comes after it.
+        """Begin a full snapshot and a new generation: later deltas follow this snapshot.
 
-        applied: the state has changed since it was last written, and these offsets are in it.
+        applied: offsets in a state that changed since the last write; None: the state is the one last written.
         """
         if applied is not None:
             self.seq, self.follows, self.applied = self.seq + 1, self.epoch, dict(applied)
@@ -111,7 +111,7 @@ class ChangeLog:
         return Renewal(self.generation, self.seq, self.follows, dict(self.applied))
 
     def whole(self, renewal: Renewal, blocks: Sequence[bytes]) -> list[Message]:
-        """The messages of a whole state. Raises StateTooLarge."""
+        """Encode a full snapshot. Returns the messages to send. Raises StateTooLarge."""
         made = self._pack(renewal, 0, [msgspec.msgpack.encode(blocks)])
         self.whole_bytes = sum(len(message.value) for message in made)
         return made
@@ -138,10 +138,10 @@ class ChangeLog:
 def restored(
     config: Mapping[str, Any], topic: Topic, partitions: Iterable[int], chains: Iterable[str] = ()
 ) -> tuple[Mapping[int, Mapping[str, ChangeLog]], Mapping[TopicPartition, Raw]]:
-    """Each agent's log on each of the partitions, for a new owner, and the last message of each of the topics `chains`.
+    """Read each agent's change log of the partitions, and the last message of each topic of `chains`.
 
-    One client reads all of it at once: to make a client takes longer than to read a small state. An agent that never
-    wrote has no log: `ChangeLog(topic, agent, partition)` is its first.
+    One client reads everything, because creating a client takes longer than reading a small state. An agent that never
+    wrote is missing in the result: create `ChangeLog(topic, agent, partition)` for it.
     """
     places = {topic.name: OFFSET_BEGINNING} | dict.fromkeys(chains, OFFSET_LAST)
     starts = {(name, partition): offset for partition in partitions for name, offset in places.items()}
@@ -162,7 +162,7 @@ def restored(
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One whole state, or the changes of one write, as read."""
+    """One full snapshot, or one delta, as read."""
 
     head: Snapshot
     state: Buffer
@@ -170,14 +170,14 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """An unbroken line of records: a whole state (None: the empty one) and what changed after it."""
+    """An unbroken sequence of records: a full snapshot (None: the empty state) and the deltas after it."""
 
     whole: _Entry | None
     changes: Sequence[_Entry]
 
     @property
     def rank(self) -> tuple[int, int, int]:
-        """What makes one line better than another: it was written last, or else begins last."""
+        """Sort key of sequences: the one with the newest record wins, then the one with the newest snapshot."""
         head = self.whole.head if self.whole else None
         end = self.changes[-1].head if self.changes else None
         start = head.seq if head else 0
@@ -187,7 +187,7 @@ class _Line:
 
 
 def _resumed(log_: ChangeLog, snapshots: Sequence[Snapshot]) -> ChangeLog:
-    """The log for a new owner, after the best line that was found."""
+    """Return the change log for a new owner, positioned after the best sequence that was read."""
     entries, torn = _entries(snapshots)
     after: dict[tuple[int, int], list[_Entry]] = defaultdict(list)
     for entry in entries:
@@ -208,13 +208,13 @@ def _resumed(log_: ChangeLog, snapshots: Sequence[Snapshot]) -> ChangeLog:
     log_.epoch = max(snapshot.epoch for snapshot in snapshots) + 1
     log_.generation = max(snapshot.generation for snapshot in snapshots) + 1
     log_.follows, log_.seq, _ = line.rank
-    if torn > log_.seq:  # of what is older parts were overwritten
+    if torn > log_.seq:  # older ones are incomplete when later generations overwrote parts of them
         log.warning("newer state refused, some of it is missing", agent=log_.agent, partition=log_.partition, seq=torn)
     return log_
 
 
 def _entries(snapshots: Sequence[Snapshot]) -> tuple[list[_Entry], int]:
-    """What is whole, and the newest `seq` of what is not."""
+    """Return the complete entries, and the newest `seq` of the incomplete ones."""
     parts: dict[tuple[int, int, int, int], dict[int, Snapshot]] = defaultdict(dict)
     for each in snapshots:
         parts[each.generation, each.index, each.epoch, each.seq][each.part] = each
@@ -227,7 +227,7 @@ def _entries(snapshots: Sequence[Snapshot]) -> tuple[list[_Entry], int]:
 
 
 def _followed(whole: _Entry | None, after: Mapping[tuple[int, int], Sequence[_Entry]]) -> _Line:
-    """The line from a whole state on; where two owners wrote, the later one's counts."""
+    """Follow the deltas after a full snapshot. If two owners wrote after one record, the later owner's delta counts."""
     changes: list[_Entry] = []
     place = (whole.head.seq, whole.head.follows) if whole else (0, 0)
     while following := after.get(place):

@@ -1,4 +1,4 @@
-"""When units want to be asked without a record."""
+"""Deadlines of the loop's units: when each must be stepped without a record."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final
 
 from topics.spec import Instant
 
-LONGEST_WAIT_S: Final = 0.5  # so often at least the clock is read anew: it may have been set, or the process suspended
+LONGEST_WAIT_S: Final = 0.5  # maximum time between two clock reads: the clock may be set, or the process suspended
 
 
 class Deadlines:
-    """The next deadline of each key."""
+    """Priority queue with at most one deadline (ms since 1970) per key: verb and partition."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Instant, tuple[str, int]]] = []  # with those that were moved since
+        self._heap: list[tuple[Instant, tuple[str, int]]] = []  # includes stale entries of deadlines that were changed
         self._next: dict[tuple[str, int], Instant] = {}
-        self._earlier = asyncio.Event()  # set when a deadline comes before all others
+        self._earlier = asyncio.Event()  # set when a deadline earlier than all others is scheduled
 
     def schedule(self, key: tuple[str, int], at: Instant | None) -> None:
-        """Set the deadline of a key; None: it has none."""
+        """Set the deadline of a key. None removes it."""
         if at == self._next.get(key):
             return
         if at is None:
@@ -33,7 +33,7 @@ class Deadlines:
             self._earlier.set()
 
     def due(self, now: Instant) -> list[tuple[str, int]]:
-        """The keys whose deadline has come, the earliest first; they have none any more."""
+        """Remove and return the keys whose deadline has passed, earliest first."""
         found = []
         while self._heap and self._heap[0][0] <= now:
             at, key = heapq.heappop(self._heap)
@@ -43,12 +43,12 @@ class Deadlines:
         return found
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Remove all deadlines."""
         self._heap.clear()
         self._next.clear()
 
     async def wait(self, now: Instant) -> None:
-        """Return when the earliest deadline has come or an earlier one was set, after half a second at the latest."""
+        """Wait until the earliest deadline passes, an earlier one is scheduled, or `LONGEST_WAIT_S` is over."""
         self._earlier.clear()
         wait = max(0.0, (self._heap[0][0] - now) / 1000) if self._heap else LONGEST_WAIT_S
         with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""What was read for one unit of the loop and not taken yet: batches that wait are taken together."""
+"""Bounded queue of batches for one unit of the loop. Waiting batches are taken together."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import asyncio
 from collections import deque
 from typing import Any, Final
 
-MOST_BATCHES: Final = 64  # that wait; who reads more waits for room
-AT_ONCE: Final = 16  # batches that are taken together
+MOST_BATCHES: Final = 64  # capacity: `put` waits while the queue is full
+AT_ONCE: Final = 16  # maximum number of batches that one `take` returns
 
 
 class Inbox:
-    """Events of Faust with a batch each, in the order in which they were read."""
+    """First-in, first-out queue of Faust events. Each event carries one batch."""
 
     def __init__(self) -> None:
         self._events: deque[Any] = deque()
         self._filled, self._room = asyncio.Event(), asyncio.Event()
 
     async def put(self, event: Any) -> None:
-        """Add an event, as soon as there is room."""
+        """Add an event. Waits while the queue is full."""
         while len(self._events) >= MOST_BATCHES:
             self._room.clear()
             await self._room.wait()
@@ -26,7 +26,7 @@ class Inbox:
         self._filled.set()
 
     async def take(self) -> list[Any]:
-        """Wait for an event; it and those that wait with it, `AT_ONCE` at most."""
+        """Wait for an event. Returns it and those after it, at most `AT_ONCE`, in the order in which they were put."""
         while not self._events:
             self._filled.clear()
             await self._filled.wait()

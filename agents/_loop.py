@@ -1,8 +1,9 @@
-"""The loop: Faust agents for everything at event rate.
+"""The loop: runs event-rate agents on Faust.
 
-Each verb is one `Agent` instance a partition. A batch is decoded, stepped, its outputs are acknowledged by the broker,
-then what changed in the state is, and only then is the batch acked. A worker that dies in between does the work again
-and makes the same ids again, which its readers drop. Agents say when they want to be asked without a record.
+Each verb has one `Agent` instance per partition. For each batch the loop decodes the records, runs `step`, waits until
+the broker has the outputs, waits until it has the state's delta, then acks the batch. A worker that dies in between
+repeats the batch and derives the same ids, so readers drop the repeats. `Deadlines` holds when each unit must be
+stepped without a record.
 """
 
 from __future__ import annotations
@@ -35,34 +36,34 @@ from topics.state import LOOP_STATE
 
 log = structlog.get_logger()
 
-HEARTBEAT_S = 0.25  # how late a worker learns at most that the group is to be divided anew
-HAND_OVER_S = 2.0  # how long a rebalance waits for what is being done
-AWAKE_SHARE = 0.8  # of the group's session: who slept longer may have lost its partitions
-SPARE_S = 3.0  # who is given no partition for so long is a spare worker
-WATCH_S = 2.0  # how often it is looked whether something was taken of each partition
+HEARTBEAT_S = 0.25  # heartbeat period: maximum delay until a worker learns of a rebalance
+HAND_OVER_S = 2.0  # maximum time that a rebalance waits for batches in progress
+AWAKE_SHARE = 0.8  # share of the group's session: after a longer suspension other workers may own the partitions
+SPARE_S = 3.0  # a worker without partitions for this long counts as a spare
+WATCH_S = 2.0  # period of the stall check
 
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """How the loop meets its broker."""
+    """Connection and timeouts of the loop."""
 
     bootstrap: str
-    client: Mapping[str, Any]  # configuration of confluent-kafka clients, for reading states
-    credentials: Any = None  # Faust's, for the same security settings as `client` has
+    client: Mapping[str, Any]  # configuration of confluent-kafka clients that read states
+    credentials: Any = None  # Faust credentials that match the security settings of `client`
     group: str = "opsloop-loop"
     session_timeout_s: float = 6.0
     start_deadline_s: float = 45.0
-    long_polls: bool = True  # whether the broker answers a fetch as soon as something comes
-    stuck_s: float = 30.0  # how long nothing may be taken of a partition while there is something to read
+    long_polls: bool = True  # whether the broker answers a fetch as soon as a record arrives
+    stuck_s: float = 30.0  # maximum time without progress on a partition that has unread records
     first_readers: Mapping[str, str] = field(default_factory=dict)
-    """By topic the verb that writes dead letters of it: verbs of other groups read it too. Default: the first here."""
+    """Topic → verb that writes its dead letters, if verbs of other groups read it too. Default: the first verb here."""
 
 
 _Units = dict[tuple[str, int], Unit]  # by verb and partition
 
 
 class Loop:
-    """A Faust worker that runs `verbs`, each a name's agents by partition."""
+    """A Faust worker that runs `verbs`. Each verb is a factory; the loop calls it once per partition."""
 
     def __init__(
         self,
@@ -80,14 +81,14 @@ class Loop:
         self.deadlines = Deadlines()
         self._inboxes: dict[tuple[str, int], Inbox] = {}
         self._working: list[asyncio.Task[None]] = []
-        self._kept: _Units = {}  # of before the rebalance that goes on
+        self._kept: _Units = {}  # units from before the rebalance in progress
         self.loading: dict[int, asyncio.Task[_Units]] = {}
         self.failure: BaseException | None = None
         self.stopped = asyncio.Event()
         self._lost_generation = -1
         self._suspension: SuspensionDetector
         self._first_reader: dict[str, str] = dict(settings.first_readers)
-        self._readers: dict[str, list[str]] = defaultdict(list)  # the verbs here that read a topic
+        self._readers: dict[str, list[str]] = defaultdict(list)  # topic → verbs of this worker that read it
         self._chains = {agent.chain for _, agent in self.verbs.values() if agent.chain is not None}
         self.app = self._app()
         self.writer = Writer(self.app, self._require_awake, self._chains, self._fail)
@@ -125,7 +126,7 @@ class Loop:
         return read
 
     def _inbox(self, key: tuple[str, int]) -> Inbox:
-        """Where batches of a unit wait. Each unit works by itself: a slow write of one holds up no other."""
+        """Return the inbox of a unit. Each unit has its own task, so a slow write of one delays no other."""
         inbox = self._inboxes.get(key)
         if inbox is None:
             inbox = self._inboxes[key] = Inbox()
@@ -140,9 +141,9 @@ class Loop:
             try:
                 await self._apply(key, [event.message.value for event in events])
             except Revoked:
-                continue  # the acks stay held: the next owner reads them
+                continue  # not acked: the next owner reads the batches
             except Exception as error:
-                self._fail(error)  # the acks stay held: the batches come again after a restart
+                self._fail(error)  # not acked: the batches are read again after a restart
                 return
             for event in events:
                 if self._is_ours(event.message):
@@ -157,12 +158,12 @@ class Loop:
         self._suspension.require()
 
     def _is_ours(self, message: Any) -> bool:
-        """Whether a message is of the membership that still holds."""
+        """Whether a message was read in the current generation of the group."""
         generation = message.generation_id
         return bool(generation != self._lost_generation and generation == self.app.consumer_generation_id)
 
     async def _revoked(self, _app: Any, _revoked: Iterable[TP], **_: Any) -> None:
-        """All partitions go at once: end what was begun, as long as they are surely ours, and say nothing more."""
+        """Finish batches in progress within `HAND_OVER_S`, then send nothing: a rebalance revokes all partitions."""
         self._lost_generation = self.app.consumer_generation_id
         going, self._kept = dict(self.units), {}
         self.units.clear()
@@ -177,9 +178,9 @@ class Loop:
                 self._kept[key] = unit.kept()
 
     async def _assigned(self, _app: Any, assigned: Iterable[TP], **_: Any) -> None:
-        """Take up what stayed here, and begin to restore the rest before the first record of it comes.
+        """Reuse the units of partitions that stayed here, and begin to restore the others before their first record.
 
-        Between a generation of the group and the next one nobody else can have owned what this worker has in both.
+        Reuse is safe: when this worker owns a partition in two consecutive generations, no other owned it in between.
         """
         owned = sorted({tp.partition for tp in assigned})
         if self.app.consumer_generation_id == self._lost_generation + 1:
@@ -192,7 +193,7 @@ class Loop:
             self.loading.update(dict.fromkeys(missing, asyncio.create_task(self._load(missing))))
 
     async def _unit(self, verb: str, partition: int) -> Unit:
-        """Raises Revoked when the partition was lost while it was restored."""
+        """Return the unit of a verb and partition, restored. Raises Revoked when the partition was lost meanwhile."""
         unit = self.units.get((verb, partition))
         if unit is None:
             task = self.loading.get(partition)
@@ -213,7 +214,7 @@ class Loop:
         return await asyncio.to_thread(self._restore, partitions)
 
     def _restore(self, partitions: Sequence[int]) -> _Units:
-        """Every verb's unit of the partitions, from its log or from the chain that it writes."""
+        """Restore every verb's unit of the partitions from its change log, or from the chain that it writes."""
         chains = {chain.name for chain in self._chains}
         logs, last = _changelog.restored(self.settings.client, LOOP_STATE, partitions, chains)
         units = {}
@@ -224,7 +225,7 @@ class Loop:
         return units
 
     async def _apply(self, key: tuple[str, int], batches: Sequence[Batch]) -> None:
-        """Take batches into the state together. Raises Revoked when the partition was lost meanwhile."""
+        """Process batches in one step. Raises Revoked when the partition was lost meanwhile."""
         verb, partition = key
         unit = await self._unit(verb, partition)
         async with unit.lock:
@@ -250,13 +251,13 @@ class Loop:
             try:
                 reads.append(decode(raw))
             except DecodeError as error:
-                if self._first_reader[raw.topic] == verb:  # several verbs read one topic: the first buries the dead
+                if self._first_reader[raw.topic] == verb:  # one verb per topic writes dead letters
                     refused.append(DeadLetter(raw, error.cause, error.detail))
                 self.meter.refused(verb, error.cause)
         return reads, refused
 
     async def _keep_deadlines(self) -> None:
-        """Ask each unit when its time has come."""
+        """Step each unit whose deadline has passed. Runs until the loop stops."""
         while not self.stopped.is_set():
             try:
                 self._suspension.require()
@@ -272,7 +273,7 @@ class Loop:
     async def _wake(self, key: tuple[str, int]) -> None:
         unit = self.units.get(key)
         if unit is None or unit.lock.locked() or not unit.durable:
-            return  # who holds it schedules it anew
+            return  # the task that holds the lock schedules it again
         async with unit.lock:
             unit.durable = False
             outputs = unit.wake(self.now())
@@ -290,7 +291,7 @@ class Loop:
         return sorted(topics)
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Work until `stop`. Raises what made it stop, when it was not asked to; TimeoutError: it joined no group."""
+        """Work until `stop`. Raises the error that ended the work; TimeoutError when it could not join its group."""
         self._suspension = SuspensionDetector(self.settings.session_timeout_s * AWAKE_SHARE)
         try:
             async with asyncio.timeout(self.settings.start_deadline_s):
@@ -302,7 +303,7 @@ class Loop:
             deadlines = asyncio.create_task(self._keep_deadlines())
             watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_stalls())]
             await self.stopped.wait()
-            await self._revoked(self.app, ())  # what was begun ends, and nothing else begins
+            await self._revoked(self.app, ())  # finish batches in progress and begin no others
             for task in (*watching, *self._working):
                 task.cancel()
             await asyncio.gather(deadlines, *watching, *self._working, *self.writer.renewals, return_exceptions=True)
@@ -313,14 +314,14 @@ class Loop:
             raise self.failure
 
     async def _spare(self) -> bool:
-        """Whether there are more workers than partitions: this one has none, until another ends."""
+        """Whether this worker is a spare: it has had no partition for `SPARE_S`, because there are more workers."""
         end = asyncio.get_running_loop().time() + SPARE_S
         while self.app.unassigned and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.02)
         return bool(self.app.unassigned)
 
     async def _restored(self) -> bool:
-        """Whether there are partitions, and all of them are where they were left."""
+        """Whether this worker owns partitions and has restored all of them."""
         owned = self._owned()
         try:
             await asyncio.gather(*(self._unit(verb, partition) for partition in owned for verb in self.verbs))
@@ -335,12 +336,12 @@ class Loop:
                 self._fail(self.app.crash_reason or RuntimeError("Faust stopped"))
 
     async def _watch_stalls(self) -> None:
-        """End where something waits and nothing is taken."""
+        """Fail the worker when a partition has unread records and makes no progress for `stuck_s`."""
         clock, watchdog = asyncio.get_running_loop().time, Watchdog(self.settings.stuck_s)
         try:
             while True:
                 await asyncio.sleep(WATCH_S)
-                done = all(message.acked for message in self.app.consumer.unacked)  # of what was handed out
+                done = all(message.acked for message in self.app.consumer.unacked)  # of the delivered messages
                 late = watchdog.late(clock(), self._places(), dry=done)
                 if late and (there := behind(late, await ends(self.app, late))):
                     place = await asyncio.to_thread(waiting, self.settings.client, there)
@@ -350,7 +351,7 @@ class Loop:
             self._fail(error)
 
     def _places(self) -> dict[TopicPartition, int]:
-        """The next offset to take of what is owned: of several verbs that read it, the one that is behind decides."""
+        """Next offset to process of each owned partition. Of several verbs that read it, the slowest one's counts."""
         places: dict[TopicPartition, int] = {}
         for topic, number in self.app.consumer.assignment() if self._owned() else ():
             found = [self.units.get((verb, number)) for verb in self._readers.get(topic, ())]
@@ -359,7 +360,7 @@ class Loop:
         return places
 
     def stop(self) -> None:
-        """Ask `run` to finish."""
+        """Ask `run` to return."""
         self.stopped.set()
 
 

@@ -1,7 +1,7 @@
-"""Snapshots: the state of an agent on a partition, kept with the offsets that are in it.
+"""Snapshots: the state of an agent on a partition, stored with the offsets that it includes.
 
-Records on a compacted topic, in the partition that they are the state of. What cannot be read back whole is refused,
-and the one before it is used.
+Snapshots are records on a compacted topic, in the partition whose state they hold. A snapshot that is incomplete or
+damaged is refused, and the previous one is used.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from topics.state import Snapshot
 
 log = structlog.get_logger()
 
-TopicPartition = tuple[str, int]  # a topic and the number of a partition
+TopicPartition = tuple[str, int]  # topic name and partition number
 Place = TopicPartition
 
-PART_BYTES: Final = 6_000_000  # a record may have 11 MB, and it once was a third larger than its state
+PART_BYTES: Final = 6_000_000  # a record may have 11 MB, and older versions encoded a part into 4/3 of its size
 MAX_PARTS: Final = 64
 SILENCE_S: Final = 60.0
 OFFSET_LAST: Final = -2001  # librdkafka's RD_KAFKA_OFFSET_TAIL(1): the last message of a partition
 
-NO_LEADER_YET: Final = frozenset(  # the client calls none of them retriable here
+NO_LEADER_YET: Final = frozenset(  # the client marks none of these errors as retriable
     {
         KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._PARTITION_EOF,
         KafkaError._UNKNOWN_PARTITION,
     }
 )  # fmt: skip
-HOPELESS: Final = frozenset(  # an error of a consumer is news, and the client goes on by itself, but for these
+HOPELESS: Final = frozenset(  # the only consumer errors from which the client does not recover by itself
     {
         KafkaError._FATAL, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION,
@@ -49,27 +49,29 @@ HOPELESS: Final = frozenset(  # an error of a consumer is news, and the client g
 
 
 class StateTooLarge(Exception):
-    """A state that is not written: it would not be read back in time."""
+    """The state is too large to be written: restoring it would take too long."""
 
 
 @dataclass(slots=True)
 class SnapshotStore:
-    """Where one agent's snapshots of one partition go, and the newest that was found there."""
+    """Destination of one agent's snapshots of one partition, and the newest snapshot that was read from it."""
 
     topic: Topic
     agent: str
     partition: int
     epoch: int = 1
     seq: int = 0
-    applied: dict[str, int] | None = None  # None: nothing was found
+    applied: dict[str, int] | None = None  # None: no snapshot was read
     state: bytes = b""
-    whole: bool = True  # nothing that was read for it was damaged or torn
+    whole: bool = True  # no snapshot that was read was damaged or incomplete
 
     def pack(self, applied: Mapping[str, int], *state: Buffer) -> list[Message]:
-        """The messages of the next snapshot, for the shelf's own partition. `state` comes in pieces, which are copied.
+        """Encode the next snapshot. Returns its messages, to be sent to the store's partition.
+
+        state: the encoded state in consecutive buffers, which are copied.
 
         Raises:
-            StateTooLarge: nothing is written of it.
+            StateTooLarge: the state is too large; nothing of it is written.
         """
         size = sum(map(len, state))
         parts = max(1, -(-size // PART_BYTES))
@@ -91,7 +93,7 @@ class SnapshotStore:
 
 
 def _span(pieces: Iterable[Buffer], first: int, end: int) -> memoryview:
-    """Bytes `first` to `end` of pieces in a row; not a copy where they lie in one of them."""
+    """Return bytes `first` to `end` of the concatenated pieces. No copy when they lie in one piece."""
     found, begin = [], 0
     for piece in pieces:
         found.append(memoryview(piece)[max(first - begin, 0) : max(end - begin, 0)])
@@ -101,7 +103,7 @@ def _span(pieces: Iterable[Buffer], first: int, end: int) -> memoryview:
 
 
 def checksum(snapshot: Snapshot) -> str:
-    """BLAKE2b (128 bits) of everything else in a snapshot."""
+    """Return the BLAKE2b hash (128 bits, hex) of all other fields of a snapshot."""
     digest = hashlib.blake2b(snapshot.state, digest_size=16)
     rest = msgspec.structs.replace(snapshot, state=memoryview(b""), checksum="")
     digest.update(msgspec.json.encode(rest, order="sorted"))
@@ -111,9 +113,9 @@ def checksum(snapshot: Snapshot) -> str:
 def stores(
     config: Mapping[str, Any], topic: Topic, partition: int, since: int = OFFSET_BEGINNING
 ) -> Mapping[str, SnapshotStore]:
-    """Each agent's shelf on one partition of a state topic, with its newest whole snapshot from offset `since` on.
+    """Read each agent's snapshot store on one partition of a state topic, with its newest complete snapshot.
 
-    An agent that never wrote one has an empty shelf: ask with `shelf_of`.
+    since: the offset at which to begin. An agent that never wrote a snapshot is missing: use `store_of`.
     """
     return _stores(topic, replay(config, {(topic.name, partition): since})).get(partition, {})
 
@@ -137,10 +139,10 @@ def _stores(topic: Topic, raws: Iterable[Raw]) -> dict[int, dict[str, SnapshotSt
 def newest_store(
     config: Mapping[str, Any], topic: Topic, agent: str, partition: int, since: int | None
 ) -> SnapshotStore:
-    """The shelf of `agent` for a new owner.
+    """Read the snapshot store of `agent` for a new owner.
 
-    `since` is where its newest snapshot was written, as far as the group was told: what is older is read only when
-    nothing was told, or when something from there on is damaged.
+    since: offset of its newest snapshot as committed by the group; None: unknown. Older records are read only when it
+    is unknown, or when a snapshot at or after it is damaged.
     """
     if since is not None:
         found = stores(config, topic, partition, since)
@@ -150,13 +152,13 @@ def newest_store(
 
 
 def store_of(found: Mapping[str, SnapshotStore], topic: Topic, agent: str, partition: int) -> SnapshotStore:
-    """The shelf of `agent` for a new owner: it writes under a higher epoch than any that was found."""
+    """Return the store of `agent` for a new owner, with an epoch higher than any that was read."""
     store = found.get(agent) or SnapshotStore(topic, agent, partition, epoch=0)
     return replace(store, epoch=store.epoch + 1)
 
 
 def _forget_older(tried: dict[tuple[int, int], dict[int, Snapshot]]) -> None:
-    """Keep the two newest that are complete and what is newer than they: history is not held in memory."""
+    """Keep the two newest complete snapshots and everything newer. Bounds the memory of a read."""
     complete = sorted(rank for rank, parts in tried.items() if len(parts) == next(iter(parts.values())).parts)
     if len(complete) > 2:
         for rank in [rank for rank in tried if rank < complete[-2]]:
@@ -164,7 +166,7 @@ def _forget_older(tried: dict[tuple[int, int], dict[int, Snapshot]]) -> None:
 
 
 def _newest(store: SnapshotStore, tried: dict[tuple[int, int], dict[int, Snapshot]]) -> SnapshotStore:
-    store.epoch, store.seq = max(tried)  # a torn one counts too: its number is used
+    store.epoch, store.seq = max(tried)  # an incomplete one counts too: its number is in use
     for rank in sorted(tried, reverse=True):
         parts = [tried[rank][part] for part in sorted(tried[rank])]
         if len(parts) == parts[0].parts:
@@ -176,6 +178,7 @@ def _newest(store: SnapshotStore, tried: dict[tuple[int, int], dict[int, Snapsho
 
 
 def read_snapshot(topic: Topic, raw: Raw) -> Snapshot | None:
+    """Decode one snapshot record. Returns None, and logs why, when it is damaged or cannot be decoded."""
     try:
         snapshot = decode_value(topic, raw.value)
     except DecodeError as error:
@@ -189,10 +192,10 @@ def read_snapshot(topic: Topic, raw: Raw) -> Snapshot | None:
 
 
 def ends(consumer: Consumer, place: ClientPartition, limit_s: float = 30.0) -> tuple[int, int]:
-    """First and next offset of a partition; waits for its leader, which a topic that was just made has not at once.
+    """Return the first and the next offset of a partition. Waits for its leader: a new topic has none at first.
 
     Raises:
-        KafkaException: there is none within `limit_s`, or the broker refuses.
+        KafkaException: no leader within `limit_s` seconds, or the broker refuses.
     """
     end = time.monotonic() + limit_s
     while True:
@@ -206,16 +209,17 @@ def ends(consumer: Consumer, place: ClientPartition, limit_s: float = 30.0) -> t
 
 
 def replay(config: Mapping[str, Any], starts: Mapping[TopicPartition, int]) -> Iterator[Raw]:
-    """Every message of partitions (topic, number) from their offsets to their ends as they are now, by EOF and not by
-    offset arithmetic. Those of one partition come in its order.
+    """Read every message of partitions from their start offsets to their current ends, in offset order per partition.
+
+    The end is found by EOF events, not by offset arithmetic, because compaction and transactions leave gaps.
 
     Raises:
-        KafkaException: the broker refuses, or says nothing for a minute.
+        KafkaException: the broker refuses, or does not answer for a minute.
     """
     waiting = set(starts)
     with _reader(config) as consumer:
         for topic, partition in {topic: (topic, partition) for topic, partition in starts}.values():
-            ends(consumer, ClientPartition(topic, partition))  # who does not know the leader waits half a second
+            ends(consumer, ClientPartition(topic, partition))  # finds the leader; else the client waits 0.5 s
         consumer.assign([ClientPartition(topic, partition, offset) for (topic, partition), offset in starts.items()])
         heard = time.monotonic()
         while waiting:
@@ -245,7 +249,7 @@ class _reader:  # noqa: N801 - reads as a function
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
-                "fetch.message.max.bytes": PART_BYTES + 100_000,  # one part: a piece of the next would come for nothing
+                "fetch.message.max.bytes": PART_BYTES + 100_000,  # one part and no piece of the next
                 "queued.max.messages.kbytes": 131_072,
                 "fetch.wait.max.ms": 20,
                 "fetch.error.backoff.ms": 50,

@@ -1,4 +1,4 @@
-"""A worker that did not run for a while must not go on as if nothing had happened: others have its partitions."""
+"""Detects that the process was suspended: meanwhile the group may have given its partitions to others."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ BEAT_S: Final = 0.1
 
 
 class Suspended(Exception):
-    """This process did not run for longer than its group waits for a member."""
+    """The process was suspended for longer than its limit, which is below the group's session timeout."""
 
 
 class SuspensionDetector:
-    """Tells a process that was stopped, or suspended with its machine, from one that is only busy.
+    """Tells a suspended process (SIGSTOP, or a suspended machine) from a busy one.
 
-    A thread beats ten times a second however long the worker's own step takes; it misses beats only when the whole
-    process does not run. `limit_s`: what is still harmless, well below the session of the group.
+    A thread wakes ten times a second and measures the time since it woke last. A long step of the worker does not delay
+    it; a suspension does.
+
+    limit_s: tolerated suspension in seconds; set it well below the group's session timeout.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -28,16 +30,17 @@ class SuspensionDetector:
         threading.Thread(target=self._beat, name="pulse", daemon=True).start()
 
     def require(self) -> None:
-        """Raises Slept when the process slept too long since the last `wake`."""
-        slept = max(self._slept, _clock() - self._at)  # the beat may not have had its turn yet
+        """Raise Suspended when the process was suspended for longer than the limit since the last `wake`."""
+        slept = max(self._slept, _clock() - self._at)  # the thread may not have run yet after the suspension
         if slept > self.limit_s:
             raise Suspended(f"this process did not run for {slept:.1f} s")
 
     def wake(self) -> None:
-        """Begin anew, once everything from before the sleep is dropped."""
+        """Reset the detector. Call it after all state from before the suspension was dropped."""
         self._at, self._slept = _clock(), 0.0
 
     def stop(self) -> None:
+        """Stop the thread."""
         self._ended.set()
 
     def _beat(self) -> None:
@@ -48,4 +51,4 @@ class SuspensionDetector:
 
 
 def _clock() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine is suspended
+    return time.clock_gettime(time.CLOCK_BOOTTIME)  # this clock includes time in which the machine is suspended

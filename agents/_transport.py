@@ -1,8 +1,8 @@
-"""Faust's aiokafka transport, made to lose nothing and to hand out batches.
+"""Faust's aiokafka transport with at-least-once commits and batches as events.
 
-Stock faust-streaming 0.15.3 commits past messages in flight at the head of the log, acks in `finally`, and costs
-60 µs a record. Here a commit is the longest acked prefix of what was *delivered*, an event is a whole batch of one
-partition, and the conductor runs inline.
+Stock faust-streaming 0.15.3 commits past messages in flight at the head of the log, acks in `finally`, and takes
+60 µs per record. This transport commits the longest acked prefix of the *delivered* offsets, delivers a whole batch of
+one partition as one event, and runs the conductor inline.
 """
 
 from __future__ import annotations
@@ -25,36 +25,38 @@ from faust.types.tuples import ack_lock
 from agents._snapshots import TopicPartition
 
 BATCH_RECORDS: Final = 500
-CHANNEL_BATCHES: Final = 64  # batches a channel holds before the fetcher waits
+CHANNEL_BATCHES: Final = 64  # capacity of a channel; the fetcher waits while it is full
 FOLLOWERS_FIRST_S: Final = 0.05
-NOTHING_YET_S: Final = 0.05  # how often a worker without partitions looks whether it has some
-NEW_TOPICS_MS: Final = 5_000  # how soon a topic is found that a worker did not see when it joined; upstream 5 min
-# How long the broker may hold an empty answer. The in-memory cluster holds it so long whatever comes meanwhile, and
-# what a busy consumer has not handed out yet is not asked for again before it. An idle one doubles it: each answer
-# costs as much as there are partitions.
+NOTHING_YET_S: Final = 0.05  # poll period of a worker without partitions
+NEW_TOPICS_MS: Final = 5_000  # maximum delay until a new topic is found; upstream 5 min
+# How long (ms) the broker may delay an empty fetch response. The in-memory cluster always delays it so long, even when
+# records arrive meanwhile, and a busy consumer fetches no further before it has delivered everything. An idle consumer
+# doubles the time, because the cost of a response grows with the number of partitions.
 FETCH_MAX_WAIT_MS: Final = 25
 IDLE_WAIT_MS: Final = 1_000
 
 
 class Batch(NamedTuple):
-    """Records of one partition in their order: aiokafka's ConsumerRecord, untouched."""
+    """Records (aiokafka ConsumerRecord, not decoded) of one partition in offset order."""
 
     tp: TP
     records: list[Any]
 
 
 class _Untouched(faust.Schema):  # type: ignore[misc]
-    """Leaves the batch as it is: agents decode for themselves, so that poison cannot stop a stream."""
+    """Schema that does not decode: the loop does, so that a record that cannot be decoded does not stop a stream."""
 
     def loads_key(self, *_: Any, **__: Any) -> None:
+        """Return None: a batch has no key."""
         return None
 
     def loads_value(self, _app: Any, message: Any, **_: Any) -> Any:
+        """Return the batch unchanged."""
         return message.value
 
 
 class _Resumed:
-    """The rest of a coroutine that has already yielded `future`."""
+    """Awaitable that continues a coroutine after it yielded `future`."""
 
     __slots__ = ("coroutine", "future")
 
@@ -82,7 +84,7 @@ async def _rest(coroutine: Any, future: Any) -> Any:
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
-    """Commits the longest acked prefix of what was delivered; gaps in the log then need no special case."""
+    """Consumer that commits the longest acked prefix of the delivered offsets. Gaps in the log need no special case."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._delivered: dict[TP, deque[int]] = defaultdict(deque)
@@ -92,7 +94,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _wait_next_records(self, timeout: float) -> Any:
-        """Upstream sleeps a second when nothing is assigned, and a spare worker is as late then."""
+        """Wait for records. Upstream sleeps 1 s without an assignment, which delays a spare worker by as much."""
         if self.flow_active and not self._get_active_partitions():
             await asyncio.sleep(NOTHING_YET_S)
             return {}, set()
@@ -110,21 +112,21 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
                 last.topic, last.partition, last.offset, last.timestamp / 1000.0, last.timestamp_type, (), None, record,
                 None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
             )  # fmt: skip
-        else:  # the changelog of a table
+        else:  # a record of a table's changelog
             message = super()._to_message(tp, record)
         if self.app.topics.acks_enabled_for(tp.topic):
             self._delivered[tp].append(message.offset)
         return message
 
     def ack(self, message: Any) -> bool:
-        """An ack of before a rebalance says nothing about what is delivered after it."""
+        """Count an ack. Ignores acks of messages that were delivered before the last rebalance."""
         if message.generation_id != self.app.consumer_generation_id:
             return False
         acked: bool = super().ack(message)
         return acked
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """A gap in the log was never delivered, so it holds nothing back."""
+        """Ignore a gap in the log: it was never delivered, so it does not hold a commit back."""
 
     def _new_offset(self, tp: TP) -> int | None:
         newest, delivered = None, self._delivered[tp]
@@ -145,16 +147,18 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
                 book.pop(tp, None)
 
     async def perform_seek(self) -> None:
+        """Forget delivered offsets, then seek all partitions to their committed offsets."""
         self._forget(list(self._delivered))
         await super().perform_seek()
         self._forget(list(self._delivered))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget delivered offsets of the revoked partitions, then do as upstream does."""
         await super().on_partitions_revoked(revoked)
         self._forget(revoked)
 
     async def wait_first(self, *coroutines: Any, timeout: Any = None) -> Any:
-        """Run the conductor's callback inline; make tasks only when it really blocks (29 µs instead of 61)."""
+        """Run the conductor's callback inline; create tasks only when it blocks (29 µs instead of 61)."""
         if len(coroutines) == 2 and all(type(c) is types.CoroutineType for c in coroutines):
             callback, suspended = coroutines
             try:
@@ -170,13 +174,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
 
 def _nothing() -> None:
-    """There is no fence yet, or no folder to make."""
+    """Do nothing. Stands in for a fence that is not set, and for the creation of Faust's folders."""
 
 
 class _Rebalance(group_coordinator.CoordinatorGroupRebalance):  # type: ignore[misc]
-    """Lives with the in-memory cluster, which takes no SyncGroup of a follower once the leader's is there.
+    """Works around the in-memory cluster: it refuses a follower's SyncGroup that arrives after the leader's.
 
-    It answers INVALID_REQUEST then, of which aiokafka knows nothing: it would leave the worker without partitions.
+    It answers INVALID_REQUEST, which aiokafka does not handle: the worker would stay without partitions.
     """
 
     async def _on_join_leader(self, response: Any) -> tuple[str, bytes] | None:
@@ -185,9 +189,13 @@ class _Rebalance(group_coordinator.CoordinatorGroupRebalance):  # type: ignore[m
         return synced
 
     async def perform_group_join(self) -> tuple[str, bytes] | None:
+        """Join the group, unless the fence forbids it.
+
+        Returns None, to join again later, when the broker answered INVALID_REQUEST.
+        """
         try:
             getattr(self._coordinator, "require", _nothing)()
-        except Exception:  # the worker ends: as a member it would be given partitions first, and hold up all others
+        except Exception:  # the worker ends: if it stayed a member, it would get partitions and block all others
             return None
         try:
             joined: tuple[str, bytes] | None = await super().perform_group_join()
@@ -203,9 +211,9 @@ group_coordinator.CoordinatorGroupRebalance = _Rebalance
 
 
 class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]
-    """Learns of all partitions at once where to go on; upstream asks for one after the other, and reads none before.
+    """Requests the positions of all partitions at once. Upstream requests one after the other before it fetches any.
 
-    It asks the less often the longer nothing comes.
+    Doubles the delay of empty responses while no records arrive.
     """
 
     _fetch_max_wait_ms: int
@@ -226,7 +234,7 @@ class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]
             return False
         for state, committed in zip(fresh, told, strict=True):
             if not _unplaced(state):
-                continue  # it was sought meanwhile
+                continue  # a seek set the position meanwhile
             if committed.offset >= 0:
                 state.reset_to(committed.offset)
             elif self._default_reset_strategy != fetcher.OffsetResetStrategy.NONE:
@@ -243,27 +251,28 @@ consumer.Fetcher = _Fetcher
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _stopped_set(self) -> None:
-        """A thread that has crashed has closed its event loop, of which upstream asks more: its end fails then."""
+        """Ignore the closed event loop of a crashed thread, on which upstream's version raises."""
         if self.thread_loop.is_closed():
             self._stopped.set()
         else:
             super()._stopped_set()
 
     async def commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit offsets. False when the thread has crashed."""
         return not self.thread_loop.is_closed() and bool(await super().commit(offsets))
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         made = super()._create_worker_consumer(transport)
-        made._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # hard-coded upstream, with no setting for it
-        made._client.ours = True  # other consumers of this process are left as they are
+        made._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # hard-coded upstream: there is no setting
+        made._client.ours = True  # marks the client, so that other consumers of this process stay unchanged
         made._client.long_polls = transport.app.long_polls
         return made
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
-        """Go back to what is committed, or to the start where nothing is.
+        """Seek all partitions to their committed offsets, or to their starts where nothing is committed.
 
-        Upstream asks for one partition after the other, and stays where it is in those without a commit: what was
-        handed out of them and dropped in a rebalance would not come again.
+        Upstream asks for one partition after the other, and does not seek those without a commit: messages of these
+        that were delivered and then dropped in a rebalance would be lost.
         """
         found: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
         return found
@@ -272,7 +281,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         ours = self._ensure_consumer()
         told = await ours._coordinator.fetch_committed_offsets(list(ours.assignment()))
         offsets: dict[TP, int | None] = {}
-        for partition in ours.assignment():  # it may have changed meanwhile
+        for partition in ours.assignment():  # the assignment may have changed meanwhile
             place = told.get(partition)
             offsets[TP(*partition)] = offset = None if place is None or place.offset < 0 else place.offset
             if offset is not None:
@@ -292,13 +301,14 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return {tuple(place): (first[place], high[place]) for place in partitions}
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Upstream's only logs, and fails where a partition has no position yet: our watchdog looks after them."""
+        """Do nothing: upstream only logs, and raises for partitions without a position. See `Watchdog`."""
 
 
 class _Tables(TableManager):  # type: ignore[misc]
-    """There are none to wait for: upstream sleeps a second before it looks, and no worker joins its group before."""
+    """Starts without tables. Upstream sleeps 1 s first, which delays joining the group."""
 
     async def on_start(self) -> None:
+        """Return at once: there are no tables to recover."""
         await self._update_channels()
         await self.recovery.start()
 
@@ -308,20 +318,20 @@ def _cut(tp: TP, records: list[Any]) -> Iterator[Batch]:
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
-    """The transport to give to a Faust app before it starts."""
+    """Transport of a Faust app. Set it before the app starts."""
 
     Consumer = Consumer
 
 
 def install(app: Any, *, long_polls: bool = True) -> None:
-    """Make `app` use this transport, and hand out nothing until each partition is back at its committed offset.
+    """Set this transport on `app`. No records are delivered before each partition is at its committed offset.
 
-    long_polls: whether the broker answers a fetch as soon as something comes.
+    long_polls: whether the broker answers a fetch as soon as a record arrives.
     """
     app.long_polls = long_polls
     app.conf.TableManager = _Tables
     app.conf.consumer_metadata_max_age_ms = NEW_TOPICS_MS
-    app._create_directories = _nothing  # what is kept is on topics
+    app._create_directories = _nothing  # all state is on topics: Faust needs no folder
     app.transport = Transport(app.conf.broker_consumer, app)
     app.batched_topics = set()
 
@@ -333,15 +343,15 @@ def install(app: Any, *, long_polls: bool = True) -> None:
 
 
 def batches(app: Any, topic: str) -> Any:
-    """The channel of `topic` whose events carry a `Batch`."""
+    """Return the channel of `topic`, whose events each carry a `Batch`."""
     app.batched_topics.add(topic)
     return app.topic(topic, schema=_Untouched(key_type=bytes, value_type=bytes), maxsize=CHANNEL_BATCHES)
 
 
 async def ends(app: Any, places: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-    """Of each partition the first offset that its group has to read, and the next one that will be written.
+    """Return by partition the first offset that its group has to read, and the next one that will be written.
 
-    A broker that does not answer has nothing to read.
+    A partition whose broker does not answer counts as having nothing to read.
     """
     thread = app.consumer._thread
     found: dict[TopicPartition, tuple[int, int]] = await thread.call_thread(thread.ends, places)
@@ -349,17 +359,17 @@ async def ends(app: Any, places: Iterable[TopicPartition]) -> dict[TopicPartitio
 
 
 def fence(app: Any, require: Callable[[], None]) -> None:
-    """Ask `require` again right before anything is written to the broker: what it raises fails what was to be sent.
+    """Call `require` right before each request to the broker is written; when it raises, the request fails.
 
-    A message that was handed over may wait for milliseconds in the producer, and a process that is suspended there
-    would write it when it wakes up, after others have taken its partitions. Nor does it join the group again.
+    A message may wait for milliseconds in the producer. A process that is suspended there would write it when it
+    resumes, after others have taken its partitions. The fence also keeps it from joining the group again.
     """
     app.consumer._thread._consumer._coordinator.require = require
     client = app.producer._producer.client
     write = client.send
 
     async def send(node: int, request: Any, **how: Any) -> Any:
-        await client.ready(node, **how)  # so that nothing is waited for between the question and the write
+        await client.ready(node, **how)  # connect first, so that no wait lies between the check and the write
         try:
             require()
         except Exception as error:

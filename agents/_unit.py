@@ -1,4 +1,4 @@
-"""One verb on one partition of the loop: the agent, the offsets that are in its state, and where that is written."""
+"""One verb on one partition of the loop: its agent, the offsets in the agent's state, and its change log."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ from topics.spec import Instant, Raw, Read, Record
 
 log = structlog.get_logger()
 
-PAUSE_MS = 100  # between two steps without records that left a deadline where it was
-BROKEN_MS = 60_000  # until an agent is asked again that no single item breaks
+PAUSE_MS = 100  # pause after a step without records that did not move its deadline
+BROKEN_MS = 60_000  # pause after a step without records that raises whatever item is set aside
 
 
 @dataclass(slots=True)
 class Unit:
-    """An agent of one partition. `lock`: held while a batch or a deadline is dealt with."""
+    """The agent of one verb and partition. `lock` is held while a batch or a deadline is processed."""
 
     agent: Agent[Any]
     log: ChangeLog
-    applied: dict[str, int]  # by topic the next offset that is not in the agent's state
-    written: float = 0.0  # when the offsets were last written (s)
-    durable: bool = True  # what it knows and what it has said are on the broker
-    revoked: bool = False  # the partition is another worker's: nothing more is said of it
-    not_before: Instant = 0  # no step without records before
-    deadline: Instant | None = None  # when it is asked next, as it was scheduled
-    renewing: bool = False  # a whole state is on its way
-    _broken: str = ""  # what the last deadline raised that broke the agent
+    applied: dict[str, int]  # by topic the next offset that the agent's state does not include
+    written: float = 0.0  # when the offsets were last written (seconds, monotonic)
+    durable: bool = True  # the broker has its state and all its outputs
+    revoked: bool = False  # the partition belongs to another worker: send nothing more
+    not_before: Instant = 0  # earliest time of the next step without records
+    deadline: Instant | None = None  # its deadline as last scheduled
+    renewing: bool = False  # a full snapshot is being written
+    _broken: str = ""  # the error of the last deadline with which the agent raised
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def kept(self) -> Unit:
-        """The same for the next generation of the group; this one says nothing more."""
+        """Copy the unit for the next generation of the group. This one must send nothing more."""
         return Unit(self.agent, self.log, self.applied, self.written, not_before=self.not_before)
 
     def step(self, reads: Sequence[Read[Record]], now: Instant) -> list[Any]:
-        """What records lead to. One that breaks the agent is a dead letter, and the state never saw it.
+        """Step the agent with records. Returns its outputs.
+
+        A record with which the agent raises becomes a dead letter, and its changes to the state are reverted.
 
         Raises:
-            Exception: what the agent of a chain raised, which has no record to leave out.
+            Exception: an agent with a `chain` raised; its records must not be skipped.
         """
         self.agent.mark()
         try:
@@ -62,17 +64,19 @@ class Unit:
         return [output for read in reads for output in self.step([read], now)]
 
     def wake(self, now: Instant) -> list[Any]:
-        """What deadlines that have come lead to. An item that breaks the agent is set aside as a dead letter.
+        """Step the agent for deadlines that have passed. Returns its outputs.
+
+        An item with which the agent raises is set aside as a dead letter.
 
         Raises:
-            Exception: what the agent of a chain raised.
+            Exception: an agent with a `chain` raised.
         """
         outputs = self._attempt(now)
         if outputs is None:
             items = self.agent.overdue(now)
             self.agent.hold(items)
             outputs = self._attempt(now)
-            if outputs is None:  # whatever breaks it, it is none of these
+            if outputs is None:  # the agent raises without any of these items, too
                 self.not_before, outputs = now + BROKEN_MS, []
             else:
                 outputs += self._among(items, items, now)
@@ -83,7 +87,7 @@ class Unit:
         return outputs
 
     def _among(self, items: Sequence[Hashable], all_items: Sequence[Hashable], now: Instant) -> list[Any]:
-        """Deal with `items`; of those that break the step each is set aside."""
+        """Process `items` alone. Those with which the agent raises are set aside, found by halving."""
         if not items:
             return []
         ours = set(items)
@@ -97,7 +101,7 @@ class Unit:
         return self._among(items[:middle], all_items, now) + self._among(items[middle:], all_items, now)
 
     def _attempt(self, now: Instant) -> list[Any] | None:
-        """A step without records; None: it broke, and the state never saw it."""
+        """Step without records. Returns None, with the state reverted, when the agent raised."""
         self.agent.mark()
         try:
             return list(self.agent.step((), now))
@@ -110,13 +114,15 @@ class Unit:
             return None
 
     def next_deadline(self) -> Instant | None:
-        """When it wants to be asked without records."""
+        """Return when the agent must be stepped without records, not before `not_before`; None: no deadline."""
         at = self.agent.next_deadline()
         return None if at is None else max(at, self.not_before)
 
 
 def restored_unit(make: Callable[[], Agent[Any]], found: ChangeLog, last: Raw | None) -> Unit:
-    """A unit as it was left. found: its log as read; last: the newest record of the chain that it writes.
+    """Restore a unit.
+
+    found: its change log as read. last: the newest record of the chain that it writes; None: it writes none.
 
     Raises:
         StateUnreadable: this version cannot read the state.

@@ -1,4 +1,4 @@
-"""A worker that takes nothing although there is something must not keep its partitions from others."""
+"""Detects partitions with unread records and no progress, so that the worker ends and others take them."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ BACKLOG: Final = 10.0
 
 
 class Stuck(Exception):
-    """There is something to read on a partition of this worker, and nothing was taken for a while."""
+    """A partition of this worker has unread records, and none was processed within the limit."""
 
 
 class Watchdog:
-    """Tells partitions of which nothing is taken although there is something from those with nothing to read.
+    """Tells stalled partitions from those without unread records.
 
-    limit_s: how long that may last. Half of it passes before the broker is asked, the other half after its answer, in
-    which what had come just then is taken. A client with a backlog gives what it has in the order of its fetches: one
-    that was not dry since has `BACKLOG` times as long.
+    limit_s: tolerated time without progress, in seconds. After half of it the caller asks the broker for unread
+    records; the partition has the other half to progress, since records may have arrived just then. A client with a
+    backlog delivers in the order of its fetches: while it was never dry, a partition has `BACKLOG` times as long.
     """
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
-        self._still: dict[TopicPartition, tuple[int, float]] = {}  # the next offset to take, and since when
-        self._waits: dict[TopicPartition, float] = {}  # where a record was found, and until when others may come first
+        self._still: dict[TopicPartition, tuple[int, float]] = {}  # next offset, and since when (s) it has not moved
+        self._waits: dict[TopicPartition, float] = {}  # unread record: when (s) the partition is stuck
 
     def late(self, clock: float, places: Mapping[TopicPartition, int], dry: bool) -> dict[TopicPartition, int]:
-        """Of the next offsets to take, those that have not moved for half of the limit; again after as long.
+        """Return the next offsets that have not moved for half of the limit. Each is returned once per half.
 
-        dry: whether the client had nothing more to give at some time since the last call.
+        dry: whether the client had delivered everything at some time since the last call.
 
         Raises:
-            Stuck: a record waited at one of them all the while.
+            Stuck: a record waited at one of them for the whole limit.
         """
         still: dict[TopicPartition, tuple[int, float]] = {}
         for place, offset in places.items():
@@ -58,16 +58,16 @@ class Watchdog:
         return late
 
     def waits(self, clock: float, place: TopicPartition, offset: int) -> None:
-        """A record was found that is to be read from `offset` on."""
+        """Record that the partition has an unread record at or after `offset`."""
         if place in self._still and self._still[place][0] == offset:
             self._still[place] = offset, clock
             self._waits.setdefault(place, clock + BACKLOG * self.limit_s)
 
 
 class StallDetector:
-    """The watchdog over what a consumer of confluent-kafka was assigned; whether something waits is read in `pool`.
+    """Runs the watchdog for the assignment of a confluent-kafka consumer. Asks the broker in `pool`.
 
-    config: of a consumer without a group.
+    config: configuration of a consumer without a group.
     """
 
     def __init__(self, limit_s: float, config: Mapping[str, Any], pool: Executor) -> None:
@@ -75,11 +75,11 @@ class StallDetector:
         self._config = config
         self._pool = pool
         self._asked: tuple[Mapping[TopicPartition, int], Future[TopicPartition | None]] | None = (
-            None  # where something may wait
+            None  # partitions that may have unread records
         )
 
     def check(self, consumer: Any, clock: float, places: Mapping[TopicPartition, int], dry: bool) -> None:
-        """Raises Stuck where something waits and nothing is taken. places, dry: as `Watchdog.late` takes them."""
+        """Raise Stuck when a partition has unread records and no progress. places, dry: see `Watchdog.late`."""
         late = self._watchdog.late(clock, places, dry)
         if late and self._asked is None and (there := behind(late, _ends(consumer, late))):
             self._asked = late, self._pool.submit(waiting, self._config, there)
@@ -90,10 +90,10 @@ class StallDetector:
 
 
 def _ends(consumer: Any, places: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-    """Of each place the first offset that the group has to read, and the next one that will be written.
+    """Return by partition the first offset that the group has to read, and the next one that will be written.
 
-    A broker that does not answer has nothing to read. Its first and next offsets are those of two times of the
-    protocol; `get_watermark_offsets` takes 23 ms a partition, behind the fetches, and the worker waits for it.
+    A partition whose broker does not answer counts as having nothing to read. Uses two requests for all partitions:
+    `get_watermark_offsets` takes 23 ms per partition, queued behind the fetches, and the worker would wait for it.
     """
     asked = [[ClientPartition(*place, edge) for place in places] for edge in (OFFSET_BEGINNING, OFFSET_END)]
     try:
@@ -108,16 +108,16 @@ def _ends(consumer: Any, places: Iterable[TopicPartition]) -> dict[TopicPartitio
 def behind(
     late: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, tuple[int, int]]
 ) -> dict[TopicPartition, int]:
-    """Where to look for records. ends: of each place the first offset that can be read, and the next to be written."""
+    """Return the offsets from which to read. ends: by partition the first readable offset and the next one."""
     first = {place: max(offset, ends[place][0]) for place, offset in late.items()}
     return {place: offset for place, offset in first.items() if offset < ends[place][1]}
 
 
 def waiting(config: Mapping[str, Any], places: Mapping[TopicPartition, int]) -> TopicPartition | None:
-    """One of the places at which a record can be read; blocks.
+    """Return a partition that has a readable record; None: none has. Blocks.
 
-    An end beyond the next offset does not say that there is one: transactions end with a mark, and what is compacted
-    or aborted leaves a gap. A broker that does not answer has nothing to read.
+    An end beyond the next offset is no proof of a record: transactions end with a marker, and compacted or aborted
+    records leave gaps. A partition whose broker does not answer counts as having nothing to read.
     """
     try:
         for raw in replay(config, places):

@@ -1,4 +1,4 @@
-"""What a unit of the loop leaves on the broker: outputs first, then what changed in the state that made them."""
+"""Writes the outputs of a unit to the broker, then the changes of its state."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from agents._unit import Unit
 from topics.codec import DeadLetter, Message, encode
 from topics.spec import Topic
 
-REFRESH_S: Final = 60.0  # offsets are written at least so often while records come that change no state
-AT_ONCE: Final = 16  # records of a whole state that are on their way together
+REFRESH_S: Final = 60.0  # maximum time between two writes of offsets while records arrive that change no state
+AT_ONCE: Final = 16  # records of a full snapshot in flight at once
 
 
 class Revoked(Exception):
-    """The partition was lost: what was begun is for its next owner to do."""
+    """The partition was revoked: its next owner repeats the work in progress."""
 
 
 class Writer:
-    """Writes for the units of one loop.
+    """Writes outputs and state of the units of one loop.
 
-    app: the Faust app whose producer is used. require: raises when this process may write nothing more. chains:
-    topics of audit chains. failed: is told what a whole state in the background raised.
+    app: the Faust app whose producer is used. require: raises when this process may no longer write. chains: topics of
+    audit chains. failed: called with the error of a full snapshot that failed in the background.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Writer:
         self.renewals: set[asyncio.Task[None]] = set()
 
     async def keep(self, partition: int, unit: Unit, outputs: Sequence[Any]) -> None:
-        """Send outputs, then what changed in the state; return when the broker has both. Raises Revoked, Suspended."""
+        """Send outputs, then the state's delta. Returns when the broker has both. Raises Revoked, Suspended."""
         if outputs:
             self.require(unit)
             await self._send(outputs, partition)
@@ -55,13 +55,13 @@ class Writer:
             renewal.add_done_callback(self.renewals.discard)
 
     def require(self, unit: Unit) -> None:
-        """Raises Revoked or Suspended when what would be written now is no longer ours to write."""
+        """Raise Revoked or Suspended when the unit may no longer write."""
         self._require_awake()
         if unit.revoked:
             raise Revoked
 
     async def _renewed(self, partition: int, unit: Unit) -> None:
-        """Write a whole state while the unit works on."""
+        """Write a full snapshot in the background."""
         try:
             async with unit.lock:
                 self.require(unit)
@@ -97,7 +97,7 @@ class Writer:
                 pending.append(await sent)
                 continue
             message = encode(output)
-            ours = message.topic in self._chains or message.topic.broadcast  # said of what lives on this partition
+            ours = message.topic in self._chains or message.topic.broadcast  # goes to the partition of the unit
             pending.append(await self._produce(message, partition if ours else None))
         await asyncio.gather(*pending)
 
