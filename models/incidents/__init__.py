@@ -1,1 +1,1 @@
-"""Incidents: their life as a table, and the book that keeps one open per entity, symptom and episode."""
+"""Incidents: the life cycle as a table, and the incident book, which keeps one open incident per episode."""

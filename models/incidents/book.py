@@ -1,4 +1,4 @@
-"""The incident book: one open incident per episode, from the first confirmed symptom to the last verdict."""
+"""The incident book keeps one open incident per episode, from the first confirmed symptom to the last verdict."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ PRIORITY: Final = {
     SymptomKind.DEPENDENCY: 2,
     SymptomKind.SURPLUS: 4,
 }
-UNKNOWN_PRIORITY: Final = 3  # of a symptom that this version does not know
-UNTOUCHED: Final = (State.TRIGGERED, State.ACKNOWLEDGED)  # later, what is seen may be our own doing
-CLOSED_KEPT: Final = 200  # closed incidents remembered, so that a late repeat of an episode reopens nothing
+UNKNOWN_PRIORITY: Final = 3  # for kinds of symptom that this version does not know
+UNTOUCHED: Final = (State.TRIGGERED, State.ACKNOWLEDGED)  # later, samples may show effects of our action
+CLOSED_KEPT: Final = 200  # closed incidents remembered: a late repeat of an episode opens no new incident
 CHANGES_KEPT: Final = 100
-LEAST_PAUSE_MS: Final = 1_000  # between two looks whether an entity is gone
-QUIET_MS: Final = 3_000  # a symptom that went by itself must stay away so long
+LEAST_PAUSE_MS: Final = 1_000  # minimum time between two checks whether an entity is gone
+QUIET_MS: Final = 3_000  # an incident resolves by itself after so long without a symptom
 
 
 class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When an incident ends without anybody's doing."""
+    """When an incident ends without an action or a person."""
 
     gone_ms: Count = 600_000
-    """Milliseconds without any sample of an entity that hurts until it counts as gone: deleted, scaled in, renamed.
+    """Milliseconds without a sample after which an affected entity counts as gone: deleted, scaled in or renamed.
 
-    An incident of which nothing else hurts then ends as `gone`. Keep it above the longest gap of your telemetry.
+    An incident without other affected entities then ends as `gone`. Set it above the longest gap in your telemetry.
     """
 
 
@@ -62,28 +62,28 @@ def _owner(_id: str, record: Incident | Event) -> str:
 
 
 class IncidentBook(KeyedState):
-    """Every open incident of one partition, with what it takes to judge the next record."""
+    """All open incidents of one partition, and the state that is needed to process the next record."""
 
     tracker: Tracker = msgspec.field(default_factory=Tracker)
     calls: Table[Graph] = table(topology.SYSTEMS_KEPT, domain=_system)  # by system
     changes: Table[Event] = table(CHANGES_KEPT, domain=_owner)
-    incidents: Table[Incident] = table(group=_owner, domain=_owner)  # the open ones
+    incidents: Table[Incident] = table(group=_owner, domain=_owner)  # open incidents by id
     closed: Table[Incident] = table(CLOSED_KEPT, domain=_owner)
-    quiet_since: Table[Instant] = table(when=lambda since: since + QUIET_MS)  # incident → since when nothing hurts
-    gone_at: Table[Instant] = table(when=lambda at: at)  # incident → when entities of it may be found gone
+    quiet_since: Table[Instant] = table(when=lambda since: since + QUIET_MS)  # incident → since when it has no symptom
+    gone_at: Table[Instant] = table(when=lambda at: at)  # incident → when to check for entities that are gone
     judged_last: Table[str] = table()  # incident → its last decision with a verdict
-    awake: Instant = 0  # about when this partition was read last
-    resumed: Instant = 0  # when it was read again after a pause, in which samples could not be read
+    awake: Instant = 0  # approximate time at which this partition was last read
+    resumed: Instant = 0  # end of the last pause in reading this partition; no samples were read during it
 
     def event(self, event: Event) -> None:
-        """Remember a change or the topology."""
+        """Store a deploy, a configuration change or the topology of a system."""
         if event.kind == "topology":
             topology.take(self.calls, event)
         elif event.kind in ("deploy", "config_change"):
             self.changes[f"{event.ts:015}/{event.entity}/{event.revision}"] = event
 
     def admit(self, anomaly: Anomaly, now: Instant) -> Iterator[Incident]:
-        """Take the anomaly of one sample; open an incident, or revise the one that it belongs to."""
+        """Process the anomaly of one sample. Opens an incident, or revises the one to which the sample belongs."""
         for symptom in self.tracker.observe(anomaly):
             yield from self._place(symptom, now)
         for incident in self._open_ones(system_of(anomaly.entity)):
@@ -93,7 +93,7 @@ class IncidentBook(KeyedState):
                 self._settle(self.incidents[incident.id], now)
 
     def _reconsider(self, incident: Incident, now: Instant) -> Iterator[Incident]:
-        """Rank the causes anew: a later sample may show a better one, for example a high load."""
+        """Rank the causes again, since a later sample may show a better one, for example a high load."""
         hypotheses = self._ranked(incident.affected, incident)
         if not hypotheses or not incident.hypotheses:
             return
@@ -102,7 +102,7 @@ class IncidentBook(KeyedState):
             yield from self._move(incident, Step.REVISE, now, hypotheses=hypotheses)
 
     def _place(self, s: Symptom, now: Instant) -> Iterator[Incident]:
-        """Into the incident it belongs to, or a new one. Nobody asks for less capacity while something else hurts."""
+        """Add a symptom to its episode's incident, or open one. Surplus is ignored while another symptom is open."""
         known = self._belongs(s)
         if known is None:
             yield from self._open(s, now)
@@ -110,7 +110,7 @@ class IncidentBook(KeyedState):
             yield from self._attach(known, s, now)
 
     def _belongs(self, symptom: Symptom) -> Incident | None:
-        """The open incident of the same episode: along the calls, of the same system."""
+        """Return the open incident of the same episode: same system, and a service related by calls."""
         system = system_of(symptom.entity)
         calls = self.calls.get(system, {})
         service = service_of(symptom.entity)
@@ -134,7 +134,7 @@ class IncidentBook(KeyedState):
         yield from self._move(incident, Step.CONFIRM, now, hypotheses=self._ranked((s.entity,), incident))
 
     def _attach(self, incident: Incident, s: Symptom, now: Instant) -> Iterator[Incident]:
-        """Add another symptom of the same episode: it may name a better cause while no action is under way."""
+        """Add a symptom to an incident. Ranks its causes again, unless an action is under way."""
         affected = tuple(sorted({*incident.affected, s.entity}))
         evidence = tuple(dict.fromkeys((*incident.evidence, s.evidence)))[:20]
         settled = incident.state is not State.VERIFYING and not self._under_way(incident)
@@ -147,7 +147,7 @@ class IncidentBook(KeyedState):
             )  # fmt: skip
 
     def _ranked(self, affected: Iterable[str], incident: Incident) -> tuple[Hypothesis, ...]:
-        """Hypotheses from what hurts now; those of before stand when nothing does."""
+        """Rank hypotheses from the current symptoms. Returns the incident's own when there are no symptoms."""
         hurting = self._hurting(incident, affected)
         calls = self.calls.get(system_of(incident.entity), {})
         return (
@@ -156,7 +156,7 @@ class IncidentBook(KeyedState):
         )
 
     def _hurting(self, incident: Incident, affected: Iterable[str]) -> Iterator[Symptom]:
-        """What is still confirmed of an incident; a surplus hurts only the incident that is about it."""
+        """Yield the confirmed symptoms of an incident. Surplus counts only for incidents about surplus."""
         system, surplus = system_of(incident.entity), incident.symptom is SymptomKind.SURPLUS
         return (
             symptom
@@ -166,7 +166,7 @@ class IncidentBook(KeyedState):
         )  # fmt: skip
 
     def decided(self, decision: Decision, now: Instant) -> Iterator[Incident]:
-        """A decision of an incident went on: acting begins when its command is out; a refusal needs a person."""
+        """Process a decision. Dispatched: the incident is mitigating. Refused for good: it escalates to a person."""
         incident = self.incidents.get(decision.proposal.incident)
         if incident is None:
             return
@@ -176,11 +176,11 @@ class IncidentBook(KeyedState):
             yield from self._move(incident, Step.ESCALATE, now)
 
     def acted(self, result: Result, now: Instant) -> Iterator[Incident]:
-        """An actuator reported: now the effect is looked for."""
+        """Process an actuator's result: the incident moves to verifying."""
         yield from self._report(result.incident, result.decision, now)
 
     def _report(self, identity: str, decision: str, now: Instant) -> Iterator[Incident]:
-        """A result or a verdict proves that its action has begun and ended, even if it overtook what says so."""
+        """Make up for records that come later: a result or verdict proves that its action has begun and ended."""
         incident = self.incidents.get(identity)
         if incident is None or self.judged_last.get(identity) == decision:
             return
@@ -191,7 +191,7 @@ class IncidentBook(KeyedState):
             yield from self._move(incident, Step.PROBE, now)
 
     def judged(self, verdict: Verdict, now: Instant) -> Iterator[Incident]:
-        """The verdict on the last action closes the incident, sends it back for the next one, or needs a person."""
+        """Process the verdict on the last action: close the incident, return it to mitigating, or escalate it."""
         yield from self._report(verdict.incident, verdict.decision, now)
         incident = self.incidents.get(verdict.incident)
         if incident is None or incident.state is not State.VERIFYING or not self._under_way(incident):
@@ -201,7 +201,7 @@ class IncidentBook(KeyedState):
         self.judged_last[incident.id] = verdict.decision
         if verdict.effect is Effect.REMEDIATED:
             yield from self._close(incident, Step.CURED, now, verdict.effect)
-        elif verdict.effect is Effect.MANUAL_REVIEW or not verdict.effect.known:  # nothing more is tried blindly
+        elif verdict.effect is Effect.MANUAL_REVIEW or not verdict.effect.known:  # effect unknown: a person decides
             yield from self._move(incident, Step.ESCALATE, now)
         else:
             yield from self._move(
@@ -209,11 +209,11 @@ class IncidentBook(KeyedState):
             )  # fmt: skip
 
     def _under_way(self, incident: Incident) -> bool:
-        """Whether an action was begun on which there is no verdict yet."""
+        """Whether the last action has no verdict yet."""
         return bool(incident.attempts) and self.judged_last.get(incident.id) != incident.attempts[-1]
 
     def told(self, identity: str, word: str, who: str, note: str, now: Instant) -> Iterator[Incident]:
-        """A person has it in hand, or says that it is over: then nothing more is tried for it."""
+        """Process an operator's message: acknowledge the incident, or resolve it. After a resolve nothing is tried."""
         incident = self.incidents.get(identity)
         if incident is None:
             return
@@ -223,7 +223,7 @@ class IncidentBook(KeyedState):
             yield from self._move(incident, Step.ACKNOWLEDGE, now, by=who, note=note)
 
     def expire(self, now: Instant, settings: IncidentSettings = DEFAULTS) -> Iterator[Incident]:
-        """Close what went away by itself or is gone."""
+        """Close incidents whose symptoms stayed away for `QUIET_MS`, and incidents whose entities are gone."""
         for identity in self.quiet_since.due(now):
             incident = self.incidents.get(identity)
             if incident is None or not self._settle(incident, now):
@@ -242,11 +242,11 @@ class IncidentBook(KeyedState):
                 self.gone_at[identity] = max(self._last_sample(incident) + settings.gone_ms, now + pause)
 
     def find(self, identity: str) -> Incident | None:
-        """An incident that is open, or was closed not long ago."""
+        """Return an open or a recently closed incident; None when there is none."""
         return self.incidents.get(identity) or self.closed.get(identity)
 
     def _settle(self, incident: Incident, now: Instant) -> bool:
-        """Take down since when nothing of an open incident hurts, and whether that is so."""
+        """Update since when an open incident has no symptom. Returns whether it has none."""
         quiet = not self._under_way(incident) and self._quiet(incident)
         if quiet:
             self.quiet_since.setdefault(incident.id, now)
@@ -255,7 +255,7 @@ class IncidentBook(KeyedState):
         return quiet
 
     def note(self, now: Instant, settings: IncidentSettings) -> None:
-        """Note that this partition is being read. After a pause, silence is counted from its end."""
+        """Record that this partition is being read. After a pause, time without samples counts from its end."""
         if not self.incidents:
             return
         if now - self.awake > 2 * settings.gone_ms:
@@ -264,7 +264,7 @@ class IncidentBook(KeyedState):
             self.awake = now
 
     def _gone(self, incident: Incident, now: Instant, settings: IncidentSettings) -> list[str]:
-        """The affected entities that were not found well and of which there has been no sample for `gone_ms`."""
+        """Return the affected entities that are not known to be well and had no sample for `gone_ms`."""
         since = now - settings.gone_ms
         if max(incident.detected, self.resumed) > since:
             return []
@@ -272,12 +272,12 @@ class IncidentBook(KeyedState):
         return [entity for entity in hurting if self.tracker.newest.get(entity, incident.detected) <= since]
 
     def _last_sample(self, incident: Incident) -> Instant:
-        """Since when the silence of an entity of an incident can be counted."""
+        """Return since when (ms) the affected entity with the oldest newest sample has had none."""
         newest = (self.tracker.newest.get(entity, incident.detected) for entity in incident.affected)
         return max(incident.detected, self.resumed, min(newest))
 
     def _lose(self, incident: Incident, gone: Sequence[str], now: Instant) -> Iterator[Incident]:
-        """Take entities that are gone out of an incident; close it when nothing else of it hurts."""
+        """Remove entities that are gone from an incident. Closes it when no other entity has a symptom."""
         for entity in gone:
             self.tracker.forget(entity)
         left = tuple(entity for entity in incident.affected if entity not in gone)
@@ -288,13 +288,13 @@ class IncidentBook(KeyedState):
             yield from self._move(incident, Step.REVISE, now, affected=left, hypotheses=hypotheses)
 
     def _quiet(self, incident: Incident) -> bool:
-        """Whether samples after the incident's last change show no symptom."""
+        """Whether the incident has no symptom, and samples after its last change show each entity as well."""
         return not any(self._hurting(incident, incident.affected)) and all(
             self.tracker.is_well(entity, incident.ts) for entity in incident.affected
         )
 
     def _close(self, incident: Incident, step: Step, now: Instant, closed_as: str, **said: str) -> Iterator[Incident]:
-        """Close it, and open what had to wait for that."""
+        """Close an incident, then process surplus symptoms that were ignored while it was open."""
         self.quiet_since.pop(incident.id, None)
         yield from self._move(incident, step, now, closed_as=closed_as, **said)
         for symptom in list(self.tracker.confirmed(system_of(incident.entity))):
@@ -302,7 +302,7 @@ class IncidentBook(KeyedState):
                 yield from self._place(symptom, now)
 
     def _move(self, incident: Incident, step: Step, now: Instant, **changes: object) -> Iterator[Incident]:
-        """The incident after a step; nothing when the table does not allow it."""
+        """Yield the incident after a step. Yields nothing when the table does not allow the step."""
         try:
             state = advance(incident.state, step)
         except Refused:
@@ -320,7 +320,7 @@ class IncidentBook(KeyedState):
         yield moved
 
     def _put_away(self, incident: Incident) -> None:
-        """Remember a closed incident, so that a late repeat of its episode opens nothing."""
+        """Move an incident to the closed ones, so that a late repeat of its episode opens no new incident."""
         del self.incidents[incident.id]
         self.gone_at.pop(incident.id, None)
         if len(self.closed) >= CLOSED_KEPT:
@@ -329,6 +329,6 @@ class IncidentBook(KeyedState):
 
 
 def _final(decision: Decision) -> bool:
-    """Whether it is a refusal that no waiting changes."""
+    """Whether a decision is a refusal that a later retry cannot change."""
     denied = decision.state is DecisionState.DENIED and decision.blocked not in PASSING
     return denied or decision.state in (DecisionState.REJECTED, DecisionState.EXPIRED)

@@ -1,4 +1,4 @@
-"""Following incidents by their records: the newest state of each, whatever comes twice or late."""
+"""Tracks incidents by the records of their topic. Keeps the newest record of each; drops repeats and late records."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from models.keyed import KeyedState, Table, table
 from topics.incidents import Incident
 from topics.spec import system_of
 
-OVER_KEPT: Final = 1_000  # closed incidents remembered, so that a late record opens none of them
+OVER_KEPT: Final = 1_000  # closed incidents remembered: a late record does not reopen them
 
 
 class Following(KeyedState):
-    """The incidents of one partition as a reader of their topic knows them."""
+    """The incidents of one partition, as read from their topic."""
 
     open: Table[Incident] = table(domain=lambda _, incident: system_of(incident.entity))
     over: Table[int] = table(OVER_KEPT)  # incident → `seq` of the record that closed it
 
     def follow(self, incident: Incident) -> bool:
-        """Take a record; False when it is a repeat, late, or in a state that is neither open nor over."""
+        """Store a record. False when it is a repeat, is late, or has a state that is neither open nor over."""
         known = self.open.get(incident.id)
         if incident.seq <= (known.seq if known else self.over.get(incident.id, -1)):
             return False

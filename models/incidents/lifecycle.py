@@ -1,4 +1,4 @@
-"""The life of an incident, as a table."""
+"""The life cycle of an incident, as a table of state and step to the next state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from topics.incidents import State
 
 
 class Step(StrEnum):
-    """What can happen to an incident."""
+    """A step in the life cycle of an incident."""
 
     CONFIRM = "confirm"
     ACKNOWLEDGE = "acknowledge"
@@ -20,15 +20,15 @@ class Step(StrEnum):
     STILL_WRONG = "still_wrong"
     SELF_RESOLVED = "self_resolved"
     REVISE = "revise"  # the hypotheses changed
-    ESCALATE = "escalate"  # nothing more that a machine may try
-    GONE = "gone"  # there has been no sample of what hurt for a long time
-    CLOSE = "close"  # a person says that it is over
+    ESCALATE = "escalate"  # needs a person: no action is left to try automatically
+    GONE = "gone"  # its affected entities have had no sample for `gone_ms`
+    CLOSE = "close"  # a person resolved it
     RETURN = "return"
     REVIEW = "review"
 
 
 class Refused(Exception):
-    """The table has no such row: record why, and change nothing."""
+    """The table does not allow the step in this state. The caller records the reason and changes nothing."""
 
 
 _OPEN: Final = (State.TRIGGERED, State.ACKNOWLEDGED, State.MITIGATING, State.VERIFYING)
@@ -48,15 +48,15 @@ NEXT: Final[Mapping[tuple[State, Step], State]] = {
     **{(state, step): state for state in _OPEN for step in (Step.REVISE, Step.ESCALATE)},
     **{(state, Step.CLOSE): State.RESOLVED for state in _OPEN},
     **{(state, Step.GONE): State.RESOLVED for state in _OPEN},
-    **{(state, Step.SELF_RESOLVED): State.RESOLVED for state in _OPEN},  # while no action is under way
+    **{(state, Step.SELF_RESOLVED): State.RESOLVED for state in _OPEN},  # only while no action is under way
 }
 
 
 def advance(state: State, step: Step) -> State:
-    """The state after `step`.
+    """Return the state after `step`.
 
     Raises:
-        Refused: the table has no such row; the caller records why and changes nothing.
+        Refused: the table has no such row.
     """
     try:
         return NEXT[state, step]
@@ -65,10 +65,10 @@ def advance(state: State, step: Step) -> State:
 
 
 def is_open(state: State) -> bool:
-    """Whether an incident in this state still needs somebody. A state that is not known is neither open nor over."""
+    """Whether an incident in this state is open. A state that this version does not know is neither open nor over."""
     return state in _OPEN
 
 
 def is_over(state: State) -> bool:
-    """Whether an incident in this state needs nobody any more."""
+    """Whether an incident in this state has ended."""
     return state in _OVER

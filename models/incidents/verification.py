@@ -1,8 +1,9 @@
-"""Verification: after an action, is the symptom gone, and does it stay away?
+"""Verification: checks after each action whether the symptom is gone and stays away.
 
-Judged on looks at the entities that were affected, never on silence: an entity counts as well only from a look that
-found it so, after the action or at the end of its alarm. What somebody has asked for without an incident is judged by
-what they expected of it, where they said so and a look has ever shown it; else by the actuator's own result.
+Verdicts rest on samples of the affected entities, never on missing samples: an entity counts as well only after a
+sample, taken after the action or at the end of its alarm, that shows it well. An action without an incident is judged
+by the metric that its requester expected to change, if a sample has shown that metric off; otherwise by the actuator's
+own result.
 """
 
 from __future__ import annotations
@@ -24,27 +25,27 @@ from topics.signals import Anomaly
 from topics.spec import Count, Instant, derive, system_of
 from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Verdict
 
-JUDGED_KEPT: Final = 1_000  # commands remembered, so that a result that comes again is not judged again
+JUDGED_KEPT: Final = 1_000  # commands remembered: a repeated result is not judged again
 FAILED: Final = ("failed", "timed_out", "canceled", "refused")
-# what an actuator's own result says of an action without an incident; of what it did not do, nothing
+# effect of an action without an incident by the outcome of its result; other outcomes need a manual review
 BY_RESULT: Final = {"succeeded": Effect.REMEDIATED, "failed": Effect.INEFFECTIVE, "timed_out": Effect.INEFFECTIVE}
-OFF: Final = 6.0  # standard deviations: a metric that is so far off is not ordinary
+OFF: Final = 6.0  # standard deviations from the expected value from which a metric counts as off
 
 
 class VerificationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long well must last, and how long to wait for it."""
+    """How long a symptom must stay away, and how long to wait for that."""
 
-    hold_ms: Count = 2_500  # the symptom must stay away so long
-    patience_ms: Count = 15_000  # still there after this: the action did not help
+    hold_ms: Count = 2_500  # the action counts as successful after so long without a symptom
+    patience_ms: Count = 15_000  # the action counts as ineffective when the symptom is still there after this
 
 
 class EffectWatch(msgspec.Struct, frozen=True):
-    """One action whose effect is being looked for."""
+    """One action whose effect is being verified."""
 
     result: Result
-    due: Instant  # when it is judged next, whatever comes until then
-    well_since: Instant = 0  # 0: not yet
-    off: bool = False  # whether a look has shown what was expected to end
+    due: Instant  # when it is judged next if no sample comes before
+    well_since: Instant = 0  # since when the entities are well; 0: they are not
+    off: bool = False  # whether a sample has shown the expected metric off
 
 
 def _target(_command: str, watch: EffectWatch) -> str:
@@ -52,27 +53,27 @@ def _target(_command: str, watch: EffectWatch) -> str:
 
 
 class Verifier(KeyedState):
-    """Open watches of one partition."""
+    """The actions of one partition whose effects are being verified."""
 
     tracker: Tracker = msgspec.field(default_factory=Tracker)
     incidents: Following = msgspec.field(default_factory=Following)
-    watches: Table[EffectWatch] = table(when=lambda watch: watch.due, group=_target, domain=_target)  # by command
+    watches: Table[EffectWatch] = table(when=lambda watch: watch.due, group=_target, domain=_target)  # command → watch
     judged: Table[Instant] = table(JUDGED_KEPT)  # command → when
-    expected: Table[str] = table(JUDGED_KEPT)  # by decision without an incident; empty: nothing
+    expected: Table[str] = table(JUDGED_KEPT)  # decision without incident → metric; empty: none
 
     def observe(self, anomaly: Anomaly) -> None:
-        """Take one look at an entity."""
+        """Process one sample of an entity."""
         self.tracker.observe(anomaly)
 
     def incident(self, incident: Incident) -> None:
-        """Follow an incident while it is open."""
+        """Track an incident. Drops its watches when it ends."""
         if self.incidents.follow(incident) and incident.id in self.incidents.over:
             for command in self.watches.keys_of(system_of(incident.entity)):
                 if self.watches[command].result.incident == incident.id:
                     del self.watches[command]
 
     def decided(self, decision: Decision) -> None:
-        """Remember what is expected of an action that was asked for without an incident."""
+        """Store the expected metric of a dispatched decision without an incident."""
         if (
             decision.state is DecisionState.DISPATCHED
             and not decision.proposal.incident
@@ -81,25 +82,25 @@ class Verifier(KeyedState):
             self.expected[decision.id] = decision.proposal.expects
 
     def acted(self, result: Result) -> None:
-        """Begin to watch an effect, once."""
+        """Begin to verify the effect of a result. A repeated result changes nothing."""
         if result.incident not in self.incidents.over and result.command not in self.judged:
             self.watches.setdefault(result.command, EffectWatch(result, result.ts))
 
     def judge(self, systems: Iterable[str], now: Instant, settings: VerificationSettings) -> Iterator[Verdict]:
-        """Verdicts on actions on `systems`, of which something was read, and on those whose time has come."""
+        """Yield verdicts on actions on `systems`, of which records were read, and on actions that are due."""
         commands = [command for system in systems for command in self.watches.keys_of(system)]
         for command in dict.fromkeys((*commands, *self.watches.due(now))):
             if (watch := self.watches.get(command)) is not None:
                 yield from self._judge(watch, now, settings)
 
     def _judge(self, watch: EffectWatch, now: Instant, settings: VerificationSettings) -> Iterator[Verdict]:
-        """The verdict on one action, if it is due; an action that failed is judged at once."""
+        """Yield the verdict on one action if it is due. A failed action is judged at once."""
         result, incident = watch.result, self.incidents.open.get(watch.result.incident)
         if not result.incident:
             judged = self._asked_for(watch, now, settings)
             if judged:
                 yield self._over(result, result.target, now, *judged)
-        elif incident is None:  # its result came first: wait, but not for ever
+        elif incident is None:  # the result was read before the incident: wait for `patience_ms`
             if now - result.ts >= settings.patience_ms:
                 del self.watches[result.command]
         elif failed := _failed(result):
@@ -109,7 +110,7 @@ class Verifier(KeyedState):
         self._plan(result.command, now, settings)
 
     def _plan(self, command: str, now: Instant, settings: VerificationSettings) -> None:
-        """Judge an action again when time alone can change the verdict."""
+        """Schedule the next judgement: when the passing of time alone can change the verdict."""
         if (watch := self.watches.get(command)) is None:
             return
         ends = [watch.result.ts + settings.patience_ms]
@@ -120,7 +121,7 @@ class Verifier(KeyedState):
             self.watches[command] = msgspec.structs.replace(watch, due=due)
 
     def _see(self, watch: EffectWatch, **seen: object) -> EffectWatch:
-        """Keep what a sample has shown of an action's effect."""
+        """Update a watch with what a sample has shown."""
         changed = {name: value for name, value in seen.items() if getattr(watch, name) != value}
         if changed:
             watch = self.watches[watch.result.command] = msgspec.structs.replace(watch, **changed)
@@ -139,10 +140,10 @@ class Verifier(KeyedState):
     def _asked_for(
         self, watch: EffectWatch, now: Instant, settings: VerificationSettings
     ) -> tuple[Effect, str, str] | None:
-        """The verdict on what somebody has asked for without an incident; None: it is not due."""
+        """Judge an action without an incident: effect, reason and basis. None while it is not due."""
         result, late = watch.result, now - watch.result.ts >= settings.patience_ms
         if result.decision not in self.expected and not late:
-            return None  # its result came first
+            return None  # the result was read before the decision
         metric = self.expected.get(result.decision, "")
         if not metric or result.outcome != "succeeded":
             return _by_result(result)
@@ -163,7 +164,7 @@ class Verifier(KeyedState):
         return None
 
     def _off(self, result: Result, metric: str) -> list[str]:
-        """The entities of a target whose last look shows the metric off."""
+        """Return the entities of a target whose last sample shows the metric off."""
         return [
             entity for entity in self.tracker.context.keys_of(system_of(result.target))
             if within(entity, result.target)
@@ -174,7 +175,7 @@ class Verifier(KeyedState):
         self, watch: EffectWatch, affected: tuple[str, ...], now: Instant, settings: VerificationSettings
     ) -> tuple[Effect, str] | None:
         since = watch.result.ts  # when the action ended
-        surplus = watch.result.action == "scale_in"  # elsewhere it is no reason to call an action ineffective
+        surplus = watch.result.action == "scale_in"  # after others, surplus is no failure
         hurting = [
             s for entity in affected for s in self.tracker.confirmed_of(entity)
             if surplus or s.symptom is not SymptomKind.SURPLUS
