@@ -1,1 +1,1 @@
-"""Decision: from a hypothesis to a proposed action."""
+"""Decision: turns hypotheses into proposed actions."""

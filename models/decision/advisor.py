@@ -1,4 +1,4 @@
-"""From a case to a proposal: options by rule, judged by what was learned, scored, screened, and one of them chosen."""
+"""Turns a case into a proposal: rules give options, which are scored and checked, and one is chosen."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from topics.policies import SystemFacts
 from topics.proposals import Option, Proposal
 from topics.spec import Instant, derive
 
-OPTIONS_KEPT: Final = 12  # on a proposal
+OPTIONS_KEPT: Final = 12  # maximum number of options on a proposal
 LEAST_URGENT: Final = 4
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """What a decision is held by. policies: None asks none, and leaves it to the gate."""
+    """Settings and policies for a decision. policies: None leaves the policy check to the gate."""
 
     decision: DecisionSettings = DecisionSettings()
     safety: SafetySettings = SafetySettings()
@@ -35,14 +35,14 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Advisor(KeyedState):
-    """What one partition has learned of its decisions. A part of a state."""
+    """What one partition has learned from the outcomes of its decisions. Part of an agent's state."""
 
     learned: Learned = msgspec.field(default_factory=Learned)
     platt: Platt = msgspec.field(default_factory=Platt)
     policies: Book = msgspec.field(default_factory=Book)
 
     def options(self, case: Case, bounds: Bounds) -> list[Option]:
-        """Everything that rules have to say, best first; ties are broken by name."""
+        """Return the options that the rules give for a case, best score first, then by name."""
         best: dict[tuple[str, str, str], Option] = {}
         for match in matches(case):
             option = self._option(match, case, bounds.decision)
@@ -55,10 +55,10 @@ class Advisor(KeyedState):
         return [msgspec.structs.replace(o, efficient=mark) for o, mark in zip(found, marks, strict=True)]
 
     def propose(self, case: Case, tried: Collection[str], bounds: Bounds, now: Instant) -> Proposal | None:
-        """The proposal for a case; None when there is nothing left that a machine may try.
+        """Return the proposal for a case; None when no option is left to try automatically.
 
-        tried: `action@target` of what came before. What only policy objects to is proposed when nothing else is left,
-        so that its refusal is on record; its propensity is 0.
+        tried: `action@target` of earlier attempts. When policies deny all remaining options, the best is proposed with
+        propensity 0, so that the gate's refusal is recorded.
         """
         found = self.options(case, bounds)[:OPTIONS_KEPT]
         used = {i: choice.TRIED for i, o in enumerate(found) if f"{o.action}@{o.target}" in tried}
@@ -72,7 +72,7 @@ class Advisor(KeyedState):
         return _proposal(case, options, propensity, now) if options else None
 
     def learn(self, proposal: Proposal, helped: bool) -> None:
-        """Take the outcome of a proposal that was carried out."""
+        """Learn from the outcome of a proposal that was carried out."""
         if proposal.options:
             chosen = proposal.options[0]
             self.learned.learn(chosen.rule, chosen.parts["rule"], proposal.context, helped)
@@ -93,7 +93,7 @@ class Advisor(KeyedState):
     def _objected(
         self, found: Sequence[Option], out: Collection[int], case: Case, bounds: Bounds, now: Instant
     ) -> dict[int, str]:
-        """What the gate would not let through, by index. Without exploring nobody asks about what is not the best."""
+        """Return by index why the gate would deny an option. Without exploration, stops at the first allowed one."""
         objected = {}
         for i, option in enumerate(found):
             if i in out:
@@ -105,7 +105,7 @@ class Advisor(KeyedState):
         return objected
 
     def _objection(self, option: Option, case: Case, bounds: Bounds, now: Instant) -> str:
-        """Why the gate would not let an option through, as far as it can be known here; empty: it would."""
+        """Return why the gate would deny an option, as far as can be known here; empty when it would not."""
         safety = bounds.safety
         if option.action not in safety.allowed:
             return "not on the list of allowed actions"
@@ -120,7 +120,7 @@ class Advisor(KeyedState):
 
 
 def _proposal(case: Case, options: tuple[Option, ...], propensity: float, now: Instant) -> Proposal:
-    """The wish for the first of the options."""
+    """Build the proposal for the first of the options."""
     chosen, attempt = options[0], case.context.attempt
     why = next(h for h in case.hypotheses if h.cause == chosen.cause)
     return Proposal(

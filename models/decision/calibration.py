@@ -1,7 +1,7 @@
-"""Calibration: a confidence of 0.9 is to be right nine times out of ten, also after the world has changed.
+"""Calibration: adjusts confidences so that of actions with confidence 0.9, nine in ten help.
 
-Platt's sigmoid over the log odds, fitted online: one Newton step an outcome by recursive least squares with forgetting
-(Platt 1999; the recursion is the extended Kalman filter of logistic regression). It begins as the identity.
+Platt's sigmoid over the log odds, fitted online: one Newton step per outcome by recursive least squares with
+forgetting (Platt 1999; the recursion is the extended Kalman filter of logistic regression). It starts as the identity.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from models.keyed import KeyedState
 from topics.spec import Count
 
 FORGET: Final = 0.998
-BEGIN: Final = (0.05, 0.0, 0.02)  # how unsure it is at first of its shift and slope: worth some dozens of outcomes
-UNSURE_MOST: Final = 1.0  # without excitement forgetting would make it infinitely unsure
+BEGIN: Final = (0.05, 0.0, 0.02)  # initial covariance of shift and slope: weighs as much as some dozens of outcomes
+UNSURE_MOST: Final = 1.0  # upper bound: without varied inputs, forgetting would let the covariance grow without limit
 EDGE: Final = 0.005
 SLOPES: Final = (0.05, 5.0)
 
 
 class Platt(KeyedState):
-    """p = sigmoid(shift + slope · log odds). A part of a state."""
+    """Online Platt scaling: p = sigmoid(shift + slope · log odds). Part of an agent's state."""
 
     shift: float = 0.0
     slope: float = 1.0
-    cov: tuple[float, float, float] = BEGIN  # of (shift, slope): both variances around the covariance
+    cov: tuple[float, float, float] = BEGIN  # of (shift, slope): variance, covariance, variance
     count: Count = 0
 
     def __call__(self, raw: float) -> float:
-        """The calibrated confidence, 0.005..0.995; the same as `raw` (in these bounds) until something was learned."""
+        """Return the calibrated confidence, 0.005..0.995. Before the first outcome it is `raw`, clipped."""
         if not self.count:
             return min(max(raw, EDGE), 1.0 - EDGE)
         return min(max(_sigmoid(self.shift + self.slope * _odds(raw)), EDGE), 1.0 - EDGE)
 
     def learn(self, raw: float, helped: bool) -> None:
-        """Take an outcome of a decision that was made with `raw`."""
+        """Learn from an outcome of a decision whose confidence before calibration was `raw`."""
         x, (a, b, c) = _odds(raw), self.cov
         p = _sigmoid(self.shift + self.slope * x)
         v = max(p * (1.0 - p), 1e-3)

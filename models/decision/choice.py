@@ -1,7 +1,7 @@
-"""Choosing one of several scored options, and saying of every other one why not.
+"""Chooses one of several scored options, and gives the reason against each other one.
 
-Greedy unless exploring is allowed; then by SquareCB (Foster and Rakhlin 2020): an option that is worse by d is chosen
-with a probability of 1/(K + gamma d). What policy does not allow, and what could do lasting harm, is never explored.
+Greedy unless exploration is on; then by SquareCB (Foster and Rakhlin 2020): an option that scores d less than the best
+is chosen with probability 1/(K + gamma d). Options that a policy denies or that are not harmless are never explored.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from models.actions.catalogue import ACTIONS
 from topics.proposals import Option
 
 TRIED: Final = "tried before"
-_BITS: Final = 80  # of a derived id
+_BITS: Final = 80  # bits of a derived id
 
 
 def choose(
     options: Sequence[Option], barred: Mapping[int, str], gamma: float, seed: str
 ) -> tuple[tuple[Option, ...], float]:
-    """All options, the chosen one first and each other one with why not; and the propensity of the choice.
+    """Choose an option. Returns all options, the chosen one first, each other one with `why_not`; and its propensity.
 
-    options: best first. barred: why not, by index. gamma: 0 is greedy. seed: a derived id, from which chance comes.
-    Nothing is chosen when every option is barred: then there are no options, and the propensity is 0.
+    options: best first. barred: index → why not. gamma: 0 is greedy. seed: a derived id (hex), the source of chance.
+    When every option is barred, returns no options and propensity 0.
     """
     free = [i for i in range(len(options)) if i not in barred]
     if not free:
@@ -43,7 +43,7 @@ def choose(
 
 
 def propensities(options: Sequence[Option], gamma: float) -> list[float]:
-    """How probably each of the options (best first) is chosen; they sum to 1."""
+    """Return the probability with which each option (best first) is chosen. They sum to 1."""
     best, explored = options[0], [harmless(o) for o in options]
     if not gamma or not explored[0]:
         return [1.0] + [0.0] * (len(options) - 1)
@@ -56,13 +56,13 @@ def propensities(options: Sequence[Option], gamma: float) -> list[float]:
 
 
 def harmless(option: Option) -> bool:
-    """Whether an option may be tried for the sake of learning: low risk, can be undone, takes no capacity away."""
+    """Whether an option may be explored: low risk, reversible, and it removes no capacity."""
     action = ACTIONS.get(option.action)
     return action is not None and not action.irreversible and action.risk == "low" and action.cost >= 0
 
 
 def label(option: Option) -> str:
-    """An option in a few words."""
+    """Return an option as `action name=value on target`."""
     values = "".join(f" {name}={value}" for name, value in sorted(option.parameters.items()))
     return f"{option.action}{values} on {option.target}"
 

@@ -1,7 +1,7 @@
-"""What verdicts have taught about each rule: ridge regression of what its confidence missed.
+"""Learns from verdicts how far each rule's confidence is off: ridge regression on the context.
 
-A rule's own confidence is the prior mean, so that one without a past is believed as it stands; what is learned is the
-difference, under the circumstances. Older outcomes fade.
+The rule's own confidence is the prior mean, so a rule without outcomes keeps it. The regression learns the difference
+between outcome and prior. Older outcomes are discounted by `FADE` per outcome.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from models.keyed import KeyedState, Table, table
 from topics.spec import Count
 
-RIDGE: Final = 50.0  # outcomes that the prior is worth
+RIDGE: Final = 50.0  # weight of the prior, in outcomes
 FADE: Final = 0.998
 ARMS_KEPT: Final = 500
 LEAST: Final = 0.01
@@ -25,7 +25,7 @@ FEATURES: Final = 6
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """What is known of one rule: the normal equations, row by row."""
+    """Normal equations of one rule: `a` (FEATURES × FEATURES, row by row) and `b` (FEATURES,)."""
 
     a: list[float] = msgspec.field(default_factory=lambda: [0.0] * (FEATURES * FEATURES))
     b: list[float] = msgspec.field(default_factory=lambda: [0.0] * FEATURES)
@@ -33,12 +33,12 @@ class Arm(msgspec.Struct, frozen=True):
 
 
 class Learned(KeyedState):
-    """The arms by rule. A part of a state."""
+    """The arms by rule. Part of an agent's state."""
 
     arms: Table[Arm] = table(ARMS_KEPT)
 
     def expect(self, rule: str, prior: float, context: Mapping[str, float]) -> float:
-        """How probably a rule's action helps, 0.01..0.99."""
+        """Return the expected probability, 0.01..0.99, that a rule's action helps."""
         arm = self.arms.get(rule)
         if arm is None:
             return _clip(prior)
@@ -47,7 +47,7 @@ class Learned(KeyedState):
         return _clip(prior + missed)
 
     def learn(self, rule: str, prior: float, context: Mapping[str, float], helped: bool) -> None:
-        """Take an outcome."""
+        """Learn from one outcome of a rule's action."""
         arm, x = self.arms.get(rule, Arm()), _features(context)
         a = FADE * np.array(arm.a).reshape(FEATURES, FEATURES) + np.outer(x, x)
         b = FADE * np.array(arm.b) + x * (float(helped) - _clip(prior))
@@ -55,7 +55,7 @@ class Learned(KeyedState):
 
 
 def _features(context: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """1 and what the circumstances are, each from 0 to 1 (load: from -1 to 2), whatever a record claims."""
+    """Return (FEATURES,) features: 1, then those of the context, each clipped to 0..1 (load: -1..2)."""
     return np.array([
         1.0, _share(context, "busy", 0.0), min(max(context.get("load", 1.0), 0.0), 3.0) - 1.0,
         1.0 - _share(context, "budget", 1.0), _share(context, "urgency", 0.5), _share(context, "attempt", 0.0),

@@ -1,4 +1,4 @@
-"""The planner: one proposal at a time for each open incident, until it is cured or nothing is left to try."""
+"""The planner makes one proposal at a time for each open incident, until it is resolved or no option is left."""
 
 from __future__ import annotations
 
@@ -24,47 +24,47 @@ from topics.spec import Instant, derive, service_of, system_of
 from topics.verdicts import RESULT, Verdict
 
 REFUSED: Final = (DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED)
-BEGUN: Final = (Step.ACT, Step.PROBE)  # steps of an incident for which something was let through
+BEGUN: Final = (Step.ACT, Step.PROBE)  # steps of an incident that show that its proposal was allowed
 RETRY_MS: Final = 5_000
-UNSURE: Final = 0.70  # a proposal below this is not made at once: a better cause may show
-PONDER_MS: Final = 4_000  # for so long after the incident was detected
+UNSURE: Final = 0.70  # confidence below which a first proposal waits, since a better cause may show
+PONDER_MS: Final = 4_000  # how long it waits, from the detection of the incident
 RATE: Final = "http.server.request_rate"
 UNDONE: Final = (State.TRIGGERED, State.ACKNOWLEDGED, State.MITIGATING)  # states in which a proposal may be replaced
-LOAD_MS: Final = 30_000  # a load that was seen longer ago says nothing any more
+LOAD_MS: Final = 30_000  # maximum age of a load that is still used
 LOAD_MOST: Final = 100.0
 LOADS_KEPT: Final = 1_000
-EARLY_KEPT: Final = 100  # refusals remembered that no open proposal waits for
+EARLY_KEPT: Final = 100  # refusals remembered for proposals that are not open
 
 
 class Load(msgspec.Struct, frozen=True):
-    """The requests that a service got when it was last looked at."""
+    """The request rate of a service in its last sample."""
 
     ts: Instant
-    ratio: float  # of what is ordinary
+    ratio: float  # ratio to the expected rate
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What was proposed for one incident."""
+    """The proposals for one incident."""
 
     system: str  # of the incident
     tried: tuple[str, ...] = ()  # action@target, in order
-    open: str = ""  # the proposal that is on its way
+    open: str = ""  # id of the proposal without an answer
     retry_at: Instant = 0
     retries: int = 0
     given_up: bool = False
-    until: Instant = 0  # a proposal that nobody has answered by then was refused or lost; 0: it was answered
-    leading: str = ""  # cause@target of the incident's first hypothesis when the last proposal was made
-    revisions: int = 0  # proposals that were replaced because another hypothesis came first
+    until: Instant = 0  # when the open proposal counts as refused or lost; 0: it was answered
+    leading: str = ""  # cause@target of the first hypothesis when the last proposal was made
+    revisions: int = 0  # number of proposals replaced because another hypothesis came first
 
     @property
     def due(self) -> Instant:
-        """When it wants attention; 0: when something comes."""
+        """When `expire` must process the plan (ms since 1970); 0: never."""
         if self.given_up:
             return 0
         return self.until if self.open else self.retry_at
 
     def put_off(self, now: Instant) -> Plan:
-        """This with the same proposal to be made again later, under another id."""
+        """Return the plan with its proposal to be retried later, under another id."""
         later = now + (RETRY_MS << min(self.retries, 5))
         return msgspec.structs.replace(
             self, tried=self.tried[:-1], open="", retry_at=later, retries=self.retries + 1, until=0
@@ -72,20 +72,20 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Planner(KeyedState):
-    """Plans of one partition."""
+    """The plans of one partition."""
 
     incidents: Following = msgspec.field(default_factory=Following)
     plans: Table[Plan] = table(when=lambda plan: plan.due, domain=lambda _, plan: plan.system)  # of open incidents
-    early: Table[Decision] = table(  # by proposal: read before it was made again
+    early: Table[Decision] = table(  # by proposal: answers that were read before the proposal was made again
         EARLY_KEPT, domain=lambda _, decision: system_of(decision.proposal.target)
     )
     advisor: Advisor = msgspec.field(default_factory=Advisor)
-    loads: Table[Load] = table(LOADS_KEPT, domain=lambda service, _: system_of(service))  # by service
+    loads: Table[Load] = table(LOADS_KEPT, domain=lambda service, _: system_of(service))  # service → load
     budget: ErrorBudget = msgspec.field(default_factory=ErrorBudget)
     outcomes: Outcomes[Proposal] = msgspec.field(default_factory=Outcomes)
 
     def incident(self, incident: Incident, bounds: Bounds, now: Instant) -> Iterator[Proposal]:
-        """Follow an incident; propose when it has just been triggered, revised, or found still wrong."""
+        """Process an incident. Proposes an action when it was triggered, revised, or found still wrong."""
         if not self.incidents.follow(incident):
             return
         self.budget.see(incident)
@@ -96,7 +96,7 @@ class Planner(KeyedState):
         if incident.step == Step.STILL_WRONG:
             plan = self._change(incident.id, open="", until=0)
         if incident.step == Step.REVISE and not plan.retries:
-            plan = self._change(incident.id, retry_at=0)  # what it waited for may have come
+            plan = self._change(incident.id, retry_at=0)  # the revision may bring the better cause for which it waited
         if incident.step == Step.REVISE:
             plan = self._revise(incident, plan, bounds, now)
         yield from self._propose(incident, plan, bounds, now)
@@ -106,7 +106,7 @@ class Planner(KeyedState):
         return plan
 
     def _revise(self, incident: Incident, plan: Plan, bounds: Bounds, now: Instant) -> Plan:
-        """Drop the open proposal, or the refusal, when another hypothesis came first and asks for something else.
+        """Drop the open or refused proposal when another hypothesis came first and leads to another action.
 
         The gate withdraws the replaced proposal when it reads the next one of the same incident.
         """
@@ -123,13 +123,13 @@ class Planner(KeyedState):
         )  # fmt: skip
 
     def _acted(self, decision: Decision, plan: Plan) -> None:
-        """Count an action as tried that was dispatched although its proposal had been replaced."""
+        """Add an action to the tried ones that was dispatched although its proposal had been replaced."""
         label = _label(decision.proposal)
         if label not in plan.tried:
             self._change(decision.proposal.incident, tried=(label, *plan.tried))
 
     def decided(self, decision: Decision, now: Instant) -> None:
-        """A refusal that passes is tried again later; one that does not, or a person's, ends it."""
+        """Process a decision: retry later after a temporary refusal, give up after a permanent one or a person's."""
         plan = self.plans.get(decision.proposal.incident)
         if plan is not None and decision.state is DecisionState.DISPATCHED:
             self._acted(decision, plan)
@@ -149,14 +149,14 @@ class Planner(KeyedState):
             self._change(incident, given_up=True)
 
     def observe(self, anomaly: Anomaly) -> None:
-        """Take from a look at an entity how much it had to do."""
+        """Store the load of a service from a sample: request rate over expected rate."""
         for shown in anomaly.attribution:
             if shown.metric == RATE and shown.expected > 0:
                 ratio = round(min(max(shown.value / shown.expected, 0.0), LOAD_MOST), 2)
                 self.loads[service_of(anomaly.entity)] = Load(anomaly.ts, ratio)
 
     def verdict(self, verdict: Verdict) -> None:
-        """Learn from what became of an action, once; that an actuator calls it done says nothing of the symptom."""
+        """Learn from a verdict, once. A verdict based only on the actuator's result says nothing about the symptom."""
         if verdict.basis != RESULT:
             self._learn(self.outcomes.verdict(verdict))
 
@@ -165,14 +165,14 @@ class Planner(KeyedState):
             self.advisor.learn(*pair)
 
     def expire(self, bounds: Bounds, now: Instant) -> Iterator[Proposal]:
-        """Proposals whose time to be made again has come."""
+        """Yield proposals that are due for a retry."""
         for identity in self.plans.due(now):
             plan, incident = self.plans[identity], self.incidents.open[identity]
             if not plan.open:
-                plan = self._change(identity, retry_at=0)  # while its effect is looked for, its next state asks again
+                plan = self._change(identity, retry_at=0)  # while its action is verified: retry at its next state
                 yield from self._propose(incident, plan, bounds, now)
             elif incident.step in BEGUN:
-                self._change(identity, until=0)  # it was answered, and the answer is on its way
+                self._change(identity, until=0)  # it was answered: the incident shows that its action began
             else:
                 self.plans[identity] = plan.put_off(now)
 
@@ -214,10 +214,10 @@ class Planner(KeyedState):
 
 
 def _label(proposal: Proposal) -> str:
-    """What a proposal wants to do, as `Plan.tried` lists it."""
+    """Return `action@target` of a proposal, as listed in `Plan.tried`."""
     return f"{proposal.action}@{proposal.target}"
 
 
 def _leading(incident: Incident) -> str:
-    """The first hypothesis, as cause@target; empty: there is none."""
+    """Return the first hypothesis as `cause@target`; empty when there is none."""
     return f"{incident.hypotheses[0].cause}@{incident.hypotheses[0].target}" if incident.hypotheses else ""

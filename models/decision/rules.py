@@ -1,4 +1,4 @@
-"""Rules as data: which facts are which cause, and which actions cure a cause, with how sure we are of each."""
+"""Rules as data: facts that indicate a cause, actions that cure a cause, and the confidence of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.decision.base import Case, Kind
 from topics.incidents import Hypothesis
 from topics.spec import service_of
 
-REVISION: Final = 1  # of these tables: part of every id that rests on them
+REVISION: Final = 1  # revision of these tables: part of every id derived from them
 
 COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {">=": operator.ge, "<=": operator.le, "=": operator.eq}
 
@@ -26,16 +26,16 @@ class When(msgspec.Struct, frozen=True):
     bound: float
 
     def holds(self, facts: Mapping[str, float]) -> bool:
-        """Whether the fact is known and is so."""
+        """Whether the fact is known and meets the condition."""
         return self.fact in facts and COMPARE[self.compare](facts[self.fact], self.bound)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Facts that together mean a cause."""
+    """Facts that together indicate a cause."""
 
     kind: Kind
     cause: str
-    score: float  # how surely they mean it
+    score: float  # confidence in the cause, 0..1
     when: tuple[When, ...]
 
 
@@ -43,13 +43,13 @@ class Cure(msgspec.Struct, frozen=True):
     """One action for one cause."""
 
     action: str
-    confidence: float  # that it cures, if the cause is right
+    confidence: float  # probability that it cures, given the cause
     service_wide: bool = False
-    parameters: Mapping[str, str] = {}  # `{name}` is filled in from what the case brings; without it the rule is silent
+    parameters: Mapping[str, str] = {}  # `{name}` is filled from the case; the rule does not apply without it
 
 
 class Match(msgspec.Struct, frozen=True):
-    """A cure for a cause of a case."""
+    """A cure that applies to a hypothesis of a case."""
 
     hypothesis: Hypothesis
     cure: Cure
@@ -58,11 +58,12 @@ class Match(msgspec.Struct, frozen=True):
 
     @property
     def prior(self) -> float:
-        """How sure the rules are: of the cause times of its cure."""
+        """Confidence of the rules: that of the cause times that of its cure."""
         return self.hypothesis.score * self.cure.confidence
 
     @property
     def rule(self) -> str:
+        """Name of the rule: `cause→action`."""
         return f"{self.hypothesis.cause}→{self.cure.action}"
 
 
@@ -150,12 +151,12 @@ FINDINGS: Final[tuple[Finding, ...]] = (
     ),
 )  # fmt: skip
 
-# of causes that diagnosis names in an incident; all others are incident response
+# kinds of decision by cause; all other causes are incident response
 OF_INCIDENTS: Final[Mapping[str, Kind]] = {"overload": Kind.SCALING, "idle_capacity": Kind.SCALING}
 
 
 def findings(kind: Kind, target: str, facts: Mapping[str, float]) -> tuple[Hypothesis, ...]:
-    """What facts about a target mean, surest first; each with the facts that say so."""
+    """Return the causes that facts about a target indicate, best score first, each with those facts as reasons."""
     found = (f for f in FINDINGS if f.kind is kind and all(w.holds(facts) for w in f.when))
     named = [
         Hypothesis(f.cause, target, f.score, tuple(
@@ -166,12 +167,12 @@ def findings(kind: Kind, target: str, facts: Mapping[str, float]) -> tuple[Hypot
 
 
 def facts_of(kind: Kind) -> list[str]:
-    """The facts that the rules of a kind ask about."""
+    """Return the names of the facts that the rules of a kind use."""
     return sorted({w.fact for f in FINDINGS if f.kind is kind for w in f.when})
 
 
 def matches(case: Case) -> Iterator[Match]:
-    """Every cure for every cause of a case."""
+    """Yield every cure of every hypothesis of a case."""
     for hypothesis in case.hypotheses:
         for cure in CURES.get(hypothesis.cause, ()):
             parameters = _filled(cure.parameters, case.parameters)
@@ -181,7 +182,7 @@ def matches(case: Case) -> Iterator[Match]:
 
 
 def _filled(parameters: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str] | None:
-    """Parameters with `{name}` filled in; None when what is asked for is not known."""
+    """Fill `{name}` in parameters from `known`. None when a name is not known."""
     wanted = {name: re.fullmatch(r"\{(\w+)\}", value) for name, value in parameters.items()}
     if any(found is not None and found[1] not in known for found in wanted.values()):
         return None

@@ -1,6 +1,6 @@
-"""What an option is expected to do, in several objectives, and what that is worth.
+"""Scores options: the expected effect of an action by objective, and the weighted sum.
 
-Each objective is about -1 (bad) to 1 (good). The score is their weighted sum; the weights are the user's.
+Each objective is about -1 (bad) to 1 (good). Users set the weights.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from models.decision.base import Context, DecisionSettings
 
 
 class Effect(msgspec.Struct, frozen=True):
-    """What an action does besides curing the cause, as a share of what its target does."""
+    """Side effects of an action, as a share of its target's performance."""
 
-    gain: float  # performance that it adds where it helps
+    gain: float  # performance that it adds when it helps
     disruption: float  # performance that it takes while it runs
 
 
@@ -30,13 +30,13 @@ EFFECTS: Final[Mapping[str, Effect]] = {
 UNKNOWN: Final = Effect(gain=0.0, disruption=0.5)
 RISK: Final[Mapping[str, float]] = {"low": 0.1, "medium": 0.3, "high": 1.0}
 WEIGHTS: Final[Mapping[str, float]] = {"reliability": 1.0, "performance": 0.1, "cost": 0.05, "compliance": 0.5}
-MOST_REPLICAS: Final = 3  # that one action adds: the unit of cost
+MOST_REPLICAS: Final = 3  # added by one action at most: the unit of cost
 
 
 def objectives(
     action: str, parameters: Mapping[str, str], confidence: float, context: Context, settings: DecisionSettings
 ) -> dict[str, float]:
-    """What is expected of an action, by objective."""
+    """Return the expected value of an action by objective, each about -1..1."""
     known, effect = ACTIONS.get(action), EFFECTS.get(action, UNKNOWN)
     risk = RISK[known.risk] if known else RISK["high"]
     replicas = float(parameters.get("replicas", "1")) * (known.cost if known else 0.0)
@@ -50,14 +50,14 @@ def objectives(
 
 
 def score(values: Mapping[str, float], context: Context, settings: DecisionSettings) -> float:
-    """The weighted sum. The less of the error budget is left, the more reliability counts, and the less cost does."""
+    """Return the weighted sum. A smaller error budget raises the weight of reliability and lowers that of cost."""
     weights = {**WEIGHTS, **dict.fromkeys(settings.own, 1.0), **settings.weights}
     bent = {"reliability": 2.0 - context.budget, "cost": context.budget}
     return sum(weights[name] * bent.get(name, 1.0) * value for name, value in values.items())
 
 
 def efficient(values: Sequence[Mapping[str, float]]) -> list[bool]:
-    """Which of several options no other one is as good as in everything and better than in something."""
+    """Return for each option whether it is Pareto-efficient: no other is as good in all and better in one."""
     return [not any(_beats(other, one) for other in values) for one in values]
 
 
