@@ -1,0 +1,1 @@
+"""Actions: the catalogue of changes that Opsloop can make to a system."""

@@ -1,4 +1,4 @@
-"""What an action is, and what must hold of every entry of the catalogue."""
+"""Definition of an action, and the checks on every entry of the catalogue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from topics.spec import integer
 
 
 class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A value that a command may carry, as text. An integer has bounds, a text has a pattern that it must match."""
+    """A parameter of a command, as text. An integer must be within bounds; a text must match a pattern."""
 
     name: str
     kind: Literal["integer", "text"]
@@ -21,10 +21,10 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum: int = 0
     maximum: int = 0
     pattern: str = ""
-    default: str | None = None  # used when the parameter is left out; None: see `what`
+    default: str | None = None  # used when the parameter is missing; None: see `what`
 
     def objection(self, value: str) -> str | None:
-        """Why the value is not acceptable, or None."""
+        """Return why the value is refused; None when it is accepted."""
         if self.kind == "text":
             well = re.fullmatch(self.pattern, value)
             return None if well else f"{self.name} must match {self.pattern}, not {value!r}"
@@ -34,14 +34,14 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Verification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What must hold after the action, and for how many seconds, before it counts as a success."""
+    """Condition of success: what must hold after the action, and for how many seconds."""
 
     what: str
     hold_s: float
 
 
 class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One kind of change to the world."""
+    """One kind of change to a system."""
 
     name: str
     what: str
@@ -50,17 +50,17 @@ class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     preconditions: tuple[str, ...]
     targets: tuple[Literal["instance", "service"], ...]
     verification: Verification
-    cooldown_s: float  # least time between two of them on one target
-    blast_radius: int  # most targets at once
-    cost: float  # running cost that it adds, in replicas
+    cooldown_s: float  # minimum seconds between two of these actions on one target
+    blast_radius: int  # maximum number of targets at once
+    cost: float  # change of the running cost, in replicas
     risk: Literal["low", "medium", "high"]
     actuators: tuple[str, ...]
     parameters: tuple[Parameter, ...] = ()
-    inverse: str = ""  # the action that undoes it; empty when there is nothing to undo
+    inverse: str = ""  # name of the action that undoes it; empty when there is none
     irreversible: bool = False
 
     def objection(self, parameters: Mapping[str, str]) -> str | None:
-        """Why these parameters are not acceptable, or None."""
+        """Return why the parameters are refused; None when they are accepted."""
         known = {parameter.name: parameter for parameter in self.parameters}
         for name, value in parameters.items():
             if name not in known:
@@ -71,17 +71,17 @@ class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def flaws(actions: Iterable[Action]) -> Iterator[str]:
-    """What is wrong with a catalogue, entry by entry; nothing when it is sound."""
+    """Yield each fault of a catalogue, as `action: fault`. Yields nothing when it is valid."""
     by_name = {action.name: action for action in actions}
     for action in by_name.values():
         yield from (f"{action.name}: {flaw}" for flaw in _flaws(action, by_name))
 
 
 def catalogue(actions: Iterable[Action]) -> Mapping[str, Action]:
-    """The actions by name, read-only.
+    """Return the actions by name, read-only.
 
     Raises:
-        ValueError: an entry is not sound, or two have one name; the text lists every flaw.
+        ValueError: an entry has a fault, or two have one name; the text lists every fault.
     """
     actions = tuple(actions)
     names = [action.name for action in actions]

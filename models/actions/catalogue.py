@@ -1,4 +1,4 @@
-"""The actions there are, as data: those shipped, and those that settings add."""
+"""The catalogue of actions, as data: those shipped, and those added by settings."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ SHIPPED: Final[Mapping[str, Action]] = catalogue((
         parameters=(
             Parameter(name="revision", kind="text", what="the one before, unless given", pattern=r"[1-9]\d{0,5}"),
         ),
-        inverse="rollback_config",  # to the revision it left
+        inverse="rollback_config",  # back to the revision that was replaced
         verification=Verification("every replica has loaded the revision and the symptom stays away", hold_s=3.0),
         cooldown_s=10.0,
         blast_radius=1,
@@ -84,14 +84,14 @@ ACTIONS: Final[Mapping[str, Action]] = MappingProxyType(_all)
 
 
 def add(actions: Iterable[Action]) -> None:
-    """Put actions of settings into `ACTIONS`, in the place of those added before.
+    """Add actions from settings to `ACTIONS`. They replace those added before.
 
     Call it before the first worker of the process starts: every worker of a cluster needs the same actions.
 
     Raises:
-        ValueError: an action is not sound, or has the name of another; the text lists every flaw, and nothing changes.
+        ValueError: an action has a fault, or has the name of another; the text lists every fault; nothing changes.
     """
     found = catalogue((*SHIPPED.values(), *actions))
     _all.update(found)
-    for name in _all.keys() - found.keys():  # one that stays is never missing, not even for a moment
+    for name in _all.keys() - found.keys():  # last, so that a kept action is never missing
         del _all[name]
