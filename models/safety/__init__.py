@@ -1,1 +1,1 @@
-"""Safety: modes, limits and votes. What is not allowed is refused, with a reason."""
+"""Safety: modes, limits, votes and signatures. Refuses, with a reason, what is not allowed."""

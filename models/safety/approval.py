@@ -1,4 +1,4 @@
-"""Whether a proposal and a vote count: a vote is checked when it is cast, and by the actuator again before it acts."""
+"""Checks proposals and votes. A vote is checked when it is cast, and again by the actuator before it acts."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from topics.approvals import Approval
 from topics.proposals import Proposal
 from topics.spec import Instant
 
-LONGEST_MS: Final = 3_600_000  # no vote and no proposal counts for longer than this
+LONGEST_MS: Final = 3_600_000  # maximum validity of a vote or a proposal
 VOTES: Final = ("approve", "reject")
-SKEW_MS: Final = 5_000  # how far clocks of two hosts may be apart
+SKEW_MS: Final = 5_000  # maximum difference between the clocks of two hosts
 
 
 class Matter(msgspec.Struct, frozen=True):
-    """What is voted on."""
+    """The subject of a vote, and the votes that it needs."""
 
     subject: str  # see topics.approvals.subject
     requester: str
-    needs: tuple[Need, ...]  # each must be met; none: it may be done without a vote
+    needs: tuple[Need, ...]  # all must be met; empty: no vote is needed
 
 
 def check_proposal(proposal: Proposal, keyring: Keyring, now: Instant) -> Principal:
-    """Who asks, when the proposal counts.
+    """Return who made a proposal, if it is valid.
 
     Raises:
         Refused: unsigned, unknown_key, revoked, forged, wrong_requester, wrong_role, expired.
@@ -43,7 +43,7 @@ def check_proposal(proposal: Proposal, keyring: Keyring, now: Instant) -> Princi
 
 
 def check_vote(approval: Approval, matter: Matter, keyring: Keyring, now: Instant) -> Principal:
-    """Who cast a vote that counts.
+    """Return who cast a vote, if it is valid.
 
     Raises:
         Refused: unsigned, unknown_key, revoked, forged, wrong_voter, unknown_vote, self_approval, altered,
@@ -65,10 +65,10 @@ def check_vote(approval: Approval, matter: Matter, keyring: Keyring, now: Instan
 
 
 def check_approvals(approvals: Sequence[Approval], matter: Matter, keyring: Keyring, now: Instant) -> None:
-    """Return when enough different people have said yes for every need; one vote that does not count is one too many.
+    """Return if enough different people approved for every need. Raises when any vote is invalid.
 
     Raises:
-        Refused: unapproved when there are too few, else what is wrong with a vote.
+        Refused: unapproved when votes are missing or one rejects, else the code of the invalid vote.
     """
     people = set()
     for approval in approvals:

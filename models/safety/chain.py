@@ -1,7 +1,7 @@
-"""The audit chain: each entry holds the hash of the one before, so that no record can be changed, dropped or moved.
+"""The audit chain: each entry holds the hash of the previous one, so changed, dropped or moved entries are found.
 
-There is a chain for each partition. When partitions grow, the chain of a new one begins with a link to the entry that
-was the newest of the old one.
+Each partition has a chain. When partitions grow, the chain of a new one begins with a link to the entry that was then
+the newest of the old one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from models.safety.signing import Keyring, Refused, check_checkpoint
 from topics.audit import AUDIT, GENESIS, Checkpoint, Entry, digest
 from topics.spec import Instant, Origin
 
-PERIOD_MS: Final = 10_000  # the longest time that an entry waits for a signature
-MOST: Final = 128  # entries that one checkpoint covers
+PERIOD_MS: Final = 10_000  # maximum time that an entry waits for a signed checkpoint
+MOST: Final = 128  # maximum number of entries in one checkpoint
 
 
 class Chain:
@@ -31,11 +31,11 @@ class Chain:
         self.applied: dict[str, int] = {}
 
     def resume(self, last: Entry) -> None:
-        """Go on after the newest entry."""
+        """Continue the chain after its newest entry."""
         self.partition, self.seq, self.head, self.applied = last.chain, last.seq, last.hash, dict(last.applied)
 
     def link(self, system: str, origin: Origin, body: bytes, now: Instant) -> Entry:
-        """The entry that keeps a record: `body` is its JSON, byte for byte."""
+        """Append a record to the chain. Returns its entry. body: the record's JSON, kept byte for byte."""
         self.applied[origin.topic] = origin.offset + 1
         self.seq += 1
         entry = Entry(
@@ -47,10 +47,10 @@ class Chain:
 
 
 def branch(parent: Entry, at: Origin, chain: int, applied: Mapping[str, int], now: Instant) -> Entry:
-    """The first entry of the chain of a new partition, which goes on from the newest entry of the chain of the old one.
+    """Return the first entry of a new partition's chain, which continues from the newest entry of the old one's.
 
-    at: where `parent` stands; it is the body. applied: by topic, the next offset of the new partition that is not in
-    the audit.
+    parent: that entry; it becomes the body. at: origin of `parent`. applied: by topic the next offset of the new
+    partition that is not in the audit.
     """
     body = msgspec.Raw(msgspec.json.encode(parent))
     entry = Entry(
@@ -61,7 +61,7 @@ def branch(parent: Entry, at: Origin, chain: int, applied: Mapping[str, int], no
 
 
 def parent_of(entry: Entry) -> Entry | None:
-    """The entry of another chain that this first entry of a chain goes on from; None: there is none."""
+    """Return the entry of another chain to which this first entry links; None when it does not link."""
     if entry.seq or entry.topic != AUDIT.name:
         return None
     try:
@@ -71,9 +71,9 @@ def parent_of(entry: Entry) -> Entry | None:
 
 
 class Notary(KeyedState):
-    """What is known of one chain, and the hashes of its entries that no checkpoint covers yet.
+    """Position in one chain, and the hashes of its entries that no checkpoint covers yet.
 
-    The state of `attest`.
+    State of the agent `attest`.
     """
 
     chain: int = 0
@@ -81,14 +81,14 @@ class Notary(KeyedState):
     head: str = ""
     system: str = ""
     fresh: tuple[str, ...] = ()
-    since: Instant = 0  # of the first of them
+    since: Instant = 0  # time of the first entry in `fresh`
     newest: Instant = 0
 
     def see(self, entry: Entry) -> None:
-        """Take the next entry; one that was seen changes nothing.
+        """Add the next entry. An entry that was seen before changes nothing.
 
         Raises:
-            Refused: forked, broken or altered. What follows an entry that does not follow is a stretch of its own.
+            Refused: altered or broken. After a broken entry, the next checkpoint begins with that entry.
         """
         if digest(entry) != entry.hash:
             raise Refused("altered", f"entry {entry.seq} was changed after it was written")
@@ -105,18 +105,18 @@ class Notary(KeyedState):
             raise Refused("broken", f"entry {entry.seq} does not follow the entry before it")
 
     def due(self, now: Instant) -> bool:
-        """Whether it is time to sign."""
+        """Whether a checkpoint is due."""
         at = self.next_due()
         return at is not None and now >= at
 
     def next_due(self) -> Instant | None:
-        """When it will be time to sign; None: there is nothing to sign."""
+        """Return when a checkpoint is due (ms since 1970); None when no entry waits for one."""
         if not self.fresh:
             return None
         return 0 if len(self.fresh) >= MOST else self.since + PERIOD_MS
 
     def checkpoint(self) -> Checkpoint:
-        """What stands for the entries since the last one, not yet signed. There must be such entries."""
+        """Return an unsigned checkpoint of the entries since the last one. There must be at least one."""
         point = Checkpoint(
             chain=self.chain, first=self.seq + 1 - len(self.fresh), last=self.seq, ts=self.newest,
             system=self.system, head=self.head, root=root(self.fresh),
@@ -126,10 +126,10 @@ class Notary(KeyedState):
 
 
 def verify(entries: Iterable[Entry], heads: Mapping[int, Entry] | None = None) -> list[str]:
-    """What is wrong with chains whose entries are given in their order; empty when nothing is.
+    """Check chains, entries in order. Returns each fault found; empty when the chains are intact.
 
-    heads: the newest entry of each chain that was seen before, for an audit that begins in the middle. The chain of a
-    partition that came by growing begins with a link to an entry of another chain, which must be there as it is named.
+    heads: by chain the entry before the first one given, for an audit that begins in the middle. If a chain begins with
+    a link to an entry of another chain, that entry must be among those given, unchanged, or be older than they are.
     """
     known = heads or {}
     last: dict[int, tuple[int, str]] = {chain: (entry.seq, entry.hash) for chain, entry in known.items()}
@@ -156,7 +156,7 @@ def verify(entries: Iterable[Entry], heads: Mapping[int, Entry] | None = None) -
 
 
 def _unlinked(parent: Entry, hashes: Mapping[tuple[int, int], str], first: Mapping[int, int]) -> str:
-    """What is wrong with a link to an entry of another chain; empty: nothing, or it is older than what is looked at."""
+    """Return the fault of a link to an entry of another chain; empty when there is none or the entry is older."""
     if parent.seq < first.get(parent.chain, 0):
         return ""
     found = hashes.get((parent.chain, parent.seq))
@@ -166,9 +166,9 @@ def _unlinked(parent: Entry, hashes: Mapping[tuple[int, int], str], first: Mappi
 
 
 def verify_points(entries: Iterable[Entry], points: Iterable[Checkpoint], keyring: Keyring) -> list[str]:
-    """Where chains differ from what was signed of them; empty when they do not.
+    """Check chains against their signed checkpoints. Returns each difference; empty when there is none.
 
-    Found are entries that were cut off, and chains that were written anew from somewhere on with good hashes.
+    Finds entries that were cut off, and chains that were rewritten from some entry on with valid hashes.
     """
     hashes: dict[tuple[int, int], str] = {(e.chain, e.seq): e.hash for e in entries}
     begins = {chain: min(seq for c, seq in hashes if c == chain) for chain in {c for c, _ in hashes}}
@@ -181,7 +181,7 @@ def verify_points(entries: Iterable[Entry], points: Iterable[Checkpoint], keyrin
             wrong.append(f"{where}: {refused}")
             continue
         if point.first < begins.get(point.chain, 0):
-            continue  # before what was asked for
+            continue  # begins before the entries that were given
         found = [hashes.get((point.chain, seq)) for seq in range(point.first, point.last + 1)]
         if None in found:
             wrong.append(f"{where}: {found.count(None)} of its entries are missing")

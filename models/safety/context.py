@@ -1,7 +1,7 @@
-"""What goes on around a target: who is unwell, what was tried in vain, how old the telemetry is.
+"""The state around a target: services with incidents, failed attempts, the age of telemetry.
 
-The gate asks it before it lets something through. What it does not know it takes for the worse, where acting alone is
-concerned; a person may still say yes.
+The gate checks it before it allows a proposal. When something is unknown, the gate assumes the worse case for acting
+without a person; a person may still approve.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from topics.telemetry import Event
 from topics.verdicts import RESULT, Effect, Verdict
 
 KEPT: Final = 5_000
-SCOPE_LENGTH: Final = 256  # characters of the name of a scope under maintenance
-MAINTENANCE: Final = "maintenance/"  # a setting `maintenance/SCOPE` whose value is when it ends
+SCOPE_LENGTH: Final = 256  # maximum characters in the name of a scope under maintenance
+MAINTENANCE: Final = "maintenance/"  # setting `maintenance/SCOPE`; its value is the end (ms since 1970)
 LEAST_URGENT: Final = 4
-FREE_TRIES: Final = 2  # so many in vain before waiting grows: another remedy may follow the first at once
-LEAST_SERVICES: Final = 4  # a storm takes at least so many services to speak of shares
+FREE_TRIES: Final = 2  # failed attempts before the backoff begins: a second action may follow the first at once
+LEAST_SERVICES: Final = 4  # minimum number of services of a system for a storm
 
 Objection = tuple[str, str] | None
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """An open incident."""
+    """An open incident: its priority and its affected services."""
 
     priority: int
     services: tuple[str, ...]
@@ -47,7 +47,7 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class FailedAttempts(msgspec.Struct, frozen=True):
-    """Actions in a row that did not help."""
+    """Consecutive actions on a service that did not help."""
 
     count: int
     last: Instant
@@ -66,19 +66,19 @@ def _troubled(_incident: str, trouble: Trouble) -> str:
 
 
 class SafetyContext(KeyedState):
-    """What one partition's gate knows of its systems. A part of its state."""
+    """Context of one partition's gate, by system and service. Part of its state."""
 
-    calls: Table[Graph] = table(topology.SYSTEMS_KEPT, domain=_system)  # by system
-    open: Table[Trouble] = table(KEPT, group=_troubled, domain=_troubled)  # by incident
+    calls: Table[Graph] = table(topology.SYSTEMS_KEPT, domain=_system)  # system → calls between its services
+    open: Table[Trouble] = table(KEPT, group=_troubled, domain=_troubled)  # incident → trouble
     over: Table[int] = table(KEPT)  # incident → `seq` of the record that closed it
-    samples: Table[Instant] = table(KEPT, group=_service, domain=_system)  # of an entity the newest, in whole seconds
-    failed: Table[FailedAttempts] = table(KEPT, domain=_system)  # by service
+    samples: Table[Instant] = table(KEPT, group=_service, domain=_system)  # entity → newest sample, in whole seconds
+    failed: Table[FailedAttempts] = table(KEPT, domain=_system)  # service → failed attempts
     aimed: Table[str] = table(KEPT, domain=lambda _, service: system_of(service))  # decision → service acted on
-    judged: Table[Instant] = table(KEPT)  # verdicts that were counted
-    maintained: Table[Instant] = table(KEPT)  # scope → until
+    judged: Table[Instant] = table(KEPT)  # verdict → its time, for those that were counted
+    maintained: Table[Instant] = table(KEPT)  # scope → end of its maintenance
 
     def see(self, record: Record) -> None:
-        """Take in a record of any topic that the gate reads."""
+        """Update the context from a record of any topic that the gate reads."""
         match record:
             case Event():
                 topology.take(self.calls, record)
@@ -95,11 +95,11 @@ class SafetyContext(KeyedState):
                 self._judgement(record)
 
     def maintain(self, setting: Setting, keyring: Keyring) -> None:
-        """Take a live setting: anybody may begin or prolong a maintenance; to end it early takes who may stop things.
+        """Apply a maintenance setting. Anybody may begin or prolong a maintenance; only the right `stop` ends it early.
 
         Raises:
-            Refused: invalid_setting when its value is no time (ms) or its scope is too long; else it is to end early,
-                and the setting is not signed by somebody who may.
+            Refused: invalid_setting when its value is no time (ms) or its scope is too long; wrong_role, or what
+                `setter` raises, when it would end a maintenance early.
         """
         if not setting.name.startswith(MAINTENANCE):
             return
@@ -111,29 +111,29 @@ class SafetyContext(KeyedState):
         self.maintained[scope] = until
 
     def services(self, system: str) -> set[str]:
-        """The services of a system that are known from its topology."""
+        """Return the services of a system that its topology names."""
         calls = self.calls.get(system, {})
         known = set(calls) | {callee for callees in calls.values() for callee in callees}
         return {service for service in known if system_of(service) == system}
 
     def unwell(self, system: str) -> set[str]:
-        """The services of a system that are affected by open incidents."""
+        """Return the services of a system that open incidents affect."""
         return {s for trouble in self.open.of(system) for s in trouble.services if system_of(s) == system}
 
     def storm(self, system: str, settings: SafetySettings) -> bool:
-        """Whether more of a system is unwell than one cause at a time explains."""
+        """Whether open incidents affect a larger share of a system's services than `storm_share`."""
         known = len(self.services(system))
         return known >= LEAST_SERVICES and len(self.unwell(system)) > settings.storm_share * known
 
     def priority(self, proposal: Proposal) -> int:
-        """How urgent a proposal is: 0 (most) to 4, by its incident."""
+        """Return the priority of a proposal's incident: 0 (most urgent) to 4; 4 without an incident."""
         trouble = self.open.get(proposal.incident)
         return trouble.priority if trouble else LEAST_URGENT
 
     def stale(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> str:
-        """Why the telemetry behind a proposal is too old, or covers too little, to act on alone; empty: it is not.
+        """Return why telemetry is too old or too incomplete for acting without a person; empty when it is neither.
 
-        A proposal of an incident whose looks were not read yet has overtaken them, and counts from its own time.
+        When no sample of the incident's services was read yet, the proposal's own time counts: it was read first.
         """
         trouble = self.open.get(proposal.incident)
         context = set(trouble.services) if trouble else {service_of(proposal.target)}
@@ -162,7 +162,7 @@ class SafetyContext(KeyedState):
         if verdict.effect in (Effect.INEFFECTIVE, Effect.REGRESSED):
             before = self.failed.get(where, FailedAttempts(0, 0))
             self.failed[where] = FailedAttempts(before.count + 1, max(before.last, verdict.ts))
-        elif verdict.effect is Effect.REMEDIATED and verdict.basis != RESULT:  # an actuator's word cures nothing
+        elif verdict.effect is Effect.REMEDIATED and verdict.basis != RESULT:  # an actuator's result is no cure
             self.failed.pop(where, None)
 
 

@@ -1,6 +1,6 @@
-"""What an actuator checks before it obeys: everything that the gate and the approver have checked, once more.
+"""Checks of an actuator before it runs a command: all checks of the gate and the approval, again.
 
-It believes nothing but its own settings, its own ledger and the keys it was given.
+It trusts only its own settings, its own ledger and its own keys.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from models.safety.signing import Keyring, Refused, unseal
 from topics.actions import Command, SignedCommand
 from topics.spec import Instant, service_of, system_of
 
-LONGEST_MS: Final = 60_000  # no command is valid for longer
+LONGEST_MS: Final = 60_000  # maximum validity of a command
 
 
 class Past(msgspec.Struct, frozen=True):
-    """A command that was begun here."""
+    """A command that this actuator began."""
 
     id: str
     target: str
-    ts: Instant  # of the command
+    ts: Instant  # time of the command
     epoch: int
 
 
 class Guard:
-    """The last verifier, in front of one actuator.
+    """Verifies commands in front of one actuator.
 
     audiences: the kinds of actuator and the systems that it serves, each as `supervisor/shop`.
     """
@@ -39,14 +39,14 @@ class Guard:
         self.keyring, self.settings, self.audiences = keyring, settings, audiences
 
     def open(self, order: SignedCommand) -> Command:
-        """The command of an order whose signature is good. Raises Refused."""
+        """Return the command of a signed command whose signature is valid. Raises Refused."""
         return unseal(order, self.keyring)
 
     def check(self, command: Command, past: Sequence[Past], now: Instant) -> None:
-        """Return when the command may run.
+        """Return if the command may run.
 
         Raises:
-            Refused: wrong_audience, expired, stale_epoch, mode, unapproved or what is wrong with a vote, a limit.
+            Refused: wrong_audience, expired, stale_epoch, mode, unapproved, the code of an invalid vote, or a limit.
         """
         if command.audience not in self.audiences:
             raise Refused("wrong_audience", f"it is for {command.audience}, this is {', '.join(self.audiences)}")
@@ -75,7 +75,7 @@ class Guard:
         check_approvals(command.approvals, matter, self.keyring, now)
 
     def _limits(self, command: Command, past: Sequence[Past]) -> None:
-        """Counted by the times of the commands, as the gate counts, and over everything that was begun here."""
+        """Check limits over all commands that this actuator began, by the times of the commands, as the gate does."""
         s = self.settings
         recent = [p for p in past if command.ts - p.ts < s.window_ms and p.id != command.id]
         here = [p for p in recent if p.target == command.target]

@@ -1,7 +1,7 @@
-"""The gate: every limit between a proposal and an action, as one ordered list of checks.
+"""The gate: all limits between a proposal and an action, as one ordered list of checks.
 
-The first check that objects names the block reason. Its state is the record of what was let through, so that limits
-hold across restarts.
+The first check that objects sets the block reason. The state records what was allowed, so that limits hold across
+restarts.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from topics.settings import Setting
 from topics.spec import Instant, derive, later, service_of, system_of
 
 ENDED: Final = frozenset({DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED, DecisionState.COMPLETED})
-NOWHERE: Final = -1  # the offset of a proposal that is known only from its decision
-SEEN_KEPT: Final = 5_000  # proposals remembered, so that a repeat is answered once
+NOWHERE: Final = -1  # offset of a proposal that is known only from its decision
+SEEN_KEPT: Final = 5_000  # proposals remembered: a repeat is answered once
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A decision that has not ended."""
+    """A decision that has not ended. It occupies its target."""
 
     decision: str
     until: Instant
     priority: int = LEAST_URGENT
-    waiting: Decision | None = None  # while it waits for votes: it makes room for something more urgent
+    waiting: Decision | None = None  # set while it waits for votes: a more urgent one may replace it
 
 
 def _system(target: str, _row: object) -> str:
@@ -49,11 +49,11 @@ def _system(target: str, _row: object) -> str:
 
 
 class Gate(KeyedState):
-    """What one partition's gate has let through."""
+    """The proposals that one partition's gate answered, and the decisions and actions that limits count."""
 
-    seen: Table[int] = table(SEEN_KEPT)  # proposals that were answered, and their offsets
+    seen: Table[int] = table(SEEN_KEPT)  # proposal that was answered → its offset
     open: Table[Opened] = table(when=lambda held: held.until, group=_system, domain=_system)  # by the target's service
-    acted: Table[dict[str, Instant]] = table(group=_system, domain=_system)  # target → decision → when
+    acted: Table[dict[str, Instant]] = table(group=_system, domain=_system)  # target → decision → time of dispatch
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
     context: SafetyContext = msgspec.field(default_factory=SafetyContext)
     policies: Book = msgspec.field(default_factory=Book)
@@ -61,16 +61,16 @@ class Gate(KeyedState):
     violations: ViolationRemediator = msgspec.field(default_factory=ViolationRemediator)
 
     def set(self, setting: Setting, keyring: Keyring, arrived: Instant) -> None:
-        """Take a live setting that reached the broker at `arrived`. Raises Refused when it allows too much."""
+        """Apply a live setting. arrived: time of the broker (ms since 1970). Raises Refused."""
         self.switch.take(setting, keyring, arrived)
         self.context.maintain(setting, keyring)
         self.trust.set(setting, keyring, arrived)
 
     def admit(self, proposal: Proposal, offset: int, keyring: Keyring, now: Instant) -> bool:
-        """Whether a proposal is to be judged: it is by whom it says, and this record of it was not answered before.
+        """Check a proposal. True when it must be judged; False when this record of it was answered before.
 
         Raises:
-            Refused: repeated, when it was answered from another offset, or what `check_proposal` raises.
+            Refused: repeated when it was answered from another offset, or what `check_proposal` raises.
         """
         place = self.seen.get(proposal.id)
         if place == offset:
@@ -84,14 +84,14 @@ class Gate(KeyedState):
         return False
 
     def proposals(self, settings: SafetySettings, policies: Policies, now: Instant) -> Iterator[Proposal]:
-        """What the gate itself proposes: promotions that were earned, and an end to what stands against policies."""
+        """Yield the gate's own proposals: earned promotions, and actions that end violations of policies."""
         yield from self.trust.promotions(settings, now)
         yield from self.violations.check(self.policies, policies, lambda facts: self._today(facts, settings, now), now)
 
     def judge(
         self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant, offset: int = NOWHERE
     ) -> Iterator[Decision]:
-        """The one decision on a proposal: denied with a reason, approved, or waiting for a person."""
+        """Yield the decision on a proposal (denied, approved or pending) and denials of those that it replaces."""
         if proposal.id in self.seen:
             return
         self.seen[proposal.id] = offset
@@ -115,7 +115,7 @@ class Gate(KeyedState):
         yield decision
 
     def _promote(self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant) -> Decision:
-        """What is said to a promotion: it waits for a lead, unless it was not earned or policy denies it."""
+        """Decide on a promotion: pending for a lead, or denied when it was not earned or a policy denies it."""
         facts = facts_of(
             proposal, self._situation(proposal, settings, now), LEAST_URGENT, settings.environments, now
         )  # fmt: skip
@@ -144,7 +144,7 @@ class Gate(KeyedState):
         return next(ours, None) or next(context, None)
 
     def _answer(self, proposal: Proposal, settings: SafetySettings, policies: Policies, now: Instant) -> Decision:
-        """What policies say, and then whether somebody must be asked."""
+        """Decide by policies, then by whether a person must approve."""
         situation, priority = self._situation(proposal, settings, now), self.context.priority(proposal)
         facts = facts_of(proposal, situation, priority, settings.environments, now)
         ruling = policies.rule(self.policies, facts)
@@ -158,7 +158,7 @@ class Gate(KeyedState):
             blocked = "policy" if objection else "mode"
             return msgspec.structs.replace(answer, reasons=(*ruling.reasons, reason), blocked=blocked)
         reason, ask = self._asked(allowed, settings, mode, ruling, now)
-        unasked = need(Mode(situation.mode), allowed.confidence) is None  # by the mode alone nobody would be asked
+        unasked = need(Mode(situation.mode), allowed.confidence) is None  # the mode alone asks nobody
         asked = need(Mode.APPROVE, allowed.confidence) if ask and unasked else None
         role = ruling.role or (asked.role if asked else "")
         return msgspec.structs.replace(
@@ -170,7 +170,7 @@ class Gate(KeyedState):
     def _asked(
         self, proposal: Proposal, settings: SafetySettings, mode: Mode, ruling: Ruling, now: Instant
     ) -> tuple[str, bool]:
-        """Why a person is asked, or is not; and whether."""
+        """Return the reason, and whether a person must approve."""
         sure = proposal.confidence
         if not acts(mode, sure):
             who = "a lead" if tier(sure) == "lead" else "an approver or a lead"
@@ -184,7 +184,7 @@ class Gate(KeyedState):
         return f"confidence {sure:.2f} is enough in mode {mode}", False
 
     def _situation(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> SystemFacts:
-        """How things are around a proposal, for policies."""
+        """Return the facts on the system that policies see for a proposal."""
         system, context = system_of(proposal.target), self.context
         failed = context.failed.get(service_of(proposal.target))
         unwell = context.unwell(system)
@@ -201,7 +201,7 @@ class Gate(KeyedState):
         )
 
     def _today(self, facts: Facts, settings: SafetySettings, now: Instant) -> Facts:
-        """What was decided upon once as it would be asked about now; who wanted it, and why, is what it was."""
+        """Return the facts of an earlier decision as of now, with its proposal (requester, cause) unchanged."""
         proposal = Proposal(
             id="",
             ts=now,
@@ -218,7 +218,7 @@ class Gate(KeyedState):
         return msgspec.structs.replace(today, proposal=facts.proposal)
 
     def _withdraw(self, proposal: Proposal, now: Instant) -> Iterator[Decision]:
-        """Deny what only waits for votes and was wanted for the same incident: its requester wants this one instead."""
+        """Deny decisions that wait for votes if their requester now proposes another action for the same incident."""
         for service in self.open.keys_of(system_of(proposal.target)):
             stale = self.open[service].waiting
             if stale is None or not proposal.incident or stale.proposal.incident != proposal.incident:
@@ -230,16 +230,16 @@ class Gate(KeyedState):
             yield stale.moved(DecisionState.DENIED, now, why, blocked="superseded")
 
     def _make_room(self, winner: Decision, now: Instant) -> Iterator[Decision]:
-        """Take the target back from what only waits there; it is told to whom it lost."""
+        """Deny the decision that waits for votes on the winner's target, with the winner as the reason."""
         held = self.open.get(service_of(winner.proposal.target))
         if held is not None and held.waiting is not None:
             lost = f"lost {service_of(winner.proposal.target)} to {winner.id}, which is more urgent"
             yield held.waiting.moved(DecisionState.DENIED, now, lost, blocked="lease_held")
 
     def follow(self, decision: Decision, settings: SafetySettings) -> None:
-        """Count what was dispatched, and free the target of what has ended.
+        """Process a decision: count it when dispatched, release its target when it has ended.
 
-        A decision of this gate that its state knows nothing of was made just before a crash: it stands.
+        A decision of this gate that is missing in its state was made just before a crash. It is kept.
         """
         target, service = decision.proposal.target, service_of(decision.proposal.target)
         if decision.proposal.id not in self.seen:
@@ -258,7 +258,7 @@ class Gate(KeyedState):
             del self.open[service]
 
     def recent(self, now: Instant, settings: SafetySettings, *, target: str = "", system: str = "") -> list[Instant]:
-        """When actions were dispatched in the window, on one target or on all of a system."""
+        """Return times of dispatch within the window, sorted, for one target or for all targets of a system."""
         since = now - settings.window_ms
         while self.acted and max((oldest := next(iter(self.acted.items())))[1].values()) <= since:
             del self.acted[oldest[0]]
@@ -266,12 +266,12 @@ class Gate(KeyedState):
         return sorted(ts for times in found for ts in times.values() if ts > since)
 
     def expire(self, now: Instant) -> None:
-        """Free targets whose decision has not ended in time."""
+        """Release targets whose decision has not ended within `open_for_ms`."""
         for service in self.open.due(now):
             del self.open[service]
 
     def next_check(self, settings: SafetySettings) -> Instant | None:
-        """When the gate wants to propose something itself."""
+        """Return when `proposals` must be called next (ms since 1970); None: there is nothing to propose."""
         checks = (self.trust.next_check(settings), self.violations.next_check(self.policies))
         return min((at for at in checks if at is not None), default=None)
 

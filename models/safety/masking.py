@@ -1,6 +1,6 @@
-"""What no record of ours keeps: secrets and addresses of people, in the words that somebody wrote.
+"""Masks secrets and addresses of people in free text of records.
 
-Only free text is masked, and before it is kept: names of targets and parameters are bound by signatures and by the
+Only free text is masked, before it is stored. Names of targets and parameters are covered by signatures and by the
 action catalogue, which has a pattern for each.
 """
 
@@ -16,7 +16,7 @@ FREE_TEXT: Final = frozenset({"reason", "reasons", "detail", "text", "note", "al
 
 
 class Rule(NamedTuple):
-    """What takes the place of what; `hints`, in small letters, of which a text with a match has one at least."""
+    """A pattern and the name that replaces its matches. Any text that matches contains one of `hints` (lower case)."""
 
     name: str
     pattern: re.Pattern[str]
@@ -46,7 +46,7 @@ RULES: Final[Rules] = (
 
 
 def rules_with(own: Mapping[str, str]) -> Rules:
-    """The rules, with some of one's own after them: regular expressions by the name that takes their place.
+    """Return the built-in rules followed by `own`: replacement name → regular expression.
 
     Raises:
         ValueError: one is no regular expression, or matches the empty text.
@@ -64,16 +64,16 @@ def rules_with(own: Mapping[str, str]) -> Rules:
 
 
 def mask(text: str, rules: Rules = RULES) -> str:
-    """The text with what a rule matches replaced by the rule's name in brackets."""
-    small, plain = text.lower(), text.isascii()  # others have letters that a pattern takes for one of a hint
+    """Replace each match of a rule in a text by the rule's name in brackets."""
+    small, plain = text.lower(), text.isascii()  # in other texts, a pattern may match letters that no hint has
     for rule in rules:
-        if not plain or any(hint in small for hint in rule.hints):  # a hundredth of what the pattern costs
+        if not plain or any(hint in small for hint in rule.hints):  # costs a hundredth of the pattern
             text = rule.pattern.sub(f"[{rule.name}]", text)
     return text
 
 
 def mask_json(body: bytes, rules: Rules = RULES) -> bytes:
-    """A record's JSON with its free text masked; the very same bytes when there is nothing to mask."""
+    """Mask the free text in a record's JSON. Returns `body` itself when nothing matches."""
     text = body.decode()
     if mask(text, rules) == text:
         return body
@@ -88,6 +88,6 @@ def _masked(value: Any, rules: Rules, *, free: bool) -> Any:
     if isinstance(value, list):
         return [_masked(item, rules, free=free) for item in value]
     if isinstance(value, dict):
-        signed = "signature" in value and value["signature"]  # to mask it would make its signature look forged
+        signed = "signature" in value and value["signature"]  # masking would invalidate its signature
         return value if signed else {k: _masked(item, rules, free=k in FREE_TEXT) for k, item in value.items()}
     return value

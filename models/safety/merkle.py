@@ -1,4 +1,4 @@
-"""Merkle trees over the hashes of audit entries, as in RFC 6962: a root stands for them all."""
+"""Merkle trees over the hashes of audit entries (RFC 6962). A root commits to all of them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 
 def root(leaves: Sequence[str]) -> str:
-    """The root (SHA-256, hex) over hashes in hex, in their order. Raises ValueError when there are none."""
+    """Return the root (SHA-256, hex) of hashes (hex) in their order. Raises ValueError when there are none."""
     if not leaves:
         raise ValueError("a tree has at least one leaf")
     return _root([_leaf(leaf) for leaf in leaves]).hex()
 
 
 def path(leaves: Sequence[str], index: int) -> list[tuple[bool, str]]:
-    """What proves that leaf `index` is in the tree: from the bottom up, (the other one is left of us, its hash)."""
+    """Return the proof that leaf `index` is in the tree: from the bottom up, (sibling is on the left, its hash)."""
     return [(left, other.hex()) for left, other in _path([_leaf(leaf) for leaf in leaves], index)]
 
 
 def climb(leaf: str, steps: Sequence[tuple[bool, str]]) -> str:
-    """The root that a leaf and its path lead to."""
+    """Compute the root from a leaf and its path."""
     node = _leaf(leaf)
     for left, other in steps:
         node = _node(bytes.fromhex(other), node) if left else _node(node, bytes.fromhex(other))
@@ -35,7 +35,7 @@ def _node(left: bytes, right: bytes) -> bytes:
 
 
 def _split(count: int) -> int:
-    """The largest power of two below `count`."""
+    """Return the largest power of two below `count`."""
     return 1 << (count - 1).bit_length() - 1
 
 

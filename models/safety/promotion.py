@@ -1,7 +1,7 @@
-"""Promotion: a class of action that has earned more autonomy asks for it, and a lead's vote makes it a grant.
+"""Promotion: a class of action that has earned more autonomy proposes it; the vote of a lead grants it.
 
-The proposal meets policies and votes as every other one. Nothing is done to any target: what follows from the votes is
-a setting, as a lead could have made it by hand, that carries these votes, because a worker alone may grant nothing.
+The proposal passes policies and votes as every other one. It acts on no target: it results in a setting that carries
+the votes, because a worker alone may grant nothing. A lead can make the same setting by hand.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.spec import Count, Instant, derive
 
-GRANT: Final = "grant_autonomy"  # the action of such a proposal; no actuator knows it
-AUTONOMY: Final = "autonomy/"  # a setting `autonomy/SYSTEM/ACTION/KIND/ENVIRONMENT` or `autonomy/SYSTEM/TIER`
+GRANT: Final = "grant_autonomy"  # action of such a proposal; no actuator runs it
+AUTONOMY: Final = "autonomy/"  # setting `autonomy/SYSTEM/ACTION/KIND/ENVIRONMENT` or `autonomy/SYSTEM/TIER`
 GRANTED: Final = "granted"
-LEADS: Final = Need(Role.LEAD, 1)  # the least that a grant by vote takes
+LEADS: Final = Need(Role.LEAD, 1)  # minimum votes for a grant
 PARTS: Final = ("action", "kind", "environment")
 
 
 def promotion(group: str, told: str, attempt: Count, now: Instant) -> Proposal:
-    """The proposal that a class may act alone. Its confidence is 0, so that no mode takes it for granted.
+    """Return the proposal that a class may act without a person. Its confidence is 0, so that every mode asks a person.
 
-    told: what its outcomes were.
+    told: its outcomes, for the reasons.
     """
     system, *parts = group.split("/")
     return Proposal(
@@ -39,12 +39,12 @@ def promotion(group: str, told: str, attempt: Count, now: Instant) -> Proposal:
 
 
 def group_of(proposal: Proposal) -> str:
-    """The class that a promotion is about."""
+    """Return the class that a promotion is about."""
     return "/".join((proposal.target, *(proposal.parameters.get(part, "") for part in PARTS)))
 
 
 def granted(proposal: Proposal, votes: Sequence[Approval], now: Instant) -> Setting:
-    """What follows from a promotion that was said yes to, still without a signature."""
+    """Return the unsigned setting that an approved promotion results in."""
     who = ", ".join(vote.voter for vote in votes)
     return Setting(
         name=f"{AUTONOMY}{group_of(proposal)}", value=GRANTED, ts=now, by=TRUST,
@@ -53,10 +53,10 @@ def granted(proposal: Proposal, votes: Sequence[Approval], now: Instant) -> Sett
 
 
 def check_grant(setting: Setting, keyring: Keyring) -> None:
-    """Return when leads have voted for exactly this grant, as of the time it was made.
+    """Return if leads have voted for exactly this grant, at the time when it was made.
 
     Raises:
-        Refused: wrong_role when it carries no votes or is no grant of a class, or what is wrong with a vote.
+        Refused: wrong_role when it has no votes or is no grant of a class, or the code of an invalid vote.
     """
     system, *parts = setting.name.removeprefix(AUTONOMY).split("/")
     if setting.by != TRUST or setting.value != GRANTED or len(parts) != len(PARTS) or not setting.approvals:

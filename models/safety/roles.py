@@ -1,8 +1,7 @@
-"""Who may do what: one table for topics and one for operations. What has no row is allowed to nobody.
+"""Permissions: one table for topics and one for operations. What has no row is allowed to nobody.
 
-A topic's row says who may write to it and who may read it. Where a signature carries the right (proposals, votes,
-orders, live settings, the audit's checkpoints), the row is enforced by whoever obeys the record, with the broker's help
-or without.
+A topic's row says which roles may write it and which may read it. Where a signature carries the right (proposals,
+votes, commands, live settings, audit checkpoints), every reader enforces the row, with or without ACLs of the broker.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ import msgspec
 
 
 class Role(StrEnum):
-    """What somebody is trusted with. One may have several; none contains another."""
+    """A role. A person may have several; no role includes another."""
 
-    VIEWER = "viewer"  # looks
-    OPERATOR = "operator"  # stops everything, asks for changes
-    APPROVER = "approver"  # says yes or no to what waits
-    LEAD = "lead"  # the same, for what needs a lead
-    ADMIN = "admin"  # users, policies, allows acting again
-    AGENT = "agent"  # a program that reads and asks for changes, as a person would
-    NODE = "node"  # a machine that is observed
+    VIEWER = "viewer"  # reads
+    OPERATOR = "operator"  # stops all actions, proposes changes
+    APPROVER = "approver"  # votes on pending decisions
+    LEAD = "lead"  # votes on decisions that need a lead
+    ADMIN = "admin"  # manages users and policies, ends a stop
+    AGENT = "agent"  # a program that reads and proposes changes, as a person would
+    NODE = "node"  # a monitored machine
     WORKER = "worker"  # Opsloop itself
 
 
 class Row(msgspec.Struct, frozen=True):
-    """Who may write to a topic, and who may read it."""
+    """The roles that may write and read a topic."""
 
     write: frozenset[Role]
     read: frozenset[Role]
@@ -61,14 +60,14 @@ TOPICS: Final[Mapping[str, Row]] = {
     "opsloop.policies": _row({Role.ADMIN}),
     "opsloop.settings": _row(
         {Role.OPERATOR, Role.LEAD, Role.ADMIN, Role.WORKER}
-    ),  # workers: grants that were voted for
+    ),  # workers write grants that leads voted for
     "opsloop.audit": _row(_OURS, {Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN, Role.WORKER}),
     "opsloop.audit.checkpoints": _row(_OURS),
     "opsloop.state.lane": _row(_OURS, _OURS),
     "opsloop.state.loop": _row(_OURS, _OURS),
 }
 
-# what is done through the command line and HTTP
+# operations of the command line and the HTTP API
 OPERATIONS: Final[Mapping[str, frozenset[Role]]] = {
     "read": _READERS,
     "audit": TOPICS["opsloop.audit"].read,
@@ -89,15 +88,15 @@ OPERATIONS: Final[Mapping[str, frozenset[Role]]] = {
 
 
 def may(roles: Iterable[str], operation: str) -> bool:
-    """Whether any of the roles allows the operation. An operation without a row is allowed to nobody."""
+    """Whether one of the roles may do the operation. An operation without a row is allowed to nobody."""
     return not OPERATIONS.get(operation, frozenset()).isdisjoint(roles)
 
 
 def may_write(roles: Iterable[str], topic: str) -> bool:
-    """Whether any of the roles may write to the topic."""
+    """Whether one of the roles may write the topic."""
     return topic in TOPICS and not TOPICS[topic].write.isdisjoint(roles)
 
 
 def may_read(roles: Iterable[str], topic: str) -> bool:
-    """Whether any of the roles may read the topic."""
+    """Whether one of the roles may read the topic."""
     return topic in TOPICS and not TOPICS[topic].read.isdisjoint(roles)

@@ -1,7 +1,7 @@
-"""Signatures: what is signed, who may have signed it, and why it is not believed.
+"""Signatures: encoding, signing and verification of proposals, votes, commands, checkpoints and settings.
 
-The payload's type is inside every signature (DSSE pre-authentication encoding, secure-systems-lab/dsse protocol.md),
-so that a vote can never be shown as a command. Keys are given by the caller: nothing here reads a file.
+Every signature covers the payload's type (DSSE pre-authentication encoding, secure-systems-lab/dsse protocol.md), so
+that a vote cannot be used as a command. The caller provides the keys: nothing here reads a file.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ SETTING: Final = "opsloop.setting/1"
 CHECKPOINT: Final = "opsloop.checkpoint/1"
 
 TRUST: Final = "trust"
-OURS: Final = frozenset({"decide", "uphold", TRUST})  # agents of Opsloop's own, in whose names its workers sign
-PROPOSAL_TTL_MS: Final = 600_000  # a proposal is answered within this or refused
+OURS: Final = frozenset({"decide", "uphold", TRUST})  # agents of Opsloop in whose names its workers sign
+PROPOSAL_TTL_MS: Final = 600_000  # a proposal expires after this
 
 
-AHEAD_MS: Final = 300_000  # how far an author's clock may be ahead of the broker's
+AHEAD_MS: Final = 300_000  # maximum lead of an author's clock over the broker's
 
 
 class Refused(Exception):
-    """A record that is not believed: `code` from a closed set, `detail` for a person."""
+    """A record was refused: `code` from a closed set, `detail` for a person."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -44,7 +44,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a key belongs to."""
+    """The owner of a key, and their roles."""
 
     name: str
     roles: frozenset[str]
@@ -60,10 +60,10 @@ class Signer(Protocol):
 
 
 class Keyring(Protocol):
-    """The public keys that are known here."""
+    """The known public keys."""
 
     def verify(self, key: str, message: bytes, signature: bytes) -> Principal:
-        """Who signed the message.
+        """Return who signed a message.
 
         Raises:
             Refused: unknown_key, revoked, or forged when the signature is not of this key and message.
@@ -71,7 +71,7 @@ class Keyring(Protocol):
 
 
 def check_clock(ts: Instant, arrived: Instant) -> None:
-    """Return when a time that an author gives is not too far ahead of the record's arrival at the broker.
+    """Return if an author's time is at most `AHEAD_MS` ahead of the record's arrival at the broker.
 
     Raises:
         Refused: clock_ahead.
@@ -82,7 +82,7 @@ def check_clock(ts: Instant, arrived: Instant) -> None:
 
 
 def encoding(kind: str, body: bytes) -> bytes:
-    """What is signed for a body of a kind: both with their lengths, so that no two pairs have one encoding."""
+    """Return the bytes to sign for a body of a kind: both with their lengths, so that the encoding is unambiguous."""
     name = kind.encode()
     return b"DSSEv1 %d %b %d %b" % (len(name), name, len(body), body)
 
@@ -91,7 +91,7 @@ def encoding(kind: str, body: bytes) -> bytes:
 
 
 def sign_proposal(proposal: Proposal, signer: Signer) -> Proposal:
-    """The proposal with its signature, as it will be read: JSON makes a 1 of a number field a 1.0."""
+    """Return the proposal signed in the form in which it will be read: JSON turns a 1 in a float field into 1.0."""
     expires: Instant = proposal.expires or proposal.ts + PROPOSAL_TTL_MS
     bare = msgspec.structs.replace(proposal, expires=expires, key=signer.key, signature=b"")
     read = msgspec.json.decode(msgspec.json.encode(bare), type=Proposal)
@@ -99,7 +99,7 @@ def sign_proposal(proposal: Proposal, signer: Signer) -> Proposal:
 
 
 def requester(proposal: Proposal, keyring: Keyring) -> Principal:
-    """Who asks for something, with the roles of today.
+    """Return who made a proposal, with their current roles.
 
     Raises:
         Refused: unsigned, unknown_key, revoked, forged, wrong_requester (a good key, and the name of somebody else).
@@ -119,11 +119,11 @@ def _speaks_for(who: Principal, name: str) -> bool:
     return Role.WORKER in who.roles if name in OURS else who.name == name
 
 
-# --- orders -----------------------------------------------------------------------------------------------------------
+# --- commands ---------------------------------------------------------------------------------------------------------
 
 
 def seal(command: Command, signer: Signer) -> SignedCommand:
-    """The command under a signature."""
+    """Sign a command."""
     body = msgspec.json.encode(command)
     return SignedCommand(
         id=command.id, target=command.target, ts=command.ts, key=signer.key,
@@ -132,7 +132,7 @@ def seal(command: Command, signer: Signer) -> SignedCommand:
 
 
 def unseal(order: SignedCommand, keyring: Keyring) -> Command:
-    """The command in an order, parsed only after its signature was found good.
+    """Return the command of a signed command. It is parsed only after its signature was verified.
 
     Raises:
         Refused: unsigned, unknown_key, revoked, forged, wrong_role, altered (the envelope names another command).
@@ -154,13 +154,13 @@ def unseal(order: SignedCommand, keyring: Keyring) -> Command:
 
 
 def sign_vote(approval: Approval, signer: Signer) -> Approval:
-    """The vote with its signature."""
+    """Return the vote with its signature."""
     approval = msgspec.structs.replace(approval, key=signer.key)
     return msgspec.structs.replace(approval, signature=signer.sign(_vote(approval)))
 
 
 def voter(approval: Approval, keyring: Keyring) -> Principal:
-    """Who cast a vote, with the roles of today.
+    """Return who cast a vote, with their current roles.
 
     Raises:
         Refused: unsigned, unknown_key, revoked, forged, wrong_voter (a good key, and the name of somebody else).
@@ -182,13 +182,13 @@ def _vote(approval: Approval) -> bytes:
 
 
 def sign_checkpoint(point: Checkpoint, signer: Signer) -> Checkpoint:
-    """The checkpoint with its signature."""
+    """Return the checkpoint with its signature."""
     point = msgspec.structs.replace(point, key=signer.key)
     return msgspec.structs.replace(point, signature=signer.sign(_checkpoint(point)))
 
 
 def check_checkpoint(point: Checkpoint, keyring: Keyring) -> None:
-    """Return when a worker has signed a checkpoint.
+    """Return if a worker has signed a checkpoint.
 
     Raises:
         Refused: unsigned, unknown_key, revoked, forged, wrong_role.
@@ -209,13 +209,13 @@ def _checkpoint(point: Checkpoint) -> bytes:
 
 
 def sign_setting(setting: Setting, signer: Signer) -> Setting:
-    """The setting with its signature."""
+    """Return the setting with its signature."""
     setting = msgspec.structs.replace(setting, key=signer.key)
     return msgspec.structs.replace(setting, signature=signer.sign(_setting(setting)))
 
 
 def setter(setting: Setting, keyring: Keyring) -> Principal:
-    """Who made a setting; Opsloop's own agents by a worker's key.
+    """Return who made a setting. Agents of Opsloop sign with a worker's key.
 
     Raises:
         Refused: unsigned, unknown_key, revoked, forged, wrong_voter (a good key, and the name of somebody else).
@@ -228,8 +228,8 @@ def setter(setting: Setting, keyring: Keyring) -> Principal:
 
 def _setting(setting: Setting) -> bytes:
     s = setting
-    votes = (s.approvals,) if s.approvals else ()  # without any it is what was signed before there were some
-    ends = ({"ends": s.ends},) if s.ends else ()  # likewise
+    votes = (s.approvals,) if s.approvals else ()  # without votes the bytes are those of older versions
+    ends = ({"ends": s.ends},) if s.ends else ()  # as above
     return encoding(SETTING, msgspec.json.encode((s.name, s.value, s.ts, s.by, s.reason, s.key, *votes, *ends)))
 
 

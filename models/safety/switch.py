@@ -1,9 +1,9 @@
-"""The kill switch: anybody stops everything, an admin allows acting again.
+"""The kill switch: anybody may stop all actions, an admin may allow them again.
 
-Settings count in the order of the log, not of their authors' clocks: a stop always counts when it comes, and a
-permission that comes after it ends it. Because both can be sent again by anybody who may write the topic, a stop that
-was ended is known by its id, and a permission counts once: it must name the stop that it ends, or be signed after that
-stop and after every permission of its author so far.
+Settings count in the order of the log, not of their authors' clocks: a stop takes effect when it is read, and a later
+permission ends it. Anybody who may write the topic could send old ones again. Therefore stops that were ended are known
+by their ids, and a permission counts once: it must name the stop that it ends, or be signed after that stop and after
+all earlier permissions of its author.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from models.safety.signing import Keyring, Refused, check_clock, setter
 from topics.settings import KILL_SWITCH, ON, Setting, stop_id
 from topics.spec import Instant
 
-KEPT: Final = 200  # stops and authors remembered; of a stop that is forgotten a repeat stops again
+KEPT: Final = 200  # stops and authors remembered; a repeat of a forgotten stop stops again
 
 
 class KillSwitch(KeyedState):
-    """Whether anything may act. The whole state of `act`, a part of others."""
+    """Whether actions are stopped. The whole state of `act`, and part of other states."""
 
-    killed: str = ""  # who stopped it and why; empty: it is off
-    moved: Instant = 0  # when it was last moved: by its author's clock, at most the time of arrival
-    stops: Table[Instant] = table(KEPT)  # in force: id → when
-    ended: Table[Instant] = table(KEPT)  # stops that a permission has ended: id → when
-    allowed: Table[Instant] = table(KEPT)  # author → time of the newest permission
+    killed: str = ""  # who stopped actions and why; empty: not stopped
+    moved: Instant = 0  # time of the last change: its author's, at most that of arrival
+    stops: Table[Instant] = table(KEPT)  # stops in effect: id → time
+    ended: Table[Instant] = table(KEPT)  # stops that a permission ended: id → time
+    allowed: Table[Instant] = table(KEPT)  # author → time of their newest permission
 
     def take(self, setting: Setting, keyring: Keyring, arrived: Instant) -> None:
-        """Obey a setting, which the broker has had since `arrived`. Call it in the order of the log.
+        """Apply a setting. Call it in the order of the log. arrived: time of the broker (ms since 1970).
 
         Raises:
-            Refused: who wants to allow acting has not signed it or may not, clock_ahead, or outdated when it may be an
-                old permission that somebody has sent again.
+            Refused: a permission is not signed by somebody who may `resume`; clock_ahead; or outdated when it may be an
+                old permission that was sent again.
         """
         if setting.name != KILL_SWITCH:
             return
@@ -43,7 +43,7 @@ class KillSwitch(KeyedState):
             self._allow(setting, keyring, arrived)
 
     def _stop(self, setting: Setting, arrived: Instant) -> None:
-        """Stop. It needs no signature, so its time is not believed beyond its arrival."""
+        """Stop all actions. A stop needs no signature, so its time counts as at most that of its arrival."""
         identity, said = stop_id(setting), min(setting.ts, arrived)
         if identity in self.ended or identity in self.stops:
             return
@@ -57,7 +57,7 @@ class KillSwitch(KeyedState):
         check_clock(setting.ts, arrived)
         known = self.allowed.get(who.name, 0)
         if setting.ts == known:
-            return  # the same one, read again
+            return  # a repeat of the newest permission
         if setting.ends not in self.stops and setting.ts < max(known, *self.stops.values()):
             raise Refused("outdated", f"{who.name} has signed it at {setting.ts}, before the stop that it would end")
         self.allowed[who.name] = max(setting.ts, known)

@@ -1,9 +1,9 @@
-"""Trust: what confidence was worth, and what has earned to act alone.
+"""Trust: tests whether tiers keep their promised success rate, and which classes have earned to act without a person.
 
-Each tier promises a share of actions that help, and bets are made against the promise: wealth that no honest tier could
-have won says that it is broken (testing by betting, Shafer 2021). A bet is begun anew at every outcome with a weight of
-1 / t(t+1), so that a long good past does not hide a bad present; the weights sum to 1, so that a tier that keeps its
-promise is ever called broken with a probability of at most ALPHA, however long it is watched.
+Each tier promises a share of actions that help, and bets are made against the promise. Wealth that is implausible for
+a tier that keeps its promise shows that it is broken (testing by betting, Shafer 2021). A new bet begins at every
+outcome t with weight 1 / t(t+1), so that a long good past does not hide a bad present. The weights sum to 1, so a tier
+that keeps its promise is ever called broken with a probability of at most ALPHA, however long it is tested.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from topics.settings import Setting
 from topics.spec import Count, Instant, Record, later, system_of
 from topics.verdicts import Verdict
 
-PROMISES: Final = {"lead": 0.70, "automatic": 0.85, "autonomous": 0.95}  # shares that help; a person is promised none
-EARNED: Final = 0.85  # the share that a class must have shown to be better than
+PROMISES: Final = {"lead": 0.70, "automatic": 0.85, "autonomous": 0.95}  # success rates; `person` promises none
+EARNED: Final = 0.85  # success rate that a class must be shown to exceed
 ALPHA: Final = 0.01
 KEPT: Final = 5_000
-ENDED_KEPT: Final = 50  # withdrawals remembered of one class
-WORDS: Final = 3  # slashes in the name of a class
-CHECK_MS: Final = 1_000  # so often it is looked for what has earned a promotion
+ENDED_KEPT: Final = 50  # withdrawals remembered per class
+WORDS: Final = 3  # number of slashes in the name of a class
+CHECK_MS: Final = 1_000  # period of the check for earned promotions
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -41,25 +41,26 @@ class Standing(msgspec.Struct, frozen=True):
 
     count: Count = 0
     helped: Count = 0
-    against: tuple[float, ...] = ()  # wealth won against its promise, a bet each
-    for_: tuple[float, ...] = ()  # won against the doubt that it is better than EARNED
-    broken: Instant = 0  # when its promise was found broken; 0: it holds
+    against: tuple[float, ...] = ()  # wealth of the bets against its promise
+    for_: tuple[float, ...] = ()  # wealth of the bets against a rate of at most EARNED
+    broken: Instant = 0  # when its promise was found broken; 0: never
 
     @property
     def told(self) -> str:
+        """The outcomes as text, for reasons."""
         return f"{self.helped} of {self.count} helped"
 
     @property
     def earned(self) -> bool:
-        """Whether it was shown to be better than EARNED."""
+        """Whether its success rate was shown to exceed EARNED, at level ALPHA."""
         return not self.broken and bool(self.for_) and sum(self.for_) / len(self.for_) >= 1.0 / ALPHA
 
     def counted(self, helped: bool) -> Standing:
-        """This with one more outcome on which nothing was promised."""
+        """Return a copy with one more outcome, without a bet."""
         return msgspec.structs.replace(self, count=self.count + 1, helped=self.helped + helped)
 
     def taken(self, helped: bool, promised: float, now: Instant) -> Standing:
-        """This with one more outcome."""
+        """Return a copy with one more outcome and its bets. promised: the promised success rate, 0..1."""
         fresh = 1.0 / ((self.count + 1) * (self.count + 2))
         worse = [promised * share for share in (0.2, 0.5, 0.8, 0.92)]
         against = _bet(self.against or [0.0] * len(worse), worse, promised, helped, fresh)
@@ -72,7 +73,7 @@ class Standing(msgspec.Struct, frozen=True):
 def _bet(
     wealth: Sequence[float], rates: Sequence[float], promised: float, helped: bool, fresh: float
 ) -> tuple[float, ...]:
-    """The wealth of bets on rates that are not the promised one, after an outcome; `fresh` is put in before it."""
+    """Return the wealth of bets on `rates` instead of `promised` after an outcome. fresh: wealth added before it."""
     return tuple(
         min((w + fresh) * (rate / promised if helped else (1.0 - rate) / (1.0 - promised)), 1e12)
         for w, rate in zip(wealth, rates, strict=True)
@@ -80,27 +81,27 @@ def _bet(
 
 
 class Aim(msgspec.Struct, frozen=True):
-    """What an outcome will count for."""
+    """The tier and the class for which an outcome counts."""
 
     tier: str  # SYSTEM/TIER
     group: str  # SYSTEM/ACTION/KIND/ENVIRONMENT
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """The word that counts about a class or tier."""
+    """The newest grant or withdrawal for a class or tier."""
 
-    ts: Instant = 0  # by its author's clock, of a withdrawal at most the time of arrival
-    good: bool = False  # whether it may act alone
+    ts: Instant = 0  # by its author's clock; of a withdrawal at most the time of arrival
+    good: bool = False  # whether it may act without a person
     by: str = ""
-    newest: Instant = 0  # of all words that allowed it: an older one is not a new word
-    withdrawn: tuple[Instant, ...] = ()  # authors' times of withdrawals: a repeat of an ended one changes nothing
+    newest: Instant = 0  # time of the newest grant: an older one is a repeat
+    withdrawn: tuple[Instant, ...] = ()  # author's time of each withdrawal: a repeat changes nothing
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A promotion that was proposed."""
+    """The proposals of one promotion."""
 
     tries: Count
-    next: Instant  # not again before
+    next: Instant  # earliest time of the next one
 
 
 def _system(name: str, _row: object) -> str:
@@ -108,16 +109,16 @@ def _system(name: str, _row: object) -> str:
 
 
 class Trust(KeyedState):
-    """The standing of tiers and classes of action, by system. A part of the gate's state."""
+    """Outcomes and grants of tiers and classes of action, by system. Part of the gate's state."""
 
     outcomes: Outcomes[Aim] = msgspec.field(default_factory=Outcomes)
     standing: Table[Standing] = table(KEPT, domain=_system)
-    grants: Table[Grant] = table(KEPT)  # by class or tier
-    asked: Table[Asked] = table(KEPT, domain=_system)  # by class
+    grants: Table[Grant] = table(KEPT)  # class or tier → grant
+    asked: Table[Asked] = table(KEPT, domain=_system)  # class → proposals of its promotion
     checked: Instant = 0
 
     def see(self, record: Record, settings: SafetySettings, now: Instant) -> None:
-        """Take in what was done and what became of it."""
+        """Process a dispatched decision or a verdict."""
         pair = None
         match record:
             case Decision(state=DecisionState.DISPATCHED):
@@ -130,19 +131,19 @@ class Trust(KeyedState):
         promised = PROMISES.get(aimed.tier.rpartition("/")[2], 0.0)
         if promised:
             self._take(aimed.tier, helped, promised, now)
-        else:  # what a person was asked about: counted, and promised nothing
+        else:  # a person was asked: counted without a bet
             self._count(aimed.tier, helped)
-        if promised >= EARNED:  # what was unsure from the beginning says nothing of the rest
+        if promised >= EARNED:  # lower confidences are no evidence on the class
             self._take(aimed.group, helped, EARNED, now)
 
     def set(self, setting: Setting, keyring: Keyring, arrived: Instant) -> None:
-        """Take a person's word that a class may act alone, or not any more, or that a tier is trusted again.
+        """Apply a person's setting: a class may act without a person, or no longer, or a tier is trusted again.
 
-        Words count in the order of the log: a withdrawal always, also when the clock of its author is slow or that of
-        an earlier author was fast. A grant, which somebody could send again, must be newer than what it changes.
+        Settings count in the order of the log. A withdrawal always counts, even when its author's clock is slow or that
+        of an earlier author was fast. A grant must be newer than what it changes: an old one could be sent again.
 
         Raises:
-            Refused: not signed by a lead or an admin, nor by a worker on the votes of leads; of a grant also
+            Refused: not signed by a lead or an admin, nor by a worker with the votes of leads; for a grant also
                 clock_ahead, or outdated when it was signed before the withdrawal that it would end.
         """
         if not setting.name.startswith(AUTONOMY):
@@ -150,7 +151,7 @@ class Trust(KeyedState):
         name, good = setting.name.removeprefix(AUTONOMY), setting.value == GRANTED
         known = self.grants.get(name, Grant())
         if setting.ts <= known.newest if good else known.good and setting.ts in known.withdrawn:
-            return  # said before
+            return  # a repeat
         if not may(setter(setting, keyring).roles, "ratify"):
             check_grant(setting, keyring)
         if good:
@@ -163,13 +164,13 @@ class Trust(KeyedState):
             self.standing[name] = Standing()
 
     def next_check(self, settings: SafetySettings) -> Instant | None:
-        """When it is to be looked again what has earned a promotion; None: nothing can."""
+        """Return when to check again for earned promotions; None: no class can earn one."""
         return self.checked + CHECK_MS if settings.earn and self.standing else None
 
     def promotions(self, settings: SafetySettings, now: Instant) -> Iterator[Proposal]:
-        """A proposal for each class that has earned to act alone and does not; again when one has led to nothing.
+        """Yield a proposal for each class that has earned to act without a person and may not yet.
 
-        A class from which somebody has taken its autonomy is left alone for as long.
+        A class gets the next one after `promotion_ms`, also after its autonomy was withdrawn.
         """
         if not settings.earn or now - self.checked < CHECK_MS or not self.standing:
             return
@@ -185,7 +186,7 @@ class Trust(KeyedState):
                 yield promotion(name, known.told, before.tries, now)
 
     def objection(self, proposal: Proposal, settings: SafetySettings) -> str:
-        """Why a person is asked although the mode would not ask; empty: no reason."""
+        """Return why a person must approve although the mode would act; empty: no reason."""
         aimed = aim(proposal, settings)
         level = self.standing.get(aimed.tier)
         if level is not None and level.broken:
@@ -201,11 +202,11 @@ class Trust(KeyedState):
         return f"{aimed.group} has not earned to act alone ({group.told})"
 
     def granted(self, group: str) -> bool:
-        """Whether the newest word about a class is that it may act alone."""
+        """Whether the newest setting for a class is a grant."""
         return self.grants.get(group, Grant()).good
 
     def ripe(self, group: str) -> bool:
-        """Whether a class has earned to act alone, and does not."""
+        """Whether a class has earned to act without a person, and may not yet."""
         return self.standing.get(group, Standing()).earned and not self.granted(group)
 
     def _count(self, name: str, helped: bool) -> None:
@@ -213,13 +214,13 @@ class Trust(KeyedState):
 
     def _take(self, name: str, helped: bool, promised: float, now: Instant) -> None:
         known = self.standing.get(name, Standing()).taken(helped, promised, now)
-        if known.broken == now:  # what was granted before it broke does not count any more
+        if known.broken == now:  # a broken promise ends earlier grants
             self.grants[name] = msgspec.structs.replace(self.grants.get(name, Grant()), ts=now, good=False)
         self.standing[name] = known
 
 
 def _follow(known: Grant, setting: Setting, good: bool, arrived: Instant) -> Grant:
-    """What counts after one more word."""
+    """Return the grant after one more setting."""
     if good:
         return Grant(setting.ts, True, setting.by, setting.ts, known.withdrawn)
     ts = max(min(setting.ts, arrived), 0 if known.good else known.ts)
@@ -227,7 +228,7 @@ def _follow(known: Grant, setting: Setting, good: bool, arrived: Instant) -> Gra
 
 
 def aim(proposal: Proposal, settings: SafetySettings) -> Aim:
-    """The tier and the class of a proposal."""
+    """Return the tier and the class of a proposal."""
     system = system_of(proposal.target)
     target = target_facts(proposal.target, settings.environments)
     return Aim(

@@ -1,6 +1,6 @@
-"""Votes: what waits for people, and the way from a yes to a command, or of a promotion to a grant.
+"""Votes: tracks decisions that wait for people, and turns approved ones into commands or grants.
 
-A command is given only for an approved decision that the audit has kept: what cannot be audited is not done.
+A command is issued only for an approved decision that is in the audit: what cannot be audited is not done.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from topics.refusals import Refusal, refusal
 from topics.settings import Setting
 from topics.spec import Instant, derive, service_of, system_of
 
-OPEN_KEPT: Final = 20_000  # decisions that have not ended
-KEPT: Final = 5_000  # ended decisions remembered, so that nothing is dispatched twice
+OPEN_KEPT: Final = 20_000  # maximum open decisions
+KEPT: Final = 5_000  # ended decisions remembered, so that none is dispatched twice
 OVER: Final = "the incident is over"
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a ballot is held by."""
+    """Settings and keys by which votes are checked."""
 
     settings: SafetySettings
     keyring: Keyring
@@ -55,30 +55,30 @@ def _target(_id: str, decision: Decision) -> str:
 
 
 class ApprovalTracker(KeyedState):
-    """Decisions of one partition on their way to a command."""
+    """Decisions of one partition from proposal to result."""
 
     waiting: Table[Decision] = table(
         OPEN_KEPT, when=lambda decision: decision.expires, group=lambda _, d: d.proposal.incident, domain=_target
     )
-    votes: Table[tuple[Approval, ...]] = table(  # that count, by decision, until it ends
+    votes: Table[tuple[Approval, ...]] = table(  # decision → its valid votes, until it ends
         OPEN_KEPT, domain=lambda _, votes: votes[0].system
     )
-    early: Table[Approval] = table(  # before their decision, by where they stand
+    early: Table[Approval] = table(  # votes that were read before their decision, by origin
         KEPT, group=lambda _, vote: vote.decision, domain=lambda _, vote: vote.system
     )
-    approved: Table[Decision] = table(OPEN_KEPT, domain=_target)  # until the audit has them
-    dispatched: Table[Decision] = table(OPEN_KEPT, domain=_target)  # until their result comes
-    at_work: Table[str] = table(KEPT, domain=_service)  # the decision dispatched last, by service
+    approved: Table[Decision] = table(OPEN_KEPT, domain=_target)  # approved decisions that are not in the audit yet
+    dispatched: Table[Decision] = table(OPEN_KEPT, domain=_target)  # dispatched decisions without a result
+    at_work: Table[str] = table(KEPT, domain=_service)  # service → the decision dispatched last
     ended: Table[Instant] = table(KEPT)
-    over: Table[Instant] = table(KEPT)  # incidents that need nothing any more
-    epochs: Table[int] = table(KEPT, domain=_service)  # the newest, by service
+    over: Table[Instant] = table(KEPT)  # incident that has ended → when
+    epochs: Table[int] = table(KEPT, domain=_service)  # service → its newest epoch
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
 
     def decided(self, decision: Decision, rules: Rules, now: Instant) -> Iterator[Decision | Refusal]:
-        """Hold what waits for votes or for the audit; forget what was denied, which it stays."""
+        """Track decisions that need votes or an audit entry. Drop denied ones: a denial is final."""
         if decision.id in self.ended or decision.id in self.dispatched:
             return
-        if decision.state is DecisionState.DENIED:  # for good: whatever another gate says of a copy of the proposal
+        if decision.state is DecisionState.DENIED:  # final, even if another gate answers a copy of the proposal
             self._end(decision.id, now)
         if decision.state not in (DecisionState.PENDING, DecisionState.APPROVED):
             return
@@ -92,10 +92,10 @@ class ApprovalTracker(KeyedState):
                 yield from self._catch_up(origin, rules, now)
 
     def vote(self, approval: Approval, origin: str, rules: Rules, now: Instant) -> Iterator[Decision]:
-        """Count a vote on what waits.
+        """Count a vote on a pending decision. A vote that comes before its decision is kept.
 
         Raises:
-            Refused: the vote does not count, with the reason.
+            Refused: the vote is invalid, repeated or late.
         """
         if approval.decision in self.waiting:
             yield from self._count(approval, rules, now)
@@ -105,10 +105,10 @@ class ApprovalTracker(KeyedState):
             self.early[origin] = approval
 
     def audited(self, entry: Entry, rules: Rules, now: Instant) -> Iterator[Decision | Command | Setting]:
-        """An approved decision that is on the audit becomes a command or a grant.
+        """Process an audit entry: an approved decision in it becomes a command or a grant.
 
         Raises:
-            Refused: unapproved: the decision says that it was approved, and the votes for it are not here.
+            Refused: unapproved when the votes for it are missing here; altered when it holds no decision.
         """
         if entry.topic != DECISIONS.name:
             return
@@ -137,7 +137,7 @@ class ApprovalTracker(KeyedState):
         yield from self._dispatch(decision, rules, entry, now)
 
     def incident(self, incident: Incident, now: Instant) -> Iterator[Decision]:
-        """Withdraw what waits for an incident that is over, or for a cause that the incident does not name any more."""
+        """Refuse pending decisions of an ended incident, and those for a cause that the incident no longer names."""
         if is_open(incident.state):
             yield from self._withdraw(incident, now)
         if not is_over(incident.state):
@@ -147,7 +147,7 @@ class ApprovalTracker(KeyedState):
             yield self._refuse(decision, now, OVER)
 
     def _withdraw(self, incident: Incident, now: Instant) -> Iterator[Decision]:
-        """Deny what was proposed before this state of the incident for a cause that it does not name."""
+        """Deny pending decisions that were proposed before this incident record for a cause that it does not name."""
         named = {hypothesis.cause for hypothesis in incident.hypotheses}
         ours = [d.proposal for d in self.waiting.of(incident.id)]
         stale = {proposal.id for proposal in ours if proposal.ts < incident.ts and proposal.cause not in named}
@@ -157,7 +157,7 @@ class ApprovalTracker(KeyedState):
             yield decision.moved(DecisionState.DENIED, now, why, blocked="superseded")
 
     def acted(self, result: Result, now: Instant) -> Iterator[Decision]:
-        """A result ends its decision."""
+        """Complete the decision of a result."""
         decision = self.dispatched.pop(result.decision, None)
         if decision is not None:
             self._end(decision.id, now)
@@ -165,7 +165,7 @@ class ApprovalTracker(KeyedState):
             yield decision.moved(DecisionState.COMPLETED, now, said, outcome=result.outcome)
 
     def expire(self, rules: Rules, now: Instant) -> Iterator[Decision]:
-        """What nobody approved in time is refused, and so is what the audit did not keep in time."""
+        """Refuse decisions that were not approved in time, and approved ones that the audit did not record in time."""
         if self.approved.when is None:
             self.hold_to(rules.settings)
         for identity in self.waiting.due(now):
@@ -174,7 +174,7 @@ class ApprovalTracker(KeyedState):
             yield self._refuse(self.approved[identity], now, "the audit did not keep it in time")
 
     def hold_to(self, settings: SafetySettings) -> None:
-        """Let what was approved wait for the audit as long as settings say."""
+        """Set how long approved decisions wait for the audit: `approval_ms`."""
         self.approved.timed(lambda decision: decision.ts + settings.approval_ms)
 
     def _catch_up(self, origin: str, rules: Rules, now: Instant) -> Iterator[Decision | Refusal]:
@@ -222,7 +222,7 @@ class ApprovalTracker(KeyedState):
     def _dispatch(self, decision: Decision, rules: Rules, entry: Entry, now: Instant) -> Iterator[Decision | Command]:
         wanted = decision.proposal
         service = service_of(wanted.target)
-        epoch = max(self.epochs.get(service, 0) + 1, now)  # the clock, so that a lost state does not begin again at 1
+        epoch = max(self.epochs.get(service, 0) + 1, now)  # at least the time, so that epochs grow after a lost state
         self.epochs[service] = epoch
         asked = policy_need(decision)
         decided = hashlib.sha256(bytes(entry.body)).hexdigest()
@@ -255,7 +255,7 @@ class ApprovalTracker(KeyedState):
 
 
 def matter(decision: Decision, settings: SafetySettings) -> Matter:
-    """What is voted on, and whose votes it takes: by the mode of its scope, and by policy."""
+    """Return the subject of a vote and the votes that it needs, by the mode of its scope and by policy."""
     wanted = decision.proposal
     mode = mode_of(wanted.target, settings.scopes, settings.mode)
     needs = (need(mode, wanted.confidence, settings.quorum), policy_need(decision))
@@ -264,12 +264,12 @@ def matter(decision: Decision, settings: SafetySettings) -> Matter:
 
 
 def policy_need(decision: Decision) -> Need | None:
-    """The votes that a policy asked for."""
+    """Return the votes that a policy requires; None: none."""
     role, quorum = getattr(decision, "required_role", ""), getattr(decision, "quorum", 0)
     return Need(role, max(quorum, 1)) if role else None
 
 
 def audience(proposal: Proposal) -> str:
-    """Who a command is for: the kind of actuator and the system."""
+    """Audience of a command, as `kind/system`, for example `supervisor/shop`."""
     action = ACTIONS.get(proposal.action)
     return f"{action.actuators[0] if action else ''}/{system_of(proposal.target)}"
