@@ -1,1 +1,1 @@
-"""Policy: what may be done, as rules that people write."""
+"""Policy: rules, written by people, for what the system may do."""

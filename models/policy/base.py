@@ -1,4 +1,4 @@
-"""What a policy is, what it may answer, and what evaluates it."""
+"""Types of policies: header, answer, fault, and the protocol of evaluators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME: Final = r"[a-z][a-z0-9_]{0,62}"
 
 
 class Kind(StrEnum):
-    """What a policy is about. Only `access` grants; every other kind can only restrict what is granted."""
+    """Subject of a policy. Only `access` grants; every other kind restricts what is granted."""
 
     ACCESS = "access"
     QUOTA = "quota"
@@ -26,16 +26,16 @@ class Kind(StrEnum):
 
 
 class Enforcement(StrEnum):
-    """How much a policy's answer counts."""
+    """How a policy's answer is applied."""
 
     STRICT = "strict"
-    GRADUAL = "gradual"  # strict for a share of the targets from one date, for all of them from another
-    ADVISORY = "advisory"  # said, not done
-    MONITOR = "monitor"  # written down
+    GRADUAL = "gradual"  # strict for a share of the targets from `since` on, and for all of them from `until` on
+    ADVISORY = "advisory"  # shown with the decision, not applied
+    MONITOR = "monitor"  # recorded only
 
 
 class Effect(StrEnum):
-    """What an answer comes to. A fault counts as a denial."""
+    """Result of a policy. A fault counts as a denial."""
 
     ALLOW = "allow"
     REQUIRE_APPROVAL = "require_approval"
@@ -53,18 +53,18 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scope: str = ""  # a system, service or instance; empty: everything
     actions: frozenset[str] = frozenset()  # empty: all
     enforcement: Enforcement = Enforcement.STRICT
-    percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0  # gradual: share of the targets, from `since` on
+    percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0  # gradual: percentage of the targets from `since` on
     since: Instant = 0
-    until: Instant = 0  # gradual: strict for everything from then on; 0: never
-    overrides: str = ""  # a policy of a wider scope that this one takes the place of, where that one says it may
+    until: Instant = 0  # gradual: strict for all targets from then on; 0: never
+    overrides: str = ""  # id of a policy with a wider scope that this one replaces, if that one is overridable
     overridable: bool = False
-    valid_until: Instant = 0  # after this it is too old to be believed, and denies what it covers; 0: never
-    standing: bool = False  # it also denies what was done before and still stands, see models.policy.violations
+    valid_until: Instant = 0  # end of validity: after it, the policy denies all that it covers; 0: none
+    standing: bool = False  # also checks earlier changes that are still in effect, see models.policy.violations
     title: str = ""
 
 
 class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Votes that a policy wants."""
+    """Votes that a policy requires."""
 
     role: Literal["approver", "lead"] = "approver"
     quorum: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
@@ -72,7 +72,7 @@ class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Less(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Allowed, but less of it: a mode that does less by itself, or other parameters."""
+    """A restriction: a more restrictive mode, or other parameters."""
 
     mode: Mode = Mode.AUTONOMOUS
     parameters: dict[str, str] = {}
@@ -80,7 +80,7 @@ class Less(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The rules of a policy's package that count. `allow` must be there, and must be true or false."""
+    """The values of a policy's package that are used. `allow` must be defined, and must be true or false."""
 
     allow: bool
     reasons: tuple[str, ...] = ()
@@ -89,6 +89,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def effect(self) -> Effect:
+        """The effect of the answer: deny, else require approval, else degrade, else allow."""
         if not self.allow:
             return Effect.DENY
         if self.require_approval:
@@ -97,7 +98,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class PolicyFault(Exception):
-    """A policy that gave no answer: `code` is invalid, undefined, error, timeout, not_boolean, missing or old."""
+    """A policy gave no answer. `code` is invalid, undefined, error, timeout, not_boolean, missing or old."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -106,17 +107,17 @@ class PolicyFault(Exception):
 
 
 class Compiled(Protocol):
-    """A policy that is ready to be asked."""
+    """A compiled policy."""
 
     def evaluate(self, facts: dict[str, Any]) -> Any:
-        """The document of the policy's package for an input. Raises PolicyFault."""
+        """Evaluate the policy's package for an input document. Returns its document. Raises PolicyFault."""
 
 
 class Evaluator(Protocol):
-    """What understands Rego."""
+    """Compiles Rego."""
 
     def compile(self, source: str, package: str) -> Compiled:
-        """Make a module ready to be asked for the document of its package.
+        """Compile a module for queries of the document of its package.
 
         Raises:
             PolicyFault: invalid.

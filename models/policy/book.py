@@ -1,4 +1,4 @@
-"""Which versions of which policies hold: the newest word of an admin about each name."""
+"""The active version of each policy, as set by admins."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from topics.policies import Policy
 from topics.spec import Instant
 
 POLICY: Final = "opsloop.policy/1"
-SKEW_MS: Final = 2 * AHEAD_MS  # so far the clocks of two authors may be apart
-MOST: Final = 500  # names: one more is refused, because to forget one would allow what it denies
+SKEW_MS: Final = 2 * AHEAD_MS  # maximum difference between the clocks of two authors
+MOST: Final = 500  # maximum names: one more is refused, because dropping one would allow what it denies
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What counts about a name."""
+    """The active version of one policy."""
 
-    version: int  # 0: the one that is shipped
+    version: int  # 0: the shipped one
     ts: Instant  # by its author's clock
     by: str
-    source: str  # empty: no version of it holds, not even one that is shipped
-    said: dict[str, tuple[Instant, int]] = {}  # author → time and version of their newest word about it
+    source: str  # empty: no version is active, not even the shipped one
+    said: dict[str, tuple[Instant, int]] = {}  # author → time and version of their newest record on it
 
 
 class Book(KeyedState):
-    """The policies of one partition's gate. A part of a state."""
+    """The policies of one partition's gate. Part of an agent's state."""
 
     held: Table[Held] = table()
 
     def take(self, policy: Policy, keyring: Keyring, check: Callable[[Policy], object], arrived: Instant) -> None:
-        """Follow what an admin says of a policy. Call it in the order of the log: the last word counts.
+        """Apply an admin's policy record. Call it in the order of the log: the last record counts.
 
-        The clocks of two authors are not compared, as long as they may both be right. Of one author an older word than
-        the newest was sent again by somebody, and changes nothing.
+        Clocks of two authors are compared only beyond `SKEW_MS`. A record that is older than its author's newest on
+        this policy was sent again, and changes nothing.
 
-        check: raises Refused when the text is none that can be asked; then what held before still holds.
-        arrived: when the broker had it.
+        check: raises Refused when the text cannot be evaluated; then the version that was active stays active.
+        arrived: time of the broker (ms since 1970).
 
         Raises:
-            Refused: unsigned, unknown_key, revoked, forged, wrong_voter, wrong_role, clock_ahead, outdated, or what
-                `check` raises.
+            Refused: unsigned, unknown_key, revoked, forged, wrong_voter, wrong_role, clock_ahead, outdated,
+                invalid_policy, or what `check` raises.
         """
         author(policy, keyring)
         check_clock(policy.ts, arrived)
@@ -61,18 +61,18 @@ class Book(KeyedState):
             self.held[policy.name] = Held(policy.version, policy.ts, policy.by, policy.source, said)
         elif policy.version == (known.version if known else 0):
             self.held[policy.name] = Held(policy.version, policy.ts, policy.by, "", said)
-        elif known is not None:  # of a version that does not hold it says nothing new, now or when it is sent again
+        elif known is not None:  # disables a version that is not active: nothing changes, now or when it is sent again
             self.held[policy.name] = msgspec.structs.replace(known, said=said)
 
 
 def sign_policy(policy: Policy, signer: Signer) -> Policy:
-    """The policy with its signature."""
+    """Return the policy with its signature."""
     policy = msgspec.structs.replace(policy, key=signer.key)
     return msgspec.structs.replace(policy, signature=signer.sign(_signed(policy)))
 
 
 def author(policy: Policy, keyring: Keyring) -> Principal:
-    """Who wrote a policy.
+    """Return who wrote a policy.
 
     Raises:
         Refused: unsigned, unknown_key, revoked, forged, wrong_voter (a good key, somebody else's name), wrong_role.

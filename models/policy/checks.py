@@ -1,7 +1,8 @@
-"""What a policy may be made of, found in its text before anything evaluates it.
+"""Static checks of a policy's text, before it is evaluated.
 
-The interpreter inside this process is not OPA: some of OPA's built-ins are undefined here, so that a rule which uses
-one never fires. Therefore only built-ins that tests have found equal in both are accepted, and only input that exists.
+The interpreter inside this process is not OPA: some of OPA's built-ins are undefined here, so a rule that uses one
+never fires. Therefore only built-ins that tests found equal in both are accepted, and only paths of the input that
+exist.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 from models.policy.base import PolicyFault
 from topics.policies import Facts
 
-LONGEST: Final = 8_000  # characters
+LONGEST: Final = 8_000  # maximum characters of a policy
 
 BUILTINS: Final = frozenset(
     {"abs", "ceil", "contains", "count", "endswith", "floor", "indexof", "is_array",
@@ -25,7 +26,7 @@ BUILTINS: Final = frozenset(
      "array.concat", "array.slice", "array.reverse", "object.get", "object.keys", "object.remove",
      "strings.any_prefix_match", "strings.any_suffix_match", "strings.reverse", "regex.match", "bits.and", "bits.or"}
 )  # fmt: skip
-_OTHERS: Final = frozenset(  # plain names of OPA that would look like functions of the policy's own
+_OTHERS: Final = frozenset(  # plain names of OPA's built-ins that would look like functions of the policy
     {"all", "and", "any", "concat", "format_int", "sort", "cast_array", "cast_boolean", "cast_null", "cast_object",
      "cast_set", "cast_string", "div", "eq", "equal", "gt", "gte", "indexof_n", "lt", "lte", "minus", "mul",
      "neq", "or", "plus", "print", "re_match", "rem", "set_diff", "trace", "type_name", "walk"}
@@ -38,14 +39,16 @@ _WORDS: Final = frozenset(
 _HIDDEN: Final = re.compile(r'#[^\n]*|"(?:[^"\\\n]|\\.)*"|`[^`]*`')
 _CALL: Final = re.compile(r"(?<![\w.])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\(")
 _FUNCTION: Final = re.compile(r"^(?:default[ \t]+)?([A-Za-z_]\w*)\(([^()]*)\)\s*(?::=|=|if\b|\{)", re.MULTILINE)
-_STEPS: Final = r"""((?:\.[A-Za-z_]\w*|\[[ \t]*"\w+"[ \t]*\])*)"""  # of a reference: `.name` or `["name"]`
+_STEPS: Final = r"""((?:\.[A-Za-z_]\w*|\[[ \t]*"\w+"[ \t]*\])*)"""  # steps of a reference: `.name` or `["name"]`
 _INPUT: Final = re.compile(rf"""(?<![\w."])input\b{_STEPS}""")
-_DOTTED: Final = re.compile(r"(?<![\w.])input\b((?:\.[A-Za-z_]\w*)*)")  # below an index all of the input counts
+_DOTTED: Final = re.compile(
+    r"(?<![\w.])input\b((?:\.[A-Za-z_]\w*)*)"
+)  # a reference with an index counts as the whole input
 _PART: Final = re.compile(r"\w+")
 _GET: Final = re.compile(rf"""object\.get\(\s*input\b{_STEPS}\s*,\s*"(\w+)\"""")
 _ALIAS: Final = re.compile(rf"(?<![\w.])([A-Za-z_]\w*)[ \t]*:=[ \t]*input\b{_STEPS}[ \t]*(?=[\n;}}]|$)")
 _NAME: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
-_BOUND: Final = (  # where a name gets its meaning
+_BOUND: Final = (  # where a name is defined
     re.compile(r"^(?:default[ \t]+)?([A-Za-z_]\w*)\b(?=\s*(?::=|=|if\b|contains\b|\[|\{))", re.MULTILINE),
     re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*:="),
     re.compile(r"(?<![\w.])(?:some|every)\s+([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)"),
@@ -62,19 +65,19 @@ _FORBIDDEN: Final = (
 )  # fmt: skip
 
 Path = tuple[str, ...]
-RENAMED: Final = {"input.wish": "input.proposal"}  # what policies of before may still ask for
+RENAMED: Final = {"input.wish": "input.proposal"}  # paths that older policies may still use
 
 
 def bare(source: str) -> str:
-    """The text without comments, and with its strings emptied."""
+    """Return the text without comments and with empty strings."""
     return _HIDDEN.sub(lambda found: " " if found[0].startswith("#") else '""', source)
 
 
 def check(source: str) -> frozenset[Path]:
-    """The paths of the input that a policy looks at; the empty path is all of it.
+    """Check a policy's text. Returns the paths of the input that it reads; the empty path is the whole input.
 
     Raises:
-        PolicyFault: invalid, with what is not accepted.
+        PolicyFault: invalid, with the reason.
     """
     if len(source) > LONGEST:
         raise PolicyFault("invalid", f"it is longer than {LONGEST} characters")
@@ -97,7 +100,7 @@ def check(source: str) -> frozenset[Path]:
 
 
 def _readable(source: str) -> str:
-    """The text without comments, and with those of its strings emptied that are no plain word."""
+    """Return the text without comments; strings that are not a plain word become empty."""
     return _HIDDEN.sub(lambda found: " " if found[0].startswith("#") else _shown(found[0]), source)
 
 
@@ -106,9 +109,9 @@ def _shown(string: str) -> str:
 
 
 def _references(text: str) -> Iterator[Path]:
-    """Every path of the input that a text names, also in `object.get` and through a name that was given to a part.
+    """Yield every path of the input that a text names, also in `object.get` and through an alias.
 
-    The second kind is only followed where its name is assigned once, so that what it stands for is certain.
+    An alias is followed only when its name is assigned once, so that its value is certain.
     """
     found = [tuple(_PART.findall(steps)) for steps in _INPUT.findall(text)]
     yield from found
@@ -121,7 +124,7 @@ def _references(text: str) -> Iterator[Path]:
 
 
 def _names(text: str) -> None:
-    """Every name means something: to this interpreter an unknown one is merely undefined, and its rule never fires."""
+    """Require that every name is defined. In this interpreter an unknown one is undefined, so its rule never fires."""
     known = set(_WORDS) | {name.partition(".")[0] for name in BUILTINS}
     known |= {word for _, arguments in _FUNCTION.findall(text) for word in _NAME.findall(arguments)}
     known |= {word for pattern in _BOUND for found in pattern.findall(text) for word in _NAME.findall(found)}
@@ -132,7 +135,7 @@ def _names(text: str) -> None:
 
 
 def _assignments(text: str) -> None:
-    """No name gets two meanings in one body: OPA refuses that, this interpreter finds it undefined."""
+    """Require that no name is assigned twice in one body: OPA refuses that, this interpreter makes it undefined."""
     blocks: list[set[str]] = [set()]
     for step in _STEP.findall(text):
         if step == "{":
@@ -147,7 +150,7 @@ def _assignments(text: str) -> None:
 
 
 def _formats(source: str) -> None:
-    """What of texts the two interpreters take alike."""
+    """Refuse formats and patterns that the two interpreters treat differently."""
     for text in (found for found in _HIDDEN.findall(source) if not found.startswith("#")):
         if re.search(r"%[-+#0-9]", text.replace("%%", "")) and "sprintf" in source:
             raise PolicyFault("invalid", f"{text}: widths and flags are not accepted in formats")
@@ -156,15 +159,15 @@ def _formats(source: str) -> None:
 
 
 def _path(parts: Path) -> Path:
-    """The path of a reference into the input, as far as it has names of its own.
+    """Return the part of a reference that names fields of the input.
 
     Raises:
-        PolicyFault: the input has no such place, so that a rule that asks for it could never fire.
+        PolicyFault: the input has no such field, so a rule that uses it could never fire.
     """
     shape: Any = Facts
     for number, part in enumerate(parts):
         if not (isinstance(shape, type) and issubclass(shape, msgspec.Struct)):
-            return parts[:number]  # below a parameter, or beyond a value: the policy's own affair
+            return parts[:number]  # below a parameter or a plain value: not checked
         shapes = get_type_hints(shape)
         if part not in shapes:
             path = ".".join(("input", *parts[: number + 1]))
@@ -176,7 +179,7 @@ def _path(parts: Path) -> Path:
 
 
 def project(facts: Mapping[str, Any], paths: frozenset[Path]) -> dict[str, Any]:
-    """The part of an input document that is at these paths."""
+    """Return the part of an input document at these paths."""
     if () in paths:
         return dict(facts)
     found: dict[str, Any] = {}

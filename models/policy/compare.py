@@ -1,4 +1,4 @@
-"""What other policies would have made of a recorded decision."""
+"""Compares what two sets of policies make of recorded decisions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from topics.spec import Instant
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What the gate makes of a proposal under some policies, its limits aside."""
+    """The gate's answer to a proposal under some policies, without its limits."""
 
     effect: Literal["denied", "asked", "free"]
-    role: str = ""  # whose votes it takes
+    role: str = ""  # role whose votes are needed
     quorum: int = 0
     mode: str = ""
     parameters: tuple[tuple[str, str], ...] = ()
@@ -36,7 +36,7 @@ Kind = Literal["newly_allowed", "newly_blocked", "changed"]
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One decision that would have been another."""
+    """One decision that another set of policies would change."""
 
     decision: str
     ts: Instant
@@ -45,22 +45,22 @@ class Change(msgspec.Struct, frozen=True):
     kind: Kind
     before: str
     after: str
-    why: tuple[str, ...]  # what the new policies say to it
+    why: tuple[str, ...]  # reasons of the new policies
 
 
 class Simulation(msgspec.Struct):
-    """What a change of policies would have come to."""
+    """The effect of a change of policies on recorded decisions."""
 
     decisions: int = 0
     newly_allowed: int = 0
     newly_blocked: int = 0
     changed: int = 0
-    faults: int = 0  # policies of the new set that gave no answer
-    drifted: int = 0  # decisions that today's policies, unchanged, would not make as they were made
+    faults: int = 0  # faults of policies of the new set
+    drifted: int = 0  # decisions that the policies before the change would not reproduce
     changes: list[Change] = msgspec.field(default_factory=list)
 
     def add(self, decision: Decision, before: Sequence[Active], after: Sequence[Active]) -> None:
-        """Put one decision to the policies before and after a change; without facts it was never put to any."""
+        """Evaluate one decision under the policies before and after a change. Skips decisions without facts."""
         facts = decision.facts
         if facts is None:
             return
@@ -86,7 +86,7 @@ class Simulation(msgspec.Struct):
 
 
 def outcome(proposal: Proposal, facts: Facts, said: Ruling) -> Outcome:
-    """What the gate makes of a ruling, as `models.safety.limits.Gate` does."""
+    """Return the gate's answer to a ruling, computed as in `models.safety.limits.Gate`."""
     wanted = msgspec.structs.replace(proposal, parameters=facts.parameters)
     allowed, objection = said.applied(wanted)
     usual, sure = Mode(facts.system.mode), facts.proposal.confidence

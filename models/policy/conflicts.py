@@ -1,12 +1,11 @@
-"""Policies that contradict each other, each with an input on which they do.
+"""Finds policies that contradict each other, each pair with an input on which they do.
 
-That one policy grants and another of a different type restricts is how policies work together, and no contradiction.
-What is one:
+A policy that restricts what one of another type grants is no conflict. These are conflicts:
 
-allow_deny    two policies of the same type cover an input; to one of them it is allowed, to the other it is not
-ask_deny      one wants votes or less of the action, another that is not about access denies it: votes are of no use
+allow_deny    two policies of the same type cover an input; one allows it, the other denies it
+ask_deny      one requires votes or degrades the action, another that is not `access` denies it: votes have no effect
 parameters    two policies set the same parameter to different values
-override      one says that it takes the place of another, which does not let it or is not there
+override      one overrides another that is missing or not overridable by it
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from models.policy.examples import examples, taste_of
 from models.safety.settings import within
 from topics.policies import Facts, PolicyResult
 
-GENERATED: Final = 2_000  # inputs
+GENERATED: Final = 2_000  # number of generated inputs
 _SOFT: Final = (Effect.REQUIRE_APPROVAL, Effect.DEGRADE)
 
 Kind = Literal["allow_deny", "ask_deny", "parameters", "override"]
@@ -32,23 +31,23 @@ Said = tuple[PolicyResult, Answer]
 
 
 class Conflict(msgspec.Struct, frozen=True):
-    """Two policies that contradict each other."""
+    """Two policies that contradict each other, with an example."""
 
     kind: Kind
     policies: tuple[str, str]
     says: tuple[str, str]
-    witness: Facts | None = None  # an input; None: their metadata alone contradict
-    recorded: str = ""  # the decision whose input it is; empty: it was generated
-    inputs: int = 0  # on how many of those that both cover
-    shared: int = 0  # that both cover
+    witness: Facts | None = None  # an input on which they do; None: their metadata contradict
+    recorded: str = ""  # the decision that the input comes from; empty: it was generated
+    inputs: int = 0  # number of inputs on which they contradict
+    shared: int = 0  # number of inputs that both cover
 
 
 def conflicts(
     policies: Sequence[Active], texts: Iterable[str], recorded: Iterable[tuple[str, Facts]] = (), count: int = GENERATED
 ) -> list[Conflict]:
-    """Every pair that contradicts on some input, with the first input on which it does: a recorded one if there is one.
+    """Find every pair that contradicts on some input. Returns each with the first such input; recorded ones come first.
 
-    texts: those of the policies, from which inputs are made that they speak of.
+    texts: the policies' sources, from which inputs are generated. recorded: (decision, facts). count: generated inputs.
     """
     heads = [policy.loaded.header for policy in policies if isinstance(policy.loaded, Loaded)]
     taste = taste_of(texts, (h.scope for h in heads), {a for h in heads for a in h.actions})
@@ -117,5 +116,5 @@ def _overrides(heads: Sequence[Header]) -> Iterator[Conflict]:
 
 
 def unasked(policies: Sequence[Active]) -> list[str]:
-    """The policies that could not be looked at, because their text cannot be read."""
+    """Return the names of policies that were not checked, because their text cannot be loaded."""
     return [policy.name for policy in policies if isinstance(policy.loaded, PolicyFault)]

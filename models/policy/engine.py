@@ -1,8 +1,7 @@
-"""Many policies, one ruling.
+"""Combines the answers of many policies into one ruling.
 
-Everything that covers a proposal is asked. One enforced denial, or one enforced policy that gives no answer, denies; so
-does the lack of an `access` policy that allows it. Of votes that are wanted the strictest count, of modes the one that
-does least.
+All policies that cover a proposal are evaluated. An enforced denial or an enforced fault denies it, and so does the
+lack of an `access` policy that allows it. The strictest required votes and the most restrictive mode apply.
 """
 
 from __future__ import annotations
@@ -29,23 +28,23 @@ from models.safety.signing import Refused
 from topics.policies import Facts, Policy, PolicyResult
 from topics.proposals import Proposal
 
-LOADED: Final = 2_000  # texts that are kept ready
-REMEMBERED: Final = 4_096  # answers of one policy
+LOADED: Final = 2_000  # maximum compiled texts in memory
+REMEMBERED: Final = 4_096  # maximum cached answers per policy
 STRICTNESS: Final = {"": 0, Role.APPROVER: 1, Role.LEAD: 2}
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A policy that is ready to be asked. The same question has the same answer, so answers are remembered."""
+    """A compiled policy with a cache: equal questions have equal answers."""
 
     header: Header
     paths: frozenset[Path]
     compiled: Compiled
-    question: Callable[[Facts], Hashable]  # all of the input that the answer hangs on
+    question: Callable[[Facts], Hashable]  # the part of the input that determines the answer
     answers: dict[Hashable, tuple[PolicyResult, Answer]] = field(default_factory=dict)
 
     def ask(self, facts: Facts) -> Answer:
-        """Raises PolicyFault."""
+        """Evaluate the policy, without the cache. Raises PolicyFault."""
         said = self.compiled.evaluate(project(msgspec.to_builtins(facts), self.paths))
         if not isinstance(said, dict) or "allow" not in said:
             raise PolicyFault("undefined", "it says nothing of `allow`")
@@ -59,7 +58,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """A version that holds. `loaded` is a fault when its text cannot be asked."""
+    """An active version of a policy. `loaded` is a fault when its text cannot be evaluated."""
 
     name: str
     version: int
@@ -68,7 +67,7 @@ class Active:
 
 @dataclass(frozen=True)
 class Ruling:
-    """What all policies together say to one proposal."""
+    """The combined answer of all policies to one proposal."""
 
     results: tuple[PolicyResult, ...]
     asks: tuple[Ask, ...] = ()
@@ -76,7 +75,7 @@ class Ruling:
 
     @functools.cached_property
     def denied(self) -> str:
-        """Why it is denied; empty: it is not."""
+        """Why the proposal is denied; empty: it is not."""
         against = [r for r in self.results if r.enforced and r.effect in (Effect.DENY, Effect.FAULT)]
         if against:
             return "; ".join(f"{r.policy}: {', '.join(r.reasons) or 'not allowed'}" for r in against)
@@ -85,7 +84,7 @@ class Ruling:
 
     @property
     def effect(self) -> Effect:
-        """The one word for it."""
+        """The combined effect."""
         if self.denied:
             return Effect.DENY
         if self.asks:
@@ -94,20 +93,21 @@ class Ruling:
 
     @property
     def role(self) -> str:
-        """Whose votes are wanted; empty: nobody's."""
+        """Role whose votes are required; empty: none."""
         return max((ask.role for ask in self.asks), key=lambda role: STRICTNESS[role], default="")
 
     @property
     def quorum(self) -> int:
+        """Number of required votes; 0: none."""
         return max((ask.quorum for ask in self.asks), default=0)
 
     @property
     def mode(self) -> Mode:
-        """The mode beyond which it may not go."""
+        """The most restrictive mode that the policies set."""
         return functools.reduce(at_most, (less.mode for less in self.less), Mode.AUTONOMOUS)
 
     def applied(self, proposal: Proposal) -> tuple[Proposal, str]:
-        """The proposal as far as it is allowed, and why it is denied; empty: it is not."""
+        """Return the proposal with the parameters that policies set, and why it is denied; empty: it is not."""
         changes = {name: value for less in self.less for name, value in less.parameters.items()}
         if self.denied or not changes:
             return proposal, self.denied
@@ -117,7 +117,7 @@ class Ruling:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What the policies that restrict it gave as reasons."""
+        """The reasons of the enforced policies that restrict the proposal."""
         return tuple(
             f"policy {r.policy}: {', '.join(r.reasons) or r.effect}"
             for r in self.results if r.enforced and r.effect != Effect.ALLOW
@@ -125,19 +125,19 @@ class Ruling:
 
 
 class Policies:
-    """What holds now, ready to be asked. Keeps no state but what it can make again.
+    """Compiles and evaluates the active policies. Holds only caches.
 
-    shipped: the texts of the policies that hold until an admin says something else about their names.
+    shipped: texts of the policies that are active until an admin changes them by name.
     """
 
     def __init__(self, evaluator: Evaluator, shipped: Iterable[str] = ()) -> None:
         self.evaluator = evaluator
         self._loaded: dict[str, Loaded | PolicyFault] = {}
-        self._now: tuple[dict[str, Held], list[Active]] | None = None  # what held at the last question
+        self._now: tuple[dict[str, Held], list[Active]] | None = None  # the active policies at the last call
         self.shipped = {read(source).id: source for source in shipped}
 
     def load(self, source: str) -> Loaded:
-        """A text, checked and ready. Raises PolicyFault."""
+        """Check and compile a text. Raises PolicyFault."""
         found = self._loaded.get(source)
         if found is None:
             try:
@@ -145,7 +145,7 @@ class Policies:
                 paths, compiled = check(source), self.evaluator.compile(source, package_of(header.id))
                 found = Loaded(header, paths, compiled, question(source, paths))
             except PolicyFault as fault:
-                if fault.code != "invalid":  # a server that is away may be back for the next question
+                if fault.code != "invalid":  # other faults may pass, for example a server that is down
                     raise
                 found = fault
             keep(self._loaded, source, found, LOADED)
@@ -154,7 +154,7 @@ class Policies:
         return found
 
     def check(self, policy: Policy) -> None:
-        """Return when a policy can be asked. Raises Refused."""
+        """Return if a policy can be evaluated. Raises Refused."""
         try:
             named = self.load(policy.source).header.id
         except PolicyFault as fault:
@@ -163,7 +163,7 @@ class Policies:
             raise Refused("invalid_policy", f"its file says that it is {named}")
 
     def active(self, book: Book) -> list[Active]:
-        """Every policy that holds, by name."""
+        """Return the active policies, sorted by name."""
         if self._now is None or self._now[0] != book.held:
             found = self._find(book)
             sure = all(isinstance(p.loaded, Loaded) or p.loaded.code == "invalid" for p in found)
@@ -177,7 +177,7 @@ class Policies:
         return [self._active(name, *texts[name]) for name in sorted(texts) if texts[name][1]]
 
     def rule(self, book: Book, facts: Facts) -> Ruling:
-        """What the policies that hold say to a proposal."""
+        """Return the ruling of the active policies on a proposal."""
         return ruling(self.active(book), facts)
 
     def _active(self, name: str, version: int, source: str) -> Active:
@@ -188,7 +188,7 @@ class Policies:
 
 
 def ruling(policies: Sequence[Active], facts: Facts) -> Ruling:
-    """What these policies together say to one proposal."""
+    """Return the ruling of these policies on one proposal."""
     results: list[PolicyResult] = []
     asks: list[Ask] = []
     less: list[Less] = []
@@ -201,12 +201,12 @@ def ruling(policies: Sequence[Active], facts: Facts) -> Ruling:
 
 
 def answers(policies: Sequence[Active], facts: Facts) -> Iterator[tuple[PolicyResult, Answer | None]]:
-    """What each policy that covers a proposal says to it; no answer where it is at fault."""
+    """Yield the result and the answer of each policy that covers a proposal; the answer is None for a fault."""
     return (_result(policy, facts) for policy in _covering(policies, facts))
 
 
 def _covering(policies: Sequence[Active], facts: Facts) -> list[Active]:
-    """Those that are about this target and action, without those that a narrower one takes the place of."""
+    """Return the policies that cover this target and action, without those that a narrower one overrides."""
     found = [p for p in policies if isinstance(p.loaded, PolicyFault) or covers(p.loaded.header, facts)]
     narrower = {
         p.loaded.header.overrides: p.loaded.header
@@ -225,12 +225,12 @@ def _overridden(policy: Active, by: Header | None) -> bool:
 
 
 def covers(header: Header, facts: Facts) -> bool:
-    """Whether a policy is about this target and action."""
+    """Whether a policy covers this target and action."""
     return (not header.actions or facts.action.name in header.actions) and within(facts.target.id, header.scope)
 
 
 def enforced(header: Header, facts: Facts) -> bool:
-    """Whether a policy's answer counts for this target at this time."""
+    """Whether a policy's answer is enforced for this target at this time."""
     if header.enforcement is not Enforcement.GRADUAL:
         return header.enforcement is Enforcement.STRICT
     now = facts.time.ms
@@ -240,7 +240,7 @@ def enforced(header: Header, facts: Facts) -> bool:
 
 
 def share(name: str, target: str) -> int:
-    """Where a target stands in the roll-out of a policy, from 0 to 99: the same place every time."""
+    """Return the position of a target in a policy's roll-out, 0..99; always the same for the same names."""
     return int.from_bytes(hashlib.blake2b(f"{name}\x1f{target}".encode(), digest_size=8).digest()) % 100
 
 

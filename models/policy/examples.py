@@ -1,4 +1,4 @@
-"""Inputs for policies: an ordinary one, and as many of every kind as are wanted, the same ones each time."""
+"""Inputs for testing policies: an ordinary one, and any number of generated ones, the same each time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from topics.spec import Instant
 
 T = TypeVar("T")
 
-NOON: Final[Instant] = 1_798_110_000_000  # Thursday 2026-12-24 11:00 UTC: no policy is made for one moment
+NOON: Final[Instant] = 1_798_110_000_000  # Thursday 2026-12-24 11:00 UTC: no policy is written for this very moment
 _HOUR: Final = 3_600_000
 _SYSTEMS: Final = ("shop", "bank", "edge")
 _SERVICES: Final = ("catalog", "cart", "store", "gateway")
@@ -32,7 +32,7 @@ _PARAMETER: Final = re.compile(r'input\.parameters(?:\.([A-Za-z_]\w*)|\["([^"]+)
 
 
 def ordinary() -> Facts:
-    """A restart that the planner is sure of, on one instance, at noon, with nothing else going on."""
+    """Return an ordinary input: a restart of one instance at high confidence, at noon, with no incident or storm."""
     proposal = ProposalFacts("decide", 0.9, tier(0.9), "process_gone", "process_gone→restart_service", 0, True, 1)
     target = target_facts("shop/catalog/0", {})
     system = SystemFacts(Mode.AUTONOMOUS, services=4, unwell=1, incidents=1)
@@ -41,7 +41,7 @@ def ordinary() -> Facts:
 
 @dataclass(frozen=True)
 class Taste:
-    """What texts make of inputs: the words, numbers and parameters that policies speak of, and whom they cover."""
+    """What generated inputs should contain: words, numbers, parameters, scopes and actions of the policies."""
 
     words: Sequence[str] = ()
     numbers: Sequence[float] = ()
@@ -51,7 +51,7 @@ class Taste:
 
 
 def taste_of(sources: Iterable[str], scopes: Iterable[str] = (), actions: Iterable[str] = ()) -> Taste:
-    """What to put into inputs so that these texts have something to say."""
+    """Collect from policies' texts what inputs must contain so that their rules apply."""
     text = "\n".join(line for source in sources for line in source.splitlines() if not line.lstrip().startswith("#"))
     named = {a or b for a, b in _PARAMETER.findall(text)}
     numbers = {float(n) for n in _NUMBER.findall(_STRING.sub("", text))}
@@ -63,37 +63,41 @@ def taste_of(sources: Iterable[str], scopes: Iterable[str] = (), actions: Iterab
 
 
 def examples(count: int, taste: Taste | None = None, seed: str = "") -> Iterator[Facts]:
-    """Inputs of every kind, around what a taste speaks of."""
+    """Yield `count` inputs of every kind. The same arguments give the same inputs."""
     taste = taste or Taste()
     return (_example(_Dice(f"{seed}\x1f{number}"), taste) for number in range(count))
 
 
 class _Dice:
-    """Choices that hang on a name alone: models draw nothing at random."""
+    """Pseudo-random choices, derived from a name: models use no random source."""
 
     def __init__(self, name: str) -> None:
         self._name, self._rolls = name, 0
 
     def roll(self, sides: int) -> int:
+        """Return the next choice, 0..sides-1."""
         self._rolls += 1
         digest = hashlib.blake2b(f"{self._name}\x1f{self._rolls}".encode(), digest_size=8).digest()
         return int.from_bytes(digest) % sides
 
     def of(self, *options: Sequence[T]) -> T:
-        """One of the options; each group that is not empty is as likely as the others."""
+        """Return one of the options; each group that is not empty is equally likely."""
         groups = [group for group in options if group]
         group = groups[self.roll(len(groups))]
         return group[self.roll(len(group))]
 
     def count(self, numbers: Sequence[float]) -> int:
+        """Return a count: a common one, or one at or next to one of `numbers`."""
         near = [int(n) + d for n in numbers for d in (-1, 0, 1) if 0 <= n + d < 1e6]
         return self.of(_COUNTS, near)
 
     def share(self, numbers: Sequence[float]) -> float:
+        """Return a share, 0..1: any one, or one at or next to one of `numbers`."""
         near = [round(n + d, 6) for n in numbers for d in (-0.01, 0, 0.01) if 0 <= n + d <= 1]
         return self.of([self.roll(1001) / 1000], near)
 
     def yes(self) -> bool:
+        """Return True or False, each with probability 1/2."""
         return self.roll(2) == 1
 
 

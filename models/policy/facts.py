@@ -1,4 +1,4 @@
-"""The input document of policies, from a proposal and from what the gate knows."""
+"""Builds the input document of policies from a proposal and the gate's state."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _KINDS: Final = ("host", "service", "instance")
 def facts_of(
     proposal: Proposal, system: SystemFacts, priority: int, environments: Mapping[str, str], now: Instant
 ) -> Facts:
-    """What policies are asked about a proposal.
+    """Return the input document for a proposal.
 
-    environments: scope → name; the narrowest scope around the target counts, and what is in none is production.
+    environments: scope → name. The narrowest scope that holds the target counts; the default is production.
     """
     return Facts(
         action=action_facts(proposal.action), target=target_facts(proposal.target, environments),
@@ -36,8 +36,8 @@ def facts_of(
 
 
 def action_facts(name: str) -> ActionFacts:
-    """What the catalogue says of an action."""
-    if name == GRANT:  # it can be taken back; a lead looks at it in any case
+    """Return the facts of an action from the catalogue."""
+    if name == GRANT:  # it can be withdrawn, and needs a lead in any case
         return ActionFacts(name, True, False, "medium", 0.0, 1)
     action = ACTIONS.get(name)
     if action is None:
@@ -46,7 +46,7 @@ def action_facts(name: str) -> ActionFacts:
 
 
 def target_facts(target: str, environments: Mapping[str, str]) -> TargetFacts:
-    """A target by its path."""
+    """Return the facts of a target from its path `system/service/instance`."""
     parts = target.split("/")
     around = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
     environment = next((environments[scope] for scope in around if scope in environments), "production")
@@ -54,6 +54,6 @@ def target_facts(target: str, environments: Mapping[str, str]) -> TargetFacts:
 
 
 def time_facts(now: Instant) -> TimeFacts:
-    """A moment in UTC."""
+    """Return the facts of a time, in UTC."""
     at = datetime.fromtimestamp(now / 1000, UTC)
     return TimeFacts(now, at.date().isoformat(), at.hour, _DAYS[at.weekday()])

@@ -1,4 +1,4 @@
-"""The head of a policy file: the package and the OPA metadata annotation above it.
+"""The header of a policy file: the package, and the OPA metadata annotation above it.
 
     # METADATA
     # title: Irreversible actions need a lead
@@ -9,8 +9,8 @@
     #   actions: ["reboot_node", "flush_cache"]
     package opsloop.irreversible
 
-OPA reads annotations as YAML. What is read here is the part of it that such heads need: one level below `custom`, and
-values that are JSON or bare text. Dates are `2026-12-01`, in UTC.
+OPA reads annotations as YAML. Here only the part that headers need is read: one level below `custom`, and values that
+are JSON or bare text. Dates are `2026-12-01`, in UTC.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PACKAGE: Final = re.compile(r"^package\s+([\w.]+)[ \t]*(?:#.*)?$", re.MULTILINE
 
 
 def read(source: str) -> Header:
-    """The metadata of a policy.
+    """Parse the metadata of a policy's text.
 
     Raises:
         PolicyFault: invalid, with what is missing or wrong.
@@ -50,7 +50,7 @@ def read(source: str) -> Header:
 
 
 def package_of(name: str) -> str:
-    """The Rego package of a policy."""
+    """Return the Rego package of a policy."""
     return f"opsloop.{name}"
 
 

@@ -1,8 +1,8 @@
-"""What of an input an answer hangs on: two inputs with the same question have the same answer.
+"""Reduces an input to what determines a policy's answer: inputs with equal questions have equal answers.
 
-Of a number that a policy only compares with constants it matters merely between which of them it is. So a policy of
-`input.proposal.confidence < 0.8` is asked twice and not for every confidence there is, and the interpreter, which takes
-some 60 µs, stays out of most rulings.
+If a policy only compares a number with constants, only the interval that holds it matters. So a policy of
+`input.proposal.confidence < 0.8` is evaluated twice instead of once per confidence, and most rulings avoid the
+interpreter, which takes some 60 µs.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Question = Callable[[Facts], Hashable]
 
 
 def question(source: str, paths: frozenset[Path]) -> Question:
-    """The question that a policy makes of an input.
+    """Return the function that reduces an input to a policy's question.
 
-    paths: what it looks at, see `models.policy.checks.check`.
+    paths: the paths of the input that the policy reads, see `models.policy.checks.check`.
     """
     if () in paths:
         return msgspec.json.encode
@@ -44,7 +44,7 @@ def question(source: str, paths: frozenset[Path]) -> Question:
 
 
 def _together(parts: Sequence[Question]) -> Question:
-    """All of them as one; the usual few without a loop, because every policy is asked about every proposal."""
+    """Combine questions into one. The usual few without a loop, because every policy sees every proposal."""
     match parts:
         case [one]:
             return one
@@ -61,8 +61,9 @@ def _parameters(facts: Facts) -> Hashable:
 
 def _between(get: Callable[[Facts], Any], steps: Sequence[float]) -> Question:
     def place(facts: Facts) -> Hashable:
+        """Return the index of the interval that holds the number; NaN has one of its own."""
         value = get(facts)
-        if value != value:  # NaN is nowhere between
+        if value != value:  # NaN is in no interval
             return float("nan")
         return bisect_left(steps, value) + bisect_right(steps, value)
 
@@ -70,7 +71,7 @@ def _between(get: Callable[[Facts], Any], steps: Sequence[float]) -> Question:
 
 
 def _steps(source: str) -> dict[Path, list[float]]:
-    """The constants that a number is compared with, of every number with which nothing else is done."""
+    """Return by path the constants that a number is compared with, for numbers that are used in no other way."""
     text = bare(source)
     found: dict[Path, set[float]] = {}
     other: set[Path] = set()
@@ -85,7 +86,7 @@ def _steps(source: str) -> dict[Path, list[float]]:
 
 
 def _constant(text: str, start: int, end: int) -> float | None:
-    """The constant of a comparison that is an expression by itself; None: it is something else."""
+    """Return the constant of a comparison that is a whole expression; None for anything else."""
     compared = _COMPARED.match(text, end)
     before = text[:start].rstrip()
     begins = _BEGINS.search(before) or ("\n" in text[len(before) : start] and _ENDED.search(before))

@@ -1,7 +1,7 @@
-"""A policy proposed from recorded behaviour: quotas and votes that would have changed nothing that helped.
+"""Derives a policy from recorded decisions: quotas and votes that would not have blocked actions that helped.
 
-It is a text for a person to look at, and its enforcement is `monitor`: registered as it is, it only writes down what it
-would have said. Every rule stands below the figures that it comes from.
+A person reviews the text. Its enforcement is `monitor`: registered unchanged, it only records what it would deny. Every
+rule is preceded by the figures that it is derived from.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from topics.decisions import Decision, DecisionState
 from topics.policies import Facts
 from topics.verdicts import Effect
 
-LEAST: Final = 5  # decisions on which a rule may rest
-FEW: Final = 0.5  # an action that helped less often than this is looked at by a person
-SPARE: Final = 1  # more of what is counted than was ever of use
-LEAD: Final = 0.2  # less often than this: a lead
+LEAST: Final = 5  # minimum number of decisions for a rule
+FEW: Final = 0.5  # success rate below which a person approves an action
+SPARE: Final = 1  # margin over the highest count at which an action helped
+LEAD: Final = 0.2  # success rate below which a lead approves an action
 COUNTED: Final = {
     "actions": "actions on its system", "target_actions": "actions on the target",
     "failures": "actions in a row in vain",
@@ -31,17 +31,17 @@ _VAIN: Final = frozenset({Effect.INEFFECTIVE, Effect.REGRESSED})
 
 
 class Experience(msgspec.Struct, frozen=True):
-    """One decision with what came of it."""
+    """One decision with its outcome."""
 
     facts: Facts
-    state: DecisionState  # its last
-    effect: Effect | None = None  # of what was done; None: nothing is known of it
+    state: DecisionState  # its last state
+    effect: Effect | None = None  # effect of its action; None: unknown
 
 
 def experiences(decisions: Iterable[Decision], effects: Mapping[str, Effect]) -> list[Experience]:
-    """Each decision with its last state and its effect.
+    """Return each decision with its last state and its effect.
 
-    decisions: in their order, every state of each. effects: by decision.
+    decisions: all states of each, in order. effects: by decision.
     """
     facts: dict[str, Facts] = {}
     states: dict[str, DecisionState] = {}
@@ -53,9 +53,9 @@ def experiences(decisions: Iterable[Decision], effects: Mapping[str, Effect]) ->
 
 
 def recommend(seen: Sequence[Experience], name: str, since: str, until: str) -> str:
-    """A policy file. A name and dates are words of its own: nothing that was recorded is code in it.
+    """Return the text of a policy file. Recorded text never becomes code in it.
 
-    name: its id. since, until: days, for its title.
+    name: id of the policy. since, until: days, for its title.
     """
     rules = [*_quotas(seen), *_votes(seen)]
     head = [
@@ -70,7 +70,7 @@ def recommend(seen: Sequence[Experience], name: str, since: str, until: str) -> 
 
 
 def _quotas(seen: Sequence[Experience]) -> list[str]:
-    """Of what is counted in the gate's window: no more than was ever of use, and a little to spare."""
+    """Return quota rules: the highest count in the gate's window at which an action helped, plus `SPARE`."""
     by_action: dict[str, list[Experience]] = defaultdict(list)
     for experience in seen:
         if experience.state in _DONE:
@@ -92,7 +92,7 @@ def _quotas(seen: Sequence[Experience]) -> list[str]:
 
 
 def _votes(seen: Sequence[Experience]) -> list[str]:
-    """Where an action seldom helped, or where people said no to it, a person is asked."""
+    """Return approval rules for actions that seldom helped or that people rejected."""
     cases: dict[tuple[str, str], list[Experience]] = defaultdict(list)
     for experience in seen:
         cases[experience.facts.action.name, experience.facts.proposal.cause].append(experience)
@@ -120,5 +120,5 @@ def _votes(seen: Sequence[Experience]) -> list[str]:
 
 
 def _plain(word: str) -> bool:
-    """Whether a recorded word may stand in a text: a name and nothing else."""
+    """Whether a recorded string may be written into the text: it must be a plain name."""
     return 0 < len(word) <= 60 and word.isascii() and all(c.isalnum() or c in "_-." for c in word)

@@ -1,4 +1,4 @@
-"""Rego in this process: Microsoft's rego-cpp through regopy."""
+"""Evaluates Rego in this process with Microsoft's rego-cpp (regopy)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from regopy import Interpreter, LogLevel, set_default_log_level
 
 from models.policy.base import Compiled, PolicyFault
 
-set_default_log_level("None")  # it prints to stderr otherwise; what is wrong is in the exception
+set_default_log_level("None")  # otherwise it prints to stderr; exceptions carry the errors
 
 _OPEN: Final[weakref.WeakSet[Module]] = weakref.WeakSet()
 
 
 class Module:
-    """One module in an interpreter of its own, so that no policy sees or disturbs another."""
+    """One policy module in its own interpreter, so that policies are isolated from each other."""
 
     def __init__(self, source: str, package: str) -> None:
         self._rego = Interpreter()
@@ -26,13 +26,14 @@ class Module:
             self._rego.add_module(f"{package}.rego", source)
             self._bundle = self._rego.build(f"data.{package}")
             sound = self._bundle.ok()
-        except Exception as error:  # regopy raises RegoError, or whatever its own reading of the failure raises
+        except Exception as error:  # regopy raises RegoError, and other types when it fails to parse the failure
             raise PolicyFault("invalid", _brief(error)) from None
         _OPEN.add(self)
         if not sound:
             raise PolicyFault("invalid", "it does not compile")
 
     def evaluate(self, facts: dict[str, Any]) -> Any:
+        """Evaluate the package for an input document. Returns its document. Raises PolicyFault."""
         try:
             self._rego.set_input(facts)
             output = self._rego.query_bundle(self._bundle)
@@ -46,21 +47,22 @@ class Module:
         return expressions[0]
 
     def close(self) -> None:
-        """Free what is not Python's."""
+        """Free the native memory."""
         del self._bundle, self._rego
 
 
 @atexit.register
 def _close_all() -> None:
-    """regopy frees through names of its modules, and those are gone when the interpreter ends."""
+    """Close all modules before exit: regopy frees memory through module globals, which are gone at interpreter exit."""
     for module in list(_OPEN):
         module.close()
 
 
 class Rego:
-    """The evaluator of this process. See `models.policy.base.Evaluator`."""
+    """Evaluator in this process. See `models.policy.base.Evaluator`."""
 
     def compile(self, source: str, package: str) -> Compiled:
+        """Compile a module for queries of the document of its package. Raises PolicyFault."""
         return Module(source, package)
 
 

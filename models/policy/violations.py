@@ -1,9 +1,8 @@
-"""What was done and still stands, held against the policies of now.
+"""Standing violations: checks changes that are still in effect against the current policies.
 
-A policy with `standing: true` in its metadata denies not only what is to be done but also what stands: a change that
-can be undone is asked about again as things are now: mode, health, telemetry, actions of late, environment, time. Only
-who wanted it and why is as it was. Where it would be denied now, its inverse is proposed, through the same gate as
-everything else.
+A policy with `standing: true` in its metadata also denies changes that were made before. Each reversible change is
+evaluated again with current facts: mode, health, telemetry, recent actions, environment, time; requester and cause stay
+as they were. If it would be denied now, its inverse is proposed, through the same gate as every proposal.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ from topics.spec import Instant, derive, system_of
 
 UPHOLD: Final = "uphold"
 KEPT: Final = 1_000
-CHECK_MS: Final = 10_000  # so often what stands is looked at, and at once when a policy changes
-AGAIN_MS: Final = 300_000  # longer than votes are waited for; then it is proposed again, and so on
+CHECK_MS: Final = 10_000  # period of the check; a change of policies triggers one at once
+AGAIN_MS: Final = 300_000  # wait before a proposal is repeated, doubled each time; longer than votes are waited for
 TRIES: Final = 5
-SURE: Final = 0.9  # the inverse of what was done ends the violation, unless the world has changed meanwhile
+SURE: Final = 0.9  # confidence: the inverse ends the violation, unless something else has changed meanwhile
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A change that stands."""
+    """A change that is still in effect."""
 
     decision: str
     facts: Facts
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """What was proposed against one."""
+    """The proposals against one violation."""
 
     tries: int
     next: Instant
@@ -59,18 +58,18 @@ def _reported(_decision: str, result: Result) -> str:
 
 
 class ViolationRemediator(KeyedState):
-    """What stands on one partition. A part of a state."""
+    """The changes in effect of one partition. Part of an agent's state."""
 
-    sent: Table[Facts] = table(KEPT, domain=_asked_of)  # by decision: dispatched, without a result yet
-    early: Table[Result] = table(KEPT, domain=_reported)  # by decision: read before what was dispatched
-    over: Table[Instant] = table(KEPT)  # decisions whose result was counted
-    stands: Table[Change] = table(KEPT, domain=_changed)  # by target and action
-    asked: Table[Violation] = table(KEPT)  # by decision and policy
+    sent: Table[Facts] = table(KEPT, domain=_asked_of)  # decision → its facts, dispatched, without a result yet
+    early: Table[Result] = table(KEPT, domain=_reported)  # decision → its result, read before the decision
+    over: Table[Instant] = table(KEPT)  # decision → time of its result, for those that were counted
+    stands: Table[Change] = table(KEPT, domain=_changed)  # target and action → change in effect
+    asked: Table[Violation] = table(KEPT)  # decision and policy → proposals
     checked: Instant = 0
-    under: dict[str, Instant] = msgspec.field(default_factory=dict)  # policies when it was checked, by name
+    under: dict[str, Instant] = msgspec.field(default_factory=dict)  # policy → newest record at the last check
 
     def decided(self, decision: Decision) -> None:
-        """Remember what was sent out."""
+        """Store a dispatched decision whose action can be undone."""
         if decision.state is not DecisionState.DISPATCHED or decision.facts is None or decision.id in self.over:
             return
         if _can_be_undone(decision.proposal.action):
@@ -79,7 +78,7 @@ class ViolationRemediator(KeyedState):
                 self.done(result)
 
     def done(self, result: Result) -> None:
-        """What has succeeded stands, and its inverse does not any more; what upholds a policy does not stand itself."""
+        """Process a result: a success takes effect and ends its inverse. The remediator's own are not tracked."""
         if not _can_be_undone(result.action) or result.decision in self.over:
             return
         facts = self.sent.pop(result.decision, None)
@@ -93,15 +92,15 @@ class ViolationRemediator(KeyedState):
                 self.stands[_place(facts.target.id, facts.action.name)] = Change(result.decision, facts)
 
     def next_check(self, book: Book) -> Instant | None:
-        """When what stands is to be looked at; None: nothing stands."""
+        """Return when `check` must run next (ms since 1970); None when no change is in effect."""
         if not self.stands:
             return None
         return self.checked + CHECK_MS if self.under == _newest(book) else 0
 
     def check(self, book: Book, ready: Policies, today: Callable[[Facts], Facts], now: Instant) -> Iterator[Proposal]:
-        """A proposal for each standing violation that has none yet, or whose last one has led to nothing.
+        """Yield a proposal for each violation without one, or whose last proposal led to nothing.
 
-        today: what a policy is asked now about something that was decided upon with other facts.
+        today: returns the current facts for those of an earlier decision.
         """
         if not self.stands:
             return
@@ -128,22 +127,22 @@ class ViolationRemediator(KeyedState):
 
 
 def _newest(book: Book) -> dict[str, Instant]:
-    """When the newest word about each policy was said."""
+    """Return by policy the time of its newest record."""
     return {name: held.ts for name, held in book.held.items()}
 
 
 def violated(policies: list[Active], facts: Facts) -> Iterator[PolicyResult]:
-    """What of these policies denies something that stands. A policy at fault denies nothing that stands."""
+    """Yield the enforced denials of a change in effect. A fault of a policy is no denial here."""
     return (result for result, _ in answers(policies, facts) if result.enforced and result.effect == Effect.DENY)
 
 
 def _undoing(change: Change, result: PolicyResult, tries: int, now: Instant) -> Proposal | None:
-    """The inverse of a change; None: the catalogue does not take it with what is known."""
+    """Return the proposal of a change's inverse; None when there is none, or the known parameters do not fit it."""
     facts = change.facts
     inverse = ACTIONS.get(ACTIONS[facts.action.name].inverse)
     if inverse is None:
         return None
-    named = {parameter.name for parameter in inverse.parameters} - {"revision"}  # it was the other one's
+    named = {parameter.name for parameter in inverse.parameters} - {"revision"}  # belongs to the original change
     parameters = {name: value for name, value in facts.parameters.items() if name in named}
     if inverse.objection(parameters):
         return None
