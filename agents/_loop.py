@@ -190,6 +190,17 @@ class Loop:
         missing = [p for p in owned if any((verb, p) not in self.units for verb in self.verbs)]
         if missing:
             self.loading.update(dict.fromkeys(missing, asyncio.create_task(self._load(missing))))
+            running = [task for task in self._working if not task.done()]
+            self._working = [*running, asyncio.create_task(self._take_up(missing))]
+
+    async def _take_up(self, partitions: Iterable[int]) -> None:
+        """Own the units of partitions as soon as they are restored: their deadlines wait for no record."""
+        try:
+            await asyncio.gather(*(self._unit(verb, partition) for partition in partitions for verb in self.verbs))
+        except Revoked:
+            pass  # the next assignment takes up what is ours then
+        except Exception as error:
+            self._fail(error)
 
     async def _unit(self, verb: str, partition: int) -> Unit:
         """Raises Revoked when the partition was lost while it was restored."""
@@ -206,8 +217,13 @@ class Loop:
 
     def _own(self, key: tuple[str, int], unit: Unit) -> Unit:
         self.units[key] = unit
-        self.deadlines.schedule(key, unit.next_deadline())
+        self._schedule(key, unit)
         return unit
+
+    def _schedule(self, key: tuple[str, int], unit: Unit) -> None:
+        """Set when a unit is asked next; one that was revoked meanwhile does not move its successor's deadline."""
+        if self.units.get(key) is unit:
+            self.deadlines.schedule(key, unit.next_deadline())
 
     async def _load(self, partitions: Sequence[int]) -> _Units:
         return await asyncio.to_thread(self._restore, partitions)
@@ -241,7 +257,7 @@ class Loop:
                 unit.applied[raw.topic] = raw.offset + 1
             self.meter.stepped(verb, len(raws), len(outputs), min(raw.arrived for raw in raws), self.now())
             await self.writer.keep(partition, unit, outputs)
-            self.deadlines.schedule(key, unit.next_deadline())
+            self._schedule(key, unit)
 
     def _decode(self, verb: str, raws: Iterable[Raw]) -> tuple[list[Read[Record]], list[DeadLetter]]:
         reads: list[Read[Record]] = []
@@ -279,7 +295,7 @@ class Loop:
             if outputs and self.units.get(key) is unit:
                 await self.writer.keep(key[1], unit, outputs)
             unit.durable = unit.durable or not outputs
-            self.deadlines.schedule(key, unit.next_deadline())
+            self._schedule(key, unit)
 
     def _owned(self) -> list[int]:
         topics: dict[int, int] = defaultdict(int)
