@@ -257,6 +257,9 @@ class Loop:
                 unit.applied[raw.topic] = raw.offset + 1
             self.meter.stepped(verb, len(raws), len(outputs), min(raw.arrived for raw in raws), self.now())
             await self.writer.keep(partition, unit, outputs)
+            at = unit.next_deadline()
+            if at is not None and at <= self.now():  # while batches wait, nobody else gets the lock
+                await self._ask(key, unit)
             self._schedule(key, unit)
 
     def _decode(self, verb: str, raws: Iterable[Raw]) -> tuple[list[Read[Record]], list[DeadLetter]]:
@@ -290,12 +293,16 @@ class Loop:
         if unit is None or unit.lock.locked() or not unit.durable:
             return  # who holds it schedules it anew
         async with unit.lock:
-            unit.durable = False
-            outputs = unit.wake(self.now())
-            if outputs and self.units.get(key) is unit:
-                await self.writer.keep(key[1], unit, outputs)
-            unit.durable = unit.durable or not outputs
+            await self._ask(key, unit)
             self._schedule(key, unit)
+
+    async def _ask(self, key: tuple[str, int], unit: Unit) -> None:
+        """Deal with the deadlines of a unit that have come. Call it with the unit's lock held."""
+        unit.durable = False
+        outputs = unit.wake(self.now())
+        if outputs and self.units.get(key) is unit:
+            await self.writer.keep(key[1], unit, outputs)
+        unit.durable = unit.durable or not outputs
 
     def _owned(self) -> list[int]:
         topics: dict[int, int] = defaultdict(int)

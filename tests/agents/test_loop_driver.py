@@ -231,6 +231,26 @@ async def test_batches_that_wait_are_taken_together_and_a_slow_unit_holds_up_no_
         task.cancel()
 
 
+async def test_a_deadline_is_kept_while_batches_wait(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, asked = waits_until(1_000), list[tuple[bool, int]]()
+
+    async def keep(*_: Any) -> None:
+        await loop._wake(("decide", 0))  # its time comes while the unit is at work
+        busy.durable = True
+
+    def step(reads: Sequence[Any], now: Instant) -> Sequence[Any]:
+        asked.append((isinstance(reads, list), now))
+        return ()
+
+    monkeypatch.setattr(loop.writer, "keep", keep)
+    monkeypatch.setattr(busy.agent, "step", step)
+    loop.now = lambda: 1_000
+    loop._own(("decide", 0), busy)
+    for offset in range(2):
+        await loop._apply(("decide", 0), [Event("decide", "opsloop.decisions", 0, offset).message.value])
+    assert asked[:2] == [(True, 1_000), (False, 1_000)], "a batch, and then what was due"
+
+
 async def test_a_loop_that_slept_says_nothing_more(loop: Loop) -> None:
     loop._suspension._slept = 61.0
     with pytest.raises(Suspended):
