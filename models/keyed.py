@@ -102,7 +102,7 @@ class Table(dict[str, V], Generic[V]):
     def popitem(self) -> tuple[str, V]:
         raise TypeError("rows are removed by key")
 
-    def __ior__(self, rows: Any) -> Any:
+    def __ior__(self, rows: Any) -> Any:  # type: ignore[misc]
         raise TypeError("rows are set by key or by update")
 
     def of(self, group: str) -> list[V]:
