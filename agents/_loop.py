@@ -189,16 +189,17 @@ class Loop:
         self._kept = {}
         missing = [p for p in owned if any((verb, p) not in self.units for verb in self.verbs)]
         if missing:
-            self.loading.update(dict.fromkeys(missing, asyncio.create_task(self._load(missing))))
+            loading = asyncio.create_task(self._load(missing))
+            self.loading.update(dict.fromkeys(missing, loading))
             running = [task for task in self._working if not task.done()]
-            self._working = [*running, asyncio.create_task(self._take_up(missing))]
+            self._working = [*running, asyncio.create_task(self._take_up(loading))]
 
-    async def _take_up(self, partitions: Iterable[int]) -> None:
-        """Own the units of partitions as soon as they are restored: their deadlines wait for no record."""
+    async def _take_up(self, loading: asyncio.Task[_Units]) -> None:
+        """Own units as soon as they are restored, so that their deadlines wait for no record."""
         try:
-            await asyncio.gather(*(self._unit(verb, partition) for partition in partitions for verb in self.verbs))
-        except Revoked:
-            pass  # the next assignment takes up what is ours then
+            for key, unit in (await asyncio.shield(loading)).items():
+                if self.loading.get(key[1]) is loading and key not in self.units:
+                    self._own(key, unit)
         except Exception as error:
             self._fail(error)
 

@@ -116,6 +116,17 @@ async def test_a_deadline_of_a_partition_that_came_in_a_rebalance_waits_for_no_r
     assert sorted(loop.deadlines.due(1_000)) == [("decide", 0), ("decide", 1)]
 
 
+async def test_a_rebalance_right_after_an_assignment_leaves_nothing_that_was_restored_for_it(loop: Loop) -> None:
+    async def load(_: Sequence[int]) -> dict[tuple[str, int], Unit]:
+        return {("decide", 0): unit()}
+
+    loop._load = load  # type: ignore[method-assign]
+    await loop._assigned(loop.app, [TP("opsloop.decisions", 0)])
+    await loop._revoked(loop.app, [])
+    await asyncio.wait_for(asyncio.gather(*loop._working), 5)
+    assert (loop.units, loop.loading) == ({}, {})
+
+
 async def test_a_state_that_cannot_be_restored_ends_the_loop_before_a_record_comes(loop: Loop) -> None:
     async def load(_: Sequence[int]) -> dict[tuple[str, int], Unit]:
         raise StateUnreadable("decide", 0, "of a version that is not known")
