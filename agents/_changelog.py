@@ -100,14 +100,23 @@ class ChangeLog:
         """Whether a generation may begin while its full snapshot is still being written."""
         return self.generation + 1 - self.based < GENERATIONS
 
+    @property
+    def overdue(self) -> bool:
+        """Whether a whole state is due and must be on the broker before anything else is written."""
+        return self.due and not self.can_renew
+
     def renew(self, applied: Mapping[str, int] | None = None) -> Renewal:
         """Begin a full snapshot and a new generation: later deltas follow this snapshot.
+
+        A generation is left out whose full snapshot would overwrite, part by part, the newest one on the broker.
 
         applied: offsets in a state that changed since the last write; None: the state is the one last written.
         """
         if applied is not None:
             self.seq, self.follows, self.applied = self.seq + 1, self.epoch, dict(applied)
-        self.generation, self.index, self.since_bytes = self.generation + 1, 0, 0
+        overwrites = (self.generation + 1 - self.based) % GENERATIONS == 0
+        self.generation += 2 if overwrites else 1
+        self.index, self.since_bytes = 0, 0
         return Renewal(self.generation, self.seq, self.follows, dict(self.applied))
 
     def whole(self, renewal: Renewal, blocks: Sequence[bytes]) -> list[Message]:

@@ -190,7 +190,19 @@ class Loop:
         self._kept = {}
         missing = [p for p in owned if any((verb, p) not in self.units for verb in self.verbs)]
         if missing:
-            self.loading.update(dict.fromkeys(missing, asyncio.create_task(self._load(missing))))
+            loading = asyncio.create_task(self._load(missing))
+            self.loading.update(dict.fromkeys(missing, loading))
+            running = [task for task in self._working if not task.done()]
+            self._working = [*running, asyncio.create_task(self._take_up(loading))]
+
+    async def _take_up(self, loading: asyncio.Task[_Units]) -> None:
+        """Own units as soon as they are restored, so that their deadlines wait for no record."""
+        try:
+            for key, unit in (await asyncio.shield(loading)).items():
+                if self.loading.get(key[1]) is loading and key not in self.units:
+                    self._own(key, unit)
+        except Exception as error:
+            self._fail(error)
 
     async def _unit(self, verb: str, partition: int) -> Unit:
         """Return the unit of a verb and partition, restored. Raises Revoked when the partition was lost meanwhile."""
@@ -207,8 +219,13 @@ class Loop:
 
     def _own(self, key: tuple[str, int], unit: Unit) -> Unit:
         self.units[key] = unit
-        self.deadlines.schedule(key, unit.next_deadline())
+        self._schedule(key, unit)
         return unit
+
+    def _schedule(self, key: tuple[str, int], unit: Unit) -> None:
+        """Set when a unit is asked next; one that was revoked meanwhile does not move its successor's deadline."""
+        if self.units.get(key) is unit:
+            self.deadlines.schedule(key, unit.next_deadline())
 
     async def _load(self, partitions: Sequence[int]) -> _Units:
         return await asyncio.to_thread(self._restore, partitions)
@@ -242,7 +259,10 @@ class Loop:
                 unit.applied[raw.topic] = raw.offset + 1
             self.meter.stepped(verb, len(raws), len(outputs), min(raw.arrived for raw in raws), self.now())
             await self.writer.keep(partition, unit, outputs)
-            self.deadlines.schedule(key, unit.next_deadline())
+            at = unit.next_deadline()
+            if at is not None and at <= self.now():  # while batches wait, nobody else gets the lock
+                await self._ask(key, unit)
+            self._schedule(key, unit)
 
     def _decode(self, verb: str, raws: Iterable[Raw]) -> tuple[list[Read[Record]], list[DeadLetter]]:
         reads: list[Read[Record]] = []
@@ -275,12 +295,16 @@ class Loop:
         if unit is None or unit.lock.locked() or not unit.durable:
             return  # the task that holds the lock schedules it again
         async with unit.lock:
-            unit.durable = False
-            outputs = unit.wake(self.now())
-            if outputs and self.units.get(key) is unit:
-                await self.writer.keep(key[1], unit, outputs)
-            unit.durable = unit.durable or not outputs
-            self.deadlines.schedule(key, unit.next_deadline())
+            await self._ask(key, unit)
+            self._schedule(key, unit)
+
+    async def _ask(self, key: tuple[str, int], unit: Unit) -> None:
+        """Deal with the deadlines of a unit that have come. Call it with the unit's lock held."""
+        unit.durable = False
+        outputs = unit.wake(self.now())
+        if outputs and self.units.get(key) is unit:
+            await self.writer.keep(key[1], unit, outputs)
+        unit.durable = unit.durable or not outputs
 
     def _owned(self) -> list[int]:
         topics: dict[int, int] = defaultdict(int)

@@ -41,7 +41,7 @@ class Writer:
         moved = unit.agent.chain is None and unit.applied != unit.log.applied and clock - unit.written > REFRESH_S
         if changes or moved:
             self.require(unit)
-            if unit.log.must_renew:
+            if unit.log.must_renew or (unit.log.overdue and not unit.renewing):
                 await self._renew(partition, unit, unit.log.renew(unit.applied), unit.agent.blocks())
             else:
                 sent = [await self._produce(part, partition) for part in unit.log.changed(unit.applied, changes)]
@@ -86,7 +86,7 @@ class Writer:
             self.require(unit)
             sent = [await self._produce(message, partition) for message in messages[first : first + AT_ONCE]]
             await asyncio.gather(*sent)
-        unit.log.based = renewal.generation
+        unit.log.based = max(unit.log.based, renewal.generation)
 
     async def _send(self, outputs: Sequence[Any], partition: int) -> None:
         pending = []

@@ -66,8 +66,9 @@ class Table(dict[str, V], Generic[V]):
         self._held: frozenset[str] = frozenset()  # rows that are left out of `due`
 
     def __setitem__(self, key: str, value: V) -> None:
-        self._put(key, value)
-        if self.most and len(self) > self.most:
+        self._note(key)
+        self._set(key, value)
+        while self.most and len(self) > self.most:  # more than one when a version before kept more
             del self[next(iter(self))]
 
     def __delitem__(self, key: str) -> None:
@@ -100,6 +101,9 @@ class Table(dict[str, V], Generic[V]):
 
     def popitem(self) -> tuple[str, V]:
         raise TypeError("rows are removed by key")
+
+    def __ior__(self, rows: Any) -> Any:  # type: ignore[misc]
+        raise TypeError("rows are set by key or by update")
 
     def of(self, group: str) -> list[V]:
         """The rows of a group, in the order in which they were last set."""
@@ -176,10 +180,6 @@ class Table(dict[str, V], Generic[V]):
                 self._drop(key)
         for key, value in rows.items():
             self._set(key, value)
-
-    def _put(self, key: str, value: V) -> None:
-        self._note(key)
-        self._set(key, value)
 
     def _note(self, key: str) -> None:
         if key not in self._journal:

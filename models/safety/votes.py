@@ -58,7 +58,10 @@ class ApprovalTracker(KeyedState):
     """Decisions of one partition from proposal to result."""
 
     waiting: Table[Decision] = table(
-        OPEN_KEPT, when=lambda decision: decision.expires, group=lambda _, d: d.proposal.incident, domain=_target
+        OPEN_KEPT,
+        when=lambda decision: max(decision.expires, 1),
+        group=lambda _, d: d.proposal.incident,
+        domain=_target,
     )
     votes: Table[tuple[Approval, ...]] = table(  # decision → its valid votes, until it ends
         OPEN_KEPT, domain=lambda _, votes: votes[0].system
@@ -84,9 +87,12 @@ class ApprovalTracker(KeyedState):
             return
         if decision.proposal.incident in self.over:
             yield self._refuse(decision, now, OVER)
-        elif decision.state is DecisionState.APPROVED:
+            return
+        if decision.state is DecisionState.APPROVED:
+            yield from self._make_room(self.approved, now)
             self.approved.setdefault(decision.id, decision)
         elif decision.id not in self.approved:
+            yield from self._make_room(self.waiting, now)
             self.waiting.setdefault(decision.id, decision)
             for origin in self.early.keys_of(decision.id):
                 yield from self._catch_up(origin, rules, now)
@@ -177,6 +183,18 @@ class ApprovalTracker(KeyedState):
         """Set how long approved decisions wait for the audit: `approval_ms`."""
         self.approved.timed(lambda decision: decision.ts + settings.approval_ms)
 
+    def _make_room(self, table: Table[Decision], now: Instant) -> Iterator[Decision]:
+        """End the oldest decision of a table that is full, instead of forgetting it without a word."""
+        if len(table) < table.most:
+            return
+        oldest = next(iter(table.values()))
+        if table is not self.dispatched:
+            yield self._refuse(oldest, now, f"{table.most} newer decisions are open")
+            return
+        del table[oldest.id]
+        self._end(oldest.id, now)
+        yield oldest.moved(DecisionState.COMPLETED, now, "no result of it came", outcome="unknown")
+
     def _catch_up(self, origin: str, rules: Rules, now: Instant) -> Iterator[Decision | Refusal]:
         vote = self.early.pop(origin)
         try:
@@ -207,6 +225,7 @@ class ApprovalTracker(KeyedState):
             self.waiting[decision.id] = moved = decision.moved(DecisionState.PENDING, now, said, voters=voters)
         else:
             del self.waiting[decision.id]
+            yield from self._make_room(self.approved, now)
             self.approved[decision.id] = moved = decision.moved(DecisionState.APPROVED, now, said, voters=voters)
         yield moved
 
@@ -236,6 +255,7 @@ class ApprovalTracker(KeyedState):
         )  # fmt: skip
         moved = decision.moved(DecisionState.DISPATCHED, now, f"command {command.id}", command=command.id)
         self._forget(decision.id)
+        yield from self._make_room(self.dispatched, now)
         self.dispatched[decision.id] = moved
         self.at_work[service] = decision.id
         yield command

@@ -57,7 +57,7 @@ class Owner:
     def change(self, number: int, size: int = 0) -> None:
         self.known.append(number)
         offsets = {"t": len(self.known)}
-        if self.log.must_renew:
+        if self.log.must_renew or self.log.overdue:
             renewal = self.log.renew(offsets)
             self.whole(renewal)
         else:
@@ -169,6 +169,36 @@ def test_owners_that_die_before_their_first_whole_state_overwrite_nothing_that_i
         expected.append(number)
         broker.compact()
     assert Owner(broker).known == expected
+
+
+@pytest.mark.parametrize("deaths", range(5))
+def test_a_log_of_which_owners_died_between_two_whole_states_is_renewed_by_the_next_one(
+    broker: Broker, deaths: int
+) -> None:
+    Owner(broker).whole()
+    for number in range(deaths):
+        Owner(broker).change(number)
+    lasting = Owner(broker)
+    for number in range(deaths, 50):
+        lasting.change(number, size=LEAST_BYTES // 4)
+        if lasting.log.due and lasting.log.can_renew:
+            lasting.whole()
+    broker.compact()
+    assert sum(len(value) for _, value in broker.kept) < 5 * LEAST_BYTES
+    assert Owner(broker).known == list(range(50))
+
+
+@pytest.mark.parametrize("deaths", range(1, 9))
+def test_owners_that_die_in_the_middle_of_a_whole_state_leave_the_one_before(broker: Broker, deaths: int) -> None:
+    first = Owner(broker)
+    for number in range(GENERATIONS + 1):
+        first.change(number)
+        first.whole()
+    for _ in range(deaths):
+        broken = Owner(broker)
+        broker.write(broken.log.whole(broken.log.renew(), [b"9 " * PART_BYTES])[:1])
+        broker.compact()
+        assert Owner(broker).known == list(range(GENERATIONS + 1))
 
 
 def test_the_topic_holds_some_times_the_state_after_compaction(broker: Broker) -> None:

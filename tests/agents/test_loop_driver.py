@@ -13,7 +13,7 @@ from faust.types import TP
 
 from agents import _loop
 from agents._agent import Buffer
-from agents._changelog import ChangeLog
+from agents._changelog import ChangeLog, StateUnreadable
 from agents._loop import Loop, LoopSettings
 from agents._suspension import Suspended, SuspensionDetector
 from agents._transport import Batch, _Rebalance
@@ -21,8 +21,10 @@ from agents._unit import Unit
 from agents._writer import Revoked
 from agents.decide import Decide
 from models.decision.advisor import Bounds
+from models.decision.planner import Plan
 from tests.builders import Quiet
 from tests.keys import RING, WORKER_KEY
+from topics.spec import Instant
 from topics.state import LOOP_STATE
 
 
@@ -41,6 +43,13 @@ async def loop() -> Loop:
 
 def unit() -> Unit:
     return Unit(decide(), ChangeLog(LOOP_STATE, "decide", 0), {})
+
+
+def waits_until(at: Instant) -> Unit:
+    """A unit that wants to be asked at `at`."""
+    made = unit()
+    made.agent.state.plans["i1"] = Plan("shop", retry_at=at)
+    return made
 
 
 def message(generation: int) -> Any:
@@ -91,6 +100,60 @@ async def test_a_generation_that_this_worker_missed_leaves_nothing_to_keep(loop:
     await rebalanced(loop, 7)
     assert list(loop.loading) == [0]
     assert (await loop._unit("decide", 0)).agent is not before.agent
+
+
+async def test_a_deadline_of_a_partition_that_came_in_a_rebalance_waits_for_no_record(loop: Loop) -> None:
+    loaded = asyncio.Event()
+
+    async def load(partitions: Sequence[int]) -> dict[tuple[str, int], Unit]:
+        await loaded.wait()
+        return {("decide", partition): waits_until(1_000) for partition in partitions}
+
+    loop._load = load  # type: ignore[method-assign]
+    await loop._assigned(loop.app, [TP("opsloop.decisions", 0), TP("opsloop.decisions", 1)])
+    loaded.set()
+    await asyncio.wait_for(asyncio.gather(*loop._working), 5)
+    assert sorted(loop.deadlines.due(1_000)) == [("decide", 0), ("decide", 1)]
+
+
+async def test_a_rebalance_right_after_an_assignment_leaves_nothing_that_was_restored_for_it(loop: Loop) -> None:
+    async def load(_: Sequence[int]) -> dict[tuple[str, int], Unit]:
+        return {("decide", 0): unit()}
+
+    loop._load = load  # type: ignore[method-assign]
+    await loop._assigned(loop.app, [TP("opsloop.decisions", 0)])
+    await loop._revoked(loop.app, [])
+    await asyncio.wait_for(asyncio.gather(*loop._working), 5)
+    assert (loop.units, loop.loading) == ({}, {})
+
+
+async def test_a_state_that_cannot_be_restored_ends_the_loop_before_a_record_comes(loop: Loop) -> None:
+    async def load(_: Sequence[int]) -> dict[tuple[str, int], Unit]:
+        raise StateUnreadable("decide", 0, "of a version that is not known")
+
+    loop._load = load  # type: ignore[method-assign]
+    await loop._assigned(loop.app, [TP("opsloop.decisions", 0)])
+    await asyncio.wait_for(asyncio.gather(*loop._working), 5)
+    assert isinstance(loop.failure, StateUnreadable)
+
+
+async def test_a_unit_that_ends_after_a_rebalance_does_not_move_the_deadline_of_its_successor(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after, written = waits_until(1_000), waits_until(2_000), asyncio.Event()
+
+    async def keep(*_: Any) -> None:
+        await written.wait()
+
+    monkeypatch.setattr(loop.writer, "keep", keep)
+    loop._own(("decide", 0), before)
+    ending = asyncio.create_task(loop._apply(("decide", 0), [Event("decide", "opsloop.decisions", 0, 3).message.value]))
+    await asyncio.sleep(0)
+    loop.units.clear()
+    loop._own(("decide", 0), after)
+    written.set()
+    await ending
+    assert (loop.deadlines.due(1_999), loop.deadlines.due(2_000)) == ([], [("decide", 0)])
 
 
 async def test_what_was_not_ended_when_the_rebalance_came_is_not_kept(
@@ -177,6 +240,26 @@ async def test_batches_that_wait_are_taken_together_and_a_slow_unit_holds_up_no_
     assert not late.acked
     for task in loop._working:
         task.cancel()
+
+
+async def test_a_deadline_is_kept_while_batches_wait(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, asked = waits_until(1_000), list[tuple[bool, int]]()
+
+    async def keep(*_: Any) -> None:
+        await loop._wake(("decide", 0))  # its time comes while the unit is at work
+        busy.durable = True
+
+    def step(reads: Sequence[Any], now: Instant) -> Sequence[Any]:
+        asked.append((isinstance(reads, list), now))
+        return ()
+
+    monkeypatch.setattr(loop.writer, "keep", keep)
+    monkeypatch.setattr(busy.agent, "step", step)
+    loop.now = lambda: 1_000
+    loop._own(("decide", 0), busy)
+    for offset in range(2):
+        await loop._apply(("decide", 0), [Event("decide", "opsloop.decisions", 0, offset).message.value])
+    assert asked[:2] == [(True, 1_000), (False, 1_000)], "a batch, and then what was due"
 
 
 async def test_a_loop_that_slept_says_nothing_more(loop: Loop) -> None:

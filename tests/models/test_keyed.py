@@ -152,6 +152,24 @@ def test_a_bounded_table_lets_go_of_what_was_set_longest_ago() -> None:
     assert list(few) == ["c", "a", "d"]
 
 
+def test_a_table_with_a_bound_that_was_lowered_comes_down_to_it() -> None:
+    state = Outer()
+    few = state.inner.few
+    few.load({key: Row(1) for key in "abcdefgh"})
+    few["i"] = Row(1)
+    assert list(few) == ["g", "h", "i"]
+    assert sorted(few.take()[1]) == list("abcdef")
+
+
+def test_rows_cannot_be_set_past_the_changes() -> None:
+    rows = Outer().rows
+    with pytest.raises(TypeError):
+        rows |= {"a": Row(1)}
+    with pytest.raises(TypeError):
+        rows.popitem()
+    assert rows.take() == ({}, [])
+
+
 def test_rows_are_due_in_the_order_of_their_times_until_they_are_set_or_removed() -> None:
     rows = Outer().rows
     rows["a"], rows["b"], rows["c"], rows["d"] = Row(1, 30), Row(1, 10), Row(1), Row(1, 20)

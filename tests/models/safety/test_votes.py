@@ -281,6 +281,30 @@ def test_memory_has_bounds() -> None:
     assert [len(book) for book in (tracker.epochs, tracker.over, tracker.early)] == [KEPT] * 3
 
 
+@pytest.mark.parametrize(
+    ("state", "rules", "ends"),
+    [
+        (DecisionState.PENDING, ASKING, DecisionState.EXPIRED),
+        (DecisionState.APPROVED, ALONE, DecisionState.COMPLETED),
+    ],
+)
+def test_an_open_decision_for_which_there_is_no_room_is_ended_and_said_to_be(
+    state: DecisionState, rules: Rules, ends: DecisionState
+) -> None:
+    tracker = ApprovalTracker()
+    tracker.waiting.most = tracker.approved.most = tracker.dispatched.most = 2
+    many = [decision(state, proposal(id=f"p{n}", target=f"shop/s{n}"), expires=NOW + 1_000) for n in range(3)]
+    made = [m for of in many for m in told(tracker, of, rules) if isinstance(m, Decision) and m.state is ends]
+    assert [(m.id, m.outcome) for m in made] == [(many[0].id, "unknown" if ends is DecisionState.COMPLETED else "")]
+    assert many[0].id in tracker.ended
+
+
+def test_a_pending_decision_that_says_no_time_does_not_wait_for_ever() -> None:
+    tracker = ApprovalTracker()
+    list(tracker.decided(decision(DecisionState.PENDING, expires=0), ASKING, NOW))
+    assert states(tracker.expire(ASKING, NOW)) == ["expired"]
+
+
 DENIED = decision(DecisionState.DENIED, blocked="recently_remediated")
 
 
