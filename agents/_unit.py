@@ -75,26 +75,28 @@ class Unit:
             if outputs is None:  # whatever breaks it, it is none of these
                 self.not_before, outputs = now + BROKEN_MS, []
             else:
-                outputs += self._among(items, items, now)
+                outputs += self._among(items, now)
             self.agent.hold(())
         after = self.agent.next_deadline()
         if after is not None and after <= now:
             self.not_before = max(self.not_before, now + PAUSE_MS)
         return outputs
 
-    def _among(self, items: Sequence[Hashable], all_items: Sequence[Hashable], now: Instant) -> list[Any]:
-        """Deal with `items`; of those that break the step each is set aside."""
-        if not items:
+    def _among(self, items: Sequence[Hashable], now: Instant) -> list[Any]:
+        """Deal with `items`; of those that break the step each is set aside. What else is due by now waits."""
+        self.agent.hold(())
+        overdue = self.agent.overdue(now)
+        ours = set(items).intersection(overdue)  # another item may have ended some
+        if not ours:
             return []
-        ours = set(items)
-        self.agent.hold([item for item in all_items if item not in ours])
+        self.agent.hold([item for item in overdue if item not in ours])
         outputs = self._attempt(now)
         if outputs is not None:
             return outputs
         if len(items) == 1:
             return [replace(self.agent.set_aside(items[0]), detail=self._broken)]
         middle = len(items) // 2
-        return self._among(items[:middle], all_items, now) + self._among(items[middle:], all_items, now)
+        return self._among(items[:middle], now) + self._among(items[middle:], now)
 
     def _attempt(self, now: Instant) -> list[Any] | None:
         """A step without records; None: it broke, and the state never saw it."""
