@@ -79,26 +79,28 @@ class Unit:
             if outputs is None:  # the agent raises without any of these items, too
                 self.not_before, outputs = now + BROKEN_MS, []
             else:
-                outputs += self._among(items, items, now)
+                outputs += self._among(items, now)
             self.agent.hold(())
         after = self.agent.next_deadline()
         if after is not None and after <= now:
             self.not_before = max(self.not_before, now + PAUSE_MS)
         return outputs
 
-    def _among(self, items: Sequence[Hashable], all_items: Sequence[Hashable], now: Instant) -> list[Any]:
-        """Process `items` alone. Those with which the agent raises are set aside, found by halving."""
-        if not items:
+    def _among(self, items: Sequence[Hashable], now: Instant) -> list[Any]:
+        """Process `items` alone; what else is due waits. Those with which the agent raises are set aside, by halving."""
+        self.agent.hold(())
+        overdue = self.agent.overdue(now)
+        ours = set(items).intersection(overdue)  # another item may have ended some
+        if not ours:
             return []
-        ours = set(items)
-        self.agent.hold([item for item in all_items if item not in ours])
+        self.agent.hold([item for item in overdue if item not in ours])
         outputs = self._attempt(now)
         if outputs is not None:
             return outputs
         if len(items) == 1:
             return [replace(self.agent.set_aside(items[0]), detail=self._broken)]
         middle = len(items) // 2
-        return self._among(items[:middle], all_items, now) + self._among(items[middle:], all_items, now)
+        return self._among(items[:middle], now) + self._among(items[middle:], now)
 
     def _attempt(self, now: Instant) -> list[Any] | None:
         """Step without records. Returns None, with the state reverted, when the agent raised."""

@@ -108,6 +108,8 @@ class SafetyContext(KeyedState):
             raise Refused("invalid_setting", f"{setting.name[:100]}: its end must be a time in ms, as 1700000000000")
         if until < self.maintained.get(scope, 0) and not may((who := setter(setting, keyring)).roles, "stop"):
             raise Refused("wrong_role", f"{who.name} may not end the maintenance of {scope}")
+        if scope not in self.maintained and len(self.maintained) >= self.maintained.most:
+            self.maintained.pop(min(self.maintained, key=self.maintained.__getitem__))  # which ends, or ended, first
         self.maintained[scope] = until
 
     def services(self, system: str) -> set[str]:

@@ -31,10 +31,11 @@ from topics.incidents import Incident
 from topics.proposals import Proposal
 from topics.refusals import Refusal, refusal
 from topics.settings import Setting
-from topics.spec import Instant, derive, service_of, system_of
+from topics.spec import DAY_MS, Instant, derive, service_of, system_of
 
 OPEN_KEPT: Final = 20_000  # maximum open decisions
 KEPT: Final = 5_000  # ended decisions remembered, so that none is dispatched twice
+LOST_MS: Final = DAY_MS  # a decision without a result so long after its command ends as unknown
 OVER: Final = "the incident is over"
 
 
@@ -70,7 +71,9 @@ class ApprovalTracker(KeyedState):
         KEPT, group=lambda _, vote: vote.decision, domain=lambda _, vote: vote.system
     )
     approved: Table[Decision] = table(OPEN_KEPT, domain=_target)  # approved decisions that are not in the audit yet
-    dispatched: Table[Decision] = table(OPEN_KEPT, domain=_target)  # dispatched decisions without a result
+    dispatched: Table[Decision] = table(  # dispatched decisions without a result
+        OPEN_KEPT, when=lambda decision: decision.ts + LOST_MS, domain=_target
+    )
     at_work: Table[str] = table(KEPT, domain=_service)  # service → the decision dispatched last
     ended: Table[Instant] = table(KEPT)
     over: Table[Instant] = table(KEPT)  # incident that has ended → when
@@ -171,13 +174,15 @@ class ApprovalTracker(KeyedState):
             yield decision.moved(DecisionState.COMPLETED, now, said, outcome=result.outcome)
 
     def expire(self, rules: Rules, now: Instant) -> Iterator[Decision]:
-        """Refuse decisions that were not approved in time, and approved ones that the audit did not record in time."""
+        """Refuse decisions not approved, or not recorded in the audit, in time; end those without a result."""
         if self.approved.when is None:
             self.hold_to(rules.settings)
         for identity in self.waiting.due(now):
             yield self._refuse(self.waiting[identity], now, "nobody approved it in time")
         for identity in self.approved.due(now):
             yield self._refuse(self.approved[identity], now, "the audit did not keep it in time")
+        for identity in self.dispatched.due(now):
+            yield self._give_up(self.dispatched[identity], now)
 
     def hold_to(self, settings: SafetySettings) -> None:
         """Set how long approved decisions wait for the audit: `approval_ms`."""
@@ -191,9 +196,7 @@ class ApprovalTracker(KeyedState):
         if table is not self.dispatched:
             yield self._refuse(oldest, now, f"{table.most} newer decisions are open")
             return
-        del table[oldest.id]
-        self._end(oldest.id, now)
-        yield oldest.moved(DecisionState.COMPLETED, now, "no result of it came", outcome="unknown")
+        yield self._give_up(oldest, now)
 
     def _catch_up(self, origin: str, rules: Rules, now: Instant) -> Iterator[Decision | Refusal]:
         vote = self.early.pop(origin)
@@ -264,6 +267,11 @@ class ApprovalTracker(KeyedState):
     def _refuse(self, decision: Decision, now: Instant, reason: str) -> Decision:
         self._end(decision.id, now)
         return decision.moved(DecisionState.EXPIRED, now, reason)
+
+    def _give_up(self, decision: Decision, now: Instant) -> Decision:
+        del self.dispatched[decision.id]
+        self._end(decision.id, now)
+        return decision.moved(DecisionState.COMPLETED, now, "no result of it came", outcome="unknown")
 
     def _end(self, identity: str, now: Instant) -> None:
         self._forget(identity)

@@ -92,6 +92,24 @@ def test_r10_an_item_that_breaks_a_deadline_is_set_aside_with_its_cause_and_the_
     assert one.next_deadline() is None
 
 
+def test_r10_what_one_item_ends_or_makes_due_while_others_are_set_aside_blames_no_other() -> None:
+    class Linked(Remind):
+        def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[str]:
+            for made in super().step(records, now):
+                if made == "first again":  # ends one that is due as well, and leaves one that breaks the next step
+                    self.state.items.pop("second", None)
+                    self.state.items["bad new"] = Item(now, True)
+                yield made
+
+    one = Unit(Linked(), ChangeLog(LOOP_STATE, "remind", 0), {})
+    one.step(reads("first", "second", "third", "bad later", "fourth"), NOW)
+    outputs = [each for at in (1_000, 1_100) for each in one.wake(NOW + at)]
+    assert [each for each in outputs if isinstance(each, str)] == ["first again", "third again", "fourth again"]
+    told = [msgspec.json.decode(letter.raw.value or b"")["key"] for letter in letters(outputs)]
+    assert told == ["bad later", "bad new"]
+    assert not one.agent.state.items
+
+
 def test_r10_the_next_owner_does_not_meet_what_was_set_aside() -> None:
     one = unit()
     one.step(reads("bad later", "a"), NOW)

@@ -256,6 +256,14 @@ def test_a_maintenance_whose_end_cannot_be_kept_is_refused_with_its_cause(value:
     assert restarted(gate).context.maintained == {}
 
 
+def test_a_maintenance_that_goes_on_is_not_forgotten_for_shorter_ones() -> None:
+    gate = Gate()
+    gate.context.maintained.most = 3
+    for number, until in enumerate([NOW + MINUTE, NOW - 3, NOW - 2, NOW - 1, NOW + SECOND]):
+        gate.set(Setting(name=f"maintenance/s{number}", value=str(until), ts=NOW, by="anybody"), RING, NOW)
+    assert list(gate.context.maintained) == ["s0", "s3", "s4"]
+
+
 def test_in_a_storm_no_service_waits_for_one_that_waits_for_it() -> None:
     gate = Gate()
     unwell(gate, "gateway", "catalog", "store")

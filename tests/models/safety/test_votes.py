@@ -11,7 +11,7 @@ import pytest
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
 from models.safety.signing import Refused
-from models.safety.votes import KEPT, ApprovalTracker, Rules
+from models.safety.votes import KEPT, LOST_MS, ApprovalTracker, Rules
 from tests.builders import NOW, approval, decision, hypothesis, incident, proposal, reread, result, switch
 from tests.keys import RING
 from topics.actions import Command
@@ -297,6 +297,14 @@ def test_an_open_decision_for_which_there_is_no_room_is_ended_and_said_to_be(
     made = [m for of in many for m in told(tracker, of, rules) if isinstance(m, Decision) and m.state is ends]
     assert [(m.id, m.outcome) for m in made] == [(many[0].id, "unknown" if ends is DecisionState.COMPLETED else "")]
     assert many[0].id in tracker.ended
+
+
+def test_a_decision_of_which_no_result_comes_ends_as_unknown_after_a_day() -> None:
+    tracker = ApprovalTracker()
+    told(tracker, APPROVED, ALONE)
+    assert states(tracker.expire(ALONE, NOW + LOST_MS - 1)) == []
+    (ended,) = restarted(tracker).expire(ALONE, NOW + LOST_MS)
+    assert (ended.id, ended.state, ended.outcome) == (APPROVED.id, DecisionState.COMPLETED, "unknown")
 
 
 def test_a_pending_decision_that_says_no_time_does_not_wait_for_ever() -> None:
