@@ -4,7 +4,7 @@ The detector's constants were searched on machine-1-6, machine-3-4, omi-1, omi-3
 watched, and set in the middle of a plateau of both; the univariate ones in the middle of a plateau on all series of NAB
 and on halves of them. So the results are not blind; data that is in no folder is the better test. Everything runs
 online: from a cold start, one sample after another, without later samples or labels. The peers get the same entity
-score (mean of the five largest values, smoothed) and a boundary of mean plus four deviations of their own scores so far.
+score (mean of the five largest values, smoothed) and a boundary of mean plus four deviations of their earlier scores.
 
 `f1` counts an event as caught when an alarm is on during it. The stricter `f1_raised` requires that one is raised
 during it, and counts every alarm raised outside of events as false. `alarmed_share` exposes a detector that is always
