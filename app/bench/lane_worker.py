@@ -43,6 +43,7 @@ class Clocked(Agent[Any]):
         self.pieces, self.restore = inner.pieces, inner.restore  # type: ignore[method-assign]
 
     def step(self, records: Sequence[Any], now: Instant) -> Iterator[Any]:
+        """Call the stage and count its time and points."""
         began = time.perf_counter()
         found = list(self.inner.step(records, now))
         self.book.spent[self.name] = self.book.spent.get(self.name, 0.0) + time.perf_counter() - began
@@ -121,6 +122,7 @@ class Book:
         self.causes: Counter[str] = Counter()
 
     def counted(self, points: int) -> None:
+        """Count points, and note when warm-up ends and when all are processed."""
         self.points += points
         self.last, self.last_cpu = time.perf_counter(), time.process_time()
         if not self.from_time and self.points >= self.begin + (self.end - self.begin) // 10:
@@ -132,6 +134,7 @@ class Book:
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
 
     def refused(self, agent: str, cause: str) -> None:  # noqa: ARG002
+        """Count a dead letter by its cause."""
         self.causes[cause] += 1
 
 
@@ -168,6 +171,7 @@ class Diary(Book):
         self.line: list[tuple[float, float, int]] = []
 
     def counted(self, points: int) -> None:
+        """Note the number of points at this time."""
         super().counted(points)
         self.line.append((time.time(), self.last_cpu, self.points))
 
@@ -198,6 +202,7 @@ class Timed(Agent[Any]):
         self.pieces, self.restore = inner.pieces, inner.restore  # type: ignore[method-assign]
 
     def step(self, records: Sequence[Any], now: Instant) -> Iterator[Any]:
+        """Call the stage and record its alarms."""
         began, at = time.perf_counter(), float(now_ms())
         found = list(self.inner.step(records, now))
         took = time.perf_counter() - began

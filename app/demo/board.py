@@ -160,6 +160,7 @@ class Follower(threading.Thread):
         self.listening = threading.Event()
 
     def run(self) -> None:
+        """Apply messages until the follower is stopped."""
         names = [topic.name for topic in WATCHED] + [want.name for want in wanted(1) if want.name.endswith(".dlq")]
         self.listening.set()
         for raw in tail(self.broker, names, stop=self.halt.is_set):

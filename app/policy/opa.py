@@ -37,6 +37,7 @@ class Opa:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def compile(self, source: str, package: str) -> Compiled:
+        """The path under which the server evaluates a text. Raises PolicyFault."""
         version = hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
         here = f"{package}_{version}"
         text = re.sub(rf"(?m)^package[ \t]+{re.escape(package)}\b", f"package {here}", source, count=1)
