@@ -1,1 +1,1 @@
-"""Approvals and what belongs to them by HTTP."""
+"""The HTTP interface: approvals, decisions, incidents, the kill switch and maintenance."""

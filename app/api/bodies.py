@@ -1,4 +1,4 @@
-"""What may be sent to the HTTP interface: every field with its bounds, and no other."""
+"""Bodies of requests to the HTTP interface: all fields with their bounds. Other fields are refused."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class Body(BaseModel):
-    """The JSON of a request."""
+    """The JSON body of a request."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Login(Body):
-    """Who wants a token."""
+    """A name and a password, for a token."""
 
     name: Name
     password: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Vote(Body):
-    """Yes or no to a decision."""
+    """A vote on a decision."""
 
     vote: Literal["approve", "reject"]
     reason: Reason = ""
 
 
 class Note(Body):
-    """Why somebody does something."""
+    """The reason for a request."""
 
     reason: Reason = ""
 
 
 class Maintenance(Body):
-    """Nothing is changed within a scope for so long; 0 minutes end it."""
+    """Maintenance of a scope: nothing in it is changed for so many minutes; 0 ends it."""
 
     scope: Target
     minutes: Annotated[int, Field(ge=0, le=100_000)]
@@ -46,7 +46,7 @@ class Maintenance(Body):
 
 
 class ProposalBody(Body):
-    """What is to be done."""
+    """A proposal: the action, its target and its parameters."""
 
     action: Name
     target: Target

@@ -1,4 +1,4 @@
-"""What every request and every answer goes through, before and after the routes."""
+"""Limits on requests, and security headers of answers, for all routes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HTTPS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
 class HttpLimits:
-    """An ASGI application around another: an address that asks too often waits, and no answer lacks its headers."""
+    """ASGI middleware: limits the rate of requests of each address, and adds headers to every answer."""
 
     def __init__(self, app: Any, settings: ApiSettings) -> None:
         self._app = app

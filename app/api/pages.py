@@ -1,4 +1,4 @@
-"""What a person sees who opens the interface in a browser: where to go, and a list of the routes."""
+"""Pages for a browser: links to the routes, and a list of all routes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ or POST /tokens with a name and its password. The schemas of all requests and an
 
 
 def index() -> dict[str, str]:
-    """Where to go from `/`."""
+    """The links on `/`."""
     return {
         "name": "opsloop", "version": version("opsloop"), "docs": "/docs", "openapi": "/openapi.json",
         "health": "/health", "token": "opsloop user token NAME, or POST /tokens",
@@ -32,7 +32,7 @@ def index() -> dict[str, str]:
 
 
 def docs(app: FastAPI) -> str:
-    """Every route with what it does and who may ask for it, as HTML without scripts or styles."""
+    """All routes with their descriptions and the roles that may call them, as HTML without scripts or styles."""
     told = app.openapi()["paths"]
     rows = (
         f"<tr><td><code>{method} {escape(path)}</code></td>"

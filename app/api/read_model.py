@@ -1,4 +1,4 @@
-"""What the HTTP interface answers from: decisions, incidents and settings, from the index first, then as they come."""
+"""State for the HTTP interface: decisions, incidents and settings, from the index first, then from the topics."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from topics.spec import Instant, Raw, Record
 
 log = structlog.get_logger()
 
-KEPT = 5_000  # decisions and incidents, each
+KEPT = 5_000  # decisions, and as many incidents
 RETRY_S = 1.0
-STALLED_S = 10.0  # the reader asks several times a second whether it is to stop; silent for longer, it is stuck
-PROBED_S = 2.0  # an answer of the broker counts for so long
+STALLED_S = 10.0  # seconds without activity after which the reader counts as stuck
+PROBED_S = 2.0  # seconds for which a check of the broker is reused
 
 
 class ReadModel:
-    """The newest state of decisions, incidents, the kill switch and maintenance. Read by any thread, written by one."""
+    """Newest state of decisions, incidents, the kill switch and maintenance. One thread writes; any may read."""
 
     def __init__(self, broker: Broker, keys: Keys) -> None:
         self.broker, self._keys = broker, keys
@@ -41,23 +41,25 @@ class ReadModel:
         self.incidents: dict[str, Incident] = {}
         self.switch = KillSwitch()
         self._around = SafetyContext()
-        self.ready = threading.Event()  # set while what is here is up to date
+        self.ready = threading.Event()  # set while the state is up to date
         self._over = threading.Event()
-        self._beat = time.monotonic()  # when the reader was last seen at work
+        self._beat = time.monotonic()  # last activity of the reader
         self._probe = threading.Lock()
-        self._probed, self._away = 0.0, False  # when the broker was last asked, and whether it was away
+        self._probed, self._away = 0.0, False  # last check of the broker, and whether it failed
         self._thread = threading.Thread(target=self._run, name="read-model", daemon=True)
 
     def start(self) -> None:
+        """Start the reader's thread."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop the reader and wait for its end."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join(10)
 
     def trouble(self) -> str:
-        """Why what is here may be old; empty: it is up to date, its reader works and the broker answers."""
+        """Why the state may be old; empty when it is up to date, its reader works and the broker answers."""
         if not self._thread.is_alive():
             return "the reader of the topics has ended"
         if not self.ready.is_set():
@@ -71,7 +73,7 @@ class ReadModel:
         return "the broker does not answer" if self._away else ""
 
     def maintained(self) -> dict[str, int]:
-        """Scopes under maintenance, each with its end (ms)."""
+        """Scopes under maintenance, each with its end (ms since 1970)."""
         now = now_ms()
         return {scope: until for scope, until in dict(self._around.maintained).items() if until > now}
 
@@ -81,13 +83,13 @@ class ReadModel:
                 self._follow()
             except (UserError, KafkaException) as error:
                 log.warning("the topics cannot be followed", cause=str(error))
-            except Exception as error:  # this thread must go on: without it votes see old decisions
+            except Exception as error:  # this thread must go on: without it, votes use old decisions
                 log.error("the reader of the topics broke and begins again", exc_info=error)
             self.ready.clear()
             self._over.wait(RETRY_S)
 
     def _follow(self) -> None:
-        """Take what there is, then what comes; the end of the topics is fixed first, so nothing falls between."""
+        """Read the index, then the topics. Their ends are fixed before, so that no record is missed in between."""
         topics = (DECISIONS, INCIDENTS, SETTINGS)
         coming = tail(self.broker, [topic.name for topic in topics], stop=self._stopping)
         with current(self.broker, [topic.name for topic in topics]) as view:
@@ -109,12 +111,12 @@ class ReadModel:
         try:
             self.see(decode(raw).record, raw.arrived)
         except DecodeError:
-            return  # its agent has dead-lettered it
-        except Exception as error:  # no record ends the reader, whatever is in it
+            return  # the agent that reads it dead-letters it
+        except Exception as error:  # one broken record must not end the reader
             log.error("a record is left out of the answers", origin=str(raw.origin), cause=repr(error))
 
     def see(self, record: Record, arrived: Instant = 0) -> None:
-        """Take in one record, which reached the broker at `arrived` (0: now)."""
+        """Apply one record, which arrived at the broker at `arrived` (ms; 0: now)."""
         match record:
             case Decision() if not is_older(record, self.decisions.get(record.id)):
                 keep(self.decisions, record.id, record, KEPT)
@@ -125,4 +127,4 @@ class ReadModel:
                     self.switch.take(record, self._keys, arrived or now_ms())
                     self._around.maintain(record, self._keys)
                 except Refused:
-                    return  # the gate tells why
+                    return  # the gate reports the refusal

@@ -1,4 +1,4 @@
-"""The table of the HTTP interface: who may ask what. A route without a row answers nobody."""
+"""The table of routes and the operation that each needs. A route without a row is refused to all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUTES: Final[Mapping[tuple[str, str], str]] = {
     ("GET", "/"): PUBLIC,
     ("GET", "/docs"): PUBLIC,
     ("GET", "/health"): PUBLIC,
-    ("POST", "/tokens"): PUBLIC,  # a name and its password are the right to a token
+    ("POST", "/tokens"): PUBLIC,  # authenticated by name and password
     ("GET", "/openapi.json"): "read",
     ("GET", "/me"): "read",
     ("GET", "/decisions"): "read",

@@ -1,4 +1,4 @@
-"""What each route answers, and this interface as OpenAPI with the schemas of the answers."""
+"""Answers of the routes, and the OpenAPI document with their schemas."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _REF: Final = "#/components/schemas/{name}"
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Whether what is told here is up to date."""
+    """Whether the answers of this interface are up to date."""
 
-    status: str  # ok or behind
-    cause: str  # of behind
+    status: str  # `ok` or `behind`
+    cause: str  # why it is behind; empty when ok
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -33,36 +33,36 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Me(msgspec.Struct, frozen=True):
-    """Who asks."""
+    """The principal of the token."""
 
     name: str
     roles: list[str]
-    operations: list[str]  # what these roles may do here
+    operations: list[str]  # operations that these roles allow
 
 
 class Proposed(msgspec.Struct, frozen=True):
-    """Ids of what was asked for."""
+    """Ids of a proposal that was sent."""
 
     proposal: str
-    decision: str  # of the answer to come
+    decision: str  # id of the decision that the gate will make
 
 
 class Switch(msgspec.Struct, frozen=True):
     """The kill switch."""
 
     position: str  # on or off
-    said: str  # who turned it on and why
+    said: str  # who turned it on, and why
 
 
 class Maintained(msgspec.Struct, frozen=True):
-    """A maintenance."""
+    """Maintenance of one scope."""
 
     scope: str
     until: Instant
 
 
 class Error(msgspec.Struct, frozen=True):
-    """What is wrong, and what to do about it."""
+    """The error and its remedy."""
 
     error: str
     code: str
@@ -70,7 +70,7 @@ class Error(msgspec.Struct, frozen=True):
 
 
 class Index(msgspec.Struct, frozen=True):
-    """Where to go from here."""
+    """Links to the routes."""
 
     name: str
     version: str
@@ -80,7 +80,7 @@ class Index(msgspec.Struct, frozen=True):
     token: str
 
 
-# route → statuses of good answers, each with what is answered
+# route → status → type of a successful answer
 ANSWERS: Final[Mapping[tuple[str, str], Mapping[int, Any]]] = {
     ("GET", "/"): {200: Index},
     ("GET", "/health"): {200: Health, 503: Health},
@@ -116,7 +116,7 @@ MEANS: Final[Mapping[int, str]] = {
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The application as OpenAPI 3.1: what it takes by FastAPI, what it answers by the table above."""
+    """The application as OpenAPI 3.1: requests as FastAPI describes them, answers by the table above."""
     described: dict[str, Any] = app.openapi()
     answers, components = _schemas()
     described["components"]["schemas"].update(components)
@@ -133,14 +133,14 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _schemas() -> tuple[dict[tuple[str, str, int], Any], dict[str, Any]]:
-    """The schema of each good answer, and the records that they refer to."""
+    """The schema of each successful answer, and of the records in it."""
     kinds = {(*route, status): kind for route, told in ANSWERS.items() for status, kind in told.items()}
     found, components = msgspec.json.schema_components([*kinds.values(), Error], ref_template=_REF)
     return dict(zip(kinds, found[:-1], strict=True)), components
 
 
 def _errors(path: str, operation: str) -> dict[int, Any]:
-    """What else a route may answer."""
+    """The error statuses that a route may answer."""
     statuses = [422, 429] + ([401, 403, 503] if operation != PUBLIC else []) + ([404, 409] if "{" in path else [])
     return {status: _answer(status, {"$ref": _REF.format(name="Error")}) for status in statuses}
 

@@ -1,7 +1,7 @@
-"""The HTTP interface: each route is in the table of app.api.routes, and answers those whom its row names.
+"""The HTTP interface. Each route is in the table of app.api.routes, which names the operation that it needs.
 
-A vote is signed here, with the voter's key on this host, and is checked again by the loop and by the actuator: a token
-alone makes nobody an approver.
+A vote is signed here with the voter's key on this host, and checked again by the loop and by the actuator. A token
+without such a key cannot vote.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Most = Annotated[int, Query(ge=1, le=500, description="At most so many, the newe
 
 
 class Problem(Exception):
-    """An answer that says what is wrong."""
+    """An error that becomes an answer with status, cause and remedy."""
 
     def __init__(self, status: int, code: str, error: str, remedy: str = "") -> None:
         super().__init__(error)
@@ -59,7 +59,7 @@ class Problem(Exception):
 
 
 def make_app(read_model: ReadModel, tokens: Tokens, settings: ApiSettings) -> HttpLimits:
-    """The HTTP application, with its limits around it."""
+    """The HTTP application, wrapped in its limits."""
     app = FastAPI(
         title="Opsloop", version="1", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
         max_body_size=settings.body_bytes,
@@ -87,7 +87,7 @@ def _name(method: str, path: str) -> str:
 
 
 def _who(tokens: Tokens, operation: str) -> Callable[..., None]:
-    """The dependency of a route: who asks has a good token, and a role that its row names."""
+    """Make the dependency of a route: it returns the caller, who needs a valid token and the right to `operation`."""
 
     def check(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
         if given is None:
@@ -105,15 +105,15 @@ def _who(tokens: Tokens, operation: str) -> Callable[..., None]:
 
 
 class Handlers:
-    """One method a row of the table, named after it."""
+    """The handlers of the routes: one method for each row of the table, named after it."""
 
     def __init__(self, app: FastAPI, read_model: ReadModel, tokens: Tokens, settings: ApiSettings) -> None:
         self._app, self._read_model, self._tokens = app, read_model, tokens
         self._logins = Throttle(settings.logins_per_min / 60, settings.logins_per_min)
-        self._one = threading.Lock()  # hashing a password and reading the audit take memory: one at a time
+        self._one = threading.Lock()  # password hashing and reading the audit need much memory: one at a time
 
     def get(self) -> Response:
-        """Where to go from here."""
+        """Links to the routes."""
         return _json(index())
 
     def get_docs(self) -> Response:
@@ -121,7 +121,7 @@ class Handlers:
         return Response(docs(self._app), media_type="text/html")
 
     def get_health(self) -> Response:
-        """Whether what is told here is up to date: its reader works, has read everything, and the broker answers."""
+        """Whether answers are up to date: the reader works, has read everything, and the broker answers."""
         trouble = self._read_model.trouble()
         return _json({"status": "behind" if trouble else "ok", "cause": trouble}, 503 if trouble else 200)
 
@@ -140,7 +140,7 @@ class Handlers:
             raise Problem(401, refused.code, refused.detail) from None
 
     def get_me(self, request: Request) -> Response:
-        """Who asks, and what they may do here."""
+        """The principal of the token, and the operations that it may call."""
         who = _principal(request)
         operations = sorted(name for name in OPERATIONS if may(who.roles, name))
         return _json({"name": who.name, "roles": sorted(who.roles), "operations": operations})
@@ -155,7 +155,7 @@ class Handlers:
         return _json(self._decision(identity))
 
     def post_decisions_one_votes(self, identity: str, vote: Vote, request: Request) -> Response:
-        """Vote on a decision that waits; the answer is what became of it, or 202 when no worker has answered yet."""
+        """Vote on a decision that waits. Answers its new state, or 202 when no worker has answered in time."""
         decision = self._decision(identity)
         if decision.state is not DecisionState.PENDING or now_ms() >= decision.expires:
             state = "expired" if decision.state is DecisionState.PENDING else decision.state
@@ -166,7 +166,7 @@ class Handlers:
         return _heard(said, approval)
 
     def post_proposals(self, proposal: ProposalBody, request: Request) -> Response:
-        """Ask for an action. Somebody else has to approve it."""
+        """Propose an action. Another person has to approve it."""
         who = _signer(request)
         said = proposed(proposal.action, proposal.target, proposal.parameters, who, proposal.reason, proposal.expects)
         if proposal.request:
@@ -183,7 +183,7 @@ class Handlers:
         return _json(self._incident(identity))
 
     def post_incidents_one_acknowledge(self, identity: str, note: Note, request: Request) -> Response:
-        """Take an incident on."""
+        """Acknowledge an incident."""
         return self._answer(identity, ACKNOWLEDGED, note, request)
 
     def post_incidents_one_resolve(self, identity: str, note: Note, request: Request) -> Response:
@@ -191,7 +191,7 @@ class Handlers:
         return self._answer(identity, RESOLVED, note, request)
 
     def get_kill_switch(self) -> Response:
-        """Whether anything may act, by the topic and by the file on this host."""
+        """The kill switch, by the topic and by the file on this host."""
         self._known({})
         said = LocalSwitch(home()).said() or self._read_model.switch.killed
         return _json({"position": "on" if said else "off", "said": said})
@@ -212,7 +212,7 @@ class Handlers:
         return _json({"position": "off", "said": ""})
 
     def get_maintenance(self) -> Response:
-        """What is under maintenance, and until when (ms)."""
+        """The scopes under maintenance, each with its end (ms)."""
         self._known({})
         return _json(self._read_model.maintained())
 
@@ -229,7 +229,7 @@ class Handlers:
         with self._one:
             return _json(audit_entries(self._read_model.broker, limit))
 
-    # what they share
+    # helpers
 
     def _known(self, kept: dict[str, Any]) -> list[Any]:
         if not self._read_model.ready.is_set():
@@ -259,7 +259,7 @@ class Handlers:
 
 
 def _require_all(ways: list[Way]) -> None:
-    """Raises Problem when one way of moving the kill switch failed, with what the others led to."""
+    """Raise Problem when one way of moving the kill switch failed; its text names the results of the others."""
     if not (failed := list(failures(ways))):
         return
     topic = next(way for way in ways if way.way == SETTINGS.name)
@@ -275,15 +275,15 @@ def _principal(request: Request) -> Principal:
 
 
 def _signer(request: Request) -> str:
-    """Who asks, when their key is on this host. Raises Problem: it is not."""
+    """The caller, whose key is on this host. Raises Problem when it is not."""
     who = _principal(request).name
-    if Keys(home()).entry(who) is None:  # a token of another issuer names people whom this host may not know
+    if Keys(home()).entry(who) is None:  # tokens of an OIDC issuer may name people without a key here
         raise Problem(409, "no_key", f"{who} has no key on this host", "Make one: opsloop user add NAME")
     return who
 
 
 def _one(identity: str, known: Iterable[Any]) -> Any:
-    """The record whose id begins so. Raises Problem: there is none, or more than one."""
+    """The record whose id begins with `identity`. Raises Problem when there is none, or more than one."""
     found = [record for record in known if record.id.startswith(identity)]
     if len(found) != 1:
         what = "several ids begin" if found else "nothing has an id that begins"
@@ -296,7 +296,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 def _heard(said: Decision | Incident | Refusal | None, sent: Any) -> Response:
-    """What a worker made of what was said: as it stands now, 409 with the reason, or 202 with what was sent."""
+    """The answer to a message: its subject's new state, 409 with the reason, or 202 with what was sent."""
     if isinstance(said, Refusal):
         raise Problem(409, said.code, said.detail)
     return _json(said or sent, 200 if said else 202)
@@ -319,7 +319,7 @@ async def _cannot(_: Request, error: Any) -> Response:
 
 
 async def _invalid(_: Request, error: Any) -> Response:
-    """What is wrong with a request, without what was sent: there may be a password in it."""
+    """Describe what is wrong with a request, without its values: one may be a password."""
     found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
     return _error(422, "invalid", "the request is not as it should be", found)
 

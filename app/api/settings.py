@@ -1,4 +1,4 @@
-"""How the HTTP interface defends itself."""
+"""Settings of the HTTP interface: `[api]`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from topics.spec import Count
 
 
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits on who asks, how much and how often."""
+    """Limits on requests: hosts, size and rate."""
 
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
-    """Names by which it may be asked for (the Host header): others are refused, so that no web page can reach it."""
+    """Accepted values of the Host header. Others are refused, so that no web page can reach the interface."""
     per_s: Annotated[float, msgspec.Meta(gt=0)] = 20.0
-    """Requests a second from one address, in the long run."""
+    """Requests a second of one address, in the long run."""
     burst: Annotated[int, msgspec.Meta(ge=1)] = 60
-    """Requests from one address at once."""
+    """Requests of one address at once."""
     logins_per_min: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    """Attempts to log in from one address."""
+    """Attempts of one address to log in, a minute."""
     body_bytes: Count = 16_384
-    """The largest request."""
+    """The largest body of a request, in bytes."""
     connections: Annotated[int, msgspec.Meta(ge=1)] = 200
-    """Connections at a time; more are told to come again."""
+    """Connections at a time. Further ones are answered with 503."""

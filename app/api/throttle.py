@@ -1,4 +1,4 @@
-"""How often one address may ask: a token bucket for each."""
+"""Limits the rate of requests of each address by a token bucket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEPT: Final = 10_000  # addresses remembered
 
 
 class Throttle:
-    """`burst` at once, and `per_s` in the long run. May be used by several threads."""
+    """`burst` requests at once, and `per_s` a second in the long run. Thread-safe."""
 
     def __init__(self, per_s: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_s, self._burst, self._clock = per_s, burst, clock
@@ -19,7 +19,7 @@ class Throttle:
         self._lock = threading.Lock()
 
     def wait_s(self, address: str) -> float:
-        """0 when the address may ask now, which is counted; else how many seconds it has to wait."""
+        """Count a request of an address. Returns 0 when it is allowed, else the seconds to wait."""
         with self._lock:
             now = self._clock()
             left, at = self._left.pop(address, (self._burst, now))

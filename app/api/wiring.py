@@ -1,4 +1,4 @@
-"""The API: decisions, votes and incidents by HTTP."""
+"""Wiring of the HTTP interface: the command `serve`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Benches: what is measured stands beside the command that measures it."""
+"""Benches: measurements of this machine, for `opsloop bench`."""

@@ -1,4 +1,4 @@
-"""How well confidence is calibrated while the world drifts, and how soon a tier that breaks its promise is demoted."""
+"""Measures the calibration of confidence under drift, and how soon a tier that breaks its promise is demoted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from models.safety.trust import ALPHA, PROMISES, Standing
 
 Floats = npt.NDArray[np.float64]
 OUTCOMES: Final = 10_000
-BAD: Final = 0.5  # how often actions of a broken tier help
-GOOD: Final = 200  # outcomes that kept the promise before it broke
+BAD: Final = 0.5  # share of actions of a broken tier that help
+GOOD: Final = 200  # outcomes that keep the promise before the tier breaks
 
 
 def run(runs: int, json: bool) -> None:
-    """Simulated outcomes: five drifting streams, and for each tier so many runs that keep and 300 that break."""
+    """Simulate outcomes: five drifting streams, and for each tier `runs` that keep and 300 that break its promise."""
     errors = [drifting(seed) for seed in range(5)]
     result: dict[str, Any] = {
         "kind": "bench_calibration", "ece_raw": round(min(raw for raw, _ in errors), 4),
@@ -46,9 +46,9 @@ def _delays(rng: np.random.Generator, name: str, promised: float) -> dict[str, i
 
 
 def broken_after(rng: np.random.Generator, promised: float, rate: float, most: int, good: int = 0) -> int:
-    """Outcomes at a rate until a tier was demoted, after so many a little above its promise; 0: it never was.
+    """The number of outcomes at `rate` until a tier is demoted, after `good` outcomes above its promise; 0: never.
 
-    Negative: it was demoted before the rate fell.
+    Negative: it is demoted before the rate falls.
     """
     standing = Standing()
     for number in range(1, good + most + 1):
@@ -60,7 +60,7 @@ def broken_after(rng: np.random.Generator, promised: float, rate: float, most: i
 
 
 def drifting(seed: int) -> tuple[float, float]:
-    """(raw, calibrated) expected calibration error, where both the worth and the bias of confidences change."""
+    """(raw, calibrated) expected calibration error of a stream where success rate and bias of confidences drift."""
     rng, platt = np.random.default_rng(seed), Platt()
     raw, calibrated, helped = np.zeros(OUTCOMES), np.zeros(OUTCOMES), np.zeros(OUTCOMES)
     for t in range(OUTCOMES):

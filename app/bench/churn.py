@@ -1,8 +1,8 @@
-"""A cluster that redeploys all of its pods every day, for months of event time, on one partition with its defaults.
+"""Measures one partition while a cluster redeploys all of its pods every day, for months of event time.
 
-Each pod has a name of its own for a day and sends a few samples of its series, as JSON; nodes stay, and have the same
-series for ever and two of each container, whose names change every day too. Names, memory and snapshot may grow until
-the pods of the first day have been silent for ten days, and have to be flat from then on.
+Each pod has its name for a day and sends a few samples of its series as JSON. Nodes stay: they have constant series,
+and two series of each container, whose names change every day. The number of names, memory and snapshot may grow until
+the pods of the first day have been silent for ten days, and must be constant from then on.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from topics.spec import Raw
 from topics.telemetry import METRICS
 
 START: Final = 1_700_006_400_000  # midnight in UTC
-FULL_DAY: Final = 10  # counted from 0: in it the pods of the first day come to their end
-SAMPLES_A_DAY: Final = 4  # of a pod; some pods send in each hour
+FULL_DAY: Final = 10  # counted from 0: the day on which the pods of the first day are forgotten
+SAMPLES_A_DAY: Final = 4  # samples of one pod; in each hour some pods send
 NODES: Final = 20
-OWN, CONTAINERS = 50, 100  # series of a node that stay, and containers of a day
+OWN, CONTAINERS = 50, 100  # constant series of a node, and its containers in a day
 
 
 def run(days: int, pods: int, series: int, json: bool) -> None:
-    """Feed the log of `days` (more than `FULL_DAY`) to a partition; `--json` prints what it came to as one object."""
+    """Feed the samples of `days` (more than `FULL_DAY`) to a partition and print the result; `json`: as one object."""
     tune_allocator()
     found = measure(days, pods, series)
     if json:
@@ -43,7 +43,7 @@ def run(days: int, pods: int, series: int, json: bool) -> None:
 
 
 def measure(days: int, pods: int, series: int, names: Names | None = None) -> dict[str, float]:
-    """Numbers of series, snapshot and memory after the full day and after the last one, and what was refused."""
+    """Series, snapshot and memory after the full day and after the last one, and the number of refused messages."""
     decode, detect = Decode(names), Detect()
     found: dict[str, float] = {"days": days, "pods": pods, "series_each": series}
     began, refused, offset = time.perf_counter(), 0, 0
@@ -62,7 +62,7 @@ def measure(days: int, pods: int, series: int, names: Names | None = None) -> di
 
 
 def sent(day: int, hour: int, cluster: tuple[int, int], offset: int) -> Iterator[Raw]:
-    """What is sent in an hour. cluster: pods, and series of each."""
+    """The messages of one hour. cluster: (pods, series of each)."""
     pods, series = cluster
     rng, ts = np.random.default_rng([day, hour]), START + (24 * day + hour) * HOUR_MS
     every = 24 // SAMPLES_A_DAY
@@ -81,13 +81,13 @@ def sent(day: int, hour: int, cluster: tuple[int, int], offset: int) -> Iterator
 
 
 def message(offset: int, ts: int, entity: str, metrics: dict[str, float]) -> Raw:
-    """A sample as it lies on the topic."""
+    """A sample as a message of the topic."""
     value = orjson.dumps({"entity": entity, "ts": ts, "metrics": metrics})
     return Raw(METRICS.name, 0, offset, entity.encode(), value, (), ts)
 
 
 def sizes(decode: Decode, detect: Detect, when: str) -> dict[str, float]:
-    """How large a partition is now, in numbers of series, MB of its snapshot, and MB of this process."""
+    """The size of a partition: number of series, MB of its snapshot, and MB of this process."""
     snapshot = len(decode.snapshot()) + sum(map(len, detect.pieces()))
     return {
         f"series_numbers_{when}": len(decode.names.series), f"series_{when}": decode.names.series.used,

@@ -1,8 +1,8 @@
-"""Whether a detector is taught that a fault is normal: the same fault again, ten minutes after it was cured.
+"""Measures whether a detector learns a fault as normal: the same fault returns ten minutes after it was remedied.
 
-Synthetic entities of four kinds, a look a second: ten ordinary minutes, fifty of a fault, ten ordinary ones, the fault
-again. Three learners see the same numbers: one that an incident forks and a label ends (as in the loop), a plain one
-that goes on learning, and one whose fault is told to be a new trend after two minutes.
+Synthetic entities of four kinds, one sample a second: ten normal minutes, fifty of a fault, ten normal ones, the fault
+again. Three learners get the same numbers: one that an incident forks and a label ends (as in the loop), a plain one
+that goes on learning, and one whose fault is labelled as a new trend after two minutes.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from topics.telemetry import METRICS
 
 START: Final = 1_700_000_000_000
 METRICS_EACH: Final = 4  # of which two show the fault
-BEFORE, FAULT, BETWEEN, AGAIN = 600, 3_000, 600, 30  # looks, a second each
-TOLD: Final = 120  # looks after which a person says that it is a new trend
-WINDOW: Final = 60  # looks by which that must be believed
-CHUNK: Final = 30  # looks handed to the learner together
-SHIFT: Final = 10.0  # spreads that the fault moves a metric by
+BEFORE, FAULT, BETWEEN, AGAIN = 600, 3_000, 600, 30  # samples, one a second
+TOLD: Final = 120  # samples after which a person labels it as a new trend
+WINDOW: Final = 60  # samples by which the learner must have adapted
+CHUNK: Final = 30  # samples in one batch for the learner
+SHIFT: Final = 10.0  # spreads by which the fault moves a metric
 
 
 def run(entities: int, seeds: int, json: bool) -> None:
-    """Shares of entities over all seeds; `--json` prints them as one object."""
+    """Print shares of entities over all seeds; `json`: as one object."""
     tally = {name: Tally() for name in ("forked", "plain", "new_trend")}
     for seed in range(seeds):
         moments = recorded(entities, seed)
@@ -52,7 +52,7 @@ def run(entities: int, seeds: int, json: bool) -> None:
 
 
 def recorded(entities: int, seed: int) -> Float64:
-    """(looks, entities, metrics): noise, slow wandering, a cycle, and bursts, each in its own unit."""
+    """Values of shape (samples, entities, metrics): noise, a random walk, a cycle, and bursts, each in its own unit."""
     rng = np.random.default_rng([7, seed])
     moments = BEFORE + FAULT + BETWEEN + AGAIN
     noise = rng.standard_normal((moments, entities, METRICS_EACH))
@@ -75,15 +75,15 @@ def recorded(entities: int, seed: int) -> Float64:
 
 @dataclass(slots=True)
 class Tally:
-    """Entities of which something holds."""
+    """Counts of entities."""
 
-    first: int = 0  # the fault was told when it came first
-    again: int = 0  # and when it came again
-    false: int = 0  # alarms raised in ordinary minutes
-    trend: int = 0  # alarms raised, or still on, after the new trend should be ordinary
+    first: int = 0  # the first fault raised an alarm
+    again: int = 0  # the second fault raised an alarm
+    false: int = 0  # alarms raised in normal minutes
+    trend: int = 0  # alarms raised, or still on, after the new trend should be normal
 
     def add(self, other: Tally) -> None:
-        """Count another one's too."""
+        """Add the counts of another tally."""
         self.first, self.again = self.first + other.first, self.again + other.again
         self.false, self.trend = self.false + other.false, self.trend + other.trend
 
@@ -99,7 +99,7 @@ class Arm:
     detect: Detect = field(default_factory=Detect)
 
     def play(self, moments: Float64) -> Tally:
-        """Let it see a recording with its faults."""
+        """Feed a recording with its faults to the learner."""
         tally = Tally()
         cured, again = BEFORE + FAULT, BEFORE + FAULT + BETWEEN
         tally.false += len(self._see(moments, 0, BEFORE))
@@ -121,7 +121,7 @@ class Arm:
         return tally
 
     def _see(self, moments: Float64, first: int, end: int, *, repeats: bool = False) -> list[str]:
-        """Entities of alarms that were raised in looks first..end; with `repeats` also of those that are on."""
+        """Entities with an alarm raised in samples first..end; with `repeats`, also those whose alarm is on."""
         told = []
         for at in range(first, end, CHUNK):
             batch = self._batch(moments[at : min(at + CHUNK, end)], at)

@@ -1,4 +1,4 @@
-"""What a decision costs: from an incident to the gate's answer, with a hundred policies loaded; and each part alone."""
+"""Measures a decision, from an incident to the gate's answer with a hundred policies, and each part alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from topics.spec import Instant, Origin
 POLICIES: Final = 100
 CAUSES: Final = ("bad_configuration", "faulty_state", "memory_leak")  # of each incident: five options
 
-# every one looks at something else of the proposal, so that no two have the same questions
+# each reads another field of the proposal, so that answers of one are not reused for another
 _POLICY: Final = """# METADATA
 # custom:
 #   id: {name}
@@ -64,12 +64,12 @@ _CONDITIONS: Final = (
 )  # fmt: skip
 _KINDS: Final = ("quota", "security", "compliance", "cost", "operational")
 
-Times = list[tuple[int, int]]  # (wall, CPU of this thread) of each, in ns
+Times = list[tuple[int, int]]  # (wall time, CPU time of this thread) of each run, in ns
 
 
 @functools.cache
 def policies(count: int = POLICIES) -> Policies:
-    """So many policies, those that are shipped among them; made ready once."""
+    """`count` compiled policies, shipped ones included. They are compiled once."""
     shipped = list(texts())
     made = (
         _POLICY.format(name=f"bench_{n}", kind=_KINDS[n % 5], condition=_CONDITIONS[n % 5], number=n)
@@ -79,10 +79,10 @@ def policies(count: int = POLICIES) -> Policies:
 
 
 def run(count: int, json: bool) -> None:
-    """Do each thing `count` times; print what it costs.
+    """Run each part `count` times and print its cost.
 
-    A decision is a new incident with five options on a system of its own: what is remembered of answers helps as far
-    as it would in life. `policy_fresh` asks all policies with nothing remembered.
+    A decision is a new incident with five options on a system of its own, so cached answers help as much as in
+    operation. `policy_fresh` evaluates all policies without cached answers.
     """
     with tempfile.TemporaryDirectory(prefix="opsloop-bench-") as folder:
         times = {name: _timed(step, count) for name, step in _steps(Path(folder)).items()}
@@ -125,7 +125,7 @@ def incidents(start: Instant) -> Iterator[Incident]:
 
 
 def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
-    """By name: what prepares one run, and gives what is timed."""
+    """Name → function that prepares one run and returns the function to time."""
     keys, start = keys_of(folder), now_ms()
     signer, held, settings = keys.own(WORKER), policies(), SafetySettings(mode=Mode.AUTONOMOUS)
     bounds = Bounds(safety=settings, policies=held)
@@ -157,7 +157,7 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
         return lambda: held.rule(gate.policies, facts)
 
     def judge() -> Callable[[], Any]:
-        """From a signed proposal to its answer, the signature's check among it."""
+        """Prepare the judgement of a signed proposal, verification of the signature included."""
         proposal, now = proposed()
         proposal = sign_proposal(proposal, signer)
         return lambda: (
@@ -184,7 +184,7 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
 
 
 def _fresh() -> Callable[[], Callable[[], Any]]:
-    """All policies asked with nothing remembered; compiling them is not timed."""
+    """Prepare an evaluation of all policies without cached answers. Compilation is not timed."""
     held, book = policies(), Gate().policies
     planner, bounds, told = Planner(), Bounds(), incidents(now_ms())
 
@@ -200,7 +200,7 @@ def _fresh() -> Callable[[], Callable[[], Any]]:
 
 
 def _timed(prepare: Callable[[], Callable[[], Any]], count: int) -> Times:
-    """The times of `count` runs, after some to warm up."""
+    """The times of `count` runs, after some warm-up runs."""
     times: Times = []
     gc.collect()
     for number in range(-max(count // 10, 3), count):

@@ -1,13 +1,14 @@
-"""How right the detector is on labelled recordings, beside three plain detectors in the same run.
+"""Measures the accuracy of the detector on labelled recordings, beside three plain detectors in the same run.
 
-The knobs were searched on machine-1-6, machine-3-4, omi-1, omi-3 and omi-5 with the others in sight, and set in the
-middle of a plateau of both; those of `lone` in the middle of a plateau on all series of NAB and on halves of them. So
-"reported" is not blind, and data that is in no folder is the better judge. All is online: cold, one sample after
-another, no look ahead, no labels. The peers are given the same score for an entity (mean of its five largest values,
-smoothed) and a boundary of mean and four deviations of their own scores so far.
+The detector's constants were searched on machine-1-6, machine-3-4, omi-1, omi-3 and omi-5 while the others were
+watched, and set in the middle of a plateau of both; the univariate ones in the middle of a plateau on all series of NAB
+and on halves of them. So the results are not blind; data that is in no folder is the better test. Everything runs
+online: from a cold start, one sample after another, without later samples or labels. The peers get the same entity
+score (mean of the five largest values, smoothed) and a boundary of mean plus four deviations of their earlier scores.
 
-`f1` takes an event as caught when an alarm is on in it; `f1_raised`, which is stricter, when one is raised in it, and
-every alarm that is raised outside of events as false. `alarmed_share` tells a detector that is always on.
+`f1` counts an event as caught when an alarm is on during it. The stricter `f1_raised` requires that one is raised
+during it, and counts every alarm raised outside of events as false. `alarmed_share` exposes a detector that is always
+on.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ from topics.batch import Names
 
 CHOSEN_ON: Final = frozenset({"machine-1-6", "machine-3-4", "omi-1", "omi-3", "omi-5"})
 PERIODS_A_DAY: Final = {"smd": 1440, "asd": 288}
-DELAY_LIMIT: Final = 30  # samples from an event's start by which it must be told to count in `f1_in_time`
-PROBATION: Final = 0.15  # of a NAB file, of its first 5,000 points
+DELAY_LIMIT: Final = 30  # samples from an event's start within which an alarm counts in `f1_in_time`
+PROBATION: Final = 0.15  # share of a NAB file, of at most its first 5,000 points
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One detector on one recording."""
+    """The result of one detector on one recording."""
 
     name: str
     vus_pr: float
@@ -62,11 +63,11 @@ class Result:
     alarms_a_day: float
     top1: int
     top3: int
-    explained: int  # labelled events with known dimensions
+    explained: int  # labelled events whose metrics are labelled too
 
 
 def run(data: Path, json: bool) -> None:
-    """Score every recording under `data`/{smd,asd,nab} with every detector; tables, or one JSON object at the end."""
+    """Score all recordings under `data`/{smd,asd,nab} with each detector. Print tables; `json`: one object."""
     if not data.is_dir():
         raise UserError(f"there is no folder {data}", "Name the folder with smd, asd and nab: --data DIR")
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -96,7 +97,7 @@ Judge = Callable[[Recording], tuple[Float64, Float64, Float64]]  # score (n,), a
 
 
 def judged(path: Path, family: str, judge: Judge) -> Result:
-    """One detector's result on one recording with labels."""
+    """The result of one detector on one labelled recording."""
     recording = load(path)
     assert recording.label is not None
     values, alarm, attribution = judge(recording)
@@ -112,14 +113,14 @@ def judged(path: Path, family: str, judge: Judge) -> Result:
 
 
 def _attributed(attribution: Float64, labels: Path) -> tuple[int, int, int]:
-    """In how many labelled events the metric, or one of the three metrics, with the largest value is a labelled one."""
+    """The number of events whose top metric, and of those one of whose top three metrics, is a labelled one."""
     top1 = top3 = explained = 0
     for line in labels.read_text().splitlines():
         span, _, dimensions = line.partition(":")
         first, last = (int(edge) for edge in span.split("-"))
         explained += 1
         if not attribution.any():
-            continue  # it explains nothing
+            continue  # this detector has no attribution
         true = {int(dimension) - 1 for dimension in dimensions.split(",")}
         ranked = np.argsort(-attribution[first : last + 1].max(axis=0), kind="stable")[:3].tolist()
         top1 += ranked[0] in true
@@ -128,7 +129,7 @@ def _attributed(attribution: Float64, labels: Path) -> tuple[int, int, int]:
 
 
 def summary(results: list[Result]) -> dict[str, float]:
-    """Means over recordings; events, precision and recall over all events together."""
+    """Means over recordings. Events, precision and recall are taken over all events together."""
     both, timely = total(r.events for r in results), total(r.in_time for r in results)
     raised = total(r.raised for r in results)
     explained = max(sum(r.explained for r in results), 1)
@@ -143,8 +144,8 @@ def summary(results: list[Result]) -> dict[str, float]:
 
 
 def of_nab(folder: Path, judge: Judge) -> dict[str, float]:
-    """NAB's standard score of a detector over all files of `folder`: by its scores, on all and on every second file,
-    and by those alone that raised an alarm.
+    """NAB's standard score of a detector over the files of `folder`: by its scores, on all and on every second file,
+    and by only those scores that raised an alarm.
     """
     files, raised = [], []
     for recording, places in _labelled(folder):
@@ -159,8 +160,8 @@ def of_nab(folder: Path, judge: Judge) -> dict[str, float]:
 
 
 def shifts(folder: Path) -> dict[str, float]:
-    """Quiet changes that are told on the recordings of `folder`: those that touch a labelled event from their onset to
-    when they are told, and the others.
+    """Counts the change points reported on the recordings of `folder`: those that overlap a labelled event between
+    onset and report, and the others.
     """
     within = outside = 0
     for recording, places in _labelled(folder):
@@ -174,7 +175,7 @@ def shifts(folder: Path) -> dict[str, float]:
 
 
 def _labelled(folder: Path) -> Iterator[tuple[Recording, list[Segment]]]:
-    """Recordings and the places of their events, of files with labels or of NAB's."""
+    """Recordings and the positions of their events, from files with labels or from NAB's."""
     for path in sorted(folder.glob("*.npz")):
         recording = load(path)
         assert recording.label is not None
@@ -198,13 +199,13 @@ def _bank(recording: Recording) -> tuple[Float64, Float64, Float64]:
 
 
 def _confirmed(recording: Recording) -> tuple[Float64, Float64, Float64]:
-    """The same scores, and the alarms that a second view bears out: `confirm = true`."""
+    """The same scores with the alarms of `confirm = true`, which need a second view."""
     scored = score(recording, DetectionSettings((Pattern(confirm=True),)))
     return scored.score, scored.alarm.astype(float), scored.attribution
 
 
 def _ewma(recording: Recording, rate: float = 0.01) -> tuple[Float64, Float64, Float64]:
-    """|z| against an exponentially weighted mean and deviation."""
+    """|z| with an exponentially weighted mean and deviation."""
     z = np.zeros(recording.values.shape)
     mean, variance = recording.values[0].copy(), np.zeros(recording.values.shape[1])
     for sample, row in enumerate(recording.values):
@@ -231,7 +232,7 @@ def _gaussian(recording: Recording, window: int = 200) -> tuple[Float64, Float64
 
 
 def _half_space_trees(recording: Recording) -> tuple[Float64, Float64, Float64]:
-    """River's half-space trees, 25 of height 8, window 250, over values scaled to 0..1 by what was seen so far."""
+    """River's half-space trees, 25 of height 8, window 250, over values scaled to 0..1 by the range so far."""
     from river import anomaly
 
     trees = anomaly.HalfSpaceTrees(n_trees=25, height=8, window_size=250, seed=1)
@@ -259,7 +260,7 @@ def _smoothed(values: list[float], rate: float = 0.2) -> Iterator[float]:
 
 
 def _own_boundary(scores: Float64) -> Float64:
-    """1 where a score is beyond mean and four deviations of the scores before it."""
+    """1 where a score exceeds the mean plus four deviations of the scores before it."""
     count = np.arange(1, len(scores) + 1)
     mean = np.cumsum(scores) / count
     spread = np.sqrt(np.maximum(np.cumsum(scores**2) / count - mean**2, 0.0))

@@ -15,7 +15,7 @@ from app.printing import print_json
 
 
 async def main(address: str, topic: str, messages: int) -> None:
-    """Read `messages` of `topic`, one event after another, and print how many points a second that was."""
+    """Read `messages` of `topic`, one event after another, and print the points a second."""
     with tempfile.TemporaryDirectory() as folder:
         app = faust.App(
             "bench-faust", broker=f"kafka://{address}", store="memory://", datadir=folder, web_enabled=False,

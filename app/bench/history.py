@@ -1,4 +1,4 @@
-"""Commands over a long history: how fast it is indexed, and how long each question takes as a process of its own."""
+"""Measures commands over a long history: the rate of the first index, and the time of each command as a process."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from topics.spec import Instant, Record, derive
 from topics.verdicts import VERDICTS, Effect, Verdict
 
 SYSTEMS: Final = 100
-ANOMALIES_EACH: Final = 22  # of one incident
-ROUNDS: Final = 5  # in which each command is run once; the median counts
+ANOMALIES_EACH: Final = 22  # anomalies of one incident
+ROUNDS: Final = 5  # runs of each command; the median counts
 HISTORY: Final = (
     ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, AUDIT,
 )  # fmt: skip
@@ -44,16 +44,16 @@ HISTORY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a process took."""
+    """Time and memory of a process."""
 
     seconds: float
     cpu_s: float
-    memory_mb: float  # the most that it had resident
+    memory_mb: float  # its largest resident memory
     out: bytes
 
 
 def run(address: str, records: int, json: bool) -> None:
-    """Write a history of `records`, index it once, and ask for incidents, decisions and an explanation."""
+    """Write a history of `records`, index it, and time `incidents`, `decisions` and `explain`."""
     with broker_for_bench(address) as broker, tempfile.TemporaryDirectory() as home:
         asked = fill(broker, records)
         err.print(f"· {records:,} records are on the broker")
@@ -65,7 +65,7 @@ def run(address: str, records: int, json: bool) -> None:
 
 
 def measured(broker: Broker, home: Path, incident: str) -> dict[str, float]:
-    """Seconds of each command, the rate of the first index and the most memory that one of them took."""
+    """Seconds of each command, the rate of the first index, and the largest memory of any command."""
     where = ("--broker", broker.bootstrap)
     first = _opsloop(home, "history", "rebuild", "--json", *where)
     built = msgspec.json.decode(first.out.splitlines()[-1])
@@ -87,7 +87,7 @@ def measured(broker: Broker, home: Path, incident: str) -> dict[str, float]:
 
 
 def _opsloop(home: Path, *line: str) -> Ran:
-    """Run a command to its end. Raises UserError: it failed, with its last words."""
+    """Run a command. Raises UserError when it fails, with its last line of output."""
     began = time.perf_counter()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as words:
         process = subprocess.Popen(
@@ -109,7 +109,7 @@ def _opsloop(home: Path, *line: str) -> Ran:
 
 
 def _resident_mb(pid: int) -> float:
-    """The most that a process had resident so far. What the kernel tells at its end counts us too, before the exec."""
+    """The largest resident memory of a process so far. The kernel's figure at exit includes its parent before exec."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -118,7 +118,7 @@ def _resident_mb(pid: int) -> float:
 
 
 def fill(broker: Broker, records: int) -> str:
-    """Write `records` of episodes from anomaly to verdict, with their audit; the id of an incident in the middle."""
+    """Write episodes from anomaly to verdict, with audit, `records` in all. Returns the id of an incident amid them."""
     writer, incidents = _Writer(broker), list[str]()
     began = now_ms() - records // 50
     while writer.written < records:
@@ -131,7 +131,7 @@ def fill(broker: Broker, records: int) -> str:
 
 
 class _Writer:
-    """Puts records on their topics, and what is audited into the audit."""
+    """Publishes records, and the audit entries of those that are audited."""
 
     def __init__(self, broker: Broker) -> None:
         self._producer = Producer(producer_config(broker, compression="lz4") | {"queue.buffering.max.messages": 50_000})
@@ -173,13 +173,13 @@ class _Writer:
         self.written += 1
 
     def finish(self) -> None:
-        """Wait until the broker has everything. Raises UserError: it has not within a minute."""
+        """Wait until the broker has everything. Raises UserError when it has not within a minute."""
         if left := self._producer.flush(60):
             raise UserError(f"{left} records were not delivered", exit_code=1)
 
 
 def episode_of(number: int, ts: Instant) -> list[Record]:
-    """What is said of one incident: anomalies, states, a proposal, a decision's states, a vote, a command, its end."""
+    """The records of one incident: anomalies, states, proposal, states of the decision, vote, command, result."""
     incident, entity = derive("bench-incident", number), f"bench{number % SYSTEMS}/service/{number % 7}"
     proposal = _proposal(incident, entity, ts)
     decision, command = derive("decision", proposal.id), derive("command", proposal.id)

@@ -1,4 +1,4 @@
-"""Points a second that one worker takes on one core, detection on, beside River's loop and Faust in the same run."""
+"""Measures points a second of one worker on one core with detection, beside River and Faust in the same run."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from topics.telemetry import METRICS
 ENTITIES: Final = 600
 METRICS_EACH: Final = 10
 MOMENTS_A_FRAME: Final = 10
-A_SENDER: Final = 100  # entities in a frame
+A_SENDER: Final = 100  # entities in one frame
 START: Final[Instant] = 1_700_000_000_000
 PERIOD_MS: Final = 1000
 
 
 def run(address: str, points: int, json: bool) -> None:
-    """Fill the topic with `points` as JSON, then ten times as many as frames; let a pinned worker take them."""
+    """Fill the topic with `points` as JSON and ten times as many as frames, and let a pinned worker process them."""
     with broker_for_bench(address) as broker:
         found: dict[str, float] = {}
         with Publisher(broker) as publisher:
@@ -48,7 +48,7 @@ def run(address: str, points: int, json: bool) -> None:
         err.print(f"· {points:,} points as JSON wait on the topic")
         taken = worked(broker, texts)
         found["json10_points_per_s_core"] = taken["points_per_s"]
-        found["json10_points_per_cpu_s"] = taken["points_per_cpu_s"]  # of a machine that others use too, the fairer one
+        found["json10_points_per_cpu_s"] = taken["points_per_cpu_s"]  # CPU time: the fairer figure on a shared machine
         found["decode_share"] = taken["decode_s"] / (taken["decode_s"] + taken["detect_s"])
         with Publisher(broker) as publisher:
             framed = fill_frames(publisher, 10 * points, after=points // (ENTITIES * METRICS_EACH))
@@ -57,7 +57,7 @@ def run(address: str, points: int, json: bool) -> None:
         found["frames_points_per_s_core"] = taken["points_per_s"]
         found["frames_points_per_cpu_s"] = taken["points_per_cpu_s"]
         found["faust_points_per_s_core"] = faust(broker, points)
-    tune_allocator()  # as a worker does: no full collection falls into what is measured
+    tune_allocator()  # as a worker does, so that no full garbage collection falls into the measurement
     found["river_points_per_s_core"] = river_trees()
     found["river_gaussian_points_per_s_core"] = river_gaussian()
     found["kernel_ns_point"] = kernel(100, 2_000)
@@ -71,7 +71,7 @@ def run(address: str, points: int, json: bool) -> None:
 
 @contextmanager
 def broker_for_bench(address: str) -> Iterator[Broker]:
-    """The broker at `address`, or a real Kafka of its own for as long as the measurement lasts."""
+    """The broker at `address`, or a real Kafka that runs only during the measurement."""
     if address:
         broker = Broker.from_environment(address)
         require(broker)
@@ -84,7 +84,7 @@ def broker_for_bench(address: str) -> Iterator[Broker]:
 
 
 def fill_json(publisher: Publisher, points: int) -> int:
-    """10-metric samples of `ENTITIES` entities, a look a second: how many points they are."""
+    """Publish samples of `ENTITIES` entities with ten metrics, one a second. Returns the number of points."""
     rng = np.random.default_rng(1)
     names = [f"system.metric.{number}" for number in range(METRICS_EACH)]
     for number in range(points // METRICS_EACH):
@@ -98,7 +98,7 @@ def fill_json(publisher: Publisher, points: int) -> int:
 
 
 def fill_frames(publisher: Publisher, points: int, after: int, entities: int = ENTITIES) -> int:
-    """Series as frames of ten looks, a sender for a hundred entities; `after` looks went before. How many points."""
+    """Publish frames of ten samples, one sender for a hundred entities, from sample `after` on. Returns the points."""
     rng = np.random.default_rng(2)
     frames = points // (entities * METRICS_EACH * MOMENTS_A_FRAME)
     for partition in range(METRICS.partitions):
@@ -119,7 +119,7 @@ def _names(entities: Iterable[int]) -> bytes:
 
 
 def _frame(names: bytes, entities: int, first: int, rng: np.random.Generator) -> Frame:
-    """Ten looks at each of so many entities, from look `first` on."""
+    """A frame of ten samples of each of `entities` entities, from sample `first` on."""
     moments, samples = first + np.repeat(np.arange(MOMENTS_A_FRAME), entities), entities * MOMENTS_A_FRAME
     return Frame(
         names, (START + moments * PERIOD_MS).astype(np.int64),
@@ -131,12 +131,12 @@ def _frame(names: bytes, entities: int, first: int, rng: np.random.Generator) ->
 
 
 def worked(broker: Broker, end: int, begin: int = 0, *, turns: bool = False) -> dict[str, float]:
-    """What a worker process, pinned to one core, says of the points from `begin` to `end` of the topic."""
+    """The report of a worker process, pinned to one core, on the points from `begin` to `end` of the topic."""
     return _child("app.bench.lane_worker", broker, str(end), str(begin), *["turns"] * turns)
 
 
 def faust(broker: Broker, points: int) -> float:
-    """Points a second of a Faust agent that reads the same samples and only parses them."""
+    """Points a second of a plain Faust agent that only parses the same samples."""
     topic = "opsloop.bench.faust"
     client = admin(broker)  # kept until its future is done
     client.create_topics([NewTopic(topic, 1, 1)])[topic].result(15)
@@ -160,7 +160,7 @@ def _child(module: str, broker: Broker, *arguments: str) -> dict[str, float]:
 
 
 def river_trees(samples: int = 3_000) -> float:
-    """Points a second of River's detector for samples of many metrics, by its manual: scaled half-space trees."""
+    """Points a second of River's multivariate detector, as its manual sets it up: scaled half-space trees."""
     from river import anomaly, compose, preprocessing
 
     model = compose.Pipeline(preprocessing.MinMaxScaler(), anomaly.HalfSpaceTrees(seed=1))
@@ -173,7 +173,7 @@ def river_trees(samples: int = 3_000) -> float:
 
 
 def river_gaussian(samples: int = 15_000) -> float:
-    """Points a second of River's quickest learner, one a series: it sees none of the bank's views but the level."""
+    """Points a second of River's fastest learner, one for each series. It only has the bank's view of the level."""
     from river import anomaly
 
     scorers = {f"m{m}": anomaly.GaussianScorer() for m in range(METRICS_EACH)}
@@ -191,9 +191,9 @@ def _texts(samples: int) -> list[bytes]:
 
 
 def kernel(entities: int, moments: int = 60) -> float:
-    """Nanoseconds (CPU) of the kernel alone for a point, over `entities` of ten series each: the best of many batches.
+    """CPU nanoseconds of the kernel for one point, over `entities` with ten series: the best of many batches.
 
-    Only batches count that come after half of the `looks` at every series: a series that opens costs next to nothing.
+    Only batches in the second half count: a new series costs almost nothing.
     """
     names, bank = Names(), Bank()
     for entity in range(entities):

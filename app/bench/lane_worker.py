@@ -1,4 +1,4 @@
-"""A lane that times itself.
+"""A lane that measures its own rate.
 
 `python -m app.bench.lane_worker BROKER END BEGIN [turns]`, or `BROKER timed`, or `BROKER shared GROUP`.
 """
@@ -30,12 +30,12 @@ from topics.signals import Anomaly
 from topics.spec import Instant
 
 TURN_S = 2.0
-IDLE_S = 60.0  # a lane that is given nothing although there is something has said so by then
-PATIENT_S = 150.0  # the session of a worker that is held until there is enough for it
+IDLE_S = 60.0  # seconds within which a lane without input has reported why
+PATIENT_S = 150.0  # seconds; session of a worker that is paused until the topic is filled
 
 
 class Clocked(Agent[Any]):
-    """A stage, with the time spent in it and the points that went through."""
+    """A stage that counts its time and its points."""
 
     def __init__(self, inner: Agent[Any], book: Book) -> None:
         self.inner, self.book = inner, book
@@ -43,6 +43,7 @@ class Clocked(Agent[Any]):
         self.pieces, self.restore = inner.pieces, inner.restore  # type: ignore[method-assign]
 
     def step(self, records: Sequence[Any], now: Instant) -> Iterator[Any]:
+        """Call the stage and count its time and points."""
         began = time.perf_counter()
         found = list(self.inner.step(records, now))
         self.book.spent[self.name] = self.book.spent.get(self.name, 0.0) + time.perf_counter() - began
@@ -52,9 +53,9 @@ class Clocked(Agent[Any]):
 
 
 class Turns(Lane):
-    """A lane that takes turns: snapshots as ever, then none for as long, from when the book says that it is warm.
+    """A lane that alternates between turns with and without snapshots of equal length, once it is warm.
 
-    Turns that follow each other have the same neighbours on a machine, which runs that do are not sure to have.
+    Turns in one run share the machine's other load, which separate runs may not.
     """
 
     held_s = 0.0
@@ -66,7 +67,7 @@ class Turns(Lane):
     ) -> None:
         super().__init__(settings, stages, now, book)
         self.book = book
-        self.turns: list[Counter[str]] = []  # what went by in each; the first is one with snapshots
+        self.turns: list[Counter[str]] = []  # counts of each turn; the first is with snapshots
         self._began: Counter[str] = Counter()
 
     def _save_some(self) -> bool:
@@ -93,7 +94,7 @@ class Turns(Lane):
         })  # fmt: skip
 
     def told(self) -> dict[str, float]:
-        """What the turns came to: rates, and what one with snapshots misses of one beside it, by the median."""
+        """Rates of the turns, and the median loss of one with snapshots against its neighbour."""
         found = {"turns": float(len(self.turns)), "snapshots": float(sum(turn["saved"] for turn in self.turns))}
         for by in ("cpu_s", "s"):
             rates = [turn["points"] / turn[by] for turn in self.turns]
@@ -109,7 +110,7 @@ class Turns(Lane):
 
 
 class Book:
-    """What has gone through, and when: the first tenth of what is wanted is warming up."""
+    """Points processed over time. The first tenth is warm-up."""
 
     def __init__(self, begin: int, end: int) -> None:
         self.begin, self.end = begin, end
@@ -121,6 +122,7 @@ class Book:
         self.causes: Counter[str] = Counter()
 
     def counted(self, points: int) -> None:
+        """Count points, and note when warm-up ends and when all are processed."""
         self.points += points
         self.last, self.last_cpu = time.perf_counter(), time.process_time()
         if not self.from_time and self.points >= self.begin + (self.end - self.begin) // 10:
@@ -132,11 +134,12 @@ class Book:
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
 
     def refused(self, agent: str, cause: str) -> None:  # noqa: ARG002
+        """Count a dead letter by its cause."""
         self.causes[cause] += 1
 
 
 def main(address: str, end: int, begin: int, turns: bool) -> None:
-    """Take the topic from its start, and print how quickly the points from `begin` to `end` were taken."""
+    """Process the topic from its start and print the rate of the points from `begin` to `end`."""
     warm_up()
     tune_allocator()
     broker, book = Broker.from_environment(address), Book(begin, end)
@@ -144,7 +147,7 @@ def main(address: str, end: int, begin: int, turns: bool) -> None:
     settings = LaneSettings(consumer_config(broker, f"bench-{now_ms()}"), producer_config(broker), reading)
     stages: list[Callable[[], Agent[Any]]] = [lambda: Clocked(Decode(), book), lambda: Clocked(Detect(), book)]
     lane = (Turns if turns else Lane)(settings, stages, now_ms, book)
-    lane.name = f"{lane.name}-{now_ms()}"  # no snapshot of a run before: every run takes the topic from its start
+    lane.name = f"{lane.name}-{now_ms()}"  # a new name finds no earlier snapshot
     threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
     lane.run()
     if book.points < end:
@@ -161,19 +164,20 @@ def main(address: str, end: int, begin: int, turns: bool) -> None:
 
 
 class Diary(Book):
-    """What had gone through at which time."""
+    """The number of points processed, at each time."""
 
     def __init__(self) -> None:
         super().__init__(0, sys.maxsize)
         self.line: list[tuple[float, float, int]] = []
 
     def counted(self, points: int) -> None:
+        """Note the number of points at this time."""
         super().counted(points)
         self.line.append((time.time(), self.last_cpu, self.points))
 
 
 def shared(address: str, group: str) -> None:
-    """Say `ready` with partitions of a group; take what comes from then on, and print when it was."""
+    """Print `ready` once the group assigned partitions. Process what comes from then on, and print when it was."""
     warm_up()
     tune_allocator()
     broker, book = Broker.from_environment(address), Diary()
@@ -183,14 +187,14 @@ def shared(address: str, group: str) -> None:
         session_s=PATIENT_S, stuck_s=PATIENT_S,
     )  # fmt: skip
     lane = Lane(settings, [lambda: Clocked(Decode(), book), lambda: Clocked(Detect(), book)], now_ms, book)
-    lane.name = group  # no snapshot of a run before
+    lane.name = group  # finds no snapshot of an earlier run
     threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
     lane.run(lambda: print_json("ready"))
     print_json(book.line)
 
 
 class Timed(Agent[Any]):
-    """A stage that notes of each alarm when its batch was taken up (ms), and how long decoding and detecting took."""
+    """A stage that records for each alarm when its batch began (ms), and the time of decoding and detection."""
 
     def __init__(self, inner: Agent[Any], lines: list[tuple[str, float, float, float]], mark: list[float]) -> None:
         self.inner, self.lines, self.marks = inner, lines, mark
@@ -198,6 +202,7 @@ class Timed(Agent[Any]):
         self.pieces, self.restore = inner.pieces, inner.restore  # type: ignore[method-assign]
 
     def step(self, records: Sequence[Any], now: Instant) -> Iterator[Any]:
+        """Call the stage and record its alarms."""
         began, at = time.perf_counter(), float(now_ms())
         found = list(self.inner.step(records, now))
         took = time.perf_counter() - began
@@ -209,7 +214,7 @@ class Timed(Agent[Any]):
 
 
 def timed(address: str) -> None:
-    """Work until SIGTERM, then print a line for each alarm that was raised."""
+    """Run until SIGTERM, then print a line for each alarm that was raised."""
     warm_up()
     tune_allocator()
     broker, book = settled(Broker.from_environment(address)), Book(0, sys.maxsize)

@@ -1,4 +1,4 @@
-"""How soon an anomaly follows its sample, from produce to its topic: a real worker, a real Kafka, under load."""
+"""Measures the time from producing a sample to its anomaly on the topic: a real worker and Kafka under load."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant
 from topics.telemetry import METRICS
 
-PROBES: Final = 12  # entities that break in turn
-HISTORY: Final = 60  # ordinary looks of a probe before it may break
+PROBES: Final = 12  # entities that fail in turn
+HISTORY: Final = 60  # normal samples of a probe before it may fail
 PERIOD_S: Final = 0.1
 METRICS_EACH: Final = 10
 LOAD_ENTITIES: Final = 1_000
 
 
 def run(address: str, seconds: float, rates: list[int], json: bool) -> None:
-    """For each rate of background load (points a second), break probes for `seconds` and time what is said of them.
+    """For each rate of background load (points a second), inject faults for `seconds` and time their anomalies.
 
-    queue: from a sample's produce until the worker takes it up, so network, broker, fetch and what waits before it;
-    decode and detect: of the batch that it is in; send: until a reader of the anomalies has it.
+    queue: from producing a sample until the worker begins its batch, so network, broker, fetch and waiting; decode and
+    detect: of its batch; send: until a reader of the anomalies has it.
     """
     told: dict[int, dict[str, tuple[Instant, Instant]]] = {}
     sent: dict[int, tuple[int, float]] = {}
@@ -69,7 +69,7 @@ def _load_of(broken: int, load: float) -> dict[str, float]:
 
 
 def _stages(told: dict[str, tuple[Instant, Instant]], book: dict[str, tuple[float, ...]]) -> dict[str, float]:
-    """Percentiles in milliseconds over the alarms, in all and by stage."""
+    """Percentiles in ms over the alarms, in all and by stage."""
     rows = [
         (came - made, book[alarm][0] - made, *(1000 * s for s in book[alarm][1:]), came - book[alarm][0])
         for alarm, (made, came) in told.items()
@@ -87,7 +87,7 @@ def _stages(told: dict[str, tuple[Instant, Instant]], book: dict[str, tuple[floa
 
 
 def _at(broker: Broker, rate: int, seconds: float) -> tuple[dict[str, tuple[Instant, Instant]], int, float]:
-    """When each alarm's sample was made and its anomaly read; how many probes were broken; points a second sent."""
+    """(sent, read) times of each alarm's sample and anomaly, the number of faults, and the points a second sent."""
     over = threading.Event()
     seen: dict[str, tuple[Instant, Instant]] = {}
     run_id = f"probe{now_ms() % 1_000_000}"
@@ -110,7 +110,7 @@ def _at(broker: Broker, rate: int, seconds: float) -> tuple[dict[str, tuple[Inst
 
 
 def _probe(broker: Broker, run_id: str, seconds: float) -> int:
-    """Send each probe's looks every 100 ms; after its history, one in twenty looks begins a fault of five looks."""
+    """Send a sample of each probe every 100 ms. After its history, one in twenty begins a fault of five samples."""
     rng = np.random.default_rng(5)
     broken, sick = 0, np.zeros(PROBES, int)
     moments = HISTORY + int(seconds / PERIOD_S)
@@ -132,7 +132,7 @@ def _probe(broker: Broker, run_id: str, seconds: float) -> int:
 
 
 def _load(broker: Broker, rate: int, over: threading.Event, sent: list[int]) -> None:
-    """Background frames of 1,000 entities with ten metrics each, `rate` points a second, a frame a partition."""
+    """Send frames of 1,000 entities with ten metrics as load, `rate` points a second, one frame to each partition."""
     rng, began, moment = np.random.default_rng(6), time.monotonic(), 0
     parts = [range(partition, LOAD_ENTITIES, METRICS.partitions) for partition in range(METRICS.partitions)]
     names = [

@@ -1,4 +1,4 @@
-"""How quick the hops of the loop are: from an anomaly on its topic to the command on its own."""
+"""Measures the hops of the loop, from an anomaly on its topic to the command on its topic."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from topics.signals import ANOMALIES, Anomaly, Contribution
 from topics.spec import Instant, derive, system_of
 
 HOPS: Final = ("respond", "decide", "gate", "approve")
-WARM_UP: Final = 20  # anomalies before those that count: a worker that has just started is not what is measured
+WARM_UP: Final = 20  # anomalies that are not counted, while the worker warms up
 WATCHED: Final = (ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS)
 
 
 def run(address: str, count: int, rate: float, json: bool) -> None:
-    """Publish `count` anomalies at `rate` a second, each of a system of its own, and time what follows.
+    """Publish `count` anomalies at `rate` a second, each of another system, and time what follows.
 
-    Times are the broker's times of arrival, in milliseconds.
+    Times are the broker's arrival times, in ms.
     """
     prefix = f"bench{now_ms() % 10_000_000}"
     with broker_for(address, lambda text: err.print(f"[dim]·[/dim] {text}")) as broker, _worker(broker):
@@ -82,7 +82,7 @@ def _at(ordered: list[int], share: float) -> int:
 
 @contextlib.contextmanager
 def _worker(broker: Broker) -> Iterator[None]:
-    """A loop worker that acts by itself, ready."""
+    """A loop worker in the autonomous mode, ready."""
     arguments = ["worker", "loop", "--mode", "autonomous", "--broker", broker.bootstrap]
     process = subprocess.Popen([sys.executable, "-m", "app", *arguments], stderr=subprocess.PIPE, text=True)
     try:

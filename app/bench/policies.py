@@ -1,4 +1,4 @@
-"""What policies cost: one ruling with a hundred of them loaded, and a day of decisions put to a changed one."""
+"""Measures policies: one ruling by a hundred policies, and the simulation of a day against a changed one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from topics.proposals import Proposal
 DAY_MS: Final = 86_400_000
 _ACTIONS: Final = ("restart_service", "scale_out", "scale_in", "rollback_config")
 
-# what policies of the seven types say, each with a number of its own
+# texts of policies of the seven types, each with a number of its own
 _BODIES: Final = (
     ("quota", 'allow := false if input.system.actions > {n}'),
     ("quota", 'allow := false if {{\n\tinput.action.name == "{action}"\n\tinput.system.target_actions >= {n}\n}}'),
@@ -44,7 +44,7 @@ _BODIES: Final = (
 
 
 def hundred(count: int = 100) -> tuple[str, ...]:
-    """So many policies: those that are shipped, and others of the seven types; two of three cover everything."""
+    """`count` policies: the shipped ones, and others of the seven types. Two thirds cover everything."""
     return (*texts(), *(_policy(number) for number in range(count - len(texts()))))
 
 
@@ -59,7 +59,7 @@ def _policy(number: int) -> str:
 
 
 def day(count: int, seed: str = "") -> Iterator[Decision]:
-    """So many decisions within a day, each of another moment, on inputs of every kind."""
+    """`count` decisions within a day, each at another time, on generated inputs."""
     for number, made in enumerate(examples(count, seed=seed)):
         at = NOON + number * DAY_MS // count
         facts = msgspec.structs.replace(made, time=time_facts(at))
@@ -81,7 +81,7 @@ def day(count: int, seed: str = "") -> Iterator[Decision]:
 
 
 def run(count: int, decisions: int, json: bool) -> None:
-    """Measure both and print them."""
+    """Measure both and print the results."""
     found = {"kind": "bench_policies", **rulings(count), **simulation(decisions)}
     if json:
         print_json(found)
@@ -99,7 +99,7 @@ def run(count: int, decisions: int, json: bool) -> None:
 
 
 def rulings(count: int, policies: int = 100) -> dict[str, float]:
-    """The cost of a ruling in ms of this thread's processor time, over inputs that differ; after as many others."""
+    """Milliseconds of this thread's CPU for one ruling, over different inputs, after as many warm-up inputs."""
     ready, book = Policies(Rego(), hundred(policies)), Book()
     first = [_cost(ready, book, d.facts) for d in day(count, "before") if d.facts is not None]
     costs, covering = [], 0
@@ -122,7 +122,7 @@ def _cost(ready: Policies, book: Book, facts: Facts) -> float:
 
 
 def simulation(count: int) -> dict[str, float]:
-    """Seconds for a day of decisions from their bytes to what changes, against a changed policy and the same ones."""
+    """Seconds to simulate a day of decisions, from bytes to the differences, with a changed policy and without."""
     messages = [encode(decision).value for decision in day(count)]
     before = Policies(Rego(), texts()).active(Book())
     changed = [*before, *Policies(Rego(), [_policy(0)]).active(Book())]

@@ -1,7 +1,7 @@
-"""Scores of detectors against labels: VUS-PR, AUC-PR, events with a delay limit, NAB, attribution.
+"""Scores detectors against labels: VUS-PR, AUC-PR, events with a delay limit, NAB.
 
-VUS-PR follows TSB-AD (Paparrizos et al. 2022; mode `opt`, 250 thresholds), written anew over sorted scores: per window
-one cumulative sum takes the place of 250 passes. NAB follows Lavin and Ahmad 2015.
+VUS-PR follows TSB-AD (Paparrizos et al. 2022; mode `opt`, 250 thresholds). It works on sorted scores, so that one
+cumulative sum for each window replaces 250 passes. NAB follows Lavin and Ahmad 2015.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from scipy.signal import argrelextrema
 Float64 = NDArray[np.float64]
 Index = NDArray[np.intp]
 Bool = NDArray[np.bool_]
-Segment = tuple[int, int]  # first and last index, both inside
+Segment = tuple[int, int]  # first and last index, both inclusive
 
 THRESHOLDS = 250
 FALSE_ALARM_WEIGHT = 0.11  # of NAB's standard profile
 
 
 def segments(label: NDArray[np.generic]) -> list[Segment]:
-    """Runs of ones."""
+    """The runs of ones in `label`."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], np.asarray(label, np.int8), [0]))))
     return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
@@ -97,7 +97,7 @@ def _joined(truth: list[Segment], width: int, length: int) -> list[Segment]:
 
 
 def auc_pr(label: NDArray[np.generic], score: Float64) -> float:
-    """Average precision, ties taken together."""
+    """Average precision. Equal scores share one threshold."""
     order = np.argsort(-score, kind="stable")
     truth, ranked = np.asarray(label, float)[order], score[order]
     ends = np.concatenate((np.flatnonzero(np.diff(ranked)), [len(ranked) - 1]))
@@ -106,7 +106,7 @@ def auc_pr(label: NDArray[np.generic], score: Float64) -> float:
 
 
 class Events(NamedTuple):
-    """Event-wise outcome of label-free alarms."""
+    """Event-wise result of alarms against labels."""
 
     caught: int
     missed: int
@@ -115,19 +115,22 @@ class Events(NamedTuple):
 
     @property
     def precision(self) -> float:
+        """Share of alarms that caught an event."""
         return self.caught / (self.caught + self.false) if self.caught else 0.0
 
     @property
     def recall(self) -> float:
+        """Share of events that were caught."""
         return self.caught / (self.caught + self.missed) if self.caught else 0.0
 
     @property
     def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
         return 2 * self.caught / (2 * self.caught + self.false + self.missed) if self.caught else 0.0
 
 
 def total(found: Iterable[Events]) -> Events:
-    """All of them as one."""
+    """The sum of several results."""
     each = list(found)
     return Events(
         sum(e.caught for e in each), sum(e.missed for e in each), sum(e.false for e in each),
@@ -136,9 +139,9 @@ def total(found: Iterable[Events]) -> Events:
 
 
 def events(label: NDArray[np.generic], alarm: NDArray[np.generic], limit: int | None = None) -> Events:
-    """Each labelled event is caught by an alarm inside it, within `limit` samples of its start when one is given.
+    """Match alarms to events. An event is caught by an alarm in it, within `limit` samples of its start if given.
 
-    A run of alarms that touches no event is one false alarm, however long.
+    A run of alarms that overlaps no event counts as one false alarm.
     """
     on = np.asarray(alarm) > 0
     truth = segments(label)
@@ -162,13 +165,13 @@ def _sigmoid(position: float) -> float:
 class NabFile(NamedTuple):
     """One series of the benchmark with its score."""
 
-    probation: int  # points before it do not count
+    probation: int  # points before this index do not count
     windows: Sequence[Segment]
     score: Float64
 
 
 def nab(files: Sequence[NabFile]) -> tuple[float, float]:
-    """NAB's standard profile with the one threshold that is best for all: (score, threshold)."""
+    """NAB's standard profile with the single best threshold for all files. Returns (score, threshold)."""
     steps = sorted((step for file in files for step in _nab_steps(file)), key=lambda step: -step[0])
     best, threshold, running = 0.0, math.inf, 0.0
     for (level, change), (after, _) in itertools.pairwise([*steps, (-math.inf, 0.0)]):
@@ -180,9 +183,9 @@ def nab(files: Sequence[NabFile]) -> tuple[float, float]:
 
 
 def _nab_steps(file: NabFile) -> Iterator[tuple[float, float]]:
-    """What lowering the threshold past each point adds to the total: (score of the point, change).
+    """(score of the point, change of the total) when the threshold falls below each point.
 
-    A window is worth its earliest detection; a point outside costs more the further it is behind the last window.
+    A window counts its earliest detection. A point outside costs more, the further it is behind the last window.
     """
     previous: Segment | None = None
     windows = list(file.windows)

@@ -1,4 +1,4 @@
-"""What identity costs: signatures, the actuator's checks, the gate, an audit entry."""
+"""Measures signatures, the actuator's checks, the gate, and an audit entry."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from topics.spec import Origin
 
 
 def run(count: int, json: bool) -> None:
-    """Do each thing `count` times; print the median and the 99th percentile in µs."""
+    """Run each step `count` times and print its median and 99th percentile in µs."""
     with tempfile.TemporaryDirectory(prefix="opsloop-bench-") as folder:
         figures = {name: _measured(step, count) for name, step in _steps(Path(folder), count).items()}
     gate_per_s = 1e6 / figures["gate"][2]
@@ -78,7 +78,7 @@ def _steps(folder: Path, count: int) -> dict[str, Callable[[int], Any]]:
 
 
 def _measured(step: Callable[[int], Any], count: int) -> tuple[float, float, float]:
-    """(median, 99th percentile, mean) in µs, after a tenth of it to warm up."""
+    """(median, 99th percentile, mean) in µs, after a tenth as many runs to warm up."""
     times = []
     for number in range(-count // 10, count):
         began = time.perf_counter_ns()

@@ -1,4 +1,4 @@
-"""What snapshots of the lane cost: throughput with and without them in one run, and a large state there and back."""
+"""Measures snapshots of the lane: throughput with and without them in one run, and moving a large state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROUNDS: Final = 5
 
 
 def run(address: str, points: int, entities: int, json: bool) -> None:
-    """Let a worker take `points` of `entities` with and without snapshots, in turn; then move a state of as many."""
+    """Let a worker process `points` of `entities` with and without snapshots in turn, then move such a state."""
     runs: list[dict[str, float]] = []
     with broker_for_bench(address) as broker:
         with Publisher(broker) as publisher:
@@ -46,9 +46,9 @@ def run(address: str, points: int, entities: int, json: bool) -> None:
 
 
 def compared(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The medians of some runs, and of what snapshots take of the rate the least and the most of a run too.
+    """The medians over runs, and the least and largest share of the rate that snapshots take.
 
-    Raises UserError when there were not turns enough.
+    Raises UserError when there were too few turns.
     """
     if min(run["turns"] for run in runs) < 2:
         raise UserError("the points were taken before there was a turn without snapshots", "Give more --points")
@@ -66,7 +66,7 @@ def compared(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def moved(broker: Broker, entities: int) -> dict[str, float]:
-    """Write the state of `entities` with ten series each as a lane does, take it up as a new owner does, in seconds."""
+    """Seconds to write a state of `entities` with ten series each as a lane does, and to restore it as a new owner."""
     taught = [lambda stage=stage: stage for stage in _taught(entities)]
     part = PartitionState(taught, b"", _snapshots.SnapshotStore(LANE_STATE, AGENT, 0))
     output = Output(producer_config(broker), lambda: False)
@@ -87,7 +87,7 @@ def moved(broker: Broker, entities: int) -> dict[str, float]:
 
 
 def _taught(entities: int) -> list[Agent[Any]]:
-    """The stages of a partition that has seen three looks at each of `entities`."""
+    """The stages of a partition after three samples of each of `entities`."""
     decode, detect = Decode(), Detect()
     for entity in range(entities):
         decode.names.intern(f"bench/service/{entity}", [f"system.metric.{m}" for m in range(METRICS_EACH)])

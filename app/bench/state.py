@@ -1,4 +1,4 @@
-"""What the loop's state costs: an event beside many open items, on a real broker, and to take it all up again.
+"""Measures the loop's state on a real broker: an event beside many open items, and the restore of all items.
 
 The agent is `approve`: each item is a decision of 2 kB that waits for two votes, each event the first vote on one of
 them. The plain alternative writes the whole state at every event, as the loop once did.
@@ -41,13 +41,13 @@ from topics.state import LOOP_STATE
 
 ITEM_BYTES: Final = 2_000
 FEW: Final = 10
-WAIT_MS: Final = 3_600_000  # for votes: longer than this measures
+WAIT_MS: Final = 3_600_000  # ms to wait for votes: longer than the measurement
 PLAIN_EVENTS: Final = 20
 SETTINGS: Final = SafetySettings(mode=Mode.APPROVE, quorum=2, approval_ms=WAIT_MS)
 
 
 def run(address: str, items: int, events: int, json: bool) -> None:
-    """Measure `events` events beside `items` open items, and print what they cost."""
+    """Measure `events` events beside `items` open items, and print their cost."""
     with tempfile.TemporaryDirectory(prefix="opsloop-bench-") as home, broker_for_bench(address) as broker:
         keys = keys_of(Path(home))
         keys.add("ana", (Role.APPROVER,))
@@ -60,7 +60,7 @@ def run(address: str, items: int, events: int, json: bool) -> None:
 
 
 async def _written(broker: Broker, keys: Keys, items: int, events: int) -> dict[str, float]:
-    """Events on a broker, from the vote until what it changed is there; then the state is taken up by a new owner."""
+    """Time events from the vote until the broker has the change; then time the restore by a new owner."""
     partition = 0
     producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", linger_ms=2)
     await producer.start()
@@ -104,7 +104,7 @@ async def _written(broker: Broker, keys: Keys, items: int, events: int) -> dict[
 
 
 def _plain(keys: Keys, items: int) -> dict[str, float]:
-    """The same events where each writes the whole state, in memory."""
+    """The same events in memory, where each writes the whole state."""
     agent, decisions = _filled(keys, items)
     changed = written = 0
     for number, decision in enumerate(decisions[:PLAIN_EVENTS]):
@@ -115,12 +115,12 @@ def _plain(keys: Keys, items: int) -> dict[str, float]:
 
 
 def _flat(keys: Keys, items: int) -> float:
-    """The median step at `items` items over that at `FEW`, by turns; what it changed is packed as well."""
+    """The median step at `items` items over that at `FEW`, measured in turn. Encoding the changes is included."""
     units = [(*_unit(keys, count), itertools.cycle(_decisions(count)), list[float]()) for count in (FEW, items)]
     for number in range(3_000):
         for agent, unit, decisions, took in units:
             decision = next(decisions)
-            if decision.id in agent.state.votes:  # it waits as if nobody had voted
+            if decision.id in agent.state.votes:  # remove the vote, so that the decision waits again
                 agent.state.votes.pop(decision.id)
                 agent.state.waiting[decision.id] = decision
                 agent.changes()
@@ -191,7 +191,7 @@ def _raise(error: BaseException) -> None:
 
 
 class _Counting:
-    """A producer as Faust's is called, that counts the bytes of keys, values and headers."""
+    """A producer with the interface of Faust's that counts the bytes of keys, values and headers."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer

@@ -1,4 +1,4 @@
-"""Our Faust transport beside stock Faust, reading the same topic in the same run."""
+"""Measures Opsloop's Faust transport beside stock Faust, on the same topic in the same run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMIT_S: Final = 240.0
 
 
 def run(address: str, messages: int, json: bool) -> None:
-    """Fill a topic with `messages` and read it in each way, one event or one batch acked after another."""
+    """Fill a topic with `messages` and read it in each way, acknowledging single events or batches."""
     with broker_for_bench(address) as broker, tempfile.TemporaryDirectory() as folder:
         topic = filled(broker, messages)
         found = {way: asyncio.run(rate(broker, topic, messages, Path(folder), way)) for way in WAYS}
@@ -37,12 +37,12 @@ def run(address: str, messages: int, json: bool) -> None:
 
 
 def filled(broker: Broker, messages: int) -> str:
-    """A new topic of one partition with small samples on it."""
+    """Make a topic of one partition with small samples."""
     topic = f"opsloop.bench.transport{now_ms()}"
     client = admin(broker)  # kept until its future is done
     client.create_topics([NewTopic(topic, 1, 1)])[topic].result(15)
     probe = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "opsloop-bench"})
-    ends(probe, TopicPartition(topic, 0))  # waits for its leader
+    ends(probe, TopicPartition(topic, 0))  # returns once the partition has a leader
     probe.close()
     with Publisher(broker) as publisher:
         for number in range(messages):
@@ -51,7 +51,7 @@ def filled(broker: Broker, messages: int) -> str:
 
 
 async def rate(broker: Broker, topic: str, messages: int, folder: Path, way: str) -> float:
-    """Messages a second from the first to the last, each acked."""
+    """Messages a second from the first to the last, all acknowledged."""
     app = faust.App(
         f"speed-{way}-{now_ms()}", broker=f"kafka://{broker.bootstrap}", store="memory://", web_enabled=False,
         datadir=folder / way, consumer_auto_offset_reset="earliest", topic_allow_declare=False,

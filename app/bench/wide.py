@@ -1,4 +1,4 @@
-"""One group of workers: what a second one adds, and what a hundred thousand entities take of one."""
+"""Measures a group of workers: the gain by a second one, and one worker with a hundred thousand entities."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from app.printing import err, print_json, print_table
 from topics.frames import FrameBuilder
 from topics.telemetry import METRICS
 
-A_FRAME: Final = 500  # entities
+A_FRAME: Final = 500  # entities in one frame
 LIMIT_S: Final = 600.0
-SETTLED_S: Final = 10.0  # until a group has shared its partitions
-Line = list[tuple[float, float, int]]  # of one worker: (s of the wall clock, s of its CPU, points so far)
+SETTLED_S: Final = 10.0  # seconds within which a group has assigned its partitions
+Line = list[tuple[float, float, int]]  # of one worker: (wall time s, CPU time s, points so far)
 
 
 def run(address: str, points: int, entities: int, moments: int, json: bool) -> None:
-    """Let one worker, then two in a group, take `points` as JSON; then let one take `looks` at each of `entities`."""
+    """Let one worker, then two, process `points` as JSON; then let one process `moments` samples of each entity."""
     with broker_for_bench(address) as broker:
         lines = []
         for workers in (1, 2):
@@ -49,9 +49,9 @@ def run(address: str, points: int, entities: int, moments: int, json: bool) -> N
 
 
 def timelines(broker: Broker, workers: int, points: int) -> list[Line]:
-    """How far each of so many workers of a new group was, and when; each is pinned to a core of its own.
+    """Progress over time of each of `workers` in a new group, each pinned to a core of its own.
 
-    They are held while the topic is filled, and go on together.
+    They are paused while the topic is filled, and resumed together.
     """
     cores = sorted(os.sched_getaffinity(0), reverse=True)
     if len(cores) < workers:
@@ -84,7 +84,7 @@ def _told(worker: subprocess.Popen[str]) -> Line:
 
 
 def beside(alone: list[Line], together: list[Line]) -> dict[str, float]:
-    """Rates of one worker, and of several while all of them were at it: by the clock, and by their own CPU time."""
+    """Rates of one worker, and of several while all of them work: by wall time, and by their CPU time."""
     one, one_cpu = _rates(alone)
     all_, all_cpu = _rates(together)
     return {
@@ -95,9 +95,9 @@ def beside(alone: list[Line], together: list[Line]) -> dict[str, float]:
 
 
 def _rates(lines: list[Line]) -> tuple[float, float]:
-    """Points a second by the clock, all together, and a second of CPU, within the time in which all had work.
+    """Points a second of wall time and of CPU time, over all workers, while all of them had work.
 
-    A tenth of it is left out at its start: until then a group finds together.
+    The first tenth is left out: the group still rebalances.
     """
     begin, end = max(line[0][0] for line in lines), min(line[-1][0] for line in lines)
     begin += 0.1 * (end - begin)
@@ -112,7 +112,7 @@ def _rates(lines: list[Line]) -> tuple[float, float]:
 
 
 def many(broker: Broker, folder: Path, entities: int, moments: int) -> dict[str, float]:
-    """What a real worker makes of `looks` at each of so many entities with ten metrics: rate, memory, hand-over."""
+    """Rate, memory and hand-over of a real worker with `moments` samples of each of `entities` with ten metrics."""
     probes = Probes(broker)
     with Publisher(broker) as publisher:
         points = _fill(publisher, entities, moments)
@@ -137,7 +137,7 @@ def many(broker: Broker, folder: Path, entities: int, moments: int) -> dict[str,
 
 
 def _fill(publisher: Publisher, entities: int, moments: int) -> int:
-    """Looks at all entities in their turn, as a sender of each few hundred makes them, and a probe behind them."""
+    """Publish samples of all entities in turn, in frames of a few hundred entities, and a probe after them."""
     rng, each = np.random.default_rng(6), entities // METRICS.partitions
     metrics = [f"system.metric.{number}" for number in range(METRICS_EACH)]
     for moment in range(moments):
@@ -160,7 +160,7 @@ def _probe(publisher: Publisher, turn: int) -> None:
 
 
 def _until_done(worker: WorkerProcess, probes: Probes) -> tuple[float, float]:
-    """Seconds since it was ready until all is taken, and of its CPU for that."""
+    """Seconds of wall time and CPU time from ready until all is processed."""
     process, began = psutil.Process(worker.process.pid), time.monotonic()
     before = sum(process.cpu_times()[:2])
     while not probes.all_since(0.0):

@@ -1,4 +1,4 @@
-"""Benches: measurements of this machine."""
+"""Wiring of the benches: the command group `bench`."""
 
 from __future__ import annotations
 

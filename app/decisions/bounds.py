@@ -1,4 +1,4 @@
-"""What decisions are held by: the settings of deciding and of safety, and the policies."""
+"""Collects the bounds of decisions: the settings of deciding and of safety, and the policies."""
 
 from __future__ import annotations
 

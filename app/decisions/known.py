@@ -1,4 +1,4 @@
-"""Whether the target of a proposal is anything that Opsloop knows: a slip of the keyboard is refused unsent."""
+"""Checks that Opsloop knows the target of a proposal, so that a typing error is refused before it is sent."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SHOWN: Final = 5
 
 
 def require_known(broker: Broker, target: str) -> None:
-    """Return when the target, its service or a part of it has been heard of, or when nothing has.
+    """Return when the target, its service or a part of it is known, or when nothing is known at all.
 
-    Known is what sent samples in the last minute, and what incidents and topologies of the last day name.
+    Known: entities with samples in the last minute, and those that incidents and events of the last day name.
 
     Raises:
-        UserError: others are known, and the target is not.
+        UserError: other entities are known, and the target is not.
     """
     try:
         found = recent(broker)
         names = found.names | set(_named(broker))
     except UserError:
-        return  # without these topics there is nothing to compare with, and publishing tells what is wrong
+        return  # without these topics there is nothing to compare with; publishing reports the error
     if not found.complete or not names or _is_known(target, names):
         return
     near = get_close_matches(target, sorted(names), SHOWN, 0.0)
@@ -43,7 +43,7 @@ def _is_known(target: str, names: frozenset[str] | set[str]) -> bool:
 
 
 def _named(broker: Broker) -> Iterator[str]:
-    """What incidents and events of the last day name."""
+    """The entities that incidents and events of the last day name."""
     for raw in read_all(broker, [INCIDENTS.name, EVENTS.name], since_ms=now_ms() - DAY_MS):
         try:
             record = decode(raw).record

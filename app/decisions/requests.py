@@ -1,4 +1,4 @@
-"""A question of a person or a program, as a file or from the command line, answered as the loop would answer it."""
+"""Decision requests of people and programs: questions, answered as the loop would answer, and proposals."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from topics.spec import derive
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of a target. `context` overrides what the settings and the clock say of the circumstances."""
+    """The facts about a target. `context` overrides the circumstances that settings and clock give."""
 
     kind: Kind
     target: str
     facts: dict[str, float]
     context: dict[str, float] = {}
-    parameters: dict[str, str] = {}  # what rules may fill in, as `approved_revision`
+    parameters: dict[str, str] = {}  # values that rules put into actions, as `approved_revision`
 
 
 def read(file: Path) -> Question:
-    """A question from JSON or TOML. Raises UserError."""
+    """Read a question from a JSON or TOML file. Raises UserError when it cannot be read or is not a question."""
     try:
         text = file.read_text()
         tree: Any = tomllib.loads(text) if file.suffix == ".toml" else msgspec.json.decode(text)
@@ -47,7 +47,7 @@ def read(file: Path) -> Question:
 
 
 def kind_named(name: str) -> Kind:
-    """The kind of a name. Raises UserError."""
+    """The kind with this name. Raises UserError when there is none."""
     try:
         return Kind(name)
     except ValueError:
@@ -55,7 +55,7 @@ def kind_named(name: str) -> Kind:
 
 
 def pairs(words: Sequence[str]) -> dict[str, str]:
-    """`name=value` words. Raises UserError."""
+    """Parse `name=value` arguments. Raises UserError when one has another form."""
     for word in words:
         if not word.partition("=")[1]:
             raise UserError(f"{word!r} has no value", "Write name=value")
@@ -63,7 +63,7 @@ def pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def facts(words: Sequence[str]) -> dict[str, float]:
-    """`name=number` words. Raises UserError."""
+    """Parse `name=number` arguments. Raises UserError when one has another form."""
     try:
         return {name: float(value) for name, value in pairs(words).items()}
     except ValueError as error:
@@ -71,10 +71,10 @@ def facts(words: Sequence[str]) -> dict[str, float]:
 
 
 def answer(question: Question, settings: Settings, who: str) -> Decision:
-    """What would be decided now, with the settings and shipped policies of this host, by a loop that is at rest.
+    """The decision that an idle loop would make now, with the settings and shipped policies of this host.
 
     Raises:
-        UserError: no rule has anything to say about these facts, or nothing is worth doing.
+        UserError: no rule applies to these facts, or no option is worth doing.
     """
     from app.decisions.bounds import bounds
 
@@ -104,7 +104,7 @@ def answer(question: Question, settings: Settings, who: str) -> Decision:
 def proposal(
     action: str, target: str, parameters: dict[str, str], who: str, reason: str, expects: str = ""
 ) -> Proposal:
-    """A person's proposal. Its confidence is 0: no rule stands behind it, so it never passes without a vote.
+    """Make a person's proposal. Its confidence is 0 because no rule supports it, so it always needs a vote.
 
     Raises:
         UserError: the catalogue has no such action, or it does not take these parameters.
@@ -123,7 +123,7 @@ def proposal(
 
 
 def publish(proposal: Proposal, broker: Broker, *, force: bool = False) -> Proposal:
-    """Hand a proposal to the gate under the signature of who asks; as it was sent. `force`: whatever its target is.
+    """Sign a proposal as its requester and publish it. Returns the signed one. `force`: accept any target.
 
     Raises:
         UserError: it is not for them to ask, their key is not on this host, the broker does not answer, or nothing is

@@ -1,4 +1,4 @@
-"""Decisions: incidents become proposals, proposals become decisions, decisions become commands."""
+"""Wiring of decisions: incidents become proposals, proposals become decisions, decisions become commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The actuator of the demo site: its processes under supervisord, and the configuration that they follow."""
+"""The actuator of the demo site: it controls the processes under supervisord and their configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTLE_S: Final = 1.5  # seconds until a request that an actuator sent just befo
 
 
 class _Failed(Exception):
-    """The command certainly did not have its effect."""
+    """The command had no effect, for certain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class _Verb:
     """How one action is checked, run and probed."""
 
     targets: frozenset[str]
-    possible: Callable[[str], str | None]  # service → why not; None: it is possible
+    possible: Callable[[str], str | None]  # service → why the action is not possible; None: it is
     run: Callable[[Command], str]
     probe: Callable[[Command], tuple[bool, str]]
 
@@ -54,6 +54,7 @@ class SiteActuator:
         }
 
     def can(self, action: str, target: str) -> str | None:
+        """Why the command cannot be carried out; None: it can."""
         verb = self._verbs.get(action)
         if verb is None:
             return f"the supervisor cannot {action}"
@@ -69,6 +70,7 @@ class SiteActuator:
             return str(error)
 
     def run(self, command: Command) -> Done:
+        """Carry out the command once. Returns its result."""
         try:
             return Done("succeeded", self._verbs[command.action].run(command), now_ms())
         except (_Failed, SupervisorFault) as error:
@@ -78,7 +80,7 @@ class SiteActuator:
             return Done(found.outcome, f"{error}; {found.detail}", found.ended)
 
     def probe(self, command: Command) -> Done:
-        """Look in the journal and ask the supervisor, for `settle_s` seconds: requests may still be taking effect."""
+        """Search the journal and ask the supervisor for `settle_s` seconds, while requests may still take effect."""
         verb = self._verbs.get(command.action)
         if verb is None:
             return Done("failed", f"the supervisor cannot {command.action}, and did not", now_ms())

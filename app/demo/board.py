@@ -1,4 +1,4 @@
-"""The board: what the demo has seen on the topics, for the screen and for the report."""
+"""The board: the demo's view of the topics, for the screen and the report."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from topics.verdicts import VERDICTS, Verdict
 log = structlog.get_logger()
 
 WATCHED = (METRICS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS, RESULTS, VERDICTS)
-HISTORY = 48  # samples a sparkline shows
+HISTORY = 48  # samples in a sparkline
 HOPS = ("detect", "respond", "decide", "gate", "approve", "act", "verify")
 
 
 @dataclass(slots=True)
 class Seen:
-    """One entity's recent figures."""
+    """Recent figures of one entity."""
 
     samples: int = 0
     last: dict[str, float] = field(default_factory=dict)
@@ -41,25 +41,25 @@ class Seen:
 
 @dataclass(slots=True)
 class Board:
-    """Everything seen since the demo began. Written by the follower's thread, read by the others."""
+    """State since the demo began. The follower's thread writes it; other threads read it."""
 
     began: Instant
     entities: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
     incidents: dict[str, Incident] = field(default_factory=dict)
-    states: dict[str, list[Incident]] = field(default_factory=dict)  # of each incident, in their order
+    states: dict[str, list[Incident]] = field(default_factory=dict)  # states by incident, in order
     decisions: dict[str, Decision] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
-    alarms: Counter[str] = field(default_factory=Counter)  # raised anomalies by entity
+    alarms: Counter[str] = field(default_factory=Counter)  # anomalies `raised`, by entity
     dead_letters: int = 0
     first_figures: Instant = 0
     hops: dict[str, deque[int]] = field(default_factory=lambda: {hop: deque(maxlen=200) for hop in HOPS})
-    times: dict[tuple[str, str], Instant] = field(default_factory=dict)  # (what, id) → arrival
+    times: dict[tuple[str, str], Instant] = field(default_factory=dict)  # (kind of record, id) → arrival (ms)
     lines: deque[tuple[Instant, Record]] = field(default_factory=lambda: deque(maxlen=200))
-    told: int = 0  # records ever put into lines
+    told: int = 0  # records that were turned into lines so far
 
     def see(self, raw: Raw) -> None:
-        """Take one message."""
+        """Apply one message."""
         if raw.topic.endswith(".dlq"):
             self.dead_letters += 1
             return
@@ -131,18 +131,18 @@ class Board:
         return sorted((d for d in self.decisions.values() if d.state is DecisionState.PENDING), key=lambda d: d.ts)
 
     def open_incidents(self) -> list[Incident]:
-        """Incidents that are not over, oldest first."""
+        """Incidents that have not ended, oldest first."""
         ended = (State.RESOLVED, State.REVIEWED)
         return sorted((i for i in self.incidents.values() if i.state not in ended), key=lambda i: i.onset)
 
     def samples(self, entities: int) -> int:
-        """How often so many entities of the site have been seen at least; 0 when there are fewer."""
+        """The number of samples that each of `entities` entities of the site has at least; 0 when there are fewer."""
         seen = sorted((seen.samples for name, seen in list(self.entities.items()) if "/" in name), reverse=True)
         return seen[entities - 1] if len(seen) >= entities else 0
 
 
 def _vital(metrics: dict[str, float]) -> float:
-    """The figure that a sparkline shows: how slow a service is, how busy a host is."""
+    """The figure for a sparkline: the latency of a service, or the load of a host."""
     for name, value in metrics.items():
         if name.endswith("duration.p95") and "own" in name:
             return value
@@ -150,7 +150,7 @@ def _vital(metrics: dict[str, float]) -> float:
 
 
 class Follower(threading.Thread):
-    """Reads the topics onto a board until it is stopped."""
+    """A thread that applies messages of the topics to a board until it is stopped."""
 
     def __init__(self, broker: Broker, board: Board) -> None:
         super().__init__(name="follower", daemon=True)
@@ -160,17 +160,18 @@ class Follower(threading.Thread):
         self.listening = threading.Event()
 
     def run(self) -> None:
+        """Apply messages until the follower is stopped."""
         names = [topic.name for topic in WATCHED] + [want.name for want in wanted(1) if want.name.endswith(".dlq")]
         self.listening.set()
         for raw in tail(self.broker, names, stop=self.halt.is_set):
             try:
                 self.board.see(raw)
-            except Exception as error:  # no record ends the follower: the report and the screen go by it
+            except Exception as error:  # one broken record must not end the follower
                 log.error("a record is left out of the board", origin=str(raw.origin), cause=repr(error))
 
 
 class Injected(msgspec.Struct):
-    """A fault of the demo, and what became of it; times are seconds after the injection."""
+    """A fault of the demo and its course; times are seconds after the injection."""
 
     fault: str
     service: str
@@ -186,7 +187,7 @@ class Injected(msgspec.Struct):
 
 
 def judge(board: Board, fault: Injected) -> Injected:
-    """Fill in what the board knows of a fault by now."""
+    """Set the fields of a fault from the board."""
     incident = next((i for i in _candidates(board, fault)), None)
     if incident is None:
         return fault
@@ -212,7 +213,7 @@ def judge(board: Board, fault: Injected) -> Injected:
 
 
 def _candidates(board: Board, fault: Injected) -> list[Incident]:
-    """Incidents about the fault's service: those that began after it, then those that it made go on."""
+    """Incidents of the fault's service: those that began after it, then older ones that it prolonged."""
     after = [i for i in board.incidents.values() if i.ts >= fault.injected_at]
 
     def about(incident: Incident) -> bool:
@@ -224,7 +225,7 @@ def _candidates(board: Board, fault: Injected) -> list[Incident]:
 
 
 def _seen(board: Board, fault: Injected, incident: Incident) -> Instant:
-    """When the fault was first seen in an incident, which may have been open before it."""
+    """When an incident first showed the fault; the incident may have been open before."""
     if incident.detected >= fault.injected_at:
         return incident.detected
     return next((s.ts for s in board.states[incident.id] if s.ts >= fault.injected_at), incident.ts)

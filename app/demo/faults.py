@@ -1,4 +1,4 @@
-"""Faults to break the site with. Each is real, and each has one remedy that cures it."""
+"""Faults that break the site. Each is real, and exactly one action remedies it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SURGE_FACTOR: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """A fault that was brought in."""
+    """A fault that was injected."""
 
     fault: str
     service: str
-    entity: str  # what was broken: a replica, or the service as a whole
+    entity: str  # the broken entity: a replica or a whole service
     ts: Instant
 
 
@@ -36,8 +36,8 @@ class Fault:
 
     what: str
     remedy: str  # the action that cures it
-    default: str  # the service it breaks when none is named
-    carry_out: Callable[[Site, str], str]  # (site, service) to the entity that it broke
+    default: str  # the service to break when none is named
+    carry_out: Callable[[Site, str], str]  # (site, service) → the broken entity
     services: tuple[str, ...] = tuple(plan.CALLS)
 
 
@@ -84,10 +84,10 @@ FAULTS: Final[dict[str, Fault]] = {
 
 
 def parse(text: str) -> tuple[str, str]:
-    """The fault and the service of `kill:catalog` or of `kill`.
+    """Parse `kill:catalog`, or `kill` for the fault's default service.
 
     Raises:
-        UserError: there is no such fault, or it cannot befall that service.
+        UserError: there is no such fault, or that service cannot have it.
     """
     fault, _, service = text.partition(":")
     if fault not in FAULTS:

@@ -1,4 +1,4 @@
-"""Small files that several processes share: whole or not at all, and never two changes at once."""
+"""Small files that several processes share: replaced atomically, and changed under a lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def replace(path: Path, content: Any) -> None:
-    """Make `content`, as JSON, the file's content in one step: a reader sees the old or the new."""
+    """Replace the file by `content` as JSON, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(content if isinstance(content, bytes) else msgspec.json.encode(content))
@@ -23,12 +23,12 @@ def replace(path: Path, content: Any) -> None:
 
 
 def read(path: Path, kind: type[T]) -> T:
-    """The file's content as a `kind`."""
+    """Read the file as a `kind`."""
     return msgspec.json.decode(path.read_bytes(), type=kind)
 
 
 def append(path: Path, record: Any) -> None:
-    """Add one JSON line in one write, so that lines of several processes never mix."""
+    """Append one JSON line in one write, so that lines of several processes do not mix."""
     line = msgspec.json.encode(record) + b"\n"
     target = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -38,7 +38,7 @@ def append(path: Path, record: Any) -> None:
 
 
 def lines(path: Path, kind: type[T]) -> list[T]:
-    """The records of a file of JSON lines, without a last one that is still being written."""
+    """The records of a file of JSON lines, without an incomplete last line."""
     if not path.exists():
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
@@ -47,21 +47,21 @@ def lines(path: Path, kind: type[T]) -> list[T]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file, which the system lets go of when its holder dies."""
+    """Hold a lock on the file. The kernel releases it when the process ends."""
     with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 class Watched:
-    """A file that is read again when it was replaced."""
+    """Notices when a file was replaced."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen = (0, 0)
 
     def changed(self) -> bool:
-        """Whether there is something new to read since the last call."""
+        """Whether the file was replaced since the last call."""
         try:
             stat = self.path.stat()
         except FileNotFoundError:

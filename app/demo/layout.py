@@ -1,10 +1,10 @@
-"""The site's folder: the files through which its processes, the faults and the actuator meet.
+"""The site's folder: the files that its processes, the faults and the actuator share.
 
 config/SERVICE/N.json     revisions of a configuration, never changed
-config/SERVICE/current    the pointer to the one in force; roll-out and rollback move it
-targets.json              the replicas that there should be, with the address of their metrics
-cause/PROGRAM             who caused the next start or stop of a process, which takes it from there
-journal.jsonl             what the processes did, and who caused it
+config/SERVICE/current    the pointer to the revision in force; roll-out and rollback move it
+targets.json              the intended replicas, with the address of their metrics
+cause/PROGRAM             who causes the next start or stop of a process; the process removes it
+journal.jsonl             what the processes did, each line with its cause
 events.jsonl              topics.telemetry.Event for the collector
 """
 
@@ -30,40 +30,45 @@ MOVES_KEPT = 50
 
 
 class Pointer(msgspec.Struct, frozen=True):
-    """Which revision is in force, and who moved the pointer how often."""
+    """The revision in force, and the number and causes of moves of the pointer."""
 
     revision: int = 0
     moves: int = 0
-    causes: tuple[str, ...] = ()  # of the last moves, the newest last
+    causes: tuple[str, ...] = ()  # causes of the last moves, the newest last
 
     def moved(self, revision: int, cause: str) -> Pointer:
+        """A pointer to another revision, with the cause of the move."""
         return Pointer(revision, self.moves + 1, (*self.causes, cause)[-MOVES_KEPT:])
 
     def since(self, moves: int) -> tuple[str, ...]:
-        """The causes of what came after so many moves."""
+        """The causes of all moves after the first `moves`."""
         return self.causes[max(0, len(self.causes) - (self.moves - moves)) :]
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One replica and where its metrics are read."""
+    """One replica and the address of its metrics."""
 
     entity: str
     url: str
 
     @property
     def service(self) -> str:
+        """The service of the replica."""
         return self.entity.split("/")[1]
 
     @property
     def instance(self) -> int:
+        """The number of the replica."""
         return int(self.entity.split("/")[2])
 
     @property
     def port(self) -> int:
+        """The port of the replica."""
         return urlsplit(self.url).port or 0
 
     @property
     def program(self) -> str:
+        """The supervisor's name of the replica."""
         return plan.program(self.service, self.instance)
 
 
@@ -80,7 +85,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """What the visitors have met so far."""
+    """Numbers of the visitors' requests so far."""
 
     sent: int = 0
     ok: int = 0
@@ -95,57 +100,66 @@ class Layout:
 
     @property
     def journal(self) -> Path:
+        """The journal's file."""
         return self.folder / "journal.jsonl"
 
     @property
     def events(self) -> Path:
+        """The file of events."""
         return self.folder / "events.jsonl"
 
     @property
     def targets_file(self) -> Path:
+        """The file of the intended replicas."""
         return self.folder / "targets.json"
 
     @property
     def tally(self) -> Path:
+        """The file with the visitors' numbers."""
         return self.folder / "tally.json"
 
     @property
     def socket(self) -> Path:
+        """The supervisor's socket."""
         return self.folder / "supervisor.sock"
 
     @property
     def programs(self) -> Path:
+        """The folder of the supervisor's configuration."""
         return self.folder / "programs"
 
     def pointer_file(self, service: str) -> Path:
+        """The file of a service's pointer."""
         return self.folder / "config" / service / "current"
 
     def changing(self) -> AbstractContextManager[None]:
-        """Held around every change of pointers and targets."""
+        """Hold the lock for a change of pointers or targets."""
         return files.locked(self.folder / "lock")
 
     # configuration
 
     def pointer(self, service: str) -> Pointer:
-        """What is in force; revision 0 before the first roll-out."""
+        """The pointer of a service; its revision is 0 before the first roll-out."""
         try:
             return files.read(self.pointer_file(service), Pointer)
         except FileNotFoundError:
             return Pointer()
 
     def config(self, service: str, revision: int) -> plan.Config:
+        """One revision of a service's configuration."""
         return files.read(self._revision_file(service, revision), plan.Config)
 
     def traffic(self, revision: int) -> plan.Traffic:
+        """One revision of the visitors' behaviour."""
         return files.read(self._revision_file(plan.LOAD, revision), plan.Traffic)
 
     def parent(self, service: str) -> int:
-        """The revision that a rollback returns to; 0: there is none."""
+        """The revision that a rollback returns to; 0 when there is none."""
         revision = self.pointer(service).revision
         return self.traffic(revision).parent if service == plan.LOAD else self.config(service, revision).parent
 
     def roll_out(self, service: str, content: plan.Config | plan.Traffic, cause: str, why: str) -> int:
-        """Write the next revision and make it the one in force; its number."""
+        """Write the next revision and put it in force. Returns its number."""
         with self.changing():
             revision = 1 + max(self.revisions(service), default=0)
             content = msgspec.structs.replace(content, parent=self.pointer(service).revision)
@@ -154,11 +168,12 @@ class Layout:
         return revision
 
     def point(self, service: str, revision: int, cause: str, why: str) -> None:
-        """Make another revision the one in force."""
+        """Put another revision in force."""
         with self.changing():
             self._point(service, revision, cause, why)
 
     def revisions(self, service: str) -> list[int]:
+        """The numbers of a service's revisions, sorted."""
         return sorted(int(path.stem) for path in self.pointer_file(service).parent.glob("*.json"))
 
     def _point(self, service: str, revision: int, cause: str, why: str) -> None:
@@ -175,37 +190,39 @@ class Layout:
     # replicas
 
     def targets(self) -> list[Target]:
+        """The intended replicas."""
         return files.read(self.targets_file, list[Target])
 
     def replicas(self, service: str) -> list[Target]:
-        """The replicas of a service in the order of their numbers."""
+        """The replicas of a service, sorted by their numbers."""
         return [target for target in self.targets() if target.service == service]
 
     def list_targets(self, targets: Iterable[Target]) -> None:
+        """Replace the list of intended replicas."""
         files.replace(self.targets_file, sorted(targets, key=lambda target: (target.service, target.instance)))
 
     # causes, journal, events
 
     def hand_cause(self, program: str, cause: str) -> None:
-        """Say who causes the next start or stop of a process."""
+        """Record who causes the next start or stop of a process."""
         files.replace(self._cause_file(program), cause.encode())
 
     def cause(self, program: str) -> str:
-        """Who caused what happens to the process now."""
+        """Who causes the present start or stop of the process."""
         try:
             return self._cause_file(program).read_text()
         except FileNotFoundError:
             return UNKNOWN
 
     def take_cause(self, program: str) -> str:
-        """The same, once: what happens next will have another cause."""
+        """Return the cause and remove it, so that it is used once."""
         cause = self.cause(program)
         with suppress(FileNotFoundError):
             self._cause_file(program).unlink()
         return cause
 
     def handed(self, program: str, cause: str) -> float | None:
-        """When the cause was handed to the process (seconds since the epoch); None once it took it, or got another."""
+        """When the cause was recorded (s since 1970); None when the process took it or another one replaced it."""
         with suppress(FileNotFoundError):
             if self.cause(program) == cause:
                 return self._cause_file(program).stat().st_mtime
@@ -215,16 +232,18 @@ class Layout:
         return self.folder / "cause" / program
 
     def write(self, line: Line) -> None:
+        """Append a line to the journal."""
         files.append(self.journal, line)
 
     def read_journal(self) -> list[Line]:
+        """The lines of the journal, in order."""
         return files.lines(self.journal, Line)
 
     def say(
         self, entity: str, kind: Literal["deploy", "config_change", "topology", "state_change"], text: str, *,
         revision: str = "", previous: str = "", calls: tuple[tuple[str, str], ...] = (),
     ) -> None:  # fmt: skip
-        """Tell the collector that something happened."""
+        """Write an event for the collector."""
         files.append(self.events, Event(
             entity=entity, ts=now_ms(), kind=kind, text=text, revision=revision, previous=previous, calls=calls,
         ))  # fmt: skip

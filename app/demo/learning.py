@@ -1,6 +1,6 @@
-"""Whether the demo still learns what is ordinary: a file at its site, for whoever breaks something from elsewhere.
+"""A file at the site says until when detection learns what is normal, for `opsloop demo break` in other terminals.
 
-A fault that comes before detection has seen enough passes for ordinary, and is never found.
+A fault that comes before that is learned as normal and is never detected.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ ASK_S: Final = 0.1
 
 
 def begin(site: Path, seconds: float) -> None:
-    """Write down in how many seconds detection will be ready."""
+    """Record that detection will be ready in `seconds`."""
     files.replace(site / NAME, seconds)
 
 
 def end(site: Path) -> None:
-    """Detection is ready."""
+    """Record that detection is ready."""
     (site / NAME).unlink(missing_ok=True)
 
 
 def left_s(site: Path) -> float:
-    """Seconds until detection is ready, as the demo has written down; 0: it is, or nobody says that it is not."""
+    """Seconds until detection is ready, as recorded; 0 when it is ready, or when nothing is recorded."""
     try:
         return files.read(site / NAME, float)
     except FileNotFoundError:
@@ -37,7 +37,7 @@ def left_s(site: Path) -> float:
 
 
 def wait(site: Path, say: Callable[[str], None]) -> None:
-    """Return when detection is ready; `say` is told once how long that takes.
+    """Wait until detection is ready. `say` is called once with the expected time.
 
     Raises:
         UserError: it is not ready after two minutes.

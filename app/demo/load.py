@@ -1,4 +1,4 @@
-"""The visitors: `python -m app.demo.load SEED` in the site's folder. Open loop: a slow site gets no less traffic."""
+"""The visitors: `python -m app.demo.load SEED` in the site's folder. Open loop: a slow site gets the same traffic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_OUTSTANDING: Final = 2000
 
 
 class Visitors:
-    """Requests to the gateway, a stream of its own for each service they are for."""
+    """Sends requests to the gateway, in one stream for each service."""
 
     def __init__(self, layout: Layout, peers: Peers, seed: int) -> None:
         self.layout, self.peers, self.seed = layout, peers, seed
@@ -37,7 +37,7 @@ class Visitors:
         self.traffic = self.layout.traffic(self.layout.pointer(plan.LOAD).revision)
 
     async def visit(self, service: str) -> None:
-        """Send for ever, at the rate of the moment, with gamma-distributed gaps."""
+        """Send requests for ever at the rate in force, with gamma-distributed gaps."""
         draw = random.Random(f"{self.seed}/{service}")
         loop = asyncio.get_running_loop()
         due = loop.time()
@@ -61,7 +61,7 @@ class Visitors:
         self.count["ok" if ok else "failed"] += 1
 
     async def tick(self) -> None:
-        """Follow the files, end a surge that is over, and tell the tally."""
+        """Read changed files, end a surge whose time is over, and write the tally."""
         while True:
             if self._pointer_file.changed():
                 self._load_traffic()
@@ -74,7 +74,7 @@ class Visitors:
 
 
 async def run(seed: int) -> None:
-    """Visit until SIGTERM."""
+    """Send requests until SIGTERM."""
     layout = Layout(Path.cwd())
     visitors = Visitors(layout, Peers(layout), seed)
     stopped = asyncio.Event()

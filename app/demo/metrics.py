@@ -1,7 +1,7 @@
-"""What a replica tells about itself: gauges over the last second, counters, and their text.
+"""Metrics of a replica: gauges over the last second, counters, and their text format.
 
-The gauges are made here and not by whoever scrapes, so that four scrapes a second see smooth figures.
-Names follow OpenTelemetry's conventions, written as Prometheus writes them (dots become underscores).
+The replica computes the gauges, so that scrapes at any rate get smooth figures. Names follow OpenTelemetry's
+conventions in Prometheus' form (underscores for dots).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Final
 
 WINDOW_S: Final = 1.0
 TICKS: Final = 10  # a second
-IDLE_S: Final = 10  # a replica is idle when the load of so many seconds could do without it
-CARRY: Final = 0.7  # the utilization that the others may come to
+IDLE_S: Final = 10  # seconds of load over which a replica must be dispensable to be idle
+CARRY: Final = 0.7  # the highest utilization of the other replicas, 0..1
 
 # name: (type, help)
 METRICS: Final[dict[str, tuple[str, str]]] = {
@@ -52,10 +52,12 @@ class Window:
         self._points: deque[tuple[float, float]] = deque()
 
     def add(self, value: float) -> None:
+        """Add a value at the present time."""
         self._points.append((time.monotonic(), value))
         self.values()
 
     def values(self) -> list[float]:
+        """The values of the last second."""
         horizon = time.monotonic() - WINDOW_S
         while self._points and self._points[0][0] < horizon:
             self._points.popleft()
@@ -63,13 +65,13 @@ class Window:
 
 
 class Held:
-    """A percentile of a window that stays what it was when nothing comes."""
+    """A percentile of a window. It keeps its value while the window is empty."""
 
     def __init__(self, window: Window, share: float) -> None:
         self._window, self._share, self._last = window, share, 0.0
 
     def value(self) -> float:
-        """Nearest rank."""
+        """The percentile by nearest rank."""
         values = sorted(self._window.values())
         if values:
             self._last = values[math.ceil(self._share * len(values)) - 1]
@@ -77,7 +79,7 @@ class Held:
 
 
 class Busy:
-    """Share of the slots in use, as an integral over time cut into ticks."""
+    """The share of slots in use, integrated over time in ticks."""
 
     def __init__(self) -> None:
         self.active = 0
@@ -88,6 +90,7 @@ class Busy:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
+        """Count one slot as used within the `with`."""
         self._advance(+1)
         try:
             yield
@@ -95,18 +98,19 @@ class Busy:
             self._advance(-1)
 
     def tick(self, slots: int) -> None:
+        """End a tick of `slots` slots."""
         self._advance(0)
         self._ticks.append((self._sum, slots * (self._since - self._tick_began)))
         self._sum, self._tick_began = 0.0, self._since
 
     def value(self, seconds: int = 1) -> float:
-        """Over the last seconds, at most IDLE_S."""
+        """The share over the last `seconds`, at most IDLE_S."""
         ticks = list(self._ticks)[-seconds * TICKS :]
         offered = sum(slots for _, slots in ticks)
         return min(1.0, sum(busy for busy, _ in ticks) / offered) if offered else 0.0
 
     def spare(self, replicas: int) -> bool:
-        """Whether this replica's share could be carried by the others."""
+        """Whether the other replicas could carry this one's load."""
         seen = len(self._ticks) == self._ticks.maxlen
         return seen and replicas > 1 and self.value(IDLE_S) * replicas / (replicas - 1) < CARRY
 
@@ -117,7 +121,7 @@ class Busy:
 
 
 class Gauges:
-    """Everything that one replica measures."""
+    """All metrics of one replica."""
 
     def __init__(self, peers: Iterable[str]) -> None:
         self.busy = Busy()
@@ -135,11 +139,13 @@ class Gauges:
         self._cpu: deque[tuple[float, float]] = deque([(self._began, time.process_time())], maxlen=11)
 
     def arrived(self) -> None:
+        """Count a request that has arrived."""
         self.inside += 1
         self.total["requests"] += 1
         self._arrivals.add(1.0)
 
     def left(self, own_s: float, all_s: float, failed: bool) -> None:
+        """Count a request that was answered."""
         self.inside -= 1
         self.total["errors"] += failed
         self._own.add(own_s)
@@ -147,11 +153,12 @@ class Gauges:
         self._failures.add(float(failed))
 
     def called(self, peer: str, ok: bool) -> None:
+        """Count a call to another service."""
         self.total[peer] += 1
         self._calls[peer].add(float(not ok))
 
     def tick(self, slots: int) -> None:
-        """To be called ten times a second."""
+        """Update the gauges. Call this ten times a second."""
         self.busy.tick(slots)
         self._cpu.append((time.monotonic(), time.process_time()))
 

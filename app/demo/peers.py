@@ -1,4 +1,4 @@
-"""Calls to other services: spread over the replicas that are listed, once more elsewhere when a replica is gone."""
+"""Calls other services. Calls are spread over the listed replicas, and retried once when a replica is gone."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from app.demo.layout import Layout
 
 
 class Replica:
-    """Where calls can go, and how many are on their way there."""
+    """A replica and the number of calls in flight to it."""
 
     def __init__(self, port: int) -> None:
         self.client = Client(port)
         self.outstanding = 0
-        self.seen = False  # until its first answer it may still be starting: that it cannot be reached is no failure
+        self.seen = False  # it has answered; before that it may be starting, and a refusal is no failure
 
 
 class Peers:
-    """The replicas of every service."""
+    """The listed replicas of all services."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._file = files.Watched(layout.targets_file)
-        self._replicas: dict[str, dict[int, Replica]] = {}  # by service and port
+        self._replicas: dict[str, dict[int, Replica]] = {}  # service → port → replica
         self.refresh()
 
     def refresh(self) -> None:
-        """Take up replicas that are new, and leave those that are no longer listed."""
+        """Add new replicas, and remove those that are no longer listed."""
         if not self._file.changed():
             return
         before, self._replicas = self._replicas, {}
@@ -40,10 +40,11 @@ class Peers:
                 replica.client.close()
 
     def count(self, service: str) -> int:
+        """The number of listed replicas of a service."""
         return len(self._replicas.get(service, ()))
 
     async def call(self, service: str, path: str, timeout_s: float, told: Callable[[bool], None]) -> bool:
-        """Whether a replica of the service answered well in time. `told` hears of every attempt."""
+        """Whether a replica of the service answered successfully in time. Calls `told(ok)` for each attempt."""
         for replica in self._choice(service):
             ok, gone = await _attempt(replica, path, timeout_s)
             if replica.seen or not gone:
@@ -53,7 +54,7 @@ class Peers:
         return False
 
     def _choice(self, service: str) -> list[Replica]:
-        """The two replicas with the fewest calls on their way, and after each other among equals."""
+        """The two replicas with the fewest calls in flight; equal ones take turns."""
         replicas = self._replicas.get(service, {})
         if len(replicas) > 1:
             first = next(iter(replicas))
@@ -62,7 +63,7 @@ class Peers:
 
 
 async def _attempt(replica: Replica, path: str, timeout_s: float) -> tuple[bool, bool]:
-    """Whether the answer was good, and whether nobody was there to give one."""
+    """Returns whether the answer was successful, and whether the connection was refused."""
     replica.outstanding += 1
     try:
         status = await replica.client.get(path, timeout_s)

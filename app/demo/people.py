@@ -1,4 +1,4 @@
-"""The people of the demo: one for each thing that a person may be trusted with, beside whoever runs it."""
+"""The people of the demo: one for each role, besides the person who runs it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from models.safety.modes import TIERS
 from models.safety.roles import Role, may
 
 PEOPLE: Final = {"olga": Role.OPERATOR, "paula": Role.APPROVER, "leo": Role.LEAD}
-FOLDER: Final = "demo"  # the demo's home within the user's
-MARK: Final = "this-is-a-demo"  # a file in it: a demo that is started with it as home makes none within
+FOLDER: Final = "demo"  # the demo's home, within the user's
+MARK: Final = "this-is-a-demo"  # a file in the demo's home: a demo that is started with that home makes no other within
 
 
 def demo_home(home: Path) -> Path:
-    """Where the demo keeps its people and their keys, so that nobody else believes them."""
+    """The home in which the demo keeps its people and keys, so that only the demo accepts their signatures."""
     return home if (home / MARK).exists() else home / FOLDER
 
 
 @contextlib.contextmanager
 def at_home() -> Iterator[Path]:
-    """Make the demo's home that of this process and those that it starts; at the end it is as before."""
+    """Use the demo's home in this process and its children. At the end the former home is restored."""
     from app.settings import home
 
     before, ours = os.environ.get("OPSLOOP_HOME"), demo_home(home())
@@ -42,14 +42,14 @@ def at_home() -> Iterator[Path]:
 
 
 def left_behind(home: Path) -> list[str]:
-    """People of an earlier demo who are still believed in a home that is not the demo's."""
+    """People of an earlier demo whose keys are still accepted in a home that is not the demo's."""
     if (home / MARK).exists():
         return []
     return [e.name for e in Keys(home).entries() if not e.revoked and e.roles == (PEOPLE.get(e.name),)]
 
 
 def invite(home: Path) -> Keys:
-    """The keys of a home, with the demo's people in it unless it has people of its own."""
+    """The keys of a home. The demo's people are added, unless the home has people of its own."""
     keys = enrol(home)
     if {entry.name for entry in keys.entries()} <= {WORKER, getpass.getuser()}:
         for name, role in PEOPLE.items():
@@ -58,7 +58,7 @@ def invite(home: Path) -> Keys:
 
 
 def introduce(keys: Keys) -> Iterator[str]:
-    """Who may say yes to what here, a line each."""
+    """Lines that name each person and what they may approve."""
     (sure, _), (fair, _) = TIERS
     for entry in keys.entries():
         if entry.revoked or entry.name == WORKER:

@@ -1,4 +1,4 @@
-"""What the demo site is: its services, who calls whom, how each behaves and how much traffic there is at rest.
+"""The plan of the demo site: services, calls between them, their configuration, and the normal traffic.
 
 visitors ─► gateway ─► catalog, cart, orders ─► store
 """
@@ -17,26 +17,26 @@ FLOOR, CEILING = 1, 4  # replicas of a service
 
 
 class Config(msgspec.Struct, frozen=True):
-    """One revision of a service's configuration. Revisions are never changed, only followed by others."""
+    """One revision of a service's configuration. Revisions are immutable."""
 
-    delay_ms: float  # mean time that a request waits inside a slot, as for a disk
-    concurrency: int  # slots: requests above this many queue
-    error_rate: float = 0.0  # share of requests refused on purpose, 0..1
-    timeout_ms: float = 800.0  # how long a called service may take
-    parent: int = 0  # the revision before; 0: there is none
+    delay_ms: float  # mean time that a request waits in its slot, as for a disk
+    concurrency: int  # number of slots: further requests queue
+    error_rate: float = 0.0  # share of requests that fail on purpose, 0..1
+    timeout_ms: float = 800.0  # time-out of a call to another service
+    parent: int = 0  # the revision before; 0: none
 
 
 class Traffic(msgspec.Struct, frozen=True):
     """One revision of the visitors' behaviour."""
 
-    rates: dict[str, float]  # requests/s by the service they ask the gateway for
+    rates: dict[str, float]  # service → requests/s through the gateway
     regularity: float = 6.0  # shape of the gamma-distributed gaps: 1 is Poisson, more is steadier
-    lasts_s: float = 0.0  # after so long the parent is returned to; 0: for good
+    lasts_s: float = 0.0  # seconds until the parent revision is in force again; 0: for good
     began: Instant = 0
     parent: int = 0
 
 
-# who calls whom; a gateway's request names the one service it is for
+# caller → called; a request to the gateway names one service
 CALLS: Final[dict[str, tuple[str, ...]]] = {
     "gateway": ("catalog", "cart", "orders"),
     "catalog": ("store",),
@@ -45,7 +45,7 @@ CALLS: Final[dict[str, tuple[str, ...]]] = {
     "store": (),
 }
 
-# a service with traffic of its own can carry 2.2 times what it gets at rest, the others more than ever comes
+# a service with traffic of its own can carry 2.2 times its normal traffic, the others more than ever comes
 CONFIGS: Final[dict[str, Config]] = {
     "gateway": Config(delay_ms=2, concurrency=64, timeout_ms=1000),
     "catalog": Config(delay_ms=90, concurrency=4),
@@ -58,7 +58,7 @@ TRAFFIC: Final = Traffic(rates={"catalog": 20.0, "cart": 12.0, "orders": 8.0})
 
 
 def name(service: str) -> str:
-    """The entity of a service: `shop/catalog` of `catalog`."""
+    """The entity of a service: `shop/catalog` for `catalog`."""
     return f"{SYSTEM}/{service}"
 
 
@@ -68,7 +68,7 @@ def entity(service: str, instance: int) -> str:
 
 
 def program(service: str, instance: int) -> str:
-    """The name under which the supervisor runs a replica."""
+    """The supervisor's name of a replica."""
     return f"{service}-{instance}"
 
 

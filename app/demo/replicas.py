@@ -1,4 +1,4 @@
-"""Replicas come and go: a port, a program for the supervisor, a line among the targets."""
+"""Adds and removes replicas: a port, a program of the supervisor, an entry in the list of targets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from app.actuators.programs import Programs
 from app.demo import plan
 from app.demo.layout import Layout, Target
 
-PORTS: Final = range(20_000, 30_000)  # below the ephemeral ports, so that no client takes the port of a dead replica
+PORTS: Final = range(20_000, 30_000)  # below the ephemeral ports, so that no client gets the port of a dead replica
 HEALTH_TIMEOUT_S: Final = 0.3
-LEAVE_S: Final = 0.3  # callers look at the targets each 0.1 s
+LEAVE_S: Final = 0.3  # seconds; callers read the targets every 0.1 s
 
 _PROGRAM: Final = """[program:{name}]
 command={command}
@@ -34,14 +34,14 @@ stdout_logfile_backups=0
 
 
 def describe(layout: Layout, name: str, *arguments: object, autostart: bool = True) -> None:
-    """Write the program `name` into the supervisor's configuration."""
+    """Add the program `name` to the supervisor's configuration."""
     command = shlex.join([sys.executable, "-m", *map(str, arguments)]).replace("%", "%%")
     layout.programs.mkdir(exist_ok=True)
     (layout.programs / f"{name}.conf").write_text(_PROGRAM.format(name=name, command=command, autostart=autostart))
 
 
 def describe_replica(layout: Layout, service: str, instance: int, taken: set[int]) -> Target:
-    """Find a port and write the program of a replica. `taken` grows by the port."""
+    """Choose a port and add the program of a replica. The port is added to `taken`."""
     port = _free_port(taken)
     taken.add(port)
     describe(layout, plan.program(service, instance), "app.demo.service", service, instance, port)
@@ -49,15 +49,15 @@ def describe_replica(layout: Layout, service: str, instance: int, taken: set[int
 
 
 def grow(layout: Layout, programs: Programs, service: str, cause: str) -> Target:
-    """Start one more replica of a service; the caller keeps to the ceiling.
+    """Start one more replica of a service. The caller checks CEILING.
 
-    It is listed before it starts: what is left half done is then seen as a replica that is down, and healed.
+    It is listed before it starts: when this is interrupted, the replica appears as down and is restarted.
     """
     with layout.changing():
         targets = layout.targets()
         instances = {target.instance for target in targets if target.service == service}
         instance = min(set(range(len(instances) + 1)) - instances)
-        programs.remove(plan.program(service, instance))  # left over when a shrinking was cut short
+        programs.remove(plan.program(service, instance))  # left over from an interrupted removal
         target = describe_replica(layout, service, instance, {target.port for target in targets})
         layout.hand_cause(target.program, cause)
         layout.list_targets([*targets, target])
@@ -67,7 +67,7 @@ def grow(layout: Layout, programs: Programs, service: str, cause: str) -> Target
 
 
 def shrink(layout: Layout, programs: Programs, service: str, cause: str) -> Target:
-    """Stop the newest replica of a service, after its callers had time to leave it; the caller keeps to the floor."""
+    """Stop the newest replica of a service after callers had time to leave it. The caller checks FLOOR."""
     with layout.changing():
         targets = layout.targets()
         target = max((t for t in targets if t.service == service), key=lambda t: t.instance)
@@ -86,7 +86,7 @@ def _tell(layout: Layout, service: str, replicas: int, cause: str) -> None:
 
 
 def healthy(target: Target) -> bool:
-    """Whether the replica answers."""
+    """Whether the replica answers with success."""
     connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=HEALTH_TIMEOUT_S)
     try:
         connection.request("GET", "/healthz")
@@ -100,7 +100,7 @@ def healthy(target: Target) -> bool:
 
 
 def await_health(targets: list[Target], limit_s: float) -> list[Target]:
-    """Wait until all answer; those that do not within the limit."""
+    """Wait until all targets answer. Returns those that do not within `limit_s` seconds."""
     deadline = time.monotonic() + limit_s
     missing = list(targets)
     while True:

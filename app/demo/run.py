@@ -1,4 +1,4 @@
-"""The demo: broker, site, collector and workers as real processes, looked after until the end."""
+"""Runs the demo: broker, site, collector and workers as real processes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from topics.spec import Instant
 PERIOD_S = 0.25
 WARM_ENTITIES = 5  # the services of the site
 LEARNING_S = 0.2
-WARM_SAMPLES = 44  # of each service before the first fault: eleven seconds of ordinary behaviour
-SETTLE_S = 4.0  # between a cured fault and the next
+WARM_SAMPLES = 44  # of each service before the first fault: eleven seconds of normal behaviour
+SETTLE_S = 4.0  # seconds between a remedied fault and the next
 
 
 @dataclass(slots=True)
@@ -45,6 +45,7 @@ class Child:
     starts: int = 0
 
     def start(self, environment: dict[str, str]) -> None:
+        """Start the process."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app", *self.arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -54,17 +55,18 @@ class Child:
 
     @property
     def alive(self) -> bool:
+        """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
     @property
     def ready(self) -> bool:
-        """Whether a worker has said so; the collector has no more to say than its samples."""
+        """Whether the process is ready: a worker has printed so; the collector always is."""
         return self.arguments[0] != "worker" or b"is ready" in self.log.read_bytes()
 
 
 @dataclass
 class Crew:
-    """The demo's own processes: started together, started again when one dies, stopped together."""
+    """The demo's processes: started together, restarted when one ends, stopped together."""
 
     children: list[Child]
     environment: dict[str, str]
@@ -72,6 +74,7 @@ class Crew:
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
+        """Start all processes, and a thread that restarts those that end."""
         for child in self.children:
             child.start(self.environment)
         threading.Thread(target=self._watch_stalls, name="crew", daemon=True).start()
@@ -87,6 +90,7 @@ class Crew:
                     child.start(self.environment)
 
     def stop(self) -> None:
+        """Stop all processes."""
         self._stopping.set()
         for child in self.children:
             if child.alive and child.process is not None:
@@ -102,13 +106,13 @@ class Crew:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run of the demo is asked to do."""
+    """What a run of the demo does: faults, approvals, end."""
 
     mode: str
     faults: tuple[str, ...] = ()
     until_resolved: bool = False
-    seconds: float = 0.0  # 0: until it is stopped
-    limit_s: float = 120.0  # for one fault
+    seconds: float = 0.0  # length of the run; 0: until it is stopped
+    limit_s: float = 120.0  # longest time for one fault
     folder: Path | None = None
 
 
@@ -144,7 +148,7 @@ class Demo:
         return {**os.environ, "OPSLOOP_BROKER": self.broker.bootstrap, FOLLOW: str(os.getpid())}
 
     def begin(self) -> None:
-        """Start all processes. The site comes last: its start takes the longest, and the others use that time."""
+        """Start all processes. The site comes last: its start takes the longest, and the others start meanwhile."""
         from app.demo.site import Site
 
         people = invite(home())
@@ -161,13 +165,13 @@ class Demo:
         threading.Thread(target=self._learn, name="learning", daemon=True).start()
 
     def learning_s(self) -> float:
-        """Seconds until detection knows what is ordinary, as far as can be told; 0: it does."""
+        """Estimated seconds until detection has learned what is normal; 0 when it has."""
         if self._warm():
             return 0.0
         return max(1.0, (WARM_SAMPLES - self.board.samples(WARM_ENTITIES)) * PERIOD_S)
 
     def _learn(self) -> None:
-        """Say when a fault would be found, and hold those of other terminals back until then."""
+        """Record how long detection still learns, so that faults from other terminals wait."""
         folder = self.folder / "site"
         while (left := self.learning_s()) and not self.over.wait(LEARNING_S):
             learning.begin(folder, left)
@@ -176,7 +180,7 @@ class Demo:
             self.say("detection knows what is ordinary: break something")
 
     def script(self) -> None:
-        """Inject the planned faults one after another; end when the plan is fulfilled."""
+        """Inject the planned faults one after another. End the run when all are done."""
         for spec in self.plan.faults:
             if not self._wait(self._warm, self.plan.limit_s):
                 break
@@ -192,7 +196,7 @@ class Demo:
         return self.board.samples(WARM_ENTITIES) >= WARM_SAMPLES and all(child.ready for child in self.crew.children)
 
     def inject(self, spec: str) -> Injected:
-        """Break something now."""
+        """Inject a fault now."""
         from app.demo import faults
 
         assert self.site is not None
@@ -215,7 +219,7 @@ class Demo:
         return False
 
     def report(self) -> dict[str, object]:
-        """What was seen, as one object."""
+        """The report of the run, as one JSON object."""
         board = self.board
         faults = [judge(board, fault) for fault in self.injected]
         ours = {fault.incident for fault in faults}
@@ -238,6 +242,7 @@ class Demo:
         }
 
     def stop(self) -> None:
+        """Stop all processes."""
         self.over.set()
         self.follower.halt.set()
         self.crew.stop()
@@ -246,16 +251,16 @@ class Demo:
 
 
 def _started() -> Instant:
-    """When this process began, imports included."""
+    """When this process started, imports included."""
     return int(psutil.Process().create_time() * 1000)
 
 
 @contextlib.contextmanager
 def broker_for(address: str, say: Callable[[str], None]) -> Iterator[Broker]:
-    """The broker of the demo: the one that is named, with its topics made, or the in-memory one.
+    """The demo's broker: the one at `address`, with its topics created, or an in-memory one.
 
     Raises:
-        UserError: the named one does not answer.
+        UserError: the broker at `address` does not answer.
     """
     from app.kafka import admin
     from app.kafka.broker import require
@@ -275,7 +280,7 @@ def broker_for(address: str, say: Callable[[str], None]) -> Iterator[Broker]:
 
 @contextlib.contextmanager
 def running(broker: Broker, plan: Plan, say: Callable[[str], None]) -> Iterator[Demo]:
-    """A demo that has begun and will be stopped.
+    """A running demo, which is stopped at the end of the `with`.
 
     Raises:
         UserError: a planned fault does not exist, or the site does not start.

@@ -1,6 +1,6 @@
 """One replica of one service of the demo site: `python -m app.demo.service SERVICE INSTANCE PORT` in the site's folder.
 
-Really works (a little), really calls, really breaks: SIGUSR1 spoils its data, SIGUSR2 makes it leak, until a restart.
+It does real work and real calls. SIGUSR1 corrupts its data and SIGUSR2 makes it leak memory, until a restart.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TICK_S: Final = 0.1
 LEAK_PER_TICK: Final = 1_000_000  # bytes: ten megabytes a second
 LEAK_LIMIT: Final = 400_000_000
 ITEMS: Final = 100
-PATIENCE_S: Final = 0.3  # for requests that are inside when it is told to stop
+PATIENCE_S: Final = 0.3  # seconds for running requests when it stops
 
 
 class Replica:
@@ -52,6 +52,7 @@ class Replica:
         self._slots = asyncio.Semaphore(self.config.concurrency)
 
     async def answer(self, path: str) -> Answer:
+        """Answer a request for health, for metrics, or to the service."""
         if path == "/healthz":
             return Answer(200, "ok\n")
         if path == "/metrics":
@@ -60,7 +61,7 @@ class Replica:
         return await self._serve(path)
 
     async def _serve(self, path: str) -> Answer:
-        """The request's own work, then the call it needs. Only failures of the former are this service's own."""
+        """Do the request's own work, then its call. Only failures of the former count as this service's errors."""
         self.gauges.arrived()
         began, own_s, failed = time.monotonic(), None, False
         try:
@@ -78,8 +79,8 @@ class Replica:
             self.gauges.left(all_s if own_s is None else own_s, all_s, failed)
 
     async def _work(self, path: str) -> str:
-        """Wait for a slot, then look an item up, as slowly as the configuration says."""
-        slots = self._slots  # a new configuration brings new ones
+        """Wait for a slot, then read an item with the delay of the configuration."""
+        slots = self._slots  # a new configuration replaces them
         self.gauges.queued += 1
         try:
             await slots.acquire()
@@ -110,6 +111,7 @@ class Replica:
         return await self.peers.call(peer, path, self.config.timeout_ms / 1000, lambda ok: self.gauges.called(peer, ok))
 
     async def tick(self) -> None:
+        """Read changed files, update the gauges, and leak memory after SIGUSR2, ten times a second."""
         while True:
             if self._pointer_file.changed():
                 moves = self.pointer.moves
@@ -123,17 +125,17 @@ class Replica:
             await asyncio.sleep(TICK_S)
 
     def spoil(self) -> None:
-        """Half of the items become unreadable."""
+        """Make half of the items unreadable."""
         self._items[::2] = [item[: len(item) // 2] for item in self._items[::2]]
         self.note("fault", "fault:errors")
 
     def leak(self) -> None:
-        """Start to keep memory that nobody needs."""
+        """Start to leak memory."""
         self._leak = self._leak or []
         self.note("fault", "fault:leak")
 
     def note(self, event: Literal["start", "stop", "config", "fault"], cause: str) -> None:
-        """One line into the journal."""
+        """Write one line to the journal."""
         self.layout.write(Line(now_ms(), event, self.service, self.instance, os.getpid(), self.pointer.revision, cause))
 
 

@@ -1,4 +1,4 @@
-"""The site that breaks: started, found again, and asked what was done to it."""
+"""Starts the demo site, attaches to a running one, and reports the effects of actions on it."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ files = programs/*.conf
 
 @dataclass(frozen=True, slots=True)
 class ObservedEffect:
-    """What one cause did to the site, as the site itself saw it."""
+    """The effect of one cause on the site, by the site's journal."""
 
-    cause: str  # a command's id, or `unknown`
+    cause: str  # id of a command, or `unknown`
     service: str
     events: tuple[str, ...]  # start, stop, config
     instances: tuple[int, ...]
-    times: int  # how often the same event befell the same instance: 1, unless something ran twice
-    ts: int  # the first of them
+    times: int  # the most often that one event happened to one instance: more than 1 when something ran twice
+    ts: int  # time of the first event
 
 
 class Site:
-    """Handle on a running site: on its folder, and on its process when it was started here."""
+    """A running site: its folder, and its process when it was started here."""
 
     def __init__(self, folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
         self.layout = Layout(folder)
@@ -61,9 +61,9 @@ class Site:
 
     @classmethod
     def start(cls, folder: Path, *, seed: int = 1, progress: Callable[[str], None] = lambda _: None) -> Site:
-        """Start all processes in a new folder; return when every replica answers.
+        """Start all processes in a new folder. Returns when every replica answers.
 
-        Ends with this process, however that ends.
+        The site ends when this process ends, in whatever way.
 
         Raises:
             UserError: supervisor is not installed, the folder holds a site already, or a replica does not start.
@@ -93,7 +93,7 @@ class Site:
         return site
 
     def _await_supervisor(self) -> None:
-        """Ask until it answers. Being asked also wakes it: left alone it sleeps a second before its first start."""
+        """Ask until it answers. A request also wakes it, which otherwise sleeps for a second before its first start."""
         while not self.running():
             if self._process is not None and self._process.poll() is not None:
                 raise UserError("the supervisor did not start", f"The reason is in {self.layout.folder}/guard.log.")
@@ -101,7 +101,7 @@ class Site:
 
     @classmethod
     def attach(cls, folder: Path | None = None) -> Site:
-        """The site that runs in `folder`, or the one started last. Raises UserError when there is none."""
+        """The site that runs in `folder`, or the last one that was started. Raises UserError when none runs."""
         if folder is None:
             folder = next((Path(file.read_text()) for file in (_current(), _started()) if file.exists()), None)
         site = cls(folder) if folder else None
@@ -110,6 +110,7 @@ class Site:
         return site
 
     def running(self) -> bool:
+        """Whether the supervisor of the site runs."""
         try:
             self.programs.supervisor()
         except Unreachable:
@@ -117,7 +118,7 @@ class Site:
         return True
 
     def stop(self) -> None:
-        """End every process of the site: the kernel ends those of a supervisor that is gone."""
+        """End all processes of the site. The kernel ends those of a supervisor that has ended."""
         with suppress(Unreachable, ProcessLookupError):
             os.kill(self._process.pid if self._process else self.programs.supervisor(), signal.SIGKILL)
         if self._process is not None:
@@ -127,7 +128,7 @@ class Site:
                 _current().unlink()
 
     def endpoints(self) -> dict[str, str]:
-        """Where the metrics of each replica are, by entity. Changes as replicas come and go."""
+        """The URL of each replica's metrics, by entity. It changes with the replicas."""
         return {target.entity: target.url for target in self.layout.targets()}
 
     def topology(self) -> tuple[tuple[str, str], ...]:
@@ -135,21 +136,21 @@ class Site:
         return topology()
 
     def tally(self) -> Tally:
-        """What the visitors have met so far."""
+        """Numbers of the visitors' requests so far."""
         return files.read(self.layout.tally, Tally) if self.layout.tally.exists() else Tally()
 
     def effects(self) -> list[ObservedEffect]:
-        """What was done to the site by anyone but itself and its faults, in order, one for each cause and service."""
+        """Effects of other causes than the site and its faults, in order; one for each cause and service."""
         return effects(self.layout)
 
 
 def topology() -> tuple[tuple[str, str], ...]:
-    """Who calls whom in any site."""
+    """(caller, called) services of any site."""
     return tuple((plan.name(caller), plan.name(called)) for caller, all_of in plan.CALLS.items() for called in all_of)
 
 
 def effects(layout: Layout) -> list[ObservedEffect]:
-    """The journal's lines that were caused by a command or by nobody who said so."""
+    """The effects in the journal that were caused by a command, or by an unknown cause."""
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in layout.read_journal():
         if line.cause != BOOT and not line.cause.startswith("fault:"):
@@ -182,7 +183,7 @@ def _lay_out(layout: Layout, seed: int) -> list[Target]:
 
 
 def _supervise(folder: Path) -> subprocess.Popen[bytes]:
-    """Supervisord in a session of its own, so that a ctrl-C in the terminal is not for it."""
+    """Start supervisord in a session of its own, so that ctrl-C in the terminal does not reach it."""
     (folder / "supervisord.conf").write_text(_SUPERVISOR)
     source = str(Path(app.__file__).parents[1])
     path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
@@ -199,5 +200,5 @@ def _current() -> Path:
 
 
 def _started() -> Path:
-    """The same in the home of a demo that was started with this user's home."""
+    """The same file in the demo's home within this user's home."""
     return people.demo_home(settings.home()) / "site"

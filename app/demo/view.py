@@ -1,4 +1,4 @@
-"""The demo on a screen: services with health and sparkline, incidents, what waits for a yes, actions, latencies."""
+"""The demo's screen: services with health and sparkline, incidents, waiting decisions, actions, latencies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HELP: Final = "[b]a[/b] approve  [b]r[/b] reject  [b]1-6[/b] break something  [b
 
 
 def spark(values: list[float]) -> str:
-    """A line of eight heights, scaled to the values themselves."""
+    """A sparkline of eight heights, scaled to the range of the values."""
     top = max(values, default=0.0)
     if top <= 0:
         return BARS[0] * len(values)
@@ -39,7 +39,7 @@ def spark(values: list[float]) -> str:
 
 
 def health(seen: Seen, incidents: list[Incident], entity: str, now: int) -> Text:
-    """One word on an entity."""
+    """The health of an entity, as one word."""
     if any(entity in incident.affected for incident in incidents):
         return Text("incident", "bold red")
     if seen.last.get("up", 1.0) < 0.5:
@@ -50,7 +50,7 @@ def health(seen: Seen, incidents: list[Incident], entity: str, now: int) -> Text
 
 
 def services(board: Board) -> Table:
-    """Every entity with its vital figures."""
+    """A table of all entities with their main figures."""
     now, incidents = now_ms(), board.open_incidents()
     table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
     for name in ("service", "health", "req/s", "p95 ms", "busy", "memory MB", "history"):
@@ -77,7 +77,7 @@ def _find(metrics: dict[str, float], part: str) -> float:
 
 
 def latencies(board: Board) -> Text:
-    """Median and worst of each hop, in milliseconds."""
+    """Median and maximum of each hop, in milliseconds."""
     parts = []
     for hop in HOPS:
         found = list(board.hops[hop])
@@ -86,7 +86,7 @@ def latencies(board: Board) -> Text:
 
 
 def screen(demo: Demo, lines: list[RenderableType]) -> Group:
-    """The whole picture."""
+    """The whole screen."""
     board = demo.board
     parts: list[RenderableType] = [Panel(services(board), title=f"opsloop demo · {demo.broker.bootstrap}")]
     if left := demo.learning_s():
@@ -105,7 +105,7 @@ def screen(demo: Demo, lines: list[RenderableType]) -> Group:
 
 @contextmanager
 def keys() -> Iterator[int]:
-    """The terminal giving each key at once, and as it was afterwards."""
+    """Set the terminal to deliver each key at once. At the end its former mode is restored."""
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     try:
@@ -116,7 +116,7 @@ def keys() -> Iterator[int]:
 
 
 def show(demo: Demo, console: Console) -> None:
-    """Draw four times a second until the demo is over; keys approve, reject, break and quit."""
+    """Draw four times a second until the demo ends. Keys approve, reject, break and quit."""
     lines: list[RenderableType] = []
     told = 0
     with keys() as fd, Live(console=console, refresh_per_second=4, transient=False) as live:
@@ -132,7 +132,7 @@ def show(demo: Demo, console: Console) -> None:
 
 
 def _line(markup: str) -> Text:
-    """One line, cut where the screen ends."""
+    """One line, cut at the width of the screen."""
     text = Text.from_markup(markup, overflow="ellipsis")
     text.no_wrap = True
     return text
@@ -166,7 +166,7 @@ def _person() -> str:
 
 
 def tell(demo: Demo, console: Console) -> None:
-    """The same without a terminal: one line a record, until the demo is over."""
+    """Print one line for each record until the demo ends, for output that is no terminal."""
     told, over = 0, False
     while not over:
         over = demo.over.wait(0.2)

@@ -1,4 +1,4 @@
-"""The demo: a small real site that can be broken, and the actuator that commands it."""
+"""Wiring of the demo: its commands, and the role of a worker that runs the actuator of its site."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.system import Command, Driver, Parts, Role, Stages, System, Worker
 
 
 def _act(worker: Worker, stages_of: Callable[[Parts], Stages]) -> Driver:
-    """The actuator of the processes under supervisor in the site's folder."""
+    """A lane with the actuator of the site that runs in this user's site folder."""
     from app.actuators.wiring import act_lane, site_of
     from app.demo.actuator import SiteActuator
     from app.demo.plan import SYSTEM as SHOP

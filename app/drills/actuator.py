@@ -1,6 +1,6 @@
-"""Drills of the actuator: killed before, during and after its effects, and its ledger's disk full.
+"""Drills of the actuator: it is killed before, during and after its effects, and its ledger's disk runs full.
 
-What was done is counted by the site that it was done to, in a journal of its own.
+The site counts the effects in a journal of its own.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ ACTIONS: Final = (
     ("restart_service", "shop/cart/0"),
     ("rollback_config", "shop/orders"),
 )
-# the longest delays of a kill: before the command is read, within it, and after it
+# the longest delays of a kill (s): before the command is read, during it, and after it
 SPANS: Final = {"restart_service": (0.01, 0.5, 1.0), "rollback_config": (0.01, 0.02, 0.1)}
 STAGES: Final = ("before", "during", "after")
-ENOUGH: Final = 30  # kills after which each stage must have been met
+ENOUGH: Final = 30  # kills after which each stage must have occurred
 LEDGER_BYTES: Final = 512 * 1024
-PAGE: Final = 4096  # what the small disk gives out at a time
-SPARE: Final = 16  # by so much a line may differ from the one before it
+PAGE: Final = 4096  # bytes; the small disk allocates whole pages
+SPARE: Final = 16  # bytes by which a line may differ from the one before it
 MOST_TRIED: Final = 200
 MOST_ENTRIES: Final = 20  # commands after which the last page of a ledger is full
 
 
 class Life:
-    """One life of the actuator, from its start to its death."""
+    """One process of the actuator, from start to end."""
 
     def __init__(self, site: Path, home: Path, commands: Path) -> None:
         self.output = commands.with_name("said")
@@ -61,13 +61,13 @@ class Life:
             )  # fmt: skip
 
     def results(self) -> dict[str, Result]:
-        """What it has said so far, by command."""
+        """The results that it has printed so far, by command."""
         whole, _, _ = self.output.read_text().rpartition("\n")
         said = [msgspec.json.decode(line, type=Result) for line in whole.splitlines() if line.startswith("{")]
         return {result.command: result for result in said}
 
     def wait(self, so: Callable[[], bool]) -> bool:
-        """Whether it came to be so; False when the actuator ended instead. Raises UserError after a minute."""
+        """Wait until `so()` is true. Returns False when the actuator ends first. Raises UserError after a minute."""
         end = time.monotonic() + WAIT_S
         while not so():
             if self.process.poll() is not None:
@@ -78,16 +78,17 @@ class Life:
         return True
 
     def ready(self) -> bool:
-        """Wait until it obeys."""
+        """Wait until the actuator is ready."""
         return self.wait(lambda: self.output.read_bytes().startswith(b"ready"))
 
     def kill(self) -> None:
+        """Send SIGKILL and wait for the end."""
         self.process.kill()
         self.process.wait()
 
 
 class ActuatorTestbed:
-    """A site, its actuators' lives, and every command so far with what was said of it."""
+    """A site, the processes of its actuator, and all commands with their results."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.rng = random.Random(seed)
@@ -99,10 +100,11 @@ class ActuatorTestbed:
         self.results: dict[str, Result] = {}
 
     def life(self) -> Life:
+        """Start an actuator."""
         return Life(self.site.layout.folder, self.home, self.commands)
 
     def order(self) -> Command:
-        """Write the next command where the actuator reads; a rollback gets something to roll back."""
+        """Append the next command to the actuator's file. Before a rollback, a revision is rolled out."""
         action, target = ACTIONS[self.count % len(ACTIONS)]
         layout = self.site.layout
         if action == "rollback_config":
@@ -117,27 +119,27 @@ class ActuatorTestbed:
         return command
 
     def caught_up(self, life: Life) -> bool:
-        """Wait until the actuator has said how every command so far ended."""
+        """Wait until the actuator has printed a result of every command."""
         names = {f"k{number}" for number in range(self.count)}
         held = life.wait(lambda: names <= life.results().keys())
         self.results |= life.results()
         return held
 
     def said(self, life: Life, command: Command) -> bool:
-        """Whether the actuator says how a command has ended; False when it ends instead."""
+        """Wait for the result of a command. Returns False when the actuator ends first."""
         held = life.wait(lambda: command.id in life.results())
         self.results |= life.results()
         return held
 
     def approach(self, life: Life) -> None:
-        """Give commands until the next one's intent fits into the last page of the ledger and its result does not."""
+        """Append commands until the next one's intent fits into the last page of the ledger and its result does not."""
         path = self.site.layout.folder / "ledger" / "entries.jsonl"
         for _ in range(MOST_TRIED):
-            lines: dict[str, list[int]] = defaultdict(list)  # how long each command's intent and result are
+            lines: dict[str, list[int]] = defaultdict(list)  # command → bytes of its intent and result
             for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
                 entry = json.loads(line)["entry"]
                 lines[entry["intent"]["id"] if "intent" in entry else entry["result"]["command"]].append(len(line))
-            sizes = lines.get(f"k{self.count - len(ACTIONS)}", ())  # of the last one of the same action
+            sizes = lines.get(f"k{self.count - len(ACTIONS)}", ())  # of the last command of the same action
             left = PAGE - sum(map(sum, lines.values())) % PAGE
             if len(sizes) == 2 and sizes[0] + SPARE < left < sum(sizes) - SPARE:
                 return
@@ -145,7 +147,7 @@ class ActuatorTestbed:
         raise UserError("no intent comes to stand at the end of a page", f"See {path}")
 
     def stage(self, command: Command, said: dict[str, Result]) -> str:
-        """Where in the life of the command its actuator died, by what it left on disk."""
+        """The stage of the command at which its actuator was killed, by the files that it left."""
         ledger = Ledger(self.site.layout.folder / "ledger")
         try:
             if ledger.find(command.id) is not None:
@@ -155,8 +157,8 @@ class ActuatorTestbed:
             ledger.close()
 
     def check(self, report: Report) -> None:
-        """I6, by the journal of the site: no command had its effect twice, and what was said of each is so."""
-        time.sleep(1.0)  # a service looks at its configuration each 0.1 s
+        """I6, by the site's journal: no command took effect twice, and each result agrees with its effect."""
+        time.sleep(1.0)  # a service reads its configuration every 0.1 s
         effects = {effect.cause: effect for effect in self.site.effects()}
         missing = [f"k{number}" for number in range(self.count) if f"k{number}" not in self.results]
         report.check(not missing, f"nothing was said of {missing[:5]}")
@@ -173,9 +175,9 @@ class ActuatorTestbed:
 
 @contextmanager
 def open_testbed(folder: Path, report: Report) -> Iterator[ActuatorTestbed]:
-    """A field for one drill; what was done to the site is checked at the end."""
+    """A testbed for one drill. At the end the effects on the site are checked."""
     before = os.environ.get("OPSLOOP_HOME")
-    os.environ["OPSLOOP_HOME"] = str(folder / "home")  # the site that runs for this user is none of ours
+    os.environ["OPSLOOP_HOME"] = str(folder / "home")  # a site that this user runs is not touched
     field = ActuatorTestbed(folder, report.seed)
     try:
         yield field
@@ -210,15 +212,15 @@ def kill(folder: Path, report: Report, trials: int) -> None:
 
 
 def full(folder: Path, report: Report, trials: int) -> None:
-    """Let the disk of the ledger run full at any byte of an intent or a result, start the actuator again, make room."""
+    """Fill the ledger's disk at any byte of an intent or a result, restart the actuator, and make room."""
     with SmallDisk(folder / "disk", LEDGER_BYTES) as disk, open_testbed(folder, report) as field:
         (field.site.layout.folder / "ledger").symlink_to(disk.folder)
         for number in range(trials):
             life = field.life()
             _require(life.ready() and field.caught_up(life), folder)
-            if number % 2:  # the effect is there when the disk is full, and its result is not
+            if number % 2:  # the disk is full after the effect and before its result
                 field.approach(life)
-            disk.fill(0)  # there is room in the last page of the file, for some entries or a part of one
+            disk.fill(0)  # only the last page of the file has room, for some entries or a part of one
             for _ in range(MOST_ENTRIES):
                 command = field.order()
                 if not field.said(life, command):
@@ -228,7 +230,7 @@ def full(folder: Path, report: Report, trials: int) -> None:
             life.kill()
             stage = field.stage(command, life.results())
             report.figures[stage] = report.figures.get(stage, 0) + 1
-            again = field.life()  # on the disk that is still full: it may say what it finds, and must not do it again
+            again = field.life()  # on the full disk: it may report results, and must not repeat an effect
             field.said(again, command)
             again.kill()
             disk.free()

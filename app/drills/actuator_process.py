@@ -1,7 +1,7 @@
-"""An actuator as a process of its own: does what it finds in a file of commands, tells results line by line.
+"""An actuator as a process of its own: carries out the commands in a file and prints results line by line.
 
-`python -m app.drills.actuator_process SITE HOME COMMANDS`: it reads the whole file at each start, as a topic is read
-again after a crash.
+`python -m app.drills.actuator_process SITE HOME COMMANDS` reads the whole file at each start, as a topic is read again
+after a crash.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ PERIOD_S = 0.01
 
 
 def main(site: Path, home: Path, commands: Path) -> None:
-    """Obey until it is killed. Raises OSError when the ledger cannot be written: then nothing is done."""
+    """Carry out commands until killed. Raises OSError when the ledger cannot be written; then nothing is done."""
     act = Act(SiteActuator(site), Ledger(site / "ledger"), Guard(Keys(home), FREE, "supervisor/shop"), str)
     os.write(1, b"ready\n")
     done = 0
     while True:
-        whole, _, _ = commands.read_bytes().rpartition(b"\n")  # a line may be on its way
+        whole, _, _ = commands.read_bytes().rpartition(b"\n")  # the last line may be incomplete
         lines = whole.splitlines()
         records = [Read(msgspec.json.decode(line, type=SignedCommand), Origin("c", 0, 0)) for line in lines[done:]]
         done = len(lines)

@@ -1,4 +1,4 @@
-"""Every drill there is. What a drill does is imported only when it runs."""
+"""The list of all drills. The code of a drill is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     Run = Callable[[Path, Report, int], None]
 
-KILLS_A_MINUTE: Final = 2  # of a soak
+KILLS_A_MINUTE: Final = 2  # during a soak
 
 
 def imported(place: str) -> Run:
-    """The function `name` of app/drills/FILE.py, named as `file.name`."""
+    """A function that imports and calls `name` of app/drills/FILE.py, given as `file.name`."""
 
     def run(folder: Path, report: Report, trials: int) -> None:
         file, _, name = place.partition(".")
@@ -28,7 +28,7 @@ def imported(place: str) -> Run:
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """What is broken, which invariants are held against it, and how often. 0: only when it is asked for by name."""
+    """A drill: what it breaks, the invariants that it checks, and its trials. 0 trials: runs only by name."""
 
     name: str
     invariant: str
@@ -36,7 +36,7 @@ class Drill:
     quick: int
     full: int
     what: str  # one sentence
-    place: str = ""  # of the function: `file.name` in app/drills
+    place: str = ""  # its function, as `file.name` in app/drills
 
 
 DRILLS: Final = {

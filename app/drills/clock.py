@@ -1,4 +1,4 @@
-"""A wall clock that can be moved, for processes that are started with it: a small library before libc's own."""
+"""A wall clock that can be moved, for processes started with it: a small library that overrides libc's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SOURCE = Path(__file__).with_name("clock.c")
 
 
 class Clock:
-    """The wall clock of processes with `environment`; their monotonic clock goes on as it is."""
+    """The wall clock of processes with `environment`. Their monotonic clock is unchanged."""
 
     def __init__(self, folder: Path) -> None:
         """Raises LeftOut when there is no C compiler."""
@@ -26,6 +26,6 @@ class Clock:
         self.environment = {"LD_PRELOAD": str(library), "OPSLOOP_DRILL_CLOCK": str(self._offset)}
 
     def set(self, seconds: float) -> None:
-        """Show this much more than the machine's clock from now on."""
+        """From now on, show the machine's clock plus `seconds`."""
         with self._offset.open("r+b" if self._offset.exists() else "w+b") as file:
             file.write(round(seconds * 1e9).to_bytes(8, "little", signed=True))

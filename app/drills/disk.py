@@ -1,4 +1,4 @@
-"""A disk that can be full: a small file system in memory with a ballast on it, and a Kafka whose logs are there."""
+"""A disk that can be filled: a small file system in memory with a ballast file, and a Kafka with its logs there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESTART_S: Final = 90.0
 
 
 class SmallDisk:
-    """A tmpfs of `size` bytes at `folder`, while it is open."""
+    """A tmpfs of `size` bytes at `folder`, until `close`."""
 
     def __init__(self, folder: Path, size: int) -> None:
         """Raises LeftOut when this user may not mount."""
@@ -42,7 +42,7 @@ class SmallDisk:
         self._ballast = folder / "ballast"
 
     def fill(self, left: int) -> None:
-        """Leave no more room than about `left` bytes in the file that grows: whole pages are given out."""
+        """Fill the disk, so that about `left` bytes are free in the last page of the file that grows."""
         self.free()
         with self._ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
@@ -52,11 +52,11 @@ class SmallDisk:
             os.truncate(self._ballast, max(0, self._ballast.stat().st_size - pages * 4096))
 
     def free(self) -> None:
-        """Make room again."""
+        """Remove the ballast."""
         self._ballast.unlink(missing_ok=True)
 
     def is_full(self) -> bool:
-        """Whether not one more page is given out."""
+        """Whether no page is free."""
         trial = self.folder / "trial"
         try:
             trial.write_bytes(b"\0" * 4096)
@@ -73,14 +73,15 @@ class SmallDisk:
         self.close()
 
     def close(self) -> None:
-        """Take it away, with everything on it."""
+        """Unmount the disk. Its content is lost."""
         subprocess.run(["umount", "-l", str(self.folder)], capture_output=True, check=False)
 
 
 class SmallKafka(LocalKafka):
-    """A Kafka of one node with everything it keeps on a small disk, or only the logs of `topics`.
+    """A Kafka of one node with all its data on a small disk, or only the logs of `topics`.
 
-    A broker puts a new partition where it has the fewest, so that what is made last goes to a second, empty folder.
+    A broker places a new partition in the folder with the fewest, so topics that are created last go to a second, empty
+    folder.
     """
 
     def __init__(self, folder: Path, topics: Collection[Topic] = ()) -> None:
@@ -90,7 +91,7 @@ class SmallKafka(LocalKafka):
         self._small = False
 
     def start(self, progress: Progress = lambda _: None) -> str:
-        """Raises UserError as every Kafka does."""
+        """Start it. Raises UserError as `LocalKafka.start` does."""
         if self.topics:
             super().start(progress)
             ensure(self.broker, [topic for topic in ALL if topic not in self.topics])
@@ -100,10 +101,10 @@ class SmallKafka(LocalKafka):
         return super().start(progress)
 
     def restart(self) -> None:
-        """kill -9, make room, start again until it answers.
+        """Send SIGKILL, make room, and start the node until it answers.
 
-        An index that the full disk cut short ends the broker at its start, as one that is not there does not: it is
-        made anew from its log.
+        Index files are removed: a truncated one ends the broker at its start, and a missing one is rebuilt from the
+        log.
         """
         self.kill(1)
         self.disk.free()
@@ -111,15 +112,16 @@ class SmallKafka(LocalKafka):
             index.unlink()
         end = time.monotonic() + RESTART_S
         while probe(self.broker, 0.5) is not None and time.monotonic() < end:
-            self.start_node(1)  # does nothing as long as it lives
+            self.start_node(1)  # does nothing while it runs
             time.sleep(0.1)
 
     def stop(self) -> None:
+        """Stop the node and unmount the disk."""
         super().stop()
         self.disk.close()
 
     def _format(self, node: Node, jars: Path) -> None:
-        later, self._small = self._small, True  # both folders: a broker takes none that has no mark
+        later, self._small = self._small, True  # format both folders: a broker refuses an unformatted one
         super()._format(node, jars)
         self._small = later
 
@@ -132,7 +134,7 @@ class SmallKafka(LocalKafka):
 
 
 def _make_offsets_topic(kafka: LocalKafka) -> None:
-    """Ask for the offsets of a group until there is an answer: the broker makes the topic for them.
+    """Ask for the offsets of a group until there is an answer, so that the broker creates their topic.
 
     Raises KafkaException when that takes too long.
     """

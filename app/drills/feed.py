@@ -1,4 +1,4 @@
-"""Drills of what the lane is given: repeats, late samples, and poison of every class."""
+"""Drills with bad input of the lane: repeated samples, late samples, and poison messages of every class."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ NAMES_A_MESSAGE: Final = 60_000
 HOUR_MS: Final = 3_600_000
 MARK: Final = "poison"
 WAIT_S: Final = 60.0
-DOOR: Final = "door"  # the broker itself does not take it
+DOOR: Final = "door"  # not a dead-letter cause: the broker itself refuses it
 
-Class = tuple[str, bytes | None, bytes | None, set[str]]  # name, key, value, what becomes of it
+Class = tuple[str, bytes | None, bytes | None, set[str]]  # name, key, value, expected causes
 
 
 def duplicates(folder: Path, report: Report, trials: int) -> None:
@@ -45,7 +45,7 @@ def duplicates(folder: Path, report: Report, trials: int) -> None:
 
 
 def poison(folder: Path, report: Report, trials: int) -> None:
-    """Send messages of every class that cannot be learned from between sound ones."""
+    """Send messages of every class that must be refused, between valid ones."""
     with open_testbed(folder, report) as field:
         for number in range(trials):
             field.calm()
@@ -59,7 +59,7 @@ def poison(folder: Path, report: Report, trials: int) -> None:
 
 
 def classes(number: int) -> Iterator[Class]:
-    """One message or more of every class of poison; each asks for the causes under which it may be refused."""
+    """One or more messages of every class of poison, each with the causes under which it may be refused."""
     key, malformed, wrong = b"drill/poison/0", {Cause.MALFORMED.value}, {Cause.WRONG_TYPE.value}
     not_finite = {Cause.NOT_FINITE.value}
     sample = _sample(number)
@@ -85,7 +85,7 @@ def classes(number: int) -> Iterator[Class]:
 
 
 def harmless(number: int) -> Iterator[tuple[str, bytes]]:
-    """What is unpleasant but sound: it is learned from, and learners stay finite."""
+    """Extreme but valid messages: learners must accept them and stay finite."""
     yield "1e12 spike", _sample(number).replace(b"1.5", b"1e12")
     yield "1e99", _sample(number, ts=1_700_000_001_000 + number).replace(b"1.5", b"1e99")
     yield "duplicate keys", _sample(number).replace(b'"a"', b'"a":2,"a"')
@@ -97,7 +97,7 @@ def _sample(number: int, **changes: Any) -> bytes:
 
 
 def _send(broker: Broker, topic: Topic, given: list[Class], report: Report) -> dict[str, set[str]]:
-    """Send everything; the causes each may have, by its mark. What the broker refuses is counted."""
+    """Send all messages. Returns the allowed causes by mark. Counts messages that the broker refuses."""
     wanted: dict[str, set[str]] = {}
     producer = Producer(producer_config(broker))
     refused: set[str] = set()
@@ -126,7 +126,7 @@ def _send(broker: Broker, topic: Topic, given: list[Class], report: Report) -> d
 
 
 def _await(broker: Broker, topic: Topic, wanted: dict[str, set[str]], report: Report) -> None:
-    """Hold the dead letters against what was sent: each there once or more, with its cause."""
+    """Check that each message sent is a dead letter at least once, with an allowed cause."""
     end = time.monotonic() + WAIT_S
     found: dict[str, set[str]] = defaultdict(set)
     while not wanted.keys() <= found.keys() and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""What must hold after a drill: checked against the log itself, not against what workers say of themselves."""
+"""Checks after a drill, against the broker's log and not against reports of workers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ CHUNK = 500
 
 
 def check_transport(broker: Broker, load: Load, probes: Probes, report: Report, *, resent: bool = False) -> None:
-    """I1, on the log and on what came out, by the checks of Jepsen's Kafka workload.
+    """Check I1 on the log and on the outputs, as Jepsen's Kafka workload does.
 
-    Lost: acknowledged and not on the log. Unread: acknowledged and never out. Duplicated: on the log more often than
-    sent. Phantoms: read and never sent, as what an aborted send would leave. Reordered: one sender's records of a
-    partition in another order than sent, as they first came on the log or out.
-    resent: the broker was broken too. A client that hears nothing of what it sent may begin a new epoch and send it
-    again, which the broker cannot know for a repeat: it is counted, and must not be learned twice.
+    Lost: acknowledged, but not on the log. Unread: acknowledged, but without output. Duplicated: on the log more often
+    than sent. Phantom: read, but never sent, as after an aborted send. Reordered: records of one sender and partition
+    whose first occurrences on the log, or whose outputs, are in another order than sent.
+    resent: the broker was broken too. A client without acknowledgement may then send again in a new epoch, which the
+    broker cannot recognise as a repeat: it is counted, and must not be learned twice.
     """
     kept, order = _log(broker)
     unread = {name for name in load.acked if name.startswith("probe")} - probes.seen.keys()
@@ -56,7 +56,7 @@ def check_transport(broker: Broker, load: Load, probes: Probes, report: Report, 
 
 
 def _log(broker: Broker) -> tuple[Counter[str], dict[str, list[int]]]:
-    """What is on the metrics topic, how often; and its numbers in their order, by entity and by partition's probes."""
+    """Records of the metrics topic with their number, and sequence numbers in order, by entity and by probes."""
     kept: Counter[str] = Counter()
     order: dict[str, list[int]] = defaultdict(list)
     numbers = {f"drill/s{entity}/0": entity for entity in range(ENTITIES)}
@@ -65,7 +65,7 @@ def _log(broker: Broker) -> tuple[Counter[str], dict[str, list[int]]]:
         if value.startswith(PROBE):
             name, lane = value.decode(), f"probes {raw.partition}"
         elif raw.headers:
-            continue  # poison, or what was taught before
+            continue  # poison, or samples of `teach`
         else:
             sample = msgspec.json.decode(value, type=Sample)
             number = (sample.ts - START_MS) // STEP_MS * ENTITIES + numbers[sample.entity]
@@ -81,9 +81,9 @@ def _reordered(order: Mapping[Any, Sequence[int]]) -> set[int]:
 
 
 def check_learners(broker: Broker, report: Report, *, untidy: bool = False) -> None:
-    """I2, I3: each partition's kept state is that of a run without a crash, and so are the next scores.
+    """Check I2 and I3: the state and the next scores of each partition equal those of a run without a crash.
 
-    untidy (I19): it is also that of a run over the log without what is late or a repeat, and so is all that was said.
+    untidy (I19): state and outputs also equal those of a run over the log without late and repeated samples.
     """
     client = consumer_config(broker, "")
     by_partition: dict[int, list[Raw]] = defaultdict(list)
@@ -113,7 +113,7 @@ def check_learners(broker: Broker, report: Report, *, untidy: bool = False) -> N
 
 
 def _newer(log: Sequence[Raw], report: Report) -> Iterator[Raw]:
-    """What is newer than everything of its entity before it; the rest is counted."""
+    """The samples that are newer than all earlier ones of their entity. The others are counted."""
     newest: dict[str, int] = {}
     for raw in log:
         if (raw.value or b"").startswith(b"{"):
@@ -148,7 +148,7 @@ def _hash(stages: Sequence[Agent[Any]]) -> str:
 
 
 def _next(stages: Sequence[Agent[Any]], partition: int) -> tuple[list[bytes], str]:
-    """What follows from 300 more samples that all deviate: outputs, and the state, which holds every score."""
+    """Outputs and state after 300 more samples that all deviate. The state contains every score."""
     log = []
     for number in range(NEXT):
         metrics = {f"m{i}": 60.0 + number % 7 + i for i in range(4)}

@@ -1,4 +1,4 @@
-"""Drills of the lane: its workers killed, paused, joined and left, its broker killed, its clock moved, under load."""
+"""Drills of the lane under load: workers are killed, paused, added and removed; broker, disk and clock fail."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from app.drills.report import Report
 from app.drills.testbed import in_turn, open_testbed, three_nodes
 from topics.state import LANE_STATE
 
-CROWD = 4  # workers, of which all but one are broken at once
+CROWD = 4  # workers, of which up to all but one are broken at once
 SESSION_S = 6.0
-KEPT_S = 3.0  # within which every owner has kept something
+KEPT_S = 3.0  # seconds within which every owner has written a snapshot
 TAUGHT_ENTITIES = 78_000
 WAYS = (Way.CUT, Way.REPLY_LOST, Way.CUT, Way.SILENT, Way.CUT, Way.SLOW, Way.CUT, Way.REPLY_LOST)
 
@@ -38,7 +38,7 @@ def kill(folder: Path, report: Report, trials: int) -> None:
 
 
 def zombie(folder: Path, report: Report, trials: int) -> None:
-    """Stop up to three of four workers for longer than their session, and let them go on."""
+    """Pause up to three of four workers for longer than their session, and resume them."""
     with open_testbed(folder, report, size=CROWD) as field:
 
         def fault(count: int) -> float:
@@ -58,12 +58,12 @@ def zombie(folder: Path, report: Report, trials: int) -> None:
 
 
 def join_leave(folder: Path, report: Report, trials: int) -> None:
-    """A third worker joins, works, and leaves again by SIGTERM. How long partitions that moved, or did not, stood."""
+    """Add a third worker and end it by SIGTERM. Measures the stall of partitions that moved, and of others."""
     _comings_and_goings(folder, report, trials, taught=0)
 
 
 def large_state(folder: Path, report: Report, trials: int) -> None:
-    """A third worker joins and leaves, and then one is killed, where learners know 100 MB in all."""
+    """Add and remove a third worker, then kill one, with 100 MB of learners' state in all."""
     _comings_and_goings(folder, report, trials, taught=TAUGHT_ENTITIES)
 
 
@@ -73,7 +73,7 @@ def _comings_and_goings(folder: Path, report: Report, trials: int, taught: int) 
         def fault(_: int) -> float:
             calm = time.monotonic()
             time.sleep(KEPT_S)
-            _longest(report, "undisturbed_s", field.stall(calm))  # what this machine makes of nothing at all
+            _longest(report, "undisturbed_s", field.stall(calm))  # the stall without any fault, for comparison
             before, moment = field.epochs(), time.monotonic()
             (third,) = field.start_workers(1)
             field.await_recovery()
@@ -98,7 +98,7 @@ def _comings_and_goings(folder: Path, report: Report, trials: int, taught: int) 
 
 
 def broker_kill(folder: Path, report: Report, trials: int) -> None:
-    """kill -9 the only broker, and start it again: workers and load go on by themselves."""
+    """Kill the only broker with SIGKILL and restart it. Workers and load must recover by themselves."""
     with open_testbed(folder, report, resent=True) as field:
 
         def fault(_: int) -> float:
@@ -113,7 +113,7 @@ def broker_kill(folder: Path, report: Report, trials: int) -> None:
 
 
 def one_of_three(folder: Path, report: Report, trials: int) -> None:
-    """kill -9 one broker of three, let the others take over, start it again and let it catch up."""
+    """Kill one broker of three with SIGKILL, wait for new leaders, restart it, and wait until it is in sync."""
     with open_testbed(folder, report, cluster=three_nodes, resent=True) as field:
 
         def fault(_: int) -> float:
@@ -131,7 +131,7 @@ def one_of_three(folder: Path, report: Report, trials: int) -> None:
 
 
 def network(folder: Path, report: Report, trials: int) -> None:
-    """Cut, hold or slow down every connection to the broker, or lose its replies, for one to three seconds."""
+    """Reset, block or slow down all connections to the broker, or drop its replies, for one to three seconds."""
     ways = cycle(WAYS)
     with open_testbed(folder, report, cluster=ProxiedKafka, resent=True) as field:
 
@@ -149,7 +149,7 @@ def network(folder: Path, report: Report, trials: int) -> None:
 
 
 def broker_full(folder: Path, report: Report, trials: int) -> None:
-    """Let the broker's disk run full until it ends, then make room and start it again."""
+    """Fill the broker's disk until the broker ends, then make room and restart it."""
     with open_testbed(folder, report, cluster=SmallKafka, resent=True) as field:
         assert isinstance(field.kafka, SmallKafka)
         kafka = field.kafka
@@ -169,7 +169,7 @@ def broker_full(folder: Path, report: Report, trials: int) -> None:
 
 
 def state_full(folder: Path, report: Report, trials: int) -> None:
-    """Let the disk with the lane's snapshots run full, then make room and start the broker again."""
+    """Fill the disk of the lane's snapshots, then make room and restart the broker."""
     with open_testbed(folder, report, cluster=partial(SmallKafka, topics=(LANE_STATE,)), resent=True) as field:
         assert isinstance(field.kafka, SmallKafka)
         kafka = field.kafka
@@ -187,7 +187,7 @@ def state_full(folder: Path, report: Report, trials: int) -> None:
 
 
 def clock(folder: Path, report: Report, trials: int) -> None:
-    """Move the wall clock of all workers by up to two hours, back and forth."""
+    """Move the wall clock of all workers by up to two hours, backward and forward."""
     moved = Clock(folder)
     with open_testbed(folder, report, environment=moved.environment) as field:
 
@@ -199,7 +199,7 @@ def clock(folder: Path, report: Report, trials: int) -> None:
 
 
 def swizzle(folder: Path, report: Report, trials: int) -> None:
-    """Pause workers and the broker one after the other in a drawn order, and let them go on in another."""
+    """Pause workers and the broker one after the other in a random order, and resume them in another."""
     with open_testbed(folder, report, size=3, resent=True) as field:
 
         def fault(_: int) -> float:

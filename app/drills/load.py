@@ -1,7 +1,7 @@
-"""Load with sequence numbers, and probes that show on every partition when it moves.
+"""Load with sequence numbers, and probes that show when each partition is processed.
 
-A probe is a message that the lane refuses: it comes out on the dead-letter topic as soon as its partition is worked on,
-and leaves no trace in what is learned.
+A probe is a message that the lane refuses: it appears on the dead-letter topic as soon as its partition is processed,
+and does not change what is learned.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ ENTITIES = 48
 START_MS = 1_700_000_000_000
 PROBE = b"probe "
 TAUGHT = tuple(f"system.metric.{number}" for number in range(10))
-TAUGHT_A_FRAME = 500  # entities
-STEP_MS = 250  # of event time between two samples of one entity
-REPEATED = LATE = 0.1  # shares of an untidy load
+TAUGHT_A_FRAME = 500  # entities in one frame
+STEP_MS = 250  # ms of event time between two samples of one entity
+REPEATED = LATE = 0.1  # shares of repeated and of late samples in an untidy load
 LATEST_MS = 30_000
 
 
 def teach(broker: Broker, entities: int) -> None:
-    """Put two looks at each of so many entities, ten metrics each, on the metrics topic: a large state for learners."""
+    """Publish two samples of each of `entities` entities with ten metrics, for a large state of learners."""
     rng, each = np.random.default_rng(5), entities // METRICS.partitions
     with Publisher(broker) as publisher:
         for partition, first in itertools.product(range(METRICS.partitions), range(0, each, TAUGHT_A_FRAME)):
@@ -47,35 +47,36 @@ def teach(broker: Broker, entities: int) -> None:
 
 @dataclass
 class Load:
-    """Samples and probes onto the metrics topic at a steady rate, until `stop`.
+    """Publishes samples and probes to the metrics topic at a steady rate, until `stop`.
 
-    untidy: a tenth of the samples comes twice, and a tenth comes up to 30 s of event time late.
+    untidy: a tenth of the samples is sent twice, and a tenth is up to 30 s of event time late.
     """
 
     broker: Broker
     seed: int
     untidy: bool = False
     rate: float = 400.0  # samples a second
-    probes_s: float = 0.1  # between two probes of one partition
-    sent: Counter[str] = field(default_factory=Counter)  # of each sample and probe
-    acked: set[str] = field(default_factory=set)  # what of it the broker has, once at least
-    probed: int = 0  # probes that the broker has
+    probes_s: float = 0.1  # seconds between two probes of one partition
+    sent: Counter[str] = field(default_factory=Counter)  # times that each sample and probe was sent
+    acked: set[str] = field(default_factory=set)  # samples and probes that the broker acknowledged at least once
+    probed: int = 0  # probes that the broker acknowledged
     refused: int = 0
 
     def __post_init__(self) -> None:
         self._over = threading.Event()
         self._rng = random.Random(self.seed)
         self._count = self._probes = 0
-        self._held: list[tuple[int, int, bytes, bytes]] = []  # (when it is due, its number, key, value)
+        self._held: list[tuple[int, int, bytes, bytes]] = []  # (due, number, key, value)
         self._producer = Producer(producer_config(self.broker))
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def start(self) -> Load:
+        """Start to send, in a thread."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Return when everything that was sent is acknowledged, or was refused."""
+        """Stop sending. Returns when every message was acknowledged or refused."""
         self._over.set()
         self._thread.join()
         self._producer.flush(60)
@@ -104,7 +105,7 @@ class Load:
             self._produce(key, value, None, f"sample {which}")
 
     def _delays(self) -> list[int]:
-        """For each time that a sample comes, how many others come before."""
+        """For each time that the next sample is sent: the number of other samples that are sent before it."""
         if not self.untidy:
             return [0]
         most = LATEST_MS // STEP_MS * ENTITIES
@@ -133,16 +134,16 @@ class Load:
                     METRICS.name, value, key, -1 if partition is None else partition, on_delivery=delivered
                 )
                 return
-            except BufferError:  # an outage: what waits is sent when it is over
+            except BufferError:  # an outage: the queue is sent after it
                 self._producer.poll(0.1)
 
 
 class Probes:
-    """Follows the probes through the dead-letter topic: when each partition was last seen to move, and what repeats."""
+    """Follows the probes on the dead-letter topic: when each partition was last processed, and which repeat."""
 
     def __init__(self, broker: Broker) -> None:
         self.seen: Counter[str] = Counter()
-        self.order: dict[int, list[int]] = defaultdict(list)  # by partition: probes as they first came out
+        self.order: dict[int, list[int]] = defaultdict(list)  # partition → probes in the order of their first output
         self.times: dict[int, list[float]] = defaultdict(list)
         self._over = threading.Event()
         self._messages = tail(broker, [METRICS.dlq], stop=self._over.is_set)
@@ -160,14 +161,15 @@ class Probes:
                 self.times[partition].append(time.monotonic())
 
     def all_since(self, moment: float) -> bool:
-        """Whether every partition has moved since `moment`."""
+        """Whether every partition was processed since `moment`."""
         return all(self.times[p] and self.times[p][-1] > moment for p in range(METRICS.partitions))
 
     def gap(self, partition: int, begin: float, end: float) -> float:
-        """The longest time within [begin, end] in which a partition did not move, in seconds."""
+        """The longest time within [begin, end] without a probe of the partition, in seconds."""
         within = [begin, *(t for t in self.times[partition] if begin <= t <= end), end]
         return max(later - earlier for earlier, later in itertools.pairwise(within))
 
     def stop(self) -> None:
+        """Stop to follow."""
         self._over.set()
         self._thread.join(10)

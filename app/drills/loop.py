@@ -1,4 +1,4 @@
-"""Drills of the loop: its workers killed and paused while anomalies become commands."""
+"""Drills of the loop: workers are killed and paused, and disks fill, while anomalies become commands."""
 
 from __future__ import annotations
 
@@ -33,41 +33,41 @@ from topics.incidents import INCIDENTS, Incident
 from topics.signals import Anomaly, Contribution
 from topics.spec import PARTITIONS, derive, system_of
 
-EVERY_S = 0.5  # a new incident so often: none of them ends, and every event writes the state of all that are open
+EVERY_S = 0.5  # seconds between new incidents, none of which ends
 RECOVER_S = 120.0
-ZOMBIE_S = 7.5  # longer than the group's session of six seconds
-CROWD = 4  # workers, of which all but one are broken at once
-LATE_S = 5.0  # how much later the repeat of an anomaly may come
-AFTER = 2 * PARTITIONS  # incidents that begin after a fault and become commands before the next one
-MOST_OPEN = 40  # anomalies without a command: no more are sent, so that a busy machine does not fall behind for ever
+ZOMBIE_S = 7.5  # seconds; longer than the group's session of six seconds
+CROWD = 4  # workers, of which up to all but one are broken at once
+LATE_S = 5.0  # seconds by which the repeat of an anomaly may be late
+AFTER = 2 * PARTITIONS  # incidents after a fault that must lead to commands before the next fault
+MOST_OPEN = 40  # anomalies without a command; at this number sending pauses, so that a busy machine can catch up
 AUTONOMOUS = {
     "OPSLOOP_SAFETY__MODE": "autonomous",
     "OPSLOOP_SAFETY__PER_SITE": "100000",
-    "OPSLOOP_SAFETY__STALE_MS": "3600000",  # else what waited for a new owner is too old to act on by itself
+    "OPSLOOP_SAFETY__STALE_MS": "3600000",  # else incidents that waited for a new owner are too old to act on
 }
 
 
 class LoopTestbed:
-    """Workers of the loop on a Kafka of their own, and one incident of a system of its own after the other."""
+    """Workers of the loop on a Kafka of their own, and a sequence of incidents, each of another system."""
 
     def __init__(self, folder: Path, report: Report, *, untidy: bool = False, cluster: Cluster = one_node) -> None:
-        """untidy: a tenth of the anomalies comes again, seconds later."""
+        """untidy: a tenth of the anomalies is sent again, seconds later."""
         self.untidy = untidy
         self.folder, self.report = folder, report
         self.rng = random.Random(report.seed)
         self.kafka = cluster(folder / "kafka")
         self.workers: list[WorkerProcess] = []
         self.sent: list[str] = []
-        self.began: list[float] = []  # when each of them was
-        self.commands: dict[str, set[str]] = defaultdict(set)  # the ids of the commands of each system
-        self.first: dict[str, float] = {}  # when the first of them came
+        self.began: list[float] = []  # when each was sent
+        self.commands: dict[str, set[str]] = defaultdict(set)  # system → ids of its commands
+        self.first: dict[str, float] = {}  # system → when its first command came
         self._over, self._closed = threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=run, name=run.__name__, daemon=True) for run in (self._send, self._follow)
         ]
 
     def start(self) -> None:
-        """Raises UserError when something does not start; `close` ends what did."""
+        """Start all. Raises UserError when something does not start; `close` then ends the rest."""
         self.kafka.start()
         ensure(self.kafka.broker)
         self.workers = self.start_workers(CROWD)
@@ -76,11 +76,11 @@ class LoopTestbed:
             thread.start()
 
     def start_workers(self, count: int) -> list[WorkerProcess]:
-        """So many more workers, ready."""
+        """Start `count` more workers and wait until they are ready."""
         return start_workers("loop", self.kafka.broker, self.folder, AUTONOMOUS, count)
 
     def _send(self) -> None:
-        repeats: list[tuple[float, int, Anomaly]] = []  # (when it is due, its number, itself)
+        repeats: list[tuple[float, int, Anomaly]] = []  # (due, number, anomaly)
         systems = _systems()
         with Publisher(self.kafka.broker) as publisher:
             while not self._over.wait(EVERY_S):
@@ -95,7 +95,7 @@ class LoopTestbed:
                 while repeats and repeats[0][0] < time.monotonic():
                     publisher.send(heapq.heappop(repeats)[2])
                     self.report.figures["repeats"] = self.report.figures.get("repeats", 0) + 1
-                publisher.flush(RECOVER_S)  # across an outage of the broker
+                publisher.flush(RECOVER_S)  # long enough for an outage of the broker
                 self.began.append(began)
                 self.sent.append(system)
 
@@ -108,7 +108,7 @@ class LoopTestbed:
                 self.commands[system].add(order.id)
 
     def await_commands(self, count: int) -> None:
-        """Return when the first `count` systems have one. Raises UserError when that takes too long."""
+        """Wait until the first `count` systems have a command. Raises UserError when that takes too long."""
         end = time.monotonic() + RECOVER_S
         while len(self.sent) < count or not set(self.sent[:count]) <= self.commands.keys():
             if time.monotonic() > end:
@@ -117,7 +117,7 @@ class LoopTestbed:
             time.sleep(0.05)
 
     def await_recovery(self, moment: float) -> None:
-        """Note how long after `moment` every partition had made a command of what began after it, and that all came."""
+        """Record the seconds from `moment` until every partition made commands of later incidents; check all came."""
         before = bisect.bisect(self.began, moment)
         self.await_commands(before + AFTER)
         after = self.sent[before : before + AFTER]  # two of each partition
@@ -127,6 +127,7 @@ class LoopTestbed:
         self.report.figures["caught_up_max_s"] = round(max(self.report.figures.get("caught_up_max_s", 0), caught_up), 3)
 
     def finish(self) -> None:
+        """Wait for all commands, stop the workers, and check commands, decisions and audit."""
         self._over.set()
         self._threads[0].join()
         report = self.report
@@ -146,7 +147,7 @@ class LoopTestbed:
         report.figures |= {"incidents": len(self.sent), "audited": len(entries)}
 
     def _contents(self) -> None:
-        """I4, I5: one incident a system; one content of each state of a decision, whenever it was said."""
+        """Check I4 and I5: one incident for each system, and repeated records of a decision's state are equal."""
         incidents: dict[str, set[str]] = defaultdict(set)
         states: dict[tuple[str, str], set[bytes]] = defaultdict(set)
         for read in records(self.kafka.broker, [INCIDENTS, DECISIONS]):
@@ -162,6 +163,7 @@ class LoopTestbed:
             self.report.check(len(contents) == 1, f"decision {identity} has {len(contents)} contents as {state}")
 
     def close(self) -> None:
+        """End workers, load and broker."""
         self._over.set()
         self._closed.set()
         for thread in self._threads:
@@ -173,7 +175,7 @@ class LoopTestbed:
 
 
 def _systems() -> Iterator[str]:
-    """Names of systems, on one partition after the other."""
+    """Names of systems, with keys on one partition after the other."""
     for number in itertools.count():
         names = (f"drill{number}-{attempt}" for attempt in itertools.count())
         yield next(name for name in names if partition_of(name.encode(), PARTITIONS) == number % PARTITIONS)
@@ -216,7 +218,7 @@ def _kill(field: LoopTestbed, places: list[int]) -> float:
 
 
 def kill(folder: Path, report: Report, trials: int) -> None:
-    """kill -9 up to three of four workers of the loop while incidents come, and start others."""
+    """Kill up to three of four workers of the loop with SIGKILL while incidents come, and start others."""
     _drill(LoopTestbed(folder, report), trials, _kill)
 
 
@@ -226,7 +228,7 @@ def duplicates(folder: Path, report: Report, trials: int) -> None:
 
 
 def zombie(folder: Path, report: Report, trials: int) -> None:
-    """Stop up to three of four workers of the loop beyond their session, and let them go on: they end, others start."""
+    """Pause up to three of four workers of the loop beyond their session, and resume them. They end; others start."""
 
     def fault(field: LoopTestbed, places: list[int]) -> float:
         asleep = [field.workers[place] for place in places]
@@ -249,7 +251,7 @@ def zombie(folder: Path, report: Report, trials: int) -> None:
 
 
 def audit_full(folder: Path, report: Report, trials: int) -> None:
-    """Let the disk of the audit run full, make room, start the broker again, and the workers that have ended."""
+    """Fill the disk of the audit topic, make room, and restart the broker and the workers that have ended."""
     kafka = SmallKafka(folder / "kafka", (AUDIT,))
 
     def fault(field: LoopTestbed, _: list[int]) -> float:

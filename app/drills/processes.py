@@ -1,4 +1,4 @@
-"""Workers as real processes, and what can be done to them."""
+"""Workers as real processes that can be killed, paused and stopped."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.errors import UserError
 from app.kafka.broker import Broker
 from app.runtime.parent import FOLLOW
 
-READY_S = 180.0  # a machine may be busy with much else
+READY_S = 180.0  # seconds; generous for a busy machine
 
 
 class WorkerProcess:
-    """One `opsloop worker ROLE`; its words go to a file."""
+    """One process of `opsloop worker ROLE`. Its output goes to a file."""
 
     def __init__(self, role: str, broker: Broker, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ class WorkerProcess:
         with self.log.open("wb") as log:
             ours = {
                 FOLLOW: str(os.getpid()), "OPSLOOP_HOME": str(folder / "home"),
-                "PYTHONPYCACHEPREFIX": str(folder / "compiled"),  # only the first ones compile, as installed
+                "PYTHONPYCACHEPREFIX": str(folder / "compiled"),  # compiled once for all, as when installed
             }  # fmt: skip
             self.process = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -38,10 +38,11 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
+        """Whether the process runs."""
         return self.process.poll() is None
 
     def await_ready(self) -> None:
-        """Raises UserError when it ends, or is not ready within three."""
+        """Wait until it is ready. Raises UserError when it ends, or is not ready within three minutes."""
         end = time.monotonic() + READY_S
         while b"is ready" not in self.log.read_bytes():
             if not self.alive or time.monotonic() > end:
@@ -50,19 +51,20 @@ class WorkerProcess:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """SIGKILL; it is gone when this returns."""
+        """Send SIGKILL and wait for its end."""
         self.process.kill()
         self.process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: it lives, and does not run."""
+        """Send SIGSTOP: the process stands still."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Send SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> float:
-        """Ask it to end; seconds until it had. It is killed after half a minute."""
+        """Send SIGTERM, and SIGKILL after half a minute. Returns the seconds until it ended."""
         began = time.monotonic()
         if self.alive:
             self.resume()
@@ -77,7 +79,7 @@ class WorkerProcess:
 def start_workers(
     role: str, broker: Broker, folder: Path, environment: Mapping[str, str] | None = None, count: int = 1
 ) -> list[WorkerProcess]:
-    """So many workers, ready. Raises UserError when one is not; then none is left."""
+    """Start `count` workers and wait until they are ready. Raises UserError when one fails; then none is left."""
     made = [WorkerProcess(role, broker, folder, environment) for _ in range(count)]
     try:
         for worker in made:

@@ -1,4 +1,4 @@
-"""A TCP proxy between clients and a broker that can cut, hold, slow down, and lose replies."""
+"""A TCP proxy between clients and a broker. It can reset, block and slow connections, and drop replies."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CHUNK: Final = 65_536
 
 
 class Way(StrEnum):
-    """What the proxy does to its connections."""
+    """Modes of the proxy."""
 
     OPEN = "open"
-    CUT = "cut"  # every connection is reset, and new ones too
-    SILENT = "silent"  # connections stay, and nothing comes through either way
-    REPLY_LOST = "reply_lost"  # requests arrive and are done; their answers do not come back, then the connection ends
-    SLOW = "slow"  # each piece takes 200 ms more
+    CUT = "cut"  # all connections are reset, new ones too
+    SILENT = "silent"  # connections stay open, and no byte passes
+    REPLY_LOST = "reply_lost"  # requests pass, replies are dropped, then the connection ends
+    SLOW = "slow"  # each chunk is delayed by 200 ms
 
 
 class Proxy:
@@ -40,7 +40,7 @@ class Proxy:
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     def set(self, way: Way) -> None:
-        """Treat all connections so from now on, those that exist too."""
+        """Set the mode of all connections, existing ones too."""
         lost = self.way is Way.REPLY_LOST
         self.way = way
         (self._open.clear if way is Way.SILENT else self._open.set)()
@@ -48,6 +48,7 @@ class Proxy:
             self._reset()
 
     def close(self) -> None:
+        """Stop to listen and close all connections."""
         self.set(Way.CUT)
         self._listener.close()
 
@@ -89,12 +90,12 @@ class Proxy:
             pairs, self._pairs = self._pairs, []
         for pair in pairs:
             for each in pair:
-                with each, contextlib.suppress(OSError):  # one that has ended by itself is closed all the same
+                with each, contextlib.suppress(OSError):  # it may have ended already
                     each.shutdown(socket.SHUT_RDWR)
 
 
 class ProxiedKafka(LocalKafka):
-    """A Kafka of one node whose clients all go through a proxy: it is the address that the broker tells."""
+    """A Kafka of one node whose clients go through a proxy, because the broker advertises the proxy's address."""
 
     def __init__(self, folder: Path, heap_mb: int = 384) -> None:
         super().__init__(folder, heap_mb=heap_mb)
@@ -102,7 +103,7 @@ class ProxiedKafka(LocalKafka):
 
     @property
     def broker(self) -> Broker:
-        """How to connect to it through the proxy."""
+        """The broker settings of a client that goes through the proxy."""
         return Broker(f"127.0.0.1:{self.proxy.port}")
 
     def _properties(self, node: Node) -> Path:
@@ -114,5 +115,6 @@ class ProxiedKafka(LocalKafka):
         return path
 
     def stop(self) -> None:
+        """Stop the node and the proxy."""
         super().stop()
         self.proxy.close()

@@ -1,4 +1,4 @@
-"""What a drill found."""
+"""The report of a drill."""
 
 from __future__ import annotations
 
@@ -10,40 +10,41 @@ from app.errors import UserError
 
 
 class LeftOut(UserError):
-    """This drill needs what is not there, as the right to mount: it is left out, and says so."""
+    """Raised when this machine lacks what a drill needs, as the right to mount. The drill is reported as left out."""
 
 
 @dataclass(slots=True)
 class Report:
-    """One drill: how often something was broken, and what did not hold afterwards."""
+    """The result of one drill: trials, violations, and figures."""
 
     drill: str
     invariant: str
     seed: int
     trials: int = 0
     violations: int = 0
-    findings: list[str] = field(default_factory=list)  # each violation in words
-    figures: dict[str, float] = field(default_factory=dict)  # what was counted: sent, repeated, partitions …
+    findings: list[str] = field(default_factory=list)  # one line for each violation
+    figures: dict[str, float] = field(default_factory=dict)  # counts: sent, repeated, partitions, …
     recoveries: list[float] = field(default_factory=list)  # seconds from each fault until all partitions go on
     took_s: float = 0.0
-    stall_s: float = 0.0  # the longest that a partition stood still which the fault did not touch
+    stall_s: float = 0.0  # the longest stall of a partition that the fault did not affect
 
     def add_violation(self, finding: str) -> None:
+        """Count a violation and keep its description."""
         self.violations += 1
         self.findings.append(finding)
 
     def check(self, holds: bool, finding: str) -> None:
-        """Count a violation unless it holds."""
+        """Add a violation unless `holds` is true."""
         if not holds:
             self.add_violation(finding)
 
     @property
     def bound(self) -> float:
-        """95 % upper bound of the rate of violations a trial: 3/n when there was none (rule of three)."""
+        """95 % upper bound of violations for each trial: 3/n when there were none (rule of three)."""
         return min(1.0, (3.0 if not self.violations else self.violations + 3.0) / max(1, self.trials))
 
     def row(self) -> dict[str, object]:
-        """As JSON: times in seconds, rounded to milliseconds. One fault may break several workers: each is a trial."""
+        """The report for JSON, times in seconds. A fault that breaks several workers counts as several trials."""
         ordered = sorted(self.recoveries)
         return {
             "drill": self.drill, "invariant": self.invariant, "trials": self.trials, "violations": self.violations,

@@ -1,4 +1,4 @@
-"""A long run with kills: what a worker holds that is never killed does not grow."""
+"""A long run with kills. The memory and handles of the worker that is never killed must not grow."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from app.drills.report import Report
 from app.drills.testbed import LaneTestbed, open_testbed
 
 SAMPLE_S: Final = 1.0
-WARM_SHARE: Final = 0.25  # of the run, in which caches and heaps are filled
-# what the low end of the interval of a slope must not pass, an hour: that would be growth, whatever the noise
+WARM_SHARE: Final = 0.25  # share of the run in which caches and heaps fill, and which is not judged
+# limits an hour for the lower end of a slope's interval; above it there is growth despite noise
 MOST: Final = {"memory_mb": 24.0, "descriptors": 6.0, "lag": 60.0}
 
-Series = dict[str, list[tuple[float, float]]]  # by what is measured: (seconds since the start, value)
+Series = dict[str, list[tuple[float, float]]]  # measure → (seconds since the start, value)
 
 
 def soak(folder: Path, report: Report, trials: int) -> None:
@@ -45,7 +45,7 @@ def _run(field: LaneTestbed, loops: list[WorkerProcess], report: Report, trials:
         while time.monotonic() < began + (number + 1) * 60 / KILLS_A_MINUTE:
             at = time.monotonic() - began
             for role, process in kept.items():
-                memory = process.memory_info()  # its own; pages of files come and go with the kernel's mood
+                memory = process.memory_info()  # without pages of files, which the kernel drops at will
                 seen[f"{role}_memory_mb"].append((at, (memory.rss - memory.shared) / 2**20))
                 seen[f"{role}_descriptors"].append((at, process.num_fds()))
             seen["lag"].append((at, field.lag()))
@@ -64,7 +64,7 @@ def _run(field: LaneTestbed, loops: list[WorkerProcess], report: Report, trials:
 
 
 def judge(what: str, points: list[tuple[float, float]], report: Report) -> None:
-    """I13: the slope of a series an hour with its 95 % interval (Theil 1950, Sen 1968), once it is warm."""
+    """Check I13: the slope an hour of a series after its warm-up, with a 95 % interval (Theil 1950, Sen 1968)."""
     warm = [point for point in points if point[0] >= WARM_SHARE * points[-1][0]]
     slope, _, low, high = theilslopes([value for _, value in warm], [at / 3600 for at, _ in warm], 0.95)
     for name, value in (("", slope), ("_low", low), ("_high", high)):

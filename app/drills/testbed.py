@@ -1,4 +1,4 @@
-"""Where the drills of the lane take place: workers on a Kafka of their own, under load."""
+"""The testbed of the lane's drills: workers on a Kafka of their own, under load."""
 
 from __future__ import annotations
 
@@ -26,31 +26,33 @@ from topics.state import LANE_STATE
 from topics.telemetry import METRICS
 
 RECOVER_S = 120.0
-CALM_S = 1.0  # of undisturbed work between two faults
+CALM_S = 1.0  # seconds of undisturbed work between two faults
 HEAP_MB = 384
 
 Cluster = Callable[[Path], LocalKafka]
 
 
 def one_node(folder: Path) -> LocalKafka:
+    """A Kafka of one node."""
     return LocalKafka(folder, heap_mb=HEAP_MB)
 
 
 def three_nodes(folder: Path) -> LocalKafka:
+    """A Kafka of three nodes."""
     return LocalKafka(folder, 3, heap_mb=HEAP_MB)
 
 
 @dataclass
 class LaneTestbed:
-    """Some workers of the lane on a Kafka of their own, under load."""
+    """Workers of the lane on a Kafka of their own, under load."""
 
     folder: Path
     seed: int
     size: int = 2  # workers
     cluster: Cluster = one_node
-    untidy: bool = False  # the load repeats itself and comes out of order
-    resent: bool = False  # the broker is broken too, and so clients may send again what they have sent
-    taught: int = 0  # entities of ten metrics each that are known before
+    untidy: bool = False  # the load has repeated and late samples
+    resent: bool = False  # the broker is broken too, so clients may send messages again
+    taught: int = 0  # entities of ten metrics each that are learned before
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class LaneTestbed:
         self.probes: Probes | None = None
 
     def start(self) -> None:
-        """Raises UserError when something does not start; `close` ends what did."""
+        """Start all. Raises UserError when something does not start; `close` then ends the rest."""
         self.kafka.start()
         self.broker = self.kafka.broker
         ensure(self.broker)
@@ -71,36 +73,36 @@ class LaneTestbed:
         self.load = Load(self.broker, self.seed, untidy=self.untidy).start()
 
     def start_workers(self, count: int) -> list[WorkerProcess]:
-        """So many more workers, ready."""
+        """Start `count` more workers and wait until they are ready."""
         return start_workers("lane", self.broker, self.folder, self.environment, count)
 
     def some(self, count: int) -> list[int]:
-        """Places of so many workers, drawn."""
+        """Indexes of `count` random workers."""
         return self.rng.sample(range(len(self.workers)), count)
 
     def await_recovery(self) -> None:
-        """Return when every partition has moved within the last second. Raises UserError when one does not."""
+        """Wait until every partition was processed within the last second. Raises UserError when one is not."""
         assert self.probes
         probes = self.probes
         self._await(lambda: probes.all_since(time.monotonic() - 1.0), "move of every partition")
 
     def calm(self) -> None:
-        """Let it work undisturbed, for a random while, so that faults meet every moment between two snapshots."""
+        """Wait for a random time, so that faults meet every moment between two snapshots."""
         self.await_recovery()
         time.sleep(CALM_S + self.rng.random())
 
     def stall(self, since: float) -> float:
-        """The longest that any partition stood still since then, in seconds."""
+        """The longest stall of any partition since then, in seconds."""
         return max(self.gaps(since).values())
 
     def gaps(self, since: float) -> dict[int, float]:
-        """By partition, the longest that it stood still since then, in seconds."""
+        """The longest stall of each partition since then, in seconds."""
         assert self.probes
         now = time.monotonic()
         return {partition: self.probes.gap(partition, since, now) for partition in range(METRICS.partitions)}
 
     def epochs(self) -> dict[int, int]:
-        """By partition, how many owners have kept something of it: each new one writes under a higher number."""
+        """The epoch of each partition's newest snapshot. Each new owner writes under a higher epoch."""
         client = consumer_config(self.broker, "")
         return {
             partition: max((s.epoch for s in stores(client, LANE_STATE, partition).values()), default=0)
@@ -108,15 +110,15 @@ class LaneTestbed:
         }
 
     def await_in_sync(self) -> None:
-        """Return when every copy of every partition is up to date. Raises UserError when that takes too long."""
+        """Wait until every replica of every partition is in sync. Raises UserError when that takes too long."""
         self._await(lambda: all(len(p.isrs) == len(p.replicas) for p in partitions(self.broker)), "copies in sync")
 
     def await_offline(self, topic: str) -> None:
-        """Return when no partition of a topic has a leader. Raises UserError when that takes too long."""
+        """Wait until no partition of a topic has a leader. Raises UserError when that takes too long."""
         self._await(lambda: all(p.leader < 0 for p in partitions(self.broker, topic)), f"the end of {topic}")
 
     def await_stall(self, since: float) -> None:
-        """Return when nothing has moved for two seconds. Raises UserError when that takes too long."""
+        """Wait until no partition was processed for two seconds. Raises UserError when that takes too long."""
         probes = self.probes
         assert probes
         self._await(lambda: time.monotonic() - max(since, *(t[-1] for t in probes.times.values())) > 2.0, "a stall")
@@ -131,18 +133,18 @@ class LaneTestbed:
         raise UserError(f"no {what} after {RECOVER_S:g} s", f"Look at {self.folder}")
 
     def lag(self) -> int:
-        """How many probes the broker has that have not come out."""
+        """The number of acknowledged probes without output."""
         assert self.load
         assert self.probes
         return self.load.probed - len(self.probes.seen)
 
     def finish(self, report: Report) -> None:
-        """End the load, let the workers hand over and end, and hold what they kept against the log."""
+        """Stop the load and the workers, and check their snapshots against the log."""
         assert self.load
         assert self.probes
         self.load.stop()
         self._await_backlog(self.load, self.probes)
-        time.sleep(2.5)  # a snapshot's period: the last samples are in one, or in the one at the end
+        time.sleep(2.5)  # a snapshot's period, so that the last samples are in a snapshot
         report.figures["graceful_stop_s"] = round(max(worker.stop() for worker in self.workers), 3)
         self.probes.stop()
         check_transport(self.broker, self.load, self.probes, report, resent=self.resent)
@@ -155,6 +157,7 @@ class LaneTestbed:
             time.sleep(0.1)
 
     def close(self) -> None:
+        """End load, workers and broker."""
         for running in (self.load, self.probes):
             if running is not None:
                 running.stop()
@@ -164,7 +167,7 @@ class LaneTestbed:
 
 
 def partitions(broker: Broker, topic: str | None = None) -> list[Any]:
-    """What the broker tells of its partitions: leader, replicas, isrs."""
+    """The broker's metadata of partitions: leader, replicas, isrs."""
     client = admin(broker)
     found = client.list_topics(topic, timeout=10) if topic else client.list_topics(timeout=10)
     return [part for each in found.topics.values() for part in each.partitions.values()]
@@ -172,7 +175,7 @@ def partitions(broker: Broker, topic: str | None = None) -> list[Any]:
 
 @contextmanager
 def open_testbed(folder: Path, report: Report, **settings: object) -> Iterator[LaneTestbed]:
-    """A field for one drill; what its workers kept is checked at the end."""
+    """A testbed for one drill. At the end the snapshots of its workers are checked."""
     made = LaneTestbed(folder, report.seed, **settings)  # type: ignore[arg-type]
     try:
         made.start()
@@ -183,10 +186,10 @@ def open_testbed(folder: Path, report: Report, **settings: object) -> Iterator[L
 
 
 def in_turn(field: LaneTestbed, report: Report, trials: int, fault: Callable[[int], float], at_once: int = 1) -> None:
-    """Break things again and again, up to `at_once` together, each of which is a trial.
+    """Repeat `fault` until `trials` workers were broken, up to `at_once` at a time. Each is a trial.
 
-    `fault` is told how many, and returns the moment from which recovery counts: how long any partition stood still
-    after it.
+    `fault(count)` breaks that many and returns the moment from which recovery is measured: the longest stall of any
+    partition after it.
     """
     while report.trials < trials:
         count = min(at_once, trials - report.trials)

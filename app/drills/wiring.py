@@ -1,4 +1,4 @@
-"""Drills: real workers and brokers broken on purpose."""
+"""Wiring of the drills: the command group `drill`."""
 
 from __future__ import annotations
 

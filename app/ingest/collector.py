@@ -1,7 +1,7 @@
-"""The collector: this host, its processes and any Prometheus endpoint, measured at a period and published as samples.
+"""The collector measures this host, its processes and Prometheus endpoints periodically, and publishes samples.
 
-Each source runs by itself: one that hangs delays no other. During an outage of the broker what was measured waits in a
-bounded outbox. The collector's own sample carries `collector.pending` and `collector.dropped.rate`.
+Sources run independently: one that hangs delays no other. During an outage of the broker, samples wait in a bounded
+outbox. The collector's own sample has the metrics `collector.pending` and `collector.dropped.rate`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ log = structlog.get_logger()
 
 Work = Coroutine[None, None, None]
 
-PUMP_S: Final = 0.02  # the most that a measurement waits before it is handed over
+PUMP_S: Final = 0.02  # seconds; the longest time that a sample waits before it is sent
 FILES_S: Final = 0.2
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a collector measures, and how often."""
+    """The sources of a collector and its period."""
 
     node: str
     """The entity of this host, and the name of its heartbeats."""
@@ -46,28 +46,29 @@ class Sources:
     host: bool = True
     """Whether the host itself is measured."""
     processes: tuple[str, ...] = ()
-    """Names or ids; each is an entity NODE/NAME."""
+    """Names or ids of processes; each becomes an entity NODE/NAME."""
     targets: tuple[Target, ...] = ()
     targets_file: Path | None = None
     """A JSON list of {"entity", "url"}, read again when it changes."""
     events_file: Path | None = None
     """JSON lines of topics.telemetry.Event, read from the start and then as it grows."""
     timeout_s: float = 0.0
-    """After which a target is hung; 0: three periods, at least half a second."""
+    """Seconds without an answer after which a target is hung; 0: three periods, at least half a second."""
     start_s: float = 10.0
-    """How long a new target that has not answered yet is starting, and so not yet down; nothing is said of it until
-    then, or being down would be learned as ordinary."""
+    """Seconds for which a new target that has not answered counts as starting. No samples of it are published in this
+    time, because detection would learn that being down is normal."""
     keep_s: float = 60.0
-    """How long measurements are kept while the broker is away."""
+    """Seconds for which samples are kept while the broker does not answer."""
     keep_bytes: int = 50_000_000
 
     @property
     def patience_s(self) -> float:
+        """The time-out of one scrape, in seconds."""
         return self.timeout_s or max(3 * self.period_s, 0.5)
 
 
 class Collector:
-    """Measures and publishes until it is told to stop."""
+    """Measures and publishes until it is stopped."""
 
     def __init__(self, broker: Broker, sources: Sources) -> None:
         self.sources = sources
@@ -79,7 +80,7 @@ class Collector:
         self._beats = 0
 
     def run(self, stop: threading.Event, limit_s: float = 3.0) -> int:
-        """Collect in this thread until `stop` is set; returns how many measurements could not be published."""
+        """Collect in this thread until `stop` is set. Returns the number of samples that could not be published."""
 
         async def until() -> None:
             stopping = asyncio.Event()
@@ -93,7 +94,7 @@ class Collector:
         return self.outbox.flush(limit_s)
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Collect in this event loop until `stop` is set. What is left is for the caller to flush."""
+        """Collect in this event loop until `stop` is set. The caller flushes the outbox."""
         open_session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         async with open_session as session, asyncio.TaskGroup() as group:
             self._spawn = group.create_task
@@ -143,7 +144,7 @@ class Collector:
 
     async def _scrape_forever(self, session: aiohttp.ClientSession, target: Target) -> None:
         scraper = Scraper(target, self.sources.patience_s)
-        # targets take turns within the period, and each keeps its turn
+        # targets are spread over the period, each at a fixed phase
         turn = zlib.crc32(target.entity.encode()) / 2**32
         clock = asyncio.get_running_loop().time
         starting_until = clock() + self.sources.start_s
@@ -170,7 +171,7 @@ class Collector:
                 targets = msgspec.json.decode(file.read_bytes(), type=list[Target])
                 seen = version
             except (OSError, msgspec.DecodeError) as error:
-                if seen is not None:  # what we follow stays; a file that never was is not there yet
+                if seen is not None:  # keep the present targets; a file that never existed may still come
                     log.warning("the targets file cannot be read", file=file.name, error=str(error))
                     seen = None
                 return
@@ -196,7 +197,7 @@ class Collector:
 
 
 async def _every(period_s: float, work: Callable[[], Awaitable[None] | None], turn: float = 0.0) -> None:
-    """Do `work` at each multiple of the period; turns that pass while it is busy are left out, never made up for."""
+    """Call `work` at each multiple of the period. Times that pass while it runs are skipped."""
     loop = asyncio.get_running_loop()
     start = loop.time() + turn * period_s
     while True:

@@ -1,4 +1,4 @@
-"""Recorded telemetry from a file to its topic: CSV or JSON lines, as it was or replayed as if it happened now."""
+"""Reads recorded telemetry from CSV or JSON lines, and replays it at its recorded pace with present times."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from topics.telemetry import Sample
 
 TIME_COLUMNS: Final = ("timestamp", "time", "ts", "@timestamp", "datetime", "date")
 ENTITY_COLUMNS: Final = ("entity", "host", "instance", "node")
-# epoch in seconds, milliseconds, microseconds or nanoseconds: told apart by size, unambiguous from 1973 to 5138
+# the unit of an epoch (s, ms, µs, ns) follows from its size: unambiguous from 1973 to 5138
 _UNITS: Final = ((1e17, 1e-6), (1e14, 1e-3), (1e11, 1.0), (0.0, 1e3))
 
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A line that is not published, and why. `line` counts from 1."""
+    """A line that cannot be published, with the cause. `line` counts from 1."""
 
     line: int
     why: str
 
 
 def instant(text: str) -> Instant:
-    """A time written as ISO 8601 (UTC unless it says otherwise) or as an epoch in s, ms, µs or ns.
+    """Parse a time in ISO 8601 (UTC unless it has an offset) or as an epoch in s, ms, µs or ns. Returns ms.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text is neither.
     """
     text = text.strip()
     try:
@@ -49,7 +49,7 @@ def instant(text: str) -> Instant:
 
 
 def read_jsonl(stream: Iterable[str], topic: Topic, entity: str = "") -> Iterator[Record | Bad]:
-    """The records of `topic` in JSON lines; `entity` stands in for the one a line names, or does not name."""
+    """Yield the records of `topic` in JSON lines. `entity` replaces the entity of each line."""
     for number, line in enumerate(stream, 1):
         if not line.strip():
             continue
@@ -67,9 +67,9 @@ def _quoted(entity: str) -> dict[str, msgspec.Raw]:
 
 
 def read_csv(stream: TextIO, entity: str = "") -> Iterator[Sample | Bad]:
-    """A sample a row: one column of time, every other column that holds numbers is a metric of the column's name.
+    """Yield a sample for each row. One column is the time; each other column of numbers is a metric of its name.
 
-    Empty cells and NaN are gaps: the metric is left out of that sample. Columns of text are left out.
+    Empty cells and NaN are gaps: the sample lacks that metric. Columns of text are ignored.
 
     Raises:
         UserError: there is no column of time, or no entity is named.
@@ -92,7 +92,7 @@ def read_csv(stream: TextIO, entity: str = "") -> Iterator[Sample | Bad]:
 
 
 class _Columns:
-    """What each column is; text is told from numbers by the first value a column has."""
+    """The kinds of the columns. The first value of a column decides whether it holds numbers."""
 
     def __init__(self, header: list[str], time_column: int, entity_column: int | None, entity: str) -> None:
         self._header, self._time, self._entity_column, self._entity = header, time_column, entity_column, entity
@@ -151,10 +151,10 @@ def replay(
     now: Callable[[], Instant],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Record | Bad]:
-    """The same records, at their time.
+    """Yield the same records at their recorded pace.
 
-    Speed 0 hands them on at once and unchanged. Otherwise the first one happens now, the others as long after it as
-    they did, divided by `speed`, and their `ts` says so.
+    Speed 0 yields them at once, unchanged. Otherwise the first one gets the time `now()`, each other one follows at
+    its recorded distance divided by `speed`, and `ts` is set accordingly.
     """
     start = first = None
     for record in records:

@@ -1,4 +1,4 @@
-"""The relay: what other agents publish to their own topics becomes telemetry on ours."""
+"""The relay copies telemetry from topics of other agents to Opsloop's topics."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from app.system import Worker
 
 
 def make_relay(worker: Worker) -> Relay:
-    """A relay of the topics that the settings name. The workers of its group share their partitions.
+    """Make a relay for the topics in the settings. The workers of its group share their partitions.
 
-    Raises UserError when a name in the settings could not be a topic's.
+    Raises UserError when a name in the settings is not valid for a topic.
     """
-    classic = replace(worker.broker, group_protocol="classic")  # whose client finds new topics by itself
+    classic = replace(worker.broker, group_protocol="classic")  # only this protocol finds new topics
     settings = RelaySettings(
         patterns(worker.settings.ingest), consumer_config(classic, "opsloop-rekey"), producer_config(worker.broker),
         client_config(worker.broker), partial(topic_id, worker.broker),

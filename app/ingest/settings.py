@@ -1,4 +1,4 @@
-"""Topics that other agents publish to: which they are, and what they hold."""
+"""Settings of ingest: topics of other agents and their formats."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import msgspec
 
 from app.errors import UserError
 
-OURS: Final = ("opsloop.", "__")  # what a pattern never finds: see agents/_relay.py
+OURS: Final = ("opsloop.", "__")  # prefixes that a pattern never matches: see agents/_relay.py
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._*?-]{1,249}")
 _TO_REGEX: Final = {"*": ".*", "?": ".", ".": "[.]"}
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is taken beside `opsloop.telemetry.metrics`."""
+    """Topics that are read besides `opsloop.telemetry.metrics`."""
 
     topics: dict[str, str] = {}
-    """Topic or pattern (`*` any text, `?` one character) → format: one of docs/ingest.md, or of an installed package.
-    The first pattern that fits counts. `auto`: the format is recognised from the first readable message of a topic and
+    """Topic or pattern (`*` any text, `?` a character) → format: one of docs/ingest.md, or of an installed package.
+    The first match counts. `auto`: the format is recognised from the first readable message of a topic and
     content type. `mixed`: it is recognised from each message."""
 
 
 def choose(settings: IngestSettings) -> Callable[[str], str]:
-    """The format of a topic."""
+    """Make the function that returns the format of a topic."""
 
     def chosen(topic: str) -> str:
         return next((f for pattern, f in settings.topics.items() if fnmatch.fnmatchcase(topic, pattern)), "auto")
@@ -35,10 +35,10 @@ def choose(settings: IngestSettings) -> Callable[[str], str]:
 
 
 def patterns(settings: IngestSettings) -> list[str]:
-    """Regular expressions of the topics, in the words of the client.
+    """The topics as regular expressions for the client.
 
     Raises:
-        UserError: a pattern could never be a topic's, or is one of our own topics.
+        UserError: a pattern can match no topic name, or names one of Opsloop's topics.
     """
     for pattern in settings.topics:
         if not _PATTERN.fullmatch(pattern):
@@ -49,6 +49,6 @@ def patterns(settings: IngestSettings) -> list[str]:
 
 
 def found(settings: IngestSettings, topics: Iterable[str]) -> dict[str, list[str]]:
-    """By pattern, which of the broker's topics are taken because of it."""
+    """For each pattern, the topics of the broker that it matches."""
     theirs = [topic for topic in topics if not topic.startswith(OURS)]
     return {pattern: sorted(fnmatch.filter(theirs, pattern)) for pattern in settings.topics}

@@ -1,4 +1,4 @@
-"""Ingest: what becomes telemetry; and detection: what becomes of telemetry."""
+"""Wiring of ingest (telemetry in) and of detection (telemetry to anomalies)."""
 
 from __future__ import annotations
 

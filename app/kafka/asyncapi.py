@@ -1,4 +1,4 @@
-"""The catalogue as an AsyncAPI 3.0 document: what others need to know to read and write our topics."""
+"""The catalogue of topics as an AsyncAPI 3.0 document, for programs that read or write these topics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLOUDEVENT = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "co
 
 
 def document(catalogue: Sequence[Topic] = ALL) -> dict[str, Any]:
-    """AsyncAPI 3.0.0 with a channel a topic, and each record as JSON Schema (2020-12, by msgspec)."""
+    """AsyncAPI 3.0.0 with one channel for each topic and a JSON Schema (2020-12, by msgspec) for each record."""
     schemas = _schemas(catalogue)
     return {
         "asyncapi": "3.0.0",
@@ -45,7 +45,7 @@ def _schemas(catalogue: Sequence[Topic]) -> dict[str, Any]:
     records = list(dict.fromkeys(topic.record for topic in catalogue))
     schemas = msgspec.json.schema_components(records, ref_template=_REF)[1]
     for shape in Open.__subclasses__():
-        if shape.__name__ in schemas:  # a newer writer may have more members, and its records are read
+        if shape.__name__ in schemas:  # open enumeration: members that a newer writer adds are accepted
             known = schemas[shape.__name__].pop("enum")
             schemas[shape.__name__] |= {"type": "string", **WORD_SCHEMA, "examples": known}
     return schemas

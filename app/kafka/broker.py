@@ -1,7 +1,7 @@
-"""The broker: where it is, how every client is configured, what is wrong when it does not answer, and plain reading.
+"""The broker: configuration of clients, diagnosis when it does not answer, and reading without a group.
 
-Keys land on the same partition whoever writes them: all producers of librdkafka use the murmur2 partitioner of the Java
-client, which aiokafka uses too. So one worker owns an entity, in both drivers.
+All producers place a key on the same partition: librdkafka is set to the murmur2 partitioner of the Java client, which
+aiokafka uses too. So one worker owns an entity, in both drivers.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ log.addHandler(logging.NullHandler())  # librdkafka must never write to the term
 Config = dict[str, Any]
 OnError = Callable[[KafkaError], None]
 
-MAX_MESSAGE_BYTES = 11_000_000  # snapshots of learners are the largest records there are
-STALL_S = 30.0  # reading to the end gives up when the broker is silent for as long
+MAX_MESSAGE_BYTES = 11_000_000  # the largest records are snapshots of learners
+STALL_S = 30.0  # seconds without a message after which reading to the end fails
 CREATE_TOPICS = "Create the topics with `opsloop topics apply`."
 SEE_DOCTOR = "Look at it with `opsloop doctor`."
 
@@ -58,29 +58,29 @@ def _remember(error: KafkaError) -> None:
 
 
 def producer_config(broker: Broker, *, compression: str = "", on_error: OnError | None = None) -> Config:
-    """Settings of a producer that loses nothing and keeps order: a record counts when every in-sync replica has it."""
+    """Settings of an idempotent producer: a record is acknowledged when every in-sync replica has it; order is kept."""
     config = _common(broker, on_error) | {
         "partitioner": "murmur2_random",
         "acks": "all",
         "enable.idempotence": True,
         "linger.ms": 5,
         "message.max.bytes": MAX_MESSAGE_BYTES,
-        "topic.metadata.propagation.max.ms": 5_000,  # an unknown topic is an error soon, not silence
+        "topic.metadata.propagation.max.ms": 5_000,  # an unknown topic fails after 5 s instead of 30 s
     }
     return config | ({"compression.type": compression} if compression else {})
 
 
 def consumer_config(broker: Broker, group: str, *, on_error: OnError | None = None) -> Config:
-    """Settings of a consumer that keeps its own offsets: a dead member's partitions move on after six seconds."""
+    """Settings of a consumer that commits by itself. Partitions of a dead member are reassigned after six seconds."""
     config = _common(broker, on_error) | {
         "group.id": group,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 20,
         "fetch.error.backoff.ms": 50,
-        "fetch.queue.backoff.ms": 10,  # a full queue is empty long before the second of the default
+        "fetch.queue.backoff.ms": 10,  # the default pauses fetching for a second, but a full queue is empty long before
     }
-    if broker.group_protocol == "consumer" and not broker.embedded:  # its time-outs are the broker's to set
+    if broker.group_protocol == "consumer" and not broker.embedded:  # the broker sets the time-outs of this protocol
         return config | {"group.protocol": "consumer"}
     return config | {
         "group.protocol": "classic",
@@ -95,7 +95,7 @@ def admin(broker: Broker) -> AdminClient:
     return AdminClient(_common(broker, None))
 
 
-# --- what is wrong ----------------------------------------------------------------------------------------------------
+# --- diagnosis --------------------------------------------------------------------------------------------------------
 
 _FINAL = frozenset({"_AUTHENTICATION", "_SSL", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"})
 
@@ -116,9 +116,9 @@ class _Lines(logging.Handler):
 
 
 def probe(broker: Broker, limit: float = 5.0) -> str | None:
-    """None when the broker answers and lets us in, else the cause in words.
+    """None when the broker answers and accepts the credentials, else the cause as text.
 
-    librdkafka by itself retries a wrong password or certificate for ever and says nothing; this names the cause, most
+    librdkafka by itself retries a wrong password or certificate for ever without an error. This names the cause, most
     often in under a second. `limit` is in seconds.
     """
     if cause := _refused(broker.bootstrap, limit):
@@ -128,7 +128,7 @@ def probe(broker: Broker, limit: float = 5.0) -> str | None:
     logger.addHandler(lines)
     try:
         client = AdminClient(_common(broker, causes.append) | {"logger": logger, "log_level": 6})
-    except KafkaException as error:  # a setting that the client does not know or cannot use
+    except KafkaException as error:  # the client does not know a setting or cannot use its value
         return str(error.args[0].str())
     end = time.monotonic() + limit
     while time.monotonic() < end:
@@ -154,7 +154,7 @@ def _named(causes: Iterable[KafkaError], lines: _Lines) -> str:
 
 
 def _refused(bootstrap: str, limit: float) -> str:
-    """Why no address of `bootstrap` takes a connection; empty when one does."""
+    """The reason why no address of `bootstrap` accepts a connection; empty when one does."""
     cause = "no address is given"
     for address in bootstrap.split(","):
         host, _, port = address.strip().removeprefix("PLAINTEXT://").rpartition(":")
@@ -212,7 +212,7 @@ def in_memory(client: Consumer | AdminClient) -> bool:
 
 
 def never() -> bool:
-    """The condition of a reader that is not to stop by itself."""
+    """Return False: the default `stop` of `tail`, which then runs until its caller ends it."""
     return False
 
 
@@ -227,7 +227,7 @@ def read_all(
 ) -> Iterator[Raw]:
     """The messages of `topics`, each partition in its order, from the start to the end as it is when it is reached.
 
-    `partitions` restricts every topic to these; `key` reads only the key's partition, and yields only that key;
+    `partitions`: only these of every topic. `key`: only messages with this key, from its partition.
     `since_ms` starts at the broker's time of arrival. Without `until_end` it goes on for ever, and then partitions
     yield as data comes. The end is the client's end-of-partition event: control records leave gaps in the offsets.
 
@@ -236,7 +236,7 @@ def read_all(
     """
     with _reader(broker) as reader:
         places = _places(reader, topics, OFFSET_BEGINNING, key, partitions)
-        if since_ms is not None and not in_memory(reader):  # which cannot look up a time
+        if since_ms is not None and not in_memory(reader):  # the in-memory cluster cannot look up an offset by time
             places = reader.offsets_for_times([_at(p, since_ms) for p in places], timeout=STALL_S)
         for message in _messages(reader, places, until_end, never):
             wanted = (key is None or message.key() == key) and (since_ms is None or message.timestamp()[1] >= since_ms)
@@ -247,9 +247,9 @@ def read_all(
 def tail(
     broker: Broker, topics: Iterable[str], *, from_end: bool = True, stop: Callable[[], bool] = never
 ) -> Iterator[Raw]:
-    """Messages as they come, until `stop` says so (asked several times a second), across outages of the broker.
+    """Yield new messages until `stop()` is true (it is called several times a second). Goes on after broker outages.
 
-    The end is fixed by the call, not by the first message that is asked for: nothing written after it is missed.
+    The start is fixed when this is called, not at the first `next`: nothing that is written after the call is missed.
 
     Raises:
         UserError: a topic does not exist.
@@ -270,7 +270,7 @@ def tail(
 
 def _ends(reader: Consumer, place: TopicPartition) -> tuple[int, int]:
     """The first offset of a partition and the one after its last. Raises KafkaException."""
-    from agents._snapshots import ends  # what a worker needs too takes long to import for a command that only prints
+    from agents._snapshots import ends  # slow to import: commands that only print need not pay for it
 
     return ends(reader, place, STALL_S)
 
@@ -292,7 +292,7 @@ def last_message(broker: Broker, topic: str, partition: int) -> Raw | None:
 
 @contextlib.contextmanager
 def _reader(broker: Broker) -> Iterator[Consumer]:
-    config = consumer_config(broker, "opsloop-reader")  # the client wants a name; nothing is ever committed
+    config = consumer_config(broker, "opsloop-reader")  # the client requires a group name; nothing is committed
     reader = Consumer(
         config
         | {

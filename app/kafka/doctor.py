@@ -1,4 +1,4 @@
-"""Is everything there that Opsloop needs? Each finding comes with what to do about it."""
+"""Checks of an installation and its broker, for `opsloop doctor`. Each finding names the remedy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.kafka.local import INSTALL
 from app.kafka.publisher import Publisher
 from app.settings import load
 
-CLOCK_MS: Final = 500  # more than this, and evidence from two hosts cannot be put in order
+CLOCK_MS: Final = 500  # ms; with a larger offset, evidence from two hosts cannot be ordered
 _PROBE_TOPIC: Final = "opsloop.doctor"
 _EXTRAS: Final = (
     ("demo", "supervisor", "the demo site and the actuator for supervised processes"),
@@ -32,7 +32,7 @@ _EXTRAS: Final = (
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at. A note is worth knowing; only `failed` needs somebody."""
+    """The result of one check. A note is information; only `failed` requires action."""
 
     what: str
     state: Literal["ok", "note", "failed"]
@@ -41,7 +41,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(broker: Broker, settings: IngestSettings | None = None) -> Iterator[Finding]:
-    """Look at this installation, then at the broker, then at what is optional."""
+    """Check this installation, then the broker, then what is optional."""
     yield Finding("python", "ok", platform.python_version())
     yield Finding("kafka client", "ok", f"confluent-kafka {confluent_kafka.__version__}, librdkafka {_librdkafka()}")
     cause = probe(broker)
@@ -74,7 +74,7 @@ def _version(broker: Broker, client: AdminClient) -> Finding:
     nodes = client.list_topics(timeout=10).brokers
     resource = ConfigResource(ResourceType.BROKER, str(min(nodes)))
     settings = client.describe_configs([resource], request_timeout=10)[resource].result()
-    # a broker does not say its version, but what it can do
+    # brokers do not report their version, only the requests that they support
     setting = settings.get("group.coordinator.rebalance.protocols")
     protocols = (setting.value if setting else "classic").split(",")
     version = "4.1 or newer" if "streams" in protocols else "4.0" if "consumer" in protocols else "before 4.0"
@@ -96,7 +96,7 @@ def _topics(client: AdminClient) -> Finding:
 
 
 def _ingest(client: AdminClient, settings: IngestSettings) -> Iterator[Finding]:
-    """What other agents publish to: a topic that is not there is never told by the client, which waits for it."""
+    """Check that topics in `[ingest.topics]` exist: the client waits for a missing one without an error."""
     topics = client.list_topics(timeout=10).topics
     for pattern, names in found(settings, topics).items():
         if names:
@@ -108,7 +108,7 @@ def _ingest(client: AdminClient, settings: IngestSettings) -> Iterator[Finding]:
 
 
 def _clock(broker: Broker, client: AdminClient) -> Finding:
-    """The broker stamps a message on a topic of our own; the difference to us is its clock, within the round trip."""
+    """Measure the offset of the broker's clock by the timestamp that it gives to a message, within the round trip."""
     stamped: list[int] = []
 
     def delivered(error: object, message: Message) -> None:
@@ -120,7 +120,7 @@ def _clock(broker: Broker, client: AdminClient) -> Finding:
     try:
         client.create_topics([NewTopic(_PROBE_TOPIC, 1, config=settings)])[_PROBE_TOPIC].result(10)
         publisher = Publisher(broker, on_delivery=delivered)
-        for _ in range(2):  # the first one waits for connection and leader, the second is the measurement
+        for _ in range(2):  # the first message waits for a connection and a leader; the second one is measured
             before = now_ms()
             publisher.send_raw(_PROBE_TOPIC, b"clock", b"")
             publisher.flush(10)

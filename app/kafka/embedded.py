@@ -1,10 +1,10 @@
 """The in-memory cluster: librdkafka's mock broker inside the confluent-kafka wheel, on a loopback port of this process.
 
 It speaks the Kafka protocol to any client in any process: topics with any number of partitions, idempotent producers,
-consumer groups, commits. It serves the newcomer's demo and quick tests. What it cannot do: create topics by the admin
+consumer groups, commits. The demo and quick tests use it. What it cannot do: create topics by the admin
 protocol (it makes one of four partitions when a producer names one that it does not have), compact, look up an offset
-by time, transactions, TLS, access control. It keeps 5 MiB a partition and drops the oldest silently, and it ends with
-this process. All that is promised about delivery is tried on a real Kafka.
+by time, transactions, TLS, access control. It keeps 5 MiB of each partition and drops older messages without an error.
+It ends with this process. Tests of delivery guarantees use a real Kafka.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Embedded:
 
     @classmethod
     def start(cls, topics: Mapping[str, int], nodes: int = 1) -> Embedded:
-        """A cluster with `topics`, name to number of partitions."""
+        """Start a cluster. `topics`: name → number of partitions."""
         cluster = cls(nodes)
         with cluster._awake():
             for name, partitions in topics.items():
@@ -74,28 +74,28 @@ class Embedded:
 
     @property
     def broker(self) -> Broker:
-        """How to connect to it."""
+        """The broker settings of a client of this cluster."""
         return Broker(self.bootstrap, embedded=True)
 
     def create(self, topic: str, partitions: int) -> None:
-        """Add a topic. Raises ValueError when there is one of this name."""
+        """Add a topic. Raises ValueError when it exists."""
         if _library().rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1):
             raise ValueError(f"topic {topic} exists already")
 
     def down(self, node: int = 1) -> None:
-        """Cut node's connections and refuse new ones, until `up`; what it holds stays."""
+        """Close the connections of a node and refuse new ones, until `up`. Its data stays."""
         _library().rd_kafka_mock_broker_set_down(self._cluster, node)
 
     def up(self, node: int = 1) -> None:
-        """Take connections again."""
+        """Accept connections to a node again."""
         _library().rd_kafka_mock_broker_set_up(self._cluster, node)
 
     def delay(self, ms: int, node: int = 1) -> None:
-        """Answer each request `ms` milliseconds late."""
+        """Delay each response of a node by `ms` milliseconds."""
         _library().rd_kafka_mock_broker_set_rtt(self._cluster, node, ms)
 
     def stop(self) -> None:
-        """End it and free its memory. May be called again."""
+        """Stop the cluster and free its memory. A second call does nothing."""
         if self._cluster:
             _library().rd_kafka_mock_cluster_destroy(self._cluster)
             _library().rd_kafka_destroy(self._client)
@@ -103,7 +103,7 @@ class Embedded:
 
     @contextlib.contextmanager
     def _awake(self) -> Iterator[None]:
-        """Keep its thread from sleeping: it misses one wake-up in some hundred calls, and then sleeps a second."""
+        """Wake the mock broker's thread often: it misses one wake-up in some hundred, and then sleeps for a second."""
         done = threading.Event()
         host, port = self.bootstrap.split(",")[0].split(":")
 

@@ -1,4 +1,4 @@
-"""A real Kafka on this host: pinned jars, KRaft nodes on loopback, started, watched and stopped by process id.
+"""A real Kafka on this host: pinned jars and KRaft nodes on loopback, started and stopped by process id.
 
 For development, tests and drills; not a production deployment. Nodes are controllers and brokers at once.
 """
@@ -33,12 +33,12 @@ Progress = Callable[[str], None]
 
 _HERE = Path(__file__).parent
 _STATE = "cluster.json"
-# dies with its parent: a test that is killed leaves no broker behind (prctl 1 = PR_SET_PDEATHSIG; exec keeps it)
+# the node ends with its parent, so a killed test leaves no broker (prctl 1 = PR_SET_PDEATHSIG; exec keeps it)
 _LEASH: Final = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); "
     "os.getppid() == int(sys.argv[1]) and os.execvp(sys.argv[2], sys.argv[2:])"
 )
-_children: Final[dict[int, subprocess.Popen[bytes]]] = {}  # kept, so that they are reaped and do not warn
+_children: Final[dict[int, subprocess.Popen[bytes]]] = {}  # keeps each Popen alive, so that its process is reaped
 _SETTINGS: Final[dict[str, object]] = {
     "process.roles": "broker,controller",
     "controller.listener.names": "CONTROLLER",
@@ -52,14 +52,14 @@ _SETTINGS: Final[dict[str, object]] = {
     "background.threads": 2,
     "log.cleaner.dedupe.buffer.size": 8_388_608,
     "log.cleaner.backoff.ms": 500,
-    # a dead worker's partitions move on after six seconds, a new worker waits for nobody
+    # partitions of a dead worker are reassigned after six seconds; a first member does not wait for others
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 1_000,
     "group.consumer.min.heartbeat.interval.ms": 100,
-    "group.consumer.heartbeat.interval.ms": 100,  # a partition that was given up waits for its new owner to ask
+    "group.consumer.heartbeat.interval.ms": 100,  # the new owner gets a revoked partition at its next heartbeat
     "group.consumer.min.session.timeout.ms": 3_000,
     "group.consumer.session.timeout.ms": 6_000,
-    # a dead broker's partitions get a new leader within the session of the workers, not after it
+    # partitions of a dead broker get a new leader before the sessions of workers expire
     "broker.session.timeout.ms": 3_000,
     "broker.heartbeat.interval.ms": 500,
     "controller.quorum.fetch.timeout.ms": 1_500,
@@ -68,20 +68,21 @@ _SETTINGS: Final[dict[str, object]] = {
 
 
 class Node(msgspec.Struct):
-    """One node: where it listens, and the process it runs as (0 before its start)."""
+    """One node: its ports and its process id (0 before its start)."""
 
     id: int
     port: int
     controller_port: int
     pid: int = 0
-    born: float = 0.0  # start of the process: a number that was given to another process is not ours
+    born: float = 0.0  # start time of the process: a process with the same id but another start time is not this node
 
     @property
     def address(self) -> str:
+        """The address of clients, `host:port`."""
         return f"127.0.0.1:{self.port}"
 
     def process(self) -> psutil.Process | None:
-        """Its process, when it lives."""
+        """The running process of the node, or None."""
         with contextlib.suppress(psutil.Error):
             found = psutil.Process(self.pid) if self.pid else None
             if found and found.create_time() == self.born and found.status() != psutil.STATUS_ZOMBIE:
@@ -95,12 +96,12 @@ class _State(msgspec.Struct):
 
 
 class LocalKafka:
-    """Nodes that run in `folder`. `start` makes them, `stop` ends them; the data stays until `delete`."""
+    """A cluster whose data is in `folder`. `start` and `stop` keep the data; `delete` removes it."""
 
     def __init__(
         self, folder: Path, nodes: int = 1, port: int | None = None, *, detached: bool = False, heap_mb: int = 512
     ) -> None:
-        """`port` is the first node's, the next ones follow; None takes free ones. `detached` nodes outlive us."""
+        """`port`: of the first node; the others follow; None: free ports. `detached` nodes outlive this process."""
         self.folder = folder
         self.detached = detached
         self.heap_mb = heap_mb
@@ -109,15 +110,17 @@ class LocalKafka:
 
     @property
     def nodes(self) -> list[Node]:
+        """The nodes of the cluster, in the order of their ids."""
         return self._state.nodes
 
     @property
     def bootstrap(self) -> str:
+        """The addresses of all nodes, as `bootstrap.servers`."""
         return ",".join(node.address for node in self.nodes)
 
     @property
     def broker(self) -> Broker:
-        """How to connect to it."""
+        """The broker settings of a client of this cluster."""
         return Broker(self.bootstrap)
 
     def start(self, progress: Progress = lambda _: None) -> str:
@@ -143,7 +146,7 @@ class LocalKafka:
         return self.bootstrap
 
     def start_node(self, node_id: int, jars: Path | None = None) -> None:
-        """Start one node again, without waiting for it."""
+        """Start one node without waiting until it serves."""
         node = self._node(node_id)
         if node.process():
             return
@@ -161,7 +164,7 @@ class LocalKafka:
         self._save()
 
     def kill(self, node_id: int, sig: int = signal.SIGKILL) -> None:
-        """Send a signal to one node; after a deadly one it is gone when this returns."""
+        """Send a signal to one node. When the signal ends it, return after its end."""
         node = self._node(node_id)
         if process := node.process():
             process.send_signal(sig)
@@ -169,7 +172,7 @@ class LocalKafka:
                 _await_end(process, 20.0)
 
     def stop(self) -> None:
-        """End all nodes: asked first, killed after a while (the last of three has no quorum and does not listen)."""
+        """Stop all nodes: SIGTERM first, then SIGKILL (the last of three has no quorum and ignores SIGTERM)."""
         running = [(node, process) for node in self.nodes if (process := node.process())]
         for _, process in running:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -190,7 +193,7 @@ class LocalKafka:
         try:
             self.start()
         except BaseException:
-            self.stop()  # nodes that did start
+            self.stop()  # end the nodes that did start
             raise
         return self
 
@@ -230,7 +233,7 @@ class LocalKafka:
 
     def _format(self, node: Node, jars: Path) -> None:
         command = _java(128, self._home(node) / "format.log", jars)
-        identity = f"--cluster-id={self._state.cluster}"  # one that begins with a dash would pass for an option
+        identity = f"--cluster-id={self._state.cluster}"  # with `=`: an id may begin with a dash
         command += ["kafka.tools.StorageTool", "format", identity, "-c", str(self._properties(node))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -265,7 +268,7 @@ def _await_end(process: psutil.Process, limit: float) -> None:
 
 
 def running(folder: Path) -> LocalKafka | None:
-    """The cluster of a run folder, when one was started there; its nodes may be dead."""
+    """The cluster that was started in `folder`, or None. Its nodes may have ended."""
     return LocalKafka(folder, detached=True) if _load(folder) else None
 
 
@@ -289,7 +292,7 @@ def install(progress: Progress = lambda _: None) -> Path:
     if done.returncode:
         shutil.rmtree(new, ignore_errors=True)
         raise UserError(f"Maven could not fetch Kafka: {_last_line(done.stdout)}", "Try `mvn -version`, or a mirror.")
-    with contextlib.suppress(OSError):  # another process was first: its folder is as good
+    with contextlib.suppress(OSError):  # another process was first; use its folder
         new.rename(jars)
     shutil.rmtree(new, ignore_errors=True)
     return jars
@@ -306,7 +309,7 @@ def _planned(nodes: int, port: int | None) -> Iterator[Node]:
     if port is not None:
         yield from (Node(i + 1, port + i, port + 100 + i) for i in range(nodes))
         return
-    with contextlib.ExitStack() as held:  # all at once, so that none is given twice
+    with contextlib.ExitStack() as held:  # hold all sockets at once, so that no port is chosen twice
         free = [held.enter_context(socket.socket()) for _ in range(2 * nodes)]
         for each in free:
             each.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Reading at known offsets: where partitions begin and end, what is new since an offset, and single messages."""
+"""Read at known offsets: first and last offset of partitions, messages after an offset, and single messages."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from topics.spec import Origin, Raw
 Partition = tuple[str, int]  # a topic and the number of a partition
 
 BATCH: Final = 1_000
-IDS_S: Final = 5.0  # the ids of topics are asked for so long: without them a topic made anew is told by its offsets
-NEAR: Final = 200  # messages that are read over rather than sought past: a seek costs a round trip
+IDS_S: Final = 5.0  # seconds to wait for topic ids; without them a recreated topic is recognised by its offsets
+NEAR: Final = 200  # messages; a shorter distance is read and dropped, because a seek costs a round trip
 _RETRY_S: Final = 0.05
 _NO_LEADER: Final = frozenset(
     {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
@@ -36,12 +36,12 @@ _NO_LEADER: Final = frozenset(
 _HOPELESS: Final = frozenset(
     {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 )
-# what waits in memory is bounded: an index is built beside other programs
+# bounds the memory of prefetched messages: other programs run beside the indexer
 _LEAN: Final = {
     "group.protocol": "classic",
     "enable.partition.eof": True,
     "isolation.level": "read_committed",
-    "fetch.message.max.bytes": 100_000,  # of a partition at a time; a larger message is delivered all the same, alone
+    "fetch.message.max.bytes": 100_000,  # bytes of a partition in one fetch; a larger message still arrives, alone
     "fetch.max.bytes": 1_000_000,
     "queued.min.messages": 5_000,
     "queued.max.messages.kbytes": 4_096,
@@ -54,7 +54,7 @@ class Extent:
 
     low: int
     high: int
-    topic_id: str = ""  # the broker's id of the topic: another one when it was deleted and made anew; "": not known
+    topic_id: str = ""  # the broker's id of the topic; it changes when the topic is recreated; "": unknown
 
 
 def extents(broker: Broker, topics: Iterable[str]) -> dict[Partition, Extent]:
@@ -86,16 +86,16 @@ def existing(broker: Broker, topics: Iterable[str]) -> list[str]:
 
 
 def cluster_of(broker: Broker) -> str:
-    """The name of a cluster that stays the same whichever of its addresses is used. Raises UserError: no answer."""
+    """The id of the cluster, independent of the address used. Raises UserError: the broker does not answer."""
     client = admin(broker)
     with _failures():
         identity = client.list_topics(timeout=STALL_S).cluster_id or ""
-    # an in-memory cluster takes its id from an address in memory, which a later process may get too
+    # an in-memory cluster derives its id from a memory address, which a later process may reuse
     return f"{identity}@{broker.bootstrap}" if not identity or _in_memory(identity) else str(identity)
 
 
 def _in_memory(cluster: str | None) -> bool:
-    """Whether this is the id of an in-memory cluster (app.kafka.embedded), which knows no ids of topics."""
+    """Whether this is the id of an in-memory cluster (app.kafka.embedded), which has no topic ids."""
     return (cluster or "").startswith("mockCluster")
 
 
@@ -110,13 +110,13 @@ def _offsets(client: AdminClient, places: list[TopicPartition], spec: Any) -> di
         except KafkaException as error:
             if error.args[0].code() not in _NO_LEADER or time.monotonic() > end:
                 raise
-        time.sleep(_RETRY_S)  # a topic that was just made has no leader yet
+        time.sleep(_RETRY_S)  # a new topic has no leader yet
 
 
 def _topic_ids(client: AdminClient, names: list[str]) -> dict[str, str]:
     ids = {}
     for name, future in client.describe_topics(TopicCollection(names), request_timeout=IDS_S).items():
-        with contextlib.suppress(KafkaException):  # older brokers do not tell, and some are not allowed to ask
+        with contextlib.suppress(KafkaException):  # older brokers do not support it, and some users lack the right
             ids[name] = str(future.result().topic_id)
     return ids
 
@@ -126,7 +126,7 @@ def read_on(
 ) -> Iterator[tuple[list[Message], dict[Partition, int]]]:
     """Messages from `starts` on until each partition has reached its end, in batches of at most 1,000.
 
-    Each batch comes with the offsets at which partitions turned out to end: these may lie beyond the last message,
+    Each batch comes with the end offsets of the partitions that ended in it. An end may lie beyond the last message,
     because control records leave gaps.
 
     Raises:
@@ -149,10 +149,10 @@ def read_on(
 
 
 def _batches(consumer: Consumer) -> Iterator[tuple[list[Message], dict[Partition, int]]]:
-    """What the consumer has received, for ever: messages, and partitions that ended with the offset of their end."""
+    """Yield for ever what the consumer receives: messages, and end-of-partition events with their offset."""
     heard = time.monotonic()
     while True:
-        first = consumer.poll(0.1)  # `consume` alone waits until it has as many as it may give
+        first = consumer.poll(0.1)  # `consume` alone waits until its batch is full
         if first is not None:
             heard = time.monotonic()
             yield _sorted_out([first, *consumer.consume(BATCH, 0)])
@@ -161,7 +161,7 @@ def _batches(consumer: Consumer) -> Iterator[tuple[list[Message], dict[Partition
 
 
 def _sorted_out(batch: Iterable[Message]) -> tuple[list[Message], dict[Partition, int]]:
-    """The messages of a batch, and where partitions ended in it."""
+    """Split a batch into its messages and the end offsets of partitions that ended in it."""
     messages, reached = [], {}
     for message in batch:
         error = message.error()
@@ -175,13 +175,13 @@ def _sorted_out(batch: Iterable[Message]) -> tuple[list[Message], dict[Partition
 
 
 def read_places(broker: Broker, places: Iterable[Origin]) -> dict[Origin, Raw]:
-    """The messages at `places`; those that the topic holds no more are left out.
+    """The messages at `places`. Messages that retention or compaction removed are left out.
 
     Raises:
         UserError: a topic may not be read, or the broker stopped answering.
     """
     wanted: dict[Partition, list[int]] = defaultdict(list)
-    for origin in sorted(set(places), reverse=True):  # the next one is at the end of its list
+    for origin in sorted(set(places), reverse=True):  # descending: the next one is popped from the end of its list
         wanted[origin.topic, origin.partition].append(origin.offset)
     found: dict[Origin, Raw] = {}
     if not wanted:
@@ -202,12 +202,12 @@ def read_places(broker: Broker, places: Iterable[Origin]) -> dict[Origin, Raw]:
 
 
 def _take(messages: Iterable[Message], wanted: dict[Partition, list[int]], found: dict[Origin, Raw]) -> None:
-    """Move messages that are wanted to `found`; what has been passed is wanted no more."""
+    """Copy wanted messages to `found`, and remove offsets from `wanted` that the reader has passed."""
     for message in messages:
         place = (message.topic(), message.partition())
         offsets = wanted.get(place, [])
         while offsets and offsets[-1] < message.offset():
-            offsets.pop()  # the topic holds it no more
+            offsets.pop()  # the topic no longer has it
         if offsets and offsets[-1] == message.offset():
             found[Origin(*place, offsets.pop())] = Raw.of(message)
         if not offsets:
@@ -224,7 +224,7 @@ def _far(messages: Iterable[Message], wanted: Mapping[Partition, list[int]]) -> 
 
 @contextlib.contextmanager
 def _consumer(broker: Broker) -> Iterator[Consumer]:
-    consumer = Consumer(consumer_config(broker, "opsloop-reader") | _LEAN)  # the name is needed; nothing is committed
+    consumer = Consumer(consumer_config(broker, "opsloop-reader") | _LEAN)  # the client requires a name
     try:
         with _failures():
             yield consumer

@@ -1,4 +1,4 @@
-"""Publishing: records to their topics, with every failed delivery brought to the caller."""
+"""Publish records to their topics. Every failed delivery is reported to the caller."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Header = tuple[str, bytes]
 OnDelivery = Callable[[KafkaError | None, Message], None]
 
 ANSWER_S = 10.0
-REFRESH_S = 60.0  # the number of partitions of a topic is asked for again after so long
-FULL_S = 30.0  # how long a full queue may hold up a caller
+REFRESH_S = 60.0  # seconds after which the number of partitions of a topic is requested again
+FULL_S = 30.0  # seconds that a caller waits for room in a full queue
 
 
 class DeliveryError(UserError):
-    """Messages that the broker did not take. They are lost unless the caller has them still."""
+    """Messages that the broker did not acknowledge. They are lost unless the caller still has them."""
 
     def __init__(self, failures: collections.Counter[tuple[str, str]]) -> None:
         topic, cause = failures.most_common(1)[0][0]
@@ -70,7 +70,7 @@ class Publisher:
         self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[Header] = (),
         partition: int | None = None, timestamp: Instant = 0,
     ) -> None:  # fmt: skip
-        """Queue a message as it is; `timestamp` 0 is now. Waits while the queue is full.
+        """Queue a message unchanged. `timestamp` 0 is now. Waits while the queue is full.
 
         Raises:
             DeliveryError: an earlier message failed, or the queue stayed full.
@@ -83,7 +83,7 @@ class Publisher:
         self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[Header] = (),
         partition: int | None = None, timestamp: Instant = 0,
     ) -> bool:  # fmt: skip
-        """Like `send_raw`, but a failure, of this message too, waits for the next call that raises. Whether it fit."""
+        """Like `send_raw`, but raises nothing: `check` and `flush` report failures. True when the queue had room."""
         end = time.monotonic() + FULL_S
         while True:
             try:
@@ -101,7 +101,7 @@ class Publisher:
         return True
 
     def partitions(self, topic: str, age_s: float = REFRESH_S) -> int:
-        """How many partitions the broker has for `topic`, or had at most `age_s` seconds ago: topics grow.
+        """How many partitions `topic` has, as the broker reported at most `age_s` seconds ago: topics grow.
 
         Raises:
             UserError: there is no such topic, or no broker.
@@ -118,18 +118,18 @@ class Publisher:
         return known[0]
 
     def poll(self) -> None:
-        """Let delivery reports through without sending anything."""
+        """Serve delivery callbacks without sending anything."""
         self.producer.poll(0)
 
     def check(self) -> None:
-        """Raises DeliveryError when something failed since it was last raised."""
+        """Raise DeliveryError when a delivery failed since the last one was raised."""
         self._raise()
 
     def flush(self, limit_s: float = 30.0) -> None:
         """Wait until everything queued is on the broker.
 
         Raises:
-            DeliveryError: something is not, after `limit_s` seconds or for good.
+            DeliveryError: a message failed, or was not acknowledged within `limit_s` seconds.
         """
         left = self.producer.flush(limit_s)
         self._raise()

@@ -1,4 +1,4 @@
-"""The Kafka that `opsloop kafka up` started last: where commands look for a broker when nobody names one.
+"""The address of the Kafka that `opsloop kafka up` started last: the default broker of all commands.
 
 It is a file in the user's home with one line, the bootstrap servers. `--broker` and OPSLOOP_BROKER come before it.
 """
@@ -17,7 +17,7 @@ ADDRESSES: Final = re.compile(r"[\w.\-\[\]:]+:\d+(,[\w.\-\[\]:]+:\d+)*")
 
 
 def remember(bootstrap: str) -> Path:
-    """Write the address down; the file that holds it."""
+    """Store the address. Returns the file that holds it."""
     file = home() / NAME
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(bootstrap + "\n")
@@ -25,7 +25,7 @@ def remember(bootstrap: str) -> Path:
 
 
 def remembered() -> str:
-    """The address that was written down; empty: none was, or what stands there is none."""
+    """The stored address; empty when there is none, or when the file holds no address."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         found = (home() / NAME).read_text().strip()
         return found if ADDRESSES.fullmatch(found) else ""
@@ -33,7 +33,7 @@ def remembered() -> str:
 
 
 def forget(bootstrap: str) -> None:
-    """Remove the address, if it is this one."""
+    """Remove the stored address if it is this one."""
     if remembered() == bootstrap:
         with contextlib.suppress(OSError):
             (home() / NAME).unlink()

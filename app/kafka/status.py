@@ -1,4 +1,4 @@
-"""What the broker knows of Opsloop's workers: the members of their groups, and how far each group is behind."""
+"""Consumer groups of Opsloop's workers as the broker reports them: members, state and lag."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from app.kafka.broker import Broker, admin, in_memory
 
 PREFIX: Final = "opsloop-"
-ROLES: Final = ("lane", "loop", "act")  # each has one group or several whose names begin with PREFIX and its name
+ROLES: Final = ("lane", "loop", "act")  # a role has one or more groups, named PREFIX + role + …
 ASK_S: Final = 10.0
 
 
@@ -28,17 +28,18 @@ class Group(msgspec.Struct, frozen=True):
     """One consumer group of workers."""
 
     group: str
-    state: str  # in the broker's word: stable, empty, …
+    state: str  # as the broker names it: stable, empty, …
     members: tuple[Member, ...]
-    lag: dict[str, int]  # topic → records that were not confirmed yet
+    lag: dict[str, int]  # topic → records after the committed offset
 
     @property
     def behind(self) -> int:
+        """The lag over all topics, in records."""
         return sum(self.lag.values())
 
 
 def groups(broker: Broker) -> list[Group] | None:
-    """Every group of workers that has members or has read something, by name; None: the broker does not tell."""
+    """The groups of workers that have members or committed offsets, sorted by name; None: the broker does not tell."""
     client = admin(broker)
     try:
         if in_memory(client):
@@ -52,7 +53,7 @@ def groups(broker: Broker) -> list[Group] | None:
 
 
 def missing(found: Iterable[Group]) -> list[str]:
-    """Roles that no worker has."""
+    """The roles for which no worker runs."""
     at_work = [group.group for group in found if group.members]
     return [role for role in ROLES if not any(name.startswith(f"{PREFIX}{role}") for name in at_work)]
 

@@ -1,4 +1,4 @@
-"""Kafka: the topics, what was refused, and a broker on this host."""
+"""Wiring of Kafka: commands on topics, dead letters, and a broker on this host."""
 
 from __future__ import annotations
 

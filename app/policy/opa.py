@@ -1,7 +1,7 @@
-"""Rego at an OPA server: its REST API, https://www.openpolicyagent.org/docs/rest-api.
+"""Evaluates Rego at an OPA server through its REST API, https://www.openpolicyagent.org/docs/rest-api.
 
-The texts are those of the topic of policies, sent to the server as they are needed. Each version is a module of its own
-package there, so that an old one still answers while a new one is tried.
+The policies come from the topic of policies and are sent to the server when they are needed. Each version is a module
+with a package of its own, so that an old version answers while a new one is tried.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import msgspec
 from app.errors import UserError
 from models.policy.base import Compiled, PolicyFault
 
-LIMIT_S: Final = 0.25  # an answer that takes longer is none
-REST_S: Final = 1.0  # after that it is not asked, so that a hundred policies do not wait one after the other
+LIMIT_S: Final = 0.25  # seconds; a later answer counts as none
+REST_S: Final = 1.0  # seconds without requests after a failure: a hundred policies must not each wait
 
 
 class Opa:
     """See `models.policy.base.Evaluator`. Not to be shared between threads."""
 
     def __init__(self, url: str, token: str = "", limit_s: float = LIMIT_S) -> None:
-        """url: `http://host:8181`, or https. Raises UserError: it is none."""
+        """url: `http://host:8181`, or https. Raises UserError when it is no URL. limit_s: seconds for one answer."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(f"{url!r} is no address of an OPA server", "Write http://127.0.0.1:8181")
@@ -37,6 +37,7 @@ class Opa:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def compile(self, source: str, package: str) -> Compiled:
+        """The path under which the server evaluates a text. Raises PolicyFault."""
         version = hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
         here = f"{package}_{version}"
         text = re.sub(rf"(?m)^package[ \t]+{re.escape(package)}\b", f"package {here}", source, count=1)
@@ -46,7 +47,7 @@ class Opa:
         return _Module(self, here.replace(".", "/"))
 
     def evaluate(self, path: str, facts: dict[str, Any]) -> Any:
-        """The document at a path for an input. Raises PolicyFault: error, timeout, undefined, missing."""
+        """The document at `path` for the input `facts`. Raises PolicyFault: error, timeout, undefined, missing."""
         body = msgspec.json.encode({"input": facts})
         status, said = self._ask("POST", f"/v1/data/{path}?strict-builtin-errors", body, "application/json")
         if status != 200:
@@ -62,7 +63,7 @@ class Opa:
         try:
             try:
                 return self._once(method, path, body, headers)
-            except ConnectionError:  # it closes what was idle for long
+            except ConnectionError:  # the server closes connections that were idle for long
                 self._connection.close()
                 return self._once(method, path, body, headers)
         except TimeoutError:
@@ -79,7 +80,7 @@ class Opa:
         return answer.status, msgspec.json.decode(answer.read() or b"null")
 
     def close(self) -> None:
-        """Leave the server."""
+        """Close the connection to the server."""
         self._connection.close()
 
 

@@ -1,4 +1,4 @@
-"""Recorded decisions that policies were asked about."""
+"""Reads recorded decisions, for the simulation of policies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from topics.verdicts import VERDICTS, Effect, Verdict
 
 
 def asked(broker: Broker, start: Instant, end: Instant) -> Iterator[Decision]:
-    """Each decision once, as it was first made, between two times of arrival."""
+    """The first state of each decision whose record arrived between `start` and `end` (ms)."""
     seen: set[str] = set()
     with current(broker, [DECISIONS.name], shown()) as view:
         for read in view.recorded([DECISIONS], start, end):
@@ -24,7 +24,7 @@ def asked(broker: Broker, start: Instant, end: Instant) -> Iterator[Decision]:
 
 
 def history(broker: Broker, start: Instant, end: Instant) -> tuple[list[Decision], dict[str, Effect]]:
-    """Every state of the decisions between two times of arrival, and the effect of each that was judged since."""
+    """All states of the decisions that arrived between `start` and `end` (ms), and the effects by verdicts since."""
     with current(broker, [DECISIONS.name, VERDICTS.name], shown()) as view:
         decisions = [read.record for read in view.recorded([DECISIONS], start, end)]
         verdicts = [read.record for read in view.recorded([VERDICTS], start)]

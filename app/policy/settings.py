@@ -1,4 +1,4 @@
-"""Where policies are evaluated."""
+"""Settings of the evaluation of policies: `[policy]`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """In this process, unless an OPA server is named."""
 
     opa: str = ""
-    """The address of an OPA server, `http://127.0.0.1:8181`; it is sent the texts, and asked instead."""
+    """The address of an OPA server that evaluates policies, as `http://127.0.0.1:8181`; empty: this process does."""
     opa_token: str = ""
-    """What it wants as a bearer token; as every secret it may be `env:NAME`, `file:/path` or `vault:path#field`."""
+    """The server's bearer token. As every secret it may be `env:NAME`, `file:/path` or `vault:path#field`."""
     opa_limit_ms: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 250
-    """An answer that takes longer is none, and denies."""
+    """Milliseconds for an answer. A later one counts as no answer, which denies."""

@@ -17,7 +17,7 @@ _PLACES: Final = (_HERE / "defaults", _HERE.parents[1] / "deploy" / "policies")
 
 
 def texts() -> tuple[str, ...]:
-    """Their Rego files, by name. There is at least one: a gate without policies denies everything."""
+    """The Rego texts of the shipped policies, by name. There is at least one: without policies a gate denies all."""
     folder = next(place for place in _PLACES if place.is_dir())
     return tuple(file.read_text() for file in sorted(folder.glob("*.rego")) if not file.stem.endswith("_test"))
 
@@ -27,6 +27,6 @@ _DEFAULTS: Final = PolicySettings()
 
 @functools.cache
 def policies(settings: PolicySettings = _DEFAULTS) -> Policies:
-    """The policies of this process, with those that are shipped. Texts that are ready are shared by its gates."""
+    """The compiled policies of this process, shipped ones included. All gates of the process share them."""
     evaluator = Opa(settings.opa, resolve(settings.opa_token), settings.opa_limit_ms / 1000) if settings.opa else Rego()
     return Policies(evaluator, texts())

@@ -1,4 +1,4 @@
-"""The topic of policies, read and written by people: versions, which of them holds, and a new word about one."""
+"""Reads and writes the topic of policies for people: versions, the version in force, and changes of it."""
 
 from __future__ import annotations
 
@@ -31,39 +31,40 @@ SEE_LIST: Final = "See opsloop policy list"
 
 @dataclass
 class Store:
-    """Every version that an admin has signed, and what the gates make of them."""
+    """All versions that an admin has signed, and the book of the gates: which version of each policy is in force."""
 
     ready: Policies
     book: Book = field(default_factory=Book)
-    versions: dict[str, dict[int, Policy]] = field(default_factory=dict)  # by name; the newest word about each
+    versions: dict[str, dict[int, Policy]] = field(default_factory=dict)  # by name; the newest record of each version
 
-    def add(self, word: Policy, keyring: Keyring, arrived: Instant) -> None:
-        """Take a word as a gate does; what is not believed is left out, as gates leave it out."""
+    def add(self, policy: Policy, keyring: Keyring, arrived: Instant) -> None:
+        """Add a record as a gate does. A record whose signature a gate would refuse is ignored."""
         try:
-            author(word, keyring)
+            author(policy, keyring)
         except Refused:
             return
-        known = self.versions.setdefault(word.name, {})
-        if word.version not in known or known[word.version].ts <= word.ts:
-            known[word.version] = word
+        known = self.versions.setdefault(policy.name, {})
+        if policy.version not in known or known[policy.version].ts <= policy.ts:
+            known[policy.version] = policy
         try:
-            self.book.take(word, keyring, self.ready.check, arrived)
+            self.book.take(policy, keyring, self.ready.check, arrived)
         except Refused:
             return
 
     @property
     def active(self) -> list[Active]:
+        """The policies in force, compiled."""
         return self.ready.active(self.book)
 
     def holds(self, name: str) -> int | None:
-        """The version that holds; None: none does."""
+        """The version in force; 0: the shipped one; None: no version is in force."""
         held = self.book.held.get(name)
         if held is None:
             return 0 if name in self.ready.shipped else None
         return held.version if held.source else None
 
     def source(self, name: str, version: int) -> str:
-        """The text of a version; 0 is the one that is shipped. Raises UserError: there is none."""
+        """The text of a version; 0 is the shipped one. Raises UserError when there is no such version."""
         if version == 0 and name in self.ready.shipped:
             return self.ready.shipped[name]
         found = self.versions.get(name, {}).get(version)
@@ -73,65 +74,66 @@ class Store:
         return found.source
 
     def known(self, name: str) -> list[int]:
-        """The versions there are, the shipped one among them."""
-        signed = {version for version, word in self.versions.get(name, {}).items() if word.source}
+        """The numbers of all versions that have a text; 0 is the shipped one."""
+        signed = {version for version, policy in self.versions.get(name, {}).items() if policy.source}
         return sorted(signed | ({0} if name in self.ready.shipped else set()))
 
     def held(self, name: str) -> tuple[int, str]:
-        """The version that holds, with its text. Raises UserError: none does."""
+        """The version in force and its text. Raises UserError when no version is in force."""
         version = self.holds(name)
         if version is None:
             raise UserError(f"no version of {name} holds", SEE_LIST, exit_code=1)
         return version, self.source(name, version)
 
     def names(self) -> list[str]:
+        """The names of all policies, sorted."""
         return sorted(self.versions.keys() | self.ready.shipped.keys())
 
-    # words to be signed
+    # records to be signed
 
     def next(self, source: str, comment: str = "", commit: str = "") -> Policy | None:
-        """The next version of a policy, unsigned; None: this text holds already."""
+        """The next version of a policy, unsigned; None when this text is in force already."""
         name = read_head(source).id
         version = self.holds(name)
         if version is not None and self.source(name, version) == source:
             return None
-        word = self._word(name, max(self.versions.get(name, {}), default=0) + 1, source, comment)
-        return msgspec.structs.replace(word, commit=commit)
+        policy = self._draft(name, max(self.versions.get(name, {}), default=0) + 1, source, comment)
+        return msgspec.structs.replace(policy, commit=commit)
 
     def again(self, name: str, version: int, comment: str = "") -> Policy:
-        """The word that lets an older version hold again. Raises UserError: there is no such version."""
-        return self._word(name, version, self.source(name, version), comment)
+        """The unsigned record that puts a version in force again. Raises UserError when there is no such version."""
+        return self._draft(name, version, self.source(name, version), comment)
 
     def none(self, name: str, comment: str = "") -> list[Policy]:
-        """The words after which no version of a policy holds, not even one that is shipped.
+        """The unsigned records that take a policy out of force, the shipped version included.
 
-        There is one about each version, the one that holds first: once the topic is compacted, an older word must not
-        come to count again.
+        There is one for each version, the one in force first: otherwise an older record could count again after
+        compaction of the topic.
         """
         holds = self.holds(name)
         if holds is None:
             raise UserError(f"no version of {name} holds", SEE_LIST, exit_code=1)
         others = sorted({0, *self.versions.get(name, {})} - {holds})
-        texts = {version: word.source for version, word in self.versions.get(name, {}).items()}
+        texts = {version: policy.source for version, policy in self.versions.get(name, {}).items()}
         return [
-            msgspec.structs.replace(self._word(name, version, texts.get(version, ""), comment), active=False)
+            msgspec.structs.replace(self._draft(name, version, texts.get(version, ""), comment), active=False)
             for version in (holds, *others)
         ]
 
     def before(self, name: str) -> int | None:
-        """The version below the one that holds; None: there is none."""
+        """The version below the one in force; None when there is none."""
         version, _ = self.held(name)
         return max((v for v in self.known(name) if v < version), default=None)
 
-    def _word(self, name: str, version: int, source: str, comment: str) -> Policy:
-        newest = max((word.ts for word in self.versions.get(name, {}).values()), default=0)
+    def _draft(self, name: str, version: int, source: str, comment: str) -> Policy:
+        newest = max((policy.ts for policy in self.versions.get(name, {}).values()), default=0)
         return Policy(
             name=name, version=version, ts=max(now_ms(), newest + 1), by="", source=source, active=True, comment=comment
         )
 
 
 def load(broker: Broker, keyring: Keyring) -> Store:
-    """What the topic says now."""
+    """Read the whole topic of policies. Raises UserError when it cannot be read."""
     store = Store(policies())
     for read in records(broker, [POLICIES]):
         if isinstance(read.record, Policy):
@@ -140,36 +142,36 @@ def load(broker: Broker, keyring: Keyring) -> Store:
 
 
 def opened(address: str) -> tuple[Broker, Store]:
-    """The broker at an address, with what its topic of policies says now. Raises UserError: there is none."""
+    """Connect to the broker at an address and load its policies. Raises UserError when it does not answer."""
     broker = Broker.from_environment(address or remembered())
     require(broker)
     return broker, load(broker, Keys(home()))
 
 
-def publish(broker: Broker, words: Iterable[Policy], by: str, keys: Keys) -> list[Policy]:
-    """Sign words and say them to every gate; return them when the broker has them.
+def publish(broker: Broker, drafts: Iterable[Policy], by: str, keys: Keys) -> list[Policy]:
+    """Sign records of policies and publish them to all gates. Returns the signed ones, which the broker has.
 
     Raises:
-        UserError: whoever says it is no admin here, or has no key on this host.
+        UserError: `by` is no admin here, or has no key on this host.
     """
     entry = keys.entry(by)
     if entry is None or not may(entry.roles, "policies"):
         raise UserError(f"{by} may not change policies", "Ask an admin: opsloop user list")
     own = keys.own(by)
     signed = [
-        sign_policy(msgspec.structs.replace(word, by=by, comment=mask(word.comment)), own) for word in words
+        sign_policy(msgspec.structs.replace(policy, by=by, comment=mask(policy.comment)), own) for policy in drafts
     ]  # fmt: skip
     with Publisher(broker) as publisher:
-        for word in signed:
-            publisher.send(word)
+        for policy in signed:
+            publisher.send(policy)
     return signed
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A policy in a list."""
+    """One line of `opsloop policy list`."""
 
     name: str
-    holds: int | None  # version; 0: shipped; None: none does
+    holds: int | None  # the version in force; 0: the shipped one; None: none
     versions: list[int]
     type: str = ""
     enforcement: str = ""
@@ -179,7 +181,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def rows(store: Store) -> list[Row]:
-    """Every policy there is, by name."""
+    """A row for each policy, sorted by name."""
     found = []
     for name in store.names():
         row = Row(name, store.holds(name), store.known(name))

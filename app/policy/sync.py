@@ -1,8 +1,7 @@
 """Policies from a Git repository: one commit is taken as a whole, or refused as a whole.
 
-A commit is refused when one of its policies does not pass its trial, when it is not signed by somebody who is allowed
-to (where that is asked), or when it does not build upon the commit that was taken before. What held before then still
-holds.
+A commit is refused when one of its policies does not pass its trial, when no allowed signer has signed it (where
+signers are set), or when it does not descend from the commit that was taken before. A refused commit changes nothing.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from app.policy.store import Store
 from app.policy.trial import Case, tried
 from topics.policies import Policy
 
-LARGEST: Final = 100_000  # bytes of a file
-MOST: Final = 500  # policies
+LARGEST: Final = 100_000  # bytes of one file
+MOST: Final = 500  # policies of one commit
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where policies are taken from."""
+    """The repository that policies are taken from."""
 
     url: str
-    branch: str = ""  # empty: the one that HEAD names
-    folder: str = ""  # empty: all of it
-    signers: Path | None = None  # OpenSSH's allowed signers; None: commits need no signature
+    branch: str = ""  # empty: the branch of HEAD
+    folder: str = ""  # empty: the whole repository
+    signers: Path | None = None  # OpenSSH's file of allowed signers; None: commits need no signature
 
     @property
     def place(self) -> str:
-        """The address without a password that may stand in it: it is published with each policy."""
+        """The address without its password: it is published with each policy."""
         parts = urlsplit(self.url)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.password else self.url
 
 
 @dataclass(frozen=True)
 class Commit:
-    """The policies of a commit: their texts with their worked examples, by path."""
+    """The policies of a commit: texts and worked examples, by path."""
 
     id: str
     subject: str
@@ -51,7 +50,7 @@ class Commit:
 
 
 def words(store: Store, source: Source) -> tuple[Commit, list[Policy]]:
-    """What is to be said after the newest commit: new texts, and nothing of policies that are gone from it.
+    """The unsigned records that bring the store to the newest commit: new texts, and withdrawals of removed policies.
 
     Raises:
         UserError: the repository cannot be read, or the commit is refused.
@@ -112,7 +111,7 @@ def _fetch(source: Source, place: Path, before: str) -> Commit:
 
 
 def _signed(commit: Any, signers: Path, identity: str) -> None:
-    """Return when somebody on the list of allowed signers has signed a commit with an SSH key."""
+    """Return when an allowed signer has signed the commit with an SSH key; else raise UserError."""
     from dulwich.signature import BadSignature, SSHSigSignatureVendor, UntrustedSignature
 
     payload, signature, kind = commit.extract_signature()

@@ -1,11 +1,11 @@
-"""A policy on trial before it is signed: its text, its worked examples, and inputs of every kind.
+"""Tries a policy before it is signed: its text, its worked examples, and generated inputs of every kind.
 
-It runs in a process of its own with a time limit, so that a text which never ends, or which brings the interpreter
-down, is found out here and not in a gate.
+A trial runs in a process of its own with a time limit, so that a policy that does not end, or that crashes the
+interpreter, is found here and not in a gate.
 
 Worked examples stand beside the policy, `storm.rego` → `storm_test.json`: a list of `{"name", "input", "effect"}`,
-where `input` names only what matters (the rest is an ordinary proposal) and `effect` is allow, deny, require_approval
-or degrade; `reason` asks for words in one of its reasons.
+where `input` holds only the values that matter (the others are those of an ordinary proposal) and `effect` is allow,
+deny, require_approval or degrade. With `reason`, one of the reasons of the answer must contain that text.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from models.policy.examples import examples, ordinary, taste_of
 from topics.policies import Facts, PolicyResult
 
 LIMIT_S: Final = 60.0
-SLOWEST_MS: Final = 50.0  # of the processor for one evaluation: a gate asks every policy about every proposal
+SLOWEST_MS: Final = 50.0  # CPU time of one evaluation: a gate evaluates every policy for every proposal
 EXAMPLES: Final = 300
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A worked example."""
+    """A worked example: an input and the answer that is expected."""
 
     name: str
     input: dict[str, Any]
@@ -40,17 +40,18 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What came of it."""
+    """The result of a trial."""
 
     policy: str
     passed: tuple[str, ...] = ()  # worked examples
-    failed: tuple[str, ...] = ()  # with what was said instead
-    evaluated: int = 0  # inputs of every kind
+    failed: tuple[str, ...] = ()  # worked examples, each with the answer that was given
+    evaluated: int = 0  # generated inputs
     effects: dict[str, int] = {}
     slowest_ms: float = 0.0
 
     @property
     def good(self) -> bool:
+        """Whether the policy may be signed."""
         return not self.failed
 
 
@@ -60,7 +61,7 @@ class _Order(msgspec.Struct):
 
 
 def cases_of(file: Path) -> tuple[Case, ...]:
-    """The worked examples beside a policy; none when there is no such file. Raises UserError: they are damaged."""
+    """The worked examples beside a policy; empty when there is no such file. Raises UserError when it is damaged."""
     beside = file.with_name(f"{file.stem}_test.json")
     if not beside.exists():
         return ()
@@ -72,7 +73,7 @@ def cases_of(file: Path) -> tuple[Case, ...]:
 
 
 def text_of(file: Path) -> str:
-    """The text of a policy file. Raises UserError."""
+    """The text of a policy file. Raises UserError when it cannot be read."""
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -139,7 +140,7 @@ def _wrong(case: Case, active: list[Active]) -> str:
 
 
 def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A document with changes laid over it; a place that the input has not is an error of whoever wrote it."""
+    """A copy of `base` with `changes` merged in. A key that `base` does not have is an error of the example."""
     merged = dict(base)
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict) and key != "parameters":

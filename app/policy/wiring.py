@@ -1,4 +1,4 @@
-"""Policies: what may be decided, as people wrote it down."""
+"""Wiring of policies: their topic and the command `policy`."""
 
 from __future__ import annotations
 

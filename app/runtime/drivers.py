@@ -22,7 +22,7 @@ from app.system import Parts, Stages, Worker
 if TYPE_CHECKING:
     from agents._loop import Loop
 
-OF_GROUPS: Final = frozenset(  # settings of consumers which belong to a group
+OF_GROUPS: Final = frozenset(  # consumer settings that only apply to a group
     {"group.id", "group.protocol", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"}
 )
 STOP_PERIOD_S: Final = 0.1
@@ -42,8 +42,8 @@ def client_config(broker: Broker) -> dict[str, object]:
 
 
 def make_loop(worker: Worker, stages_of: Callable[[Parts], Stages]) -> LoopDriver:
-    """The loop with its verbs. They sign with the worker's key and believe the keys of its home."""
-    from agents._loop import Loop, LoopSettings  # Faust takes half a second to import, for which lanes need not wait
+    """The loop with its agents. They sign with the worker's key and accept signatures of the keys in its home."""
+    from agents._loop import Loop, LoopSettings  # importing Faust takes half a second, which lanes need not pay
 
     keys = keys_of(worker.home)
     known = {
@@ -71,11 +71,11 @@ class LoopDriver:
         self._stopping = threading.Event()
 
     def run(self, ready: Callable[[], None]) -> None:
-        """Work until `stop`. Raises UserError when the group gives it no partitions in time."""
+        """Run until `stop` is called. Raises UserError when the group assigns no partitions in time."""
         uvloop.run(self._work(ready))
 
     def stop(self) -> None:
-        """Ask `run` to finish; it is noticed within 0.1 s."""
+        """Ask `run` to return. It does so within 0.1 s."""
         self._stopping.set()
 
     async def _work(self, ready: Callable[[], None]) -> None:

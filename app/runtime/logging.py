@@ -1,4 +1,4 @@
-"""What a worker logs, and where: lines on stderr."""
+"""Logging of workers: lines on stderr."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 
 import structlog
 
-NOISY: Final = ("faust", "mode", "aiokafka")  # libraries whose warnings need nobody
+NOISY: Final = ("faust", "mode", "aiokafka")  # libraries whose warnings ask for no action
 
 
 def configure_logging(verbose: bool) -> None:
-    """Write warnings to stderr; with `verbose` everything from level INFO on."""
+    """Write warnings to stderr. With `verbose`, write everything from level INFO on."""
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True)
     for name in NOISY:

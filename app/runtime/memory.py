@@ -9,8 +9,8 @@ from typing import Final
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of mallopt(3)
 LARGEST_ON_HEAP: Final = 32 << 20  # bytes; the largest value that glibc accepts
-LARGEST_SHARED: Final = 4 << 20  # bytes; more than a step of the loop needs, less than a restore
-KEPT: Final = 64 << 20  # bytes; a heap with more free memory at its end returns it
+LARGEST_SHARED: Final = 4 << 20  # bytes; above what a step of the loop allocates, below a restore
+KEPT: Final = 64 << 20  # bytes; a heap with more free memory at its end returns that memory to the kernel
 
 
 def tune_allocator() -> None:

@@ -19,7 +19,7 @@ LATENCY = Histogram(
 
 
 class Meter:
-    """Counts what the drivers report."""
+    """Counts steps, records, outputs and dead letters that drivers report."""
 
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None:
         """Count a step over `records` records, of which the oldest arrived at the broker at `oldest` (ms)."""

@@ -12,7 +12,7 @@ PERIOD_S: Final = 0.25
 
 
 def follow() -> None:
-    """Watch the parent in a thread, and exit with code 1 when it is no longer the process that OPSLOOP_PARENT names."""
+    """Start a thread that exits this process with code 1 when its parent is no longer the one in OPSLOOP_PARENT."""
     parent = os.environ.get(FOLLOW)
 
     def watch() -> None:

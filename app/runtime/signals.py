@@ -1,4 +1,4 @@
-"""How a process is asked to end."""
+"""Signals that end a process: SIGTERM and SIGINT."""
 
 from __future__ import annotations
 

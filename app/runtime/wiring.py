@@ -1,4 +1,4 @@
-"""Runtime: worker processes, and the loop that all verbs at event rate share."""
+"""Wiring of the runtime: the command `worker`, and the role `loop` that runs all agents at event rate."""
 
 from __future__ import annotations
 

@@ -22,14 +22,14 @@ from app.system import Driver, Parts, Role, Stages, Worker
 log = structlog.get_logger()
 
 Ready = Callable[[], None]
-StagesOf = Callable[[str, Parts], Stages]  # (role, parts): how to make each agent of the role
-JOIN_S = 30.0  # how long a driver may take to end; the process then ends without it
+StagesOf = Callable[[str, Parts], Stages]  # (role, parts) → the factory of each agent of the role
+JOIN_S = 30.0  # seconds for a driver to end; after that the process ends without waiting for it
 
 
 def run(worker: Worker, roles: Sequence[Role], stages_of: StagesOf, ready: Ready) -> None:
     """Run the roles in this process until SIGTERM or SIGINT. `ready` is called once, when all of them are ready.
 
-    Every driver is made before the first one starts: when one cannot be made, nothing runs that would have to be ended.
+    All drivers are made before the first one starts: when one cannot be made, none has to be stopped.
 
     Raises:
         UserError: the broker does not answer, or refuses what the roles need; or a role cannot be started.
@@ -48,22 +48,23 @@ def run(worker: Worker, roles: Sequence[Role], stages_of: StagesOf, ready: Ready
 
 
 class DriverGroup:
-    """The drivers of a process, a thread each. They end together."""
+    """The drivers of one process, each in a thread of its own. When one ends, all are stopped."""
 
     def __init__(self, ready: Ready) -> None:
         self._ready = ready
         self._waiting: set[str] = set()
         self._failures: list[Exception] = []
-        self._end: SimpleQueue[None] = SimpleQueue()  # unlike an Event, a signal handler may write to it at any moment
+        # not an Event: `put` is reentrant, so a signal handler may call it at any moment
+        self._end: SimpleQueue[None] = SimpleQueue()
 
     def stop(self) -> None:
-        """Ask `run` to finish. May be called from a signal handler and from any thread."""
+        """Ask `run` to return. May be called from a signal handler and from any thread."""
         self._end.put(None)
 
     def run(self, drivers: Mapping[str, Driver]) -> None:
         """Run the drivers until `stop`, or until one ends. Raises the first failure."""
         self._waiting = set(drivers)
-        threads = [  # daemons: one that does not end in time must not keep the process from ending
+        threads = [  # daemon threads: a driver that hangs must not keep the process alive
             threading.Thread(target=self._guard, args=(name, driver), name=name, daemon=True)
             for name, driver in drivers.items()
         ]
@@ -97,7 +98,7 @@ class DriverGroup:
 
 
 def explain(error: Exception) -> UserError:
-    """A worker's failure as one line that says what to do."""
+    """The UserError for a worker's failure: one line with the cause and the remedy."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, KafkaException):

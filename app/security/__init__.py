@@ -1,1 +1,1 @@
-"""Keys, people, tokens and secrets: all that has to do with who somebody is."""
+"""Identity of people and programs: keys, roles, tokens, votes, and the kill switch."""

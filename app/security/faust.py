@@ -1,4 +1,4 @@
-"""The loop's client speaks to the broker under the same settings as the lane's: librdkafka's names, said once."""
+"""Translates librdkafka's security settings for the loop's client, so that both drivers share one configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def credentials(security: Mapping[str, str]) -> Any:
     """Faust's broker credentials for librdkafka's security settings; None when there are none.
 
     Raises:
-        UserError: a setting that only librdkafka knows, or one that does not fit the others.
+        UserError: only librdkafka supports a setting, or settings contradict each other.
     """
     from faust.auth import SASLCredentials, SSLCredentials
 

@@ -1,7 +1,7 @@
-"""Ed25519 keys in files, and the list of whom they belong to.
+"""Ed25519 keys in files, and the list of principals to whom they belong.
 
 keys/NAME.pem       a private key, readable by its owner alone; encrypted where OPSLOOP_KEY_PASSPHRASE is set
-principals.json     whose public keys are believed, with their roles: the file to copy to other hosts
+principals.json     accepted public keys with their owners and roles: the file to copy to other hosts
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True):
     key: str  # id of the public key
     public: str  # base64 of its 32 bytes
     since: Instant
-    revoked: Instant = 0  # 0: it is believed
+    revoked: Instant = 0  # 0: not revoked
 
 
 class Key:
@@ -54,6 +54,7 @@ class Key:
         self.key = key_id(self.public)
 
     def sign(self, message: bytes) -> bytes:
+        """The signature of a message, 64 bytes."""
         return self._private.sign(message)
 
     def pem(self, passphrase: bytes | None = None) -> bytes:
@@ -74,7 +75,7 @@ def key_id(public: bytes) -> str:
 
 
 class Keys:
-    """The keys and principals in one folder. See `models.safety.signing.Keyring`; it notices changes of the file."""
+    """The keys and principals in one folder. A `Keyring` that reads the file again when it changes."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -83,10 +84,10 @@ class Keys:
         self._entries: Mapping[str, Entry] = {}
         self._publics: dict[str, Ed25519PublicKey] = {}
 
-    # what is believed
+    # accepted keys
 
     def verify(self, key: str, message: bytes, signature: bytes, *, at: Instant | None = None) -> Principal:
-        """Who signed the message; `at` asks whether the key was believed then. See `models.safety.signing.Keyring`."""
+        """The signer of a message; `at` (ms): with a key that was accepted then. See `models.safety.signing`."""
         entry = self._read().get(key)
         if entry is None:
             raise Refused("unknown_key", f"nobody here has the key {key[:40]}")
@@ -99,20 +100,20 @@ class Keys:
         return Principal(entry.name, frozenset(entry.roles))
 
     def entries(self) -> list[Entry]:
-        """Everybody, by name, with the keys they had before."""
+        """The principals by name, each with all keys it has had."""
         return sorted(self._read().values(), key=lambda entry: (entry.name, entry.since))
 
     def entry(self, name: str) -> Entry | None:
-        """The principal of a name who is believed; None: there is none."""
+        """The principal of this name whose key is not revoked; None when there is none."""
         return _believed(self._read(), name)
 
     # keys and principals
 
     def add(self, name: str, roles: tuple[Role, ...]) -> Entry:
-        """Make a key for a new principal, or for a known one instead of its old key.
+        """Make a key for a new principal, or replace the key of a known one.
 
         Raises:
-            UserError: the name is not one, or no role is given.
+            UserError: the name is not valid, or no role is given.
         """
         if not re.fullmatch(NAME, name):
             raise UserError(f"{name!r} is no name", "Use letters, digits, dots, dashes and @, at most 63")
@@ -124,7 +125,7 @@ class Keys:
             return self._make(entries, name, roles)
 
     def ensure(self, name: str, roles: tuple[Role, ...]) -> Key:
-        """The key of a principal, made on first use."""
+        """The private key of a principal; it is made when there is none."""
         with self._changing() as entries:
             if not self._private(name).exists() or _believed(entries, name) is None:
                 self._make(entries, name, roles)
@@ -141,18 +142,18 @@ class Keys:
         return entry
 
     def grant(self, name: str, roles: tuple[Role, ...]) -> Entry:
-        """Give a principal these roles instead of those it has. Raises UserError: there is no such principal."""
+        """Replace the roles of a principal. Raises UserError when there is no such principal."""
         return self._change(name, roles=roles)
 
     def revoke(self, name: str) -> Entry:
-        """Believe a principal no more, from now on. Raises UserError: there is no such principal."""
+        """Refuse signatures of a principal from now on. Raises UserError when there is no such principal."""
         return self._change(name, revoked=now_ms())
 
     def own(self, name: str) -> Key:
         """The private key of a principal.
 
         Raises:
-            UserError: it is not on this host, or its passphrase is not the one that was given.
+            UserError: the key is not on this host, or its passphrase is wrong.
         """
         path = self._private(name)
         try:
@@ -165,7 +166,7 @@ class Keys:
             raise UserError(f"the key {path} is of another kind", f"Make one: opsloop user add {name}")
         return Key(private)
 
-    # the files
+    # files
 
     def _read(self) -> Mapping[str, Entry]:
         try:
@@ -217,7 +218,7 @@ def _believed(entries: Mapping[str, Entry], name: str) -> Entry | None:
 
 
 def write(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file as a whole, with its mode from its first moment."""
+    """Replace a file atomically. The file never exists with another mode than `mode`."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         draft.unlink()
@@ -234,7 +235,7 @@ def _passphrase() -> bytes | None:
 
 
 def enrol(home: Path) -> Keys:
-    """The keys in a folder, with one for the person at this terminal: in a demo everybody may say yes."""
+    """The keys in a folder. The person at this terminal gets a key that may approve: used by the demo."""
     keys, name = keys_of(home), getpass.getuser()
     if not any(entry.name == name for entry in keys.entries()):
         keys.add(name, (Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN))
@@ -242,7 +243,7 @@ def enrol(home: Path) -> Keys:
 
 
 def keys_of(home: Path) -> Keys:
-    """The keys in a folder, with one for the workers, made on first use."""
+    """The keys in a folder. A key for the workers is made when there is none."""
     keys = Keys(home)
     keys.ensure(WORKER, (Role.WORKER,))
     return keys

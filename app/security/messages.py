@@ -1,4 +1,4 @@
-"""What people tell the loop besides votes, signed where a signature is needed: stops, maintenance, requests."""
+"""Messages of people to the loop, other than votes: stops, maintenance, answers to incidents, proposals."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from topics.refusals import REFUSALS, Refusal
 from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, SETTINGS, Setting
 from topics.spec import Raw, Record, Topic
 
-ANSWER_S: Final = 4.0  # how long somebody who said something waits to hear what became of it
-OUTLAST_S: Final = 60.0  # within which it must have been said
+ANSWER_S: Final = 4.0  # seconds to wait for a worker's answer
+OUTLAST_S: Final = 60.0  # seconds within which the message must be published
 
 
 def stop(by: str, reason: str, *switches: LocalSwitch) -> tuple[Setting, list[Way]]:
-    """Stop everything on this host at once. Returns the setting that tells the others, and the files that were tried.
+    """Stop all acting on this host. Returns the setting to publish for other hosts, and the files that were tried.
 
-    It needs no rights, and never raises: who stops everything must be able to try the topic next.
+    Needs no role and never raises, so that the caller can always publish the setting next.
     """
-    said = mask(reason)  # by the rules that need no settings: a damaged file of them must not be in the way
+    said = mask(reason)  # with the default rules: a damaged settings file must not prevent a stop
     setting = Setting(name=KILL_SWITCH, value=ON, ts=now_ms(), by=by, reason=said)
     return setting, [way for switch in switches for way in switch.turn_on(Said(by, setting.reason, setting.ts))]
 
 
 def tell_switch(broker: Callable[[], Broker], setting: Setting) -> Way:
-    """Publish a move of the kill switch; whether the topic has it. `broker` may raise UserError."""
+    """Publish a setting of the kill switch. Returns whether that worked. `broker` may raise UserError."""
     try:
         where = broker()
         if cause := probe(where):
@@ -56,10 +56,10 @@ def tell_switch(broker: Callable[[], Broker], setting: Setting) -> Way:
 
 
 def resume(by: str, reason: str, ends: str = "") -> Setting:
-    """Make the signed setting that allows acting again. `ends`: the id of the stop that it ends, where it is known.
+    """Make the signed setting that allows acting again. `ends`: the id of the stop that it ends, if known.
 
     Raises:
-        UserError: it is not for them to say, or their key is not on this host.
+        UserError: the role of `by` does not allow it, or their key is not on this host.
     """
     keys = Keys(home())
     entry = keys.entry(by)
@@ -70,7 +70,7 @@ def resume(by: str, reason: str, ends: str = "") -> Setting:
 
 
 def maintain(scope: str, minutes: int, by: str, reason: str) -> Setting:
-    """Make the setting that forbids changes within a scope for so many minutes; 0 ends it, which counts only signed."""
+    """Make the setting that forbids changes within `scope` for `minutes`. 0 ends it; that needs a signature."""
     now, keys = now_ms(), Keys(home())
     until = now + minutes * 60_000 if minutes else 0
     setting = Setting(name=f"{MAINTENANCE}{scope}", value=str(until), ts=now, by=by, reason=masked(reason))
@@ -78,10 +78,10 @@ def maintain(scope: str, minutes: int, by: str, reason: str) -> Setting:
 
 
 def answered(incident: Incident, word: str, by: str, note: str) -> Setting:
-    """Make the signed setting by which a person takes an incident on, or closes it.
+    """Make the signed setting by which a person acknowledges or closes an incident. `word`: the new state.
 
     Raises:
-        UserError: that is not possible any more, it is not for them to say, or their key is not on this host.
+        UserError: the incident's state or the role of `by` does not allow it, or their key is not on this host.
     """
     keys = Keys(home())
     entry = keys.entry(by)
@@ -97,7 +97,7 @@ def sign_request(proposal: Proposal) -> Proposal:
     """Sign a proposal with the key of its requester.
 
     Raises:
-        UserError: it is not for them to ask, or their key is not on this host.
+        UserError: the requester's role does not allow it, or their key is not on this host.
     """
     keys, by = Keys(home()), proposal.requester
     entry = keys.entry(by)
@@ -109,7 +109,7 @@ def sign_request(proposal: Proposal) -> Proposal:
 
 
 def publish(broker: Broker, said: Setting | Proposal | Approval) -> None:
-    """Tell the workers; return when the broker has it."""
+    """Publish a message to the workers. Returns when the broker has it."""
     with Publisher(broker) as publisher:
         publisher.send(said)
 
@@ -117,9 +117,10 @@ def publish(broker: Broker, said: Setting | Proposal | Approval) -> None:
 def publish_and_hear(
     broker: Broker, said: Setting | Approval, topic: Topic, answers: Callable[[Record], bool]
 ) -> Record | None:
-    """Publish what somebody said and wait for a worker's answer.
+    """Publish a message and wait for a worker's answer.
 
-    Returns the first record of `topic` that answers it, or the refusal of what was said; None: nothing came in time.
+    Returns the first record of `topic` for which `answers` is true, or the refusal of the message; None: no answer
+    within 4 s.
     """
     end = time.monotonic() + OUTLAST_S
     topics = {topic_of(said).name, topic.name, REFUSALS.name}
@@ -130,7 +131,7 @@ def publish_and_hear(
 
 
 def tell(broker: Broker, setting: Setting) -> Incident | Refusal | None:
-    """Publish a word on an incident; the incident as it stands then, or the refusal. None: nothing in time."""
+    """Publish a setting on an incident. Returns the incident's new state, or the refusal; None: no answer in time."""
 
     def answers(record: Record) -> bool:
         return isinstance(record, Incident) and setting.name == f"{INCIDENT}{record.id}" and record.by == setting.by

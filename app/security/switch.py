@@ -1,7 +1,7 @@
-"""The kill switch at an actuator: a file. It works without a broker, survives restarts, and a `touch` turns it on.
+"""The kill switch of a host: a file. It works without a broker, survives restarts, and `touch` turns it on.
 
-Whoever runs an actuator writes what the topic says to the file too. The topic never removes a file that a person put
-there. A file that cannot be read counts as on.
+A worker with an actuator copies the topic's setting to the file. It never removes a file that a person made. A file
+that cannot be read counts as on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RETRY_S: Final = 1.0
 
 
 class Said(msgspec.Struct, frozen=True):
-    """Who turned it on, when and why."""
+    """Content of the file: who turned the kill switch on, when and why."""
 
     by: str = "somebody"
     reason: str = ""
@@ -42,23 +42,23 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Way(msgspec.Struct, frozen=True):
-    """One way to move the kill switch, and whether it worked."""
+    """One attempt to move the kill switch, and whether it worked."""
 
     way: str  # a file, or the topic
     error: str = ""  # empty: it worked
 
 
-_unwritten: Final[dict[Path, Said]] = {}  # what could be written to no file, for this process, by the first file
+_unwritten: Final[dict[Path, Said]] = {}  # by first file: stops that no file could hold
 
 
 class LocalSwitch:
-    """The kill switch in the first writable one of some folders; those in the others are obeyed as well."""
+    """The kill switch files in some folders. All are obeyed; the first writable one is written."""
 
     def __init__(self, *folders: Path) -> None:
         self.files = [folder / NAME for folder in folders]
 
     def said(self) -> str:
-        """Who turned it on and why; empty: nobody did. What cannot be read is on."""
+        """Who turned the kill switch on and why; empty: it is off. A file that cannot be read counts as on."""
         for file in self.files:
             if _is_there(file):
                 said = _read(file)
@@ -68,9 +68,9 @@ class LocalSwitch:
         return ""
 
     def turn_on(self, said: Said) -> list[Way]:
-        """Stop this host's actuators from now on: write the first file that can be written; what was tried.
+        """Stop this host's actuators: write the first file that can be written. Returns the attempts.
 
-        A file that a person put there stays as it is. When no file can be written, this process remembers it alone.
+        The topic does not overwrite a file that exists. When no file can be written, only this process stops.
         """
         tried: list[Way] = []
         for file in self.files:
@@ -83,7 +83,7 @@ class LocalSwitch:
         return tried
 
     def turn_off(self, source: Literal["file", "topic"]) -> list[Way]:
-        """Take away what was put there by the same means; by hand, everything. Returns what was tried."""
+        """Remove files that have the same source; with source `file`, all of them. Returns the attempts."""
         held = _unwritten.get(self.files[0])
         if held is not None and (source == "file" or held.source == "topic"):
             del _unwritten[self.files[0]]
@@ -91,9 +91,9 @@ class LocalSwitch:
         return [Way(str(file), _failure(file.unlink)) for file in theirs]
 
     def follow(self, broker: Broker, keys: Keys, stop: Callable[[], bool]) -> None:
-        """Write what the topic says to the file, until `stop`. An unreachable broker changes nothing.
+        """Copy the topic's setting to the file until `stop()` is true. An unreachable broker changes nothing.
 
-        No record and no failure of the broker ends it: reading begins again after a second.
+        After a failure of the broker, reading begins again after a second. No record ends it.
         """
         waiting = Event()
         while not stop():
@@ -114,7 +114,7 @@ class LocalSwitch:
         except (DecodeError, Refused) as error:
             log.warning("a setting is not obeyed", origin=str(raw.origin), cause=str(error))
             return
-        except Exception as error:  # whatever is in a record, the next one may be a stop
+        except Exception as error:  # go on: the next record may be a stop
             log.error("a setting broke the kill switch's reader", origin=str(raw.origin), cause=repr(error))
             return
         if isinstance(setting, Setting) and switch.killed and switch.killed != before:
@@ -126,13 +126,13 @@ class LocalSwitch:
 
 
 def of_this_host(*folders: Path) -> list[LocalSwitch]:
-    """The switch in these folders, the last of which is a home, and those of homes within it, as a demo's."""
+    """The switches of this host: in `folders`, the last of which is a home, and in homes within it, as a demo's."""
     within = sorted(file.parent for file in folders[-1].glob("*/principals.json"))
     return [LocalSwitch(*folders), *map(LocalSwitch, within)]
 
 
 def failures(ways: list[Way]) -> Iterator[str]:
-    """What did not work, in words."""
+    """The failed attempts as one text; empty when all worked."""
     return (f"{way.way}: {way.error}" for way in ways if way.error)
 
 
@@ -142,18 +142,18 @@ def _put(file: Path, said: Said) -> None:
 
 
 def _failure(act: Callable[[], None]) -> str:
-    """Why `act` did not work; empty: it did."""
+    """Call `act`. Returns the error as text; empty when there was none."""
     try:
         act()
     except FileNotFoundError:
-        return ""  # somebody else has removed it
+        return ""  # another process removed it
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return ""
 
 
 def _is_there(file: Path) -> bool:
-    """Whether a file is there, or nobody can tell."""
+    """Whether the file exists, or cannot be checked."""
     with contextlib.suppress(OSError):
         return file.exists()
     return True

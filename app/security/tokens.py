@@ -1,8 +1,8 @@
-"""Tokens for HTTP: signed by a key of ours, or by an OIDC issuer that was set. And passwords, to get one.
+"""Tokens for the HTTP interface, signed by this host or an OIDC issuer, and the passwords to get one.
 
-A token says who somebody is. What they may do is looked up at each use, so that taking a role away works at once.
+A token names a principal. Roles are looked up at each request, so that a removed role has no effect from then on.
 
-tokens.json       the tokens that were given out, by id, until they have expired
+tokens.json       issued tokens by id, until they expire
 passwords.json    Argon2id hashes (RFC 9106), readable by their owner alone
 """
 
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """A token that was given out."""
+    """One issued token."""
 
     name: str
     since: Instant
@@ -58,7 +58,7 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """Gives out tokens for the principals in a folder, and checks them."""
+    """Issues tokens for the principals in a folder, and checks them."""
 
     def __init__(self, keys: Keys, settings: SecuritySettings) -> None:
         self._keys, self._settings = keys, settings
@@ -67,7 +67,7 @@ class Tokens:
         self._jwks: tuple[float, KeySet] | None = None
 
     def issue(self, name: str, ttl_s: int = DAY_S // 3) -> str:
-        """A token for a principal, valid for `ttl_s` seconds.
+        """Issue a token for a principal, valid for `ttl_s` seconds.
 
         Raises:
             UserError: there is no such principal, or the time is not between a second and 90 days.
@@ -87,7 +87,7 @@ class Tokens:
         return jwt.encode({"alg": ALGORITHM, "kid": signer.key}, claims, _private(signer), algorithms=[ALGORITHM])
 
     def check(self, token: str) -> Principal:
-        """Who a token belongs to, with the roles of now.
+        """The principal of a token, with its present roles.
 
         Raises:
             Refused: forged, expired, revoked, unknown_key, wrong_audience.
@@ -100,7 +100,7 @@ class Tokens:
         return self._local(claims) if claims["iss"] == ISSUER else self._foreign(claims)
 
     def revoke(self, identity: str) -> Issued:
-        """Accept a token no more. Raises UserError: no token of ours has this id."""
+        """Refuse a token from now on. Raises UserError when this host has issued none with this id."""
         with self._changing(self._issued, Issued) as issued:
             if identity not in issued:
                 raise UserError(f"no token has the id {identity}", "See opsloop user tokens", exit_code=1)
@@ -108,13 +108,13 @@ class Tokens:
             return issued[identity]
 
     def issued(self) -> dict[str, Issued]:
-        """The tokens that were given out and have not expired, by id."""
+        """The issued tokens that have not expired, by id."""
         return {i: token for i, token in _read(self._issued, Issued).items() if token.expires > now_ms()}
 
     # passwords
 
     def set_password(self, name: str, password: str) -> None:
-        """Let a principal log in with a password. Raises UserError: unknown, or shorter than 12 characters."""
+        """Set a principal's password. Raises UserError: no such principal, or fewer than 12 characters."""
         if self._keys.entry(name) is None:
             raise UserError(f"nobody is called {name}", "See opsloop user list", exit_code=1)
         if len(password) < 12:
@@ -123,7 +123,7 @@ class Tokens:
             hashes[name] = argon2.PasswordHasher().hash(password)
 
     def log_in(self, name: str, password: str) -> str:
-        """A token for a name and its password. Raises Refused: forged; an unknown name takes as long as a known one."""
+        """Issue a token for a name and its password. Raises Refused: forged, after equal time for any name."""
         kept = _read(self._passwords, str).get(name)
         hasher = argon2.PasswordHasher()
         try:
@@ -134,10 +134,10 @@ class Tokens:
             raise Refused("forged", "no such name and password")
         return self.issue(name)
 
-    # checking
+    # checks
 
     def _claims(self, token: str) -> dict[str, Any]:
-        """The claims of a token whose signature, issuer, audience and time are good. The issuer chooses the keys."""
+        """Verify signature, issuer, audience and times of a token. Returns its claims. The issuer selects the keys."""
         issuer = _unverified_issuer(token)
         if issuer == ISSUER:
             keys: Any = KeySet([_public(self._keys.ensure(SIGNER, (Role.VIEWER,)))])
@@ -206,7 +206,7 @@ def _public(key: Key) -> OKPKey:
 
 
 def _unverified_issuer(token: str) -> str:
-    """Whose keys to try: nothing else is taken from a token before its signature was found good."""
+    """The issuer that a token claims, to select the keys. Nothing else is read before the signature is verified."""
     parts = token.split(".")
     if len(parts) != 3 or len(token) > 16_000:
         raise ValueError("it has not the form of a token")

@@ -1,4 +1,4 @@
-"""Casting a vote: signed with the voter's key on this host."""
+"""Casts votes, signed with the voter's key on this host."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from topics.decisions import DECISIONS, Decision
 from topics.refusals import Refusal
 from topics.spec import Record, derive, system_of
 
-GRACE_MS: Final = 60_000  # a vote of the last moment still counts while its command is on its way
+GRACE_MS: Final = 60_000  # ms that a vote outlives its decision, so that a late vote is valid until its command arrives
 
 
 def sign(decision: Decision, vote: Literal["approve", "reject"], voter: str, reason: str) -> Approval:
-    """Make a vote, signed by its voter.
+    """Make a signed vote on a decision.
 
     Raises:
         UserError: the voter has no key on this host.
@@ -37,7 +37,7 @@ def sign(decision: Decision, vote: Literal["approve", "reject"], voter: str, rea
 def cast_and_hear(
     broker: Broker, decision: Decision, vote: Literal["approve", "reject"], voter: str, reason: str
 ) -> tuple[Approval, Decision | Refusal | None]:
-    """Cast a vote, and what a worker said to it: its decision as it stands then, or a refusal; None: nothing in time.
+    """Publish a vote. Returns the decision's new state, or the refusal; None: no worker answered in time.
 
     Raises:
         UserError: the voter has no key on this host.

@@ -1,4 +1,4 @@
-"""Security: whose word counts."""
+"""Wiring of security: the commands `keys` and `user`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the collector is made of: this host, Prometheus endpoints, rates, and the outbox."""
+"""Parts of the collector: this host, Prometheus endpoints, rates, and the outbox."""

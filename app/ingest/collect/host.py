@@ -1,6 +1,6 @@
-"""This host and its processes, measured by psutil, under the names of OpenTelemetry's semantic conventions.
+"""Measures this host and its processes by psutil. Metrics have the names of OpenTelemetry's semantic conventions.
 
-Shares are 0..1, sizes bytes, durations seconds, everything that counts a rate per second.
+Shares are in 0..1, sizes in bytes, durations in seconds, and counters become rates per second.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from topics.spec import Instant, integer
 from topics.telemetry import Sample
 
 _STATES: Final = ("user", "system", "iowait", "steal")
-_SEARCH_MS: Final = 5_000  # a search by name reads every process of the host
+_SEARCH_MS: Final = 5_000  # ms between searches by name, each of which reads every process of the host
 
 
 class Host:
@@ -25,7 +25,7 @@ class Host:
         self._cpu: Any = None
 
     def read(self, now: Instant) -> dict[str, float]:
-        """The host's metrics now; rates are missing the first time."""
+        """The host's metrics at `now` (ms). The first call returns no rates."""
         metrics: dict[str, float] = {}
         self._read_cpu(metrics)
         self._read_memory(metrics, now)
@@ -36,7 +36,7 @@ class Host:
         before, self._cpu = self._cpu, psutil.cpu_times()
         if before is not None:
             spent = {name: max(0.0, getattr(self._cpu, name) - getattr(before, name)) for name in before._fields}
-            # the kernel counts guest time in user time already
+            # guest time is already part of user time
             total = sum(seconds for name, seconds in spent.items() if not name.startswith("guest"))
             if total > 0:
                 idle = spent["idle"] + spent.get("iowait", 0.0)
@@ -78,7 +78,7 @@ class Host:
 
 
 class Processes:
-    """Measures the processes of one name, taken together, or the one with one id."""
+    """Measures the sum over all processes with one name, or the process with one id."""
 
     def __init__(self, node: str, wanted: str) -> None:
         self.wanted = wanted
@@ -88,7 +88,7 @@ class Processes:
         self._searched: Instant | None = None
 
     def read(self, now: Instant) -> Sample:
-        """What they use together. `up` is 0, and `up.refused` 1, when there is none."""
+        """Their metrics, summed, at `now` (ms). Without any process, `up` is 0 and `up.refused` is 1."""
         sums: dict[str, float] = {}
         count = 0
         for process in self._alive(now):
@@ -96,7 +96,7 @@ class Processes:
                 self._add(sums, process, now)
                 count += 1
             except (psutil.NoSuchProcess, psutil.AccessDenied):
-                self._searched = None  # look again next time
+                self._searched = None  # search again at the next call
         metrics = {"up": float(count > 0), "up.refused": float(count == 0), "process.count": float(count)}
         cpu = sums.pop("process.cpu.time", None)
         metrics |= sums if count else {}

@@ -1,4 +1,4 @@
-"""A file that grows by lines, followed across truncation and replacement."""
+"""Follows a file that grows by lines, across truncation and replacement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NewLines:
         self._number = 0
 
     def read(self) -> Iterator[tuple[int, bytes]]:
-        """The lines since the last call, each with its number from 1. None while there is no file."""
+        """Yield the lines since the last call with their numbers from 1; nothing while the file does not exist."""
         try:
             stat = self._file.stat()
         except FileNotFoundError:
@@ -29,7 +29,7 @@ class NewLines:
             stream.seek(self._position)
             for line in stream:
                 if not line.endswith(b"\n"):
-                    return  # its writer is not done with it
+                    return  # the line is not complete yet
                 self._position += len(line)
                 self._number += 1
                 if line.strip():

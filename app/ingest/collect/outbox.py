@@ -1,4 +1,4 @@
-"""What was measured and is not on the broker yet: kept across an outage, bounded, the oldest given up first."""
+"""A bounded queue of records that the broker does not have yet. It survives outages and drops the oldest first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from topics.spec import Record
 
 log = structlog.get_logger()
 
-WINDOW: Final = 500  # messages with the client at a time; the others wait here, where the oldest can be given up
+WINDOW: Final = 500  # messages in the client's queue at a time; only those that wait here can be dropped
 
 
 class _Waiting(NamedTuple):
@@ -33,9 +33,9 @@ class _Waiting(NamedTuple):
 
 
 class Outbox:
-    """A queue in front of a publisher. Not for several threads.
+    """A queue in front of a publisher. Not thread-safe.
 
-    `keep_s` seconds or `keep_bytes` bytes are kept, whichever is less. What is given up is counted and logged.
+    It keeps `keep_s` seconds or `keep_bytes` bytes, whichever is less. Dropped records are counted and logged.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Outbox:
         return len(self._waiting) + self._outside
 
     def add(self, record: Record) -> None:
-        """Queue a record; gives up the oldest when there are too many."""
+        """Queue a record. Drops the oldest ones when the queue is full."""
         message = encode(record)
         waiting = _Waiting(message.topic.name, message.key, message.value, message.headers, self._clock())
         self._waiting.append(waiting)
@@ -68,7 +68,7 @@ class Outbox:
             self.dropped += 1
 
     def pump(self) -> None:
-        """Hand over what the client may have, take its reports, and say what was given up."""
+        """Give records to the client, serve its delivery callbacks, and log what was dropped."""
         while self._waiting and self._outside < WINDOW:
             waiting = self._take()
             self._outside += 1
@@ -79,7 +79,7 @@ class Outbox:
             self._told = self.dropped
 
     def flush(self, limit_s: float) -> int:
-        """Send what is left for at most `limit_s` seconds; returns how many messages the broker does not have."""
+        """Send the rest for at most `limit_s` seconds. Returns the number of messages that the broker does not have."""
         end = time.monotonic() + limit_s
         while self.pending and time.monotonic() < end:
             self.pump()

@@ -1,7 +1,7 @@
-"""Prometheus' text format to metrics under their canonical names (OpenTelemetry semantic conventions, dotted).
+"""Converts Prometheus' text format to metrics with canonical names (OpenTelemetry semantic conventions, dotted).
 
-`http_client_error_ratio{peer="store"}` becomes `http.client.error_ratio.store`: underscores are dots but inside
-compound words, and the values of labels follow in the order of the labels' names. Counters become rates per second
+`http_client_error_ratio{peer="store"}` becomes `http.client.error_ratio.store`: underscores become dots except inside
+compound words, and the labels' values follow, sorted by the labels' names. Counters become rates per second
 (`…_total` → `….rate`), summaries' quantiles become percentiles (`.p95`), histograms keep the rates of sum and count.
 """
 
@@ -19,9 +19,9 @@ from prometheus_client.samples import Sample as Line
 from app.ingest.collect.rates import Rates
 from topics.spec import Instant
 
-MAX_SERIES: Final = 2_000  # of one target; what is beyond says more about the target's labels than about its health
+MAX_SERIES: Final = 2_000  # of one target; more come from labels with many values, not from the target's health
 
-# words of one name that a dot must not part
+# compound words that keep their underscores
 _COMPOUNDS: Final = (
     "active_requests", "config_revision", "error_ratio", "error_rate", "file_descriptor", "idle_replicas",
     "load_average", "open_file_descriptor", "own_duration", "queued_requests", "request_rate", "response_time",
@@ -33,17 +33,17 @@ _ALIASES: Final = {
     "process_open_fds": "process.open_file_descriptor.count",
     "process_cpu_seconds_total": "process.cpu.utilization",  # seconds of processor per second
 }
-# who was asked, which is the entity, and what never changes
+# labels that name the target, which is the entity, and constant ones
 _IGNORED_LABELS: Final = frozenset({"job", "instance", "host", "hostname", "node", "pod", "version", "quantile"})
 _IGNORED: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def parse(text: str, rates: Rates, now: Instant) -> dict[str, float]:
-    """The metrics in a scrape; `rates` holds what the scrape before it said.
+    """The metrics of a scrape at `now` (ms). `rates` holds the counters of the scrape before.
 
     Raises:
-        ValueError: this is not Prometheus' text format.
+        ValueError: the text is not in Prometheus' format.
     """
     metrics: dict[str, float] = {}
     for line, kind in _lines(text):
@@ -63,7 +63,7 @@ def parse(text: str, rates: Rates, now: Instant) -> dict[str, float]:
 def _lines(text: str) -> Iterator[tuple[Line, str]]:
     try:
         families = list(text_string_to_metric_families(text))
-    except (LookupError, TypeError, AttributeError) as error:  # what its parser runs into besides ValueError
+    except (LookupError, TypeError, AttributeError) as error:  # the parser raises these besides ValueError
         raise ValueError(f"not Prometheus' text format: {error!r}") from None
     for family in families:
         kind = "counter" if family.type == "unknown" and family.name.endswith("_total") else family.type
@@ -86,7 +86,7 @@ def _named(name: str, labels: tuple[tuple[str, str], ...], counts: bool) -> str:
 
 @functools.lru_cache(maxsize=8_192)
 def canonical(name: str) -> str:
-    """The dotted name of a name with underscores."""
+    """The dotted form of a name with underscores."""
     for compound in _COMPOUNDS:
         name = re.sub(rf"(?<![^_:]){compound}(?![^_:])", compound.replace("_", "\0"), name)
     return name.replace("_", ".").replace(":", ".").replace("\0", "_").strip(".")

@@ -1,7 +1,7 @@
-"""Asking one Prometheus endpoint, and telling a dead one from a hung one.
+"""Scrapes a Prometheus endpoint, and distinguishes a dead target from a hung one.
 
-Every sample has `up` and `up.refused`: a target that answers is 1 and 0, one that nobody listens for is 0 and 1, one
-that takes the connection and does not answer (or answers with an error) is 0 and 0. When `up` is 0 the two are all.
+Every sample has `up` and `up.refused`: 1 and 0 for a target that answers; 0 and 1 when the connection is refused; 0 and
+0 when it accepts the connection and does not answer, or answers with an error. With `up` 0 there are no other metrics.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _REFUSED: Final = {"up": 0.0, "up.refused": 1.0}
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Who is asked, and where."""
+    """An entity and the URL of its metrics."""
 
     entity: str
     url: str
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """The target written as `entity=URL`, or as a URL alone, whose host and port are then the entity.
+        """Parse `entity=URL`, or a URL alone, whose host and port are then the entity.
 
         Raises:
-            UserError: it is neither.
+            UserError: the text has neither form.
         """
         entity, _, url = text.partition("=") if "=" in text.partition("://")[0] else ("", "", text)
         parts = urlsplit(url)
@@ -49,7 +49,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Scraper:
-    """Asks one target. Keeps its counters, so that the next answer yields rates."""
+    """Scrapes one target. Keeps its counters, so that the next scrape yields rates."""
 
     def __init__(self, target: Target, timeout_s: float) -> None:
         self.target = target
@@ -57,7 +57,7 @@ class Scraper:
         self._rates = Rates()
 
     async def scrape(self, session: aiohttp.ClientSession) -> Sample:
-        """Its state now. Never raises for what the target does; returns within the time-out."""
+        """Scrape the target once. Raises nothing, whatever the target does; returns within the time-out."""
         try:
             async with asyncio.timeout(self._timeout.total):
                 text = await self._fetch(session)
@@ -77,7 +77,7 @@ class Scraper:
                 raise error.os_error from None
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            # a kept connection ended: only a new one can tell whether anybody still listens
+            # a kept connection ended: only a new one shows whether the target still listens
             try:
                 return await self._get(session)
             except aiohttp.ClientConnectorError as error:
