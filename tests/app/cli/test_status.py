@@ -67,6 +67,12 @@ def test_it_tells_the_switch_maintenance_entities_and_what_waits(stopped: Embedd
         assert words in said, said
 
 
+def test_a_stop_without_a_reason_ends_with_who_it_was(embedded: Embedded) -> None:
+    with Publisher(embedded.broker) as publisher:
+        publisher.send(Setting(name=KILL_SWITCH, value="on", ts=now_ms(), by="ana"))
+    assert "kill switch  on: ana\n" in typed("status", "--broker", embedded.bootstrap)
+
+
 def test_a_quiet_system_says_so(embedded: Embedded, home: Path) -> None:
     said = typed("status", "--broker", embedded.bootstrap)
     assert "kill switch  off" in said
