@@ -65,6 +65,11 @@ def stages(role: str, parts: Parts) -> Stages:
     return [partial(verb.make, parts) for system in SYSTEMS for verb in system.agents if verb.role == role]
 
 
+def verbs(role: str) -> list[str]:
+    """The names of a role's agents, in the order data meets them. Nothing is imported for them."""
+    return [verb.name for system in SYSTEMS for verb in system.agents if verb.role == role]
+
+
 def lane(settings: DetectionSettings | None = None) -> Stages:
     """Samples to anomalies: on the lane, one stage handing to the next."""
     from app.settings import Settings

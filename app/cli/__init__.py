@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +26,7 @@ class Unloaded(TyperCommand):
         """The command itself."""
         holder = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich")
         importlib.import_module(f"app.cli.{self.file}").register(holder)
-        return typer.main.get_group(holder).commands[str(self.name)]
+        return _with_flowing_help(typer.main.get_group(holder).commands[str(self.name)])
 
 
 class Commands(TyperGroup):
@@ -53,6 +54,18 @@ def build() -> typer.Typer:
     )  # fmt: skip
     app.callback()(_root)
     return app
+
+
+def _with_flowing_help(command: Any) -> Any:
+    """`command` with each paragraph of its help, and of its subcommands', on one line, which the terminal wraps.
+
+    Typer keeps the line breaks of a docstring after its first paragraph. Examples and exit codes begin a line.
+    """
+    if command.help:
+        command.help = re.sub(r"(?<!\n)\n(?!\n|Example|Exit code)", " ", command.help)
+    for child in getattr(command, "commands", {}).values():
+        _with_flowing_help(child)
+    return command
 
 
 def _version(asked: bool) -> None:

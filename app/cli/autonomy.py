@@ -92,7 +92,7 @@ def _say(name: str, value: str, address: str, who: str, reason: str, json: bool)
     from app.security.keys import Keys
     from app.settings import home, masked
     from models.safety.promotion import AUTONOMY
-    from models.safety.roles import may
+    from models.safety.roles import Role, may
     from models.safety.signing import sign_setting
     from models.safety.trust import PROMISES
     from topics.settings import Setting
@@ -103,7 +103,7 @@ def _say(name: str, value: str, address: str, who: str, reason: str, json: bool)
     where, by, keys = broker_of(address), who or getpass.getuser(), Keys(home())
     entry = keys.entry(by)
     if entry is None or not may(entry.roles, "ratify"):
-        raise UserError(f"{by} may not say what acts alone", "Ask a lead: opsloop user list")
+        raise UserError(f"{by} may not say what acts alone", keys.whom_to_ask(Role.LEAD))
     require(where)
     bare = Setting(name=f"{AUTONOMY}{name}", value=value, ts=now_ms(), by=by, reason=masked(reason))
     setting = sign_setting(bare, keys.own(by))

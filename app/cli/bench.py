@@ -19,8 +19,8 @@ def register(app: typer.Typer) -> None:
 @benches.command()
 def loop(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; the in-memory one if none is given")] = "",
-    count: Annotated[int, typer.Option(help="Anomalies to publish")] = 200,
-    rate: Annotated[float, typer.Option(help="Anomalies a second")] = 20,
+    count: Annotated[int, typer.Option(min=1, help="Anomalies to publish")] = 200,
+    rate: Annotated[float, typer.Option(min=0.1, help="Anomalies a second")] = 20,
     json: JsonOption = False,
 ) -> None:
     """From an anomaly to its signed-off command: p50 and p99 of each hop.
@@ -103,7 +103,7 @@ def detection(
 @benches.command()
 def lane(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
-    points: Annotated[int, typer.Option(help="Points as JSON; ten times as many as frames")] = 3_000_000,
+    points: Annotated[int, typer.Option(min=1, help="Points as JSON; ten times as many as frames")] = 3_000_000,
     json: JsonOption = False,
 ) -> None:
     """Points a second that one worker takes on one core, detection on, beside River's loop and Faust.
@@ -118,9 +118,11 @@ def lane(
 @benches.command()
 def wide(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
-    points: Annotated[int, typer.Option(help="Points as JSON for one worker, and for two in a group")] = 12_000_000,
-    entities: Annotated[int, typer.Option(help="Entities with ten metrics each for one worker")] = 100_000,
-    samples: Annotated[int, typer.Option(help="At each of these entities")] = 12,
+    points: Annotated[
+        int, typer.Option(min=1, help="Points as JSON for one worker, and for two in a group")
+    ] = 12_000_000,
+    entities: Annotated[int, typer.Option(min=1, help="Entities with ten metrics each for one worker")] = 100_000,
+    samples: Annotated[int, typer.Option(min=1, help="At each of these entities")] = 12,
     json: JsonOption = False,
 ) -> None:
     """What a second worker adds to a group, and what many entities take of one worker: rate, memory, restart.
@@ -135,7 +137,7 @@ def wide(
 @benches.command()
 def latency(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
-    seconds: Annotated[float, typer.Option(help="How long at each rate")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long at each rate")] = 20.0,
     rates: Annotated[str, typer.Option(help="Background points a second")] = "100000,1000000",
     json: JsonOption = False,
 ) -> None:
@@ -151,8 +153,8 @@ def latency(
 @benches.command()
 def snapshots(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
-    points: Annotated[int, typer.Option(help="Points in frames, taken five times")] = 480_000_000,
-    entities: Annotated[int, typer.Option(help="Entities that they are of, with ten series each")] = 100_000,
+    points: Annotated[int, typer.Option(min=1, help="Points in frames, taken five times")] = 480_000_000,
+    entities: Annotated[int, typer.Option(min=1, help="Entities that they are of, with ten series each")] = 100_000,
     json: JsonOption = False,
 ) -> None:
     """What snapshots cost the lane, and how long a large state takes there and back.
@@ -198,7 +200,7 @@ def idle(
 @benches.command()
 def transport(
     broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
-    messages: Annotated[int, typer.Option(help="Messages that are read in each way")] = 60_000,
+    messages: Annotated[int, typer.Option(min=1, help="Messages that are read in each way")] = 60_000,
     json: JsonOption = False,
 ) -> None:
     """Our Faust transport beside stock Faust.

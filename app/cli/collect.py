@@ -27,7 +27,9 @@ def collect(
     ] = None,
     targets: Annotated[Path | None, typer.Option(help='JSON list of {"entity", "url"}, followed as it changes')] = None,
     events: Annotated[Path | None, typer.Option(help="JSON lines of events, followed as it grows")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds until a target counts as hung; 0: three periods")] = 0.0,
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds until a target counts as hung; 0: three periods")
+    ] = 0.0,
     broker: BrokerOption = "",
 ) -> None:
     """Measure and publish until stopped.

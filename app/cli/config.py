@@ -68,6 +68,7 @@ def effective(environment: Mapping[str, str]) -> Iterator[Entry]:
     Raises:
         UserError: the settings are not valid, with where the mistake stands.
     """
+    from app.kafka.remembered import remembered
     from app.settings import load
 
     settings = msgspec.to_builtins(load(environment=environment))
@@ -80,6 +81,8 @@ def effective(environment: Mapping[str, str]) -> Iterator[Entry]:
             setting, variable = f"{subject}.{name}", _variable(subject, name, environment)
             source = variable or (str(file) if name in tree.get(subject, {}) else "default")
             yield Entry(setting, _shown(setting, value), source)
+    if not environment.get("OPSLOOP_BROKER") and (broker := remembered()):
+        yield Entry("broker", broker, "opsloop kafka up")
     for variable, value in sorted(environment.items()):
         if variable in ("OPSLOOP_BROKER", "OPSLOOP_HOME", "OPSLOOP_CONFIG") or variable.startswith("OPSLOOP_KAFKA_"):
             name = variable.removeprefix("OPSLOOP_").lower()

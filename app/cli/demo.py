@@ -42,8 +42,8 @@ def demo(
         str, typer.Option(help="ask: a person approves each action; auto: the loop acts by itself; off: it only looks")
     ] = "ask",
     until: Annotated[str, typer.Option(help="resolved: end when every --break was cured")] = "",
-    seconds: Annotated[float, typer.Option("--for", metavar="SECONDS", help="End after so long")] = 0,
-    limit: Annotated[float, typer.Option(help="Seconds that one fault may take")] = 120,
+    seconds: Annotated[float, typer.Option("--for", min=0, metavar="SECONDS", help="End after so long")] = 0,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds that one fault may take")] = 120,
     broker: Annotated[str, typer.Option("--broker", help="Use this Kafka instead of the in-memory one")] = "",
     folder: Annotated[Path | None, typer.Option(help="Keep logs and the site here")] = None,
     json: JsonOption = False,

@@ -22,7 +22,7 @@ Note = Annotated[str, typer.Option("--note", help="What you found or did; it is 
 Person = Annotated[str, typer.Option("--as", help="Who says so; you by default")]
 Last = Annotated[int | None, typer.Option(min=0, help="Only the newest so many; 0: all  [default: 50, JSON: all]")]
 SHOWN = 50  # rows of a table
-Since = Annotated[float, typer.Option("--since", help="Only the last so many seconds; 0: all")]
+Since = Annotated[float, typer.Option("--since", min=0, help="Only the last so many seconds; 0: all")]
 
 
 def register(app: typer.Typer) -> None:

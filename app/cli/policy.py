@@ -113,7 +113,8 @@ def list_(broker: BrokerOption = "", json: JsonOption = False) -> None:
 
 @policy_app.command()
 def show(
-    name: Name, version: Annotated[int | None, typer.Option(help="Another than the one that holds; 0: shipped")] = None,
+    name: Name,
+    version: Annotated[int | None, typer.Option(min=0, help="Another than the one that holds; 0: shipped")] = None,
     broker: BrokerOption = "", json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Print a policy, and who signed which version of it.
@@ -139,8 +140,10 @@ def show(
 @policy_app.command()
 def diff(
     what: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A policy, or a file to hold against what holds")],
-    first: Annotated[int | None, typer.Option("--from", help="A version; the one before the other if left out")] = None,
-    second: Annotated[int | None, typer.Option("--to", help="A version; the one that holds if left out")] = None,
+    first: Annotated[
+        int | None, typer.Option("--from", min=0, help="A version; the one before the other by default")
+    ] = None,
+    second: Annotated[int | None, typer.Option("--to", min=0, help="A version; the one that holds by default")] = None,
     broker: BrokerOption = "",
 ) -> None:
     """What differs between two versions of a policy, or between a file and what holds.

@@ -125,6 +125,6 @@ def _opened(file: str) -> Iterator[tuple[TextIO, Progress]]:
             raise UserError(f"there is no file {file}", "Give a CSV or JSON lines file, or - for standard input")
         else:
             stream = stack.enter_context(path.open(encoding="utf-8-sig", errors="replace", newline=""))
-        progress = stack.enter_context(Progress(*columns, console=err, transient=True))
+        progress = stack.enter_context(Progress(*columns, console=err, transient=True, disable=not err.is_terminal))
         progress.add_task("0 records", total=None)
         yield stream, progress

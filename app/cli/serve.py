@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def serve(
     broker: BrokerOption = "",
     host: Annotated[str, typer.Option(help="Where to listen; other than loopback only with TLS")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any that is free")] = PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = PORT,
     cert: Annotated[Path | None, typer.Option(help="Certificate chain for TLS, PEM")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key, PEM")] = None,
 ) -> None:
@@ -101,4 +101,5 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise UserError(f"cannot listen on {host}:{port} ({error.strerror})", "Choose another --port") from None
+        why = (error.strerror or str(error)).partition(" (while")[0]  # Python appends the address once more
+        raise UserError(f"cannot listen on {host}:{port} ({why})", "Choose another --port") from None

@@ -95,12 +95,13 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _show_workers(groups: list[Group] | None) -> None:
-    from app.kafka.status import missing
+    from app.kafka.status import missing, missing_verbs
+    from app.pipeline import verbs
 
     if groups is None:
         out.print("workers      this broker does not tell who reads from it")
         return
-    absent = missing(groups)
+    absent = [*missing(groups), *(f"loop's {verb}" for verb in missing_verbs(groups, verbs("loop")))]
     out.print(f"workers      {'no worker for ' + ', '.join(absent) if absent else 'lane, loop and act are at work'}")
     if groups:
         print_table("", ("group", "state", "members", "behind", "where most"), (

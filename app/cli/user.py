@@ -53,6 +53,7 @@ def add(name: Name, role: Roles, password: Annotated[
     store = Keys(home())
     if Role.WORKER in role:
         raise UserError("the role worker is for Opsloop's own processes", "Give another role")
+    before = store.entry(name)
     entry = store.add(name, tuple(role))
     if password:
         _tokens().set_password(name, typer.prompt("Password", hide_input=True, confirmation_prompt=True))
@@ -60,6 +61,8 @@ def add(name: Name, role: Roles, password: Annotated[
         print_json(entry)
     else:
         out.print(f"{name} is {', '.join(entry.roles)}; key {entry.key} in {store.home / 'keys'}")
+        if before is not None:
+            out.print(f"the key before, {before.key}, is not believed any more")
 
 
 @user_app.command("list")
@@ -115,7 +118,7 @@ def revoke(
 @user_app.command()
 def token(
     name: Name,
-    ttl: Annotated[int, typer.Option(help="For how many seconds it is valid")] = 28_800,
+    ttl: Annotated[int, typer.Option(min=1, help="For how many seconds it is valid")] = 28_800,
     json: JsonOption = False,
 ) -> None:
     """Print a token for the HTTP interface.

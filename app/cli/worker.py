@@ -27,7 +27,8 @@ def worker(
                                              "act: runs commands. all: the three in one process")],
     broker: BrokerOption = "",
     site: SiteOption = None,
-    metrics_port: Annotated[int, typer.Option(help="Serve Prometheus metrics on this loopback port; 0: do not")] = 0,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Serve Prometheus metrics on this loopback "
+                                                                      "port; 0: do not")] = 0,
     mode: Annotated[str, typer.Option(help="How far: observe, suggest, approve, act_and_report, autonomous")] = "",
     only: Annotated[str, typer.Option(help="Of the loop these verbs alone, as decide,gate, in a group of their own: a "
                                            "slow verb holds up no other. Other workers run the rest")] = "",

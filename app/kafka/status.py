@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +10,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.kafka.broker import Broker, admin, in_memory
+from app.kafka.groups import verbs_of
 
 PREFIX: Final = "opsloop-"
 ROLES: Final = ("lane", "loop", "act")  # a role has one or more groups, named PREFIX + role + …
@@ -56,6 +57,12 @@ def missing(found: Iterable[Group]) -> list[str]:
     """The roles for which no worker runs."""
     at_work = [group.group for group in found if group.members]
     return [role for role in ROLES if not any(name.startswith(f"{PREFIX}{role}") for name in at_work)]
+
+
+def missing_verbs(found: Iterable[Group], known: Collection[str]) -> list[str]:
+    """The loop's `known` verbs that no worker runs while others are run; empty when the whole loop is missing."""
+    run = set[str]().union(*(verbs_of(group.group, known) for group in found if group.members))
+    return [verb for verb in known if verb not in run] if run else []
 
 
 def _group(client: AdminClient, name: str) -> Group:

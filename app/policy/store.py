@@ -21,7 +21,7 @@ from models.policy.book import Book, author, sign_policy
 from models.policy.engine import Active, Policies
 from models.policy.header import read as read_head
 from models.safety.masking import mask
-from models.safety.roles import may
+from models.safety.roles import Role, may
 from models.safety.signing import Keyring, Refused
 from topics.policies import POLICIES, Policy
 from topics.spec import Instant
@@ -156,7 +156,7 @@ def publish(broker: Broker, drafts: Iterable[Policy], by: str, keys: Keys) -> li
     """
     entry = keys.entry(by)
     if entry is None or not may(entry.roles, "policies"):
-        raise UserError(f"{by} may not change policies", "Ask an admin: opsloop user list")
+        raise UserError(f"{by} may not change policies", keys.whom_to_ask(Role.ADMIN))
     own = keys.own(by)
     signed = [
         sign_policy(msgspec.structs.replace(policy, by=by, comment=mask(policy.comment)), own) for policy in drafts

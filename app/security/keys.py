@@ -141,6 +141,13 @@ class Keys:
         entries[key.key] = entry
         return entry
 
+    def whom_to_ask(self, *roles: Role) -> str:
+        """The remedy for somebody who has none of these roles: ask who has one, or make such a user."""
+        wanted = " or ".join(f"{'an' if role[0] in 'aeiou' else 'a'} {role}" for role in roles)
+        if any({*roles} & {*entry.roles} for entry in self.entries() if not entry.revoked):
+            return f"Ask {wanted}: opsloop user list"
+        return f"Nobody is {wanted} yet: opsloop user add NAME --role {roles[0]}"
+
     def grant(self, name: str, roles: tuple[Role, ...]) -> Entry:
         """Replace the roles of a principal. Raises UserError when there is no such principal."""
         return self._change(name, roles=roles)

@@ -18,7 +18,7 @@ from app.settings import home, masked
 from models.incidents.lifecycle import is_open
 from models.safety.context import MAINTENANCE
 from models.safety.masking import mask
-from models.safety.roles import may
+from models.safety.roles import Role, may
 from models.safety.signing import sign_proposal, sign_setting
 from topics.approvals import Approval
 from topics.catalog import topic_of
@@ -64,7 +64,7 @@ def resume(by: str, reason: str, ends: str = "") -> Setting:
     keys = Keys(home())
     entry = keys.entry(by)
     if entry is None or not may(entry.roles, "resume"):
-        raise UserError(f"{by} may not allow acting again", "Ask an admin: opsloop user list")
+        raise UserError(f"{by} may not allow acting again", keys.whom_to_ask(Role.ADMIN))
     setting = Setting(name=KILL_SWITCH, value="off", ts=now_ms(), by=by, reason=masked(reason), ends=ends)
     return sign_setting(setting, keys.own(by))
 
@@ -86,7 +86,7 @@ def answered(incident: Incident, word: str, by: str, note: str) -> Setting:
     keys = Keys(home())
     entry = keys.entry(by)
     if entry is None or not may(entry.roles, "respond"):
-        raise UserError(f"{by} may not answer for incidents", "Ask an operator or approver: opsloop user list")
+        raise UserError(f"{by} may not answer for incidents", keys.whom_to_ask(Role.OPERATOR, Role.APPROVER))
     if not is_open(incident.state) or (word == ACKNOWLEDGED and incident.state is not State.TRIGGERED):
         raise UserError(f"incident {incident.id} is {incident.state}: it cannot be {word}", exit_code=1)
     setting = Setting(name=f"{INCIDENT}{incident.id}", value=word, ts=now_ms(), by=by, reason=masked(note))
@@ -104,7 +104,7 @@ def sign_request(proposal: Proposal) -> Proposal:
     if entry is None:
         raise UserError(f"{by} has no key on this host", f"Make one: opsloop user add {by} --role operator")
     if not may(entry.roles, "propose"):
-        raise UserError(f"{by} may not ask for changes", "Ask an operator or a lead: opsloop user list")
+        raise UserError(f"{by} may not ask for changes", keys.whom_to_ask(Role.OPERATOR, Role.LEAD))
     return sign_proposal(proposal, keys.own(by))
 
 

@@ -53,7 +53,8 @@ def standing(broker: Broker, home: Path) -> Standing:
         except Exception:  # one broken record must not hide the others
             continue
     maintained = {scope: until for scope, until in context.maintained.items() if until > now}
-    return Standing(switch.killed, by_file(home), maintained, next(reversed(list(switch.stops)), ""))
+    by_topic = switch.killed and (switch.killed.removesuffix(": ") or "somebody")  # a stop needs no reason
+    return Standing(by_topic, by_file(home), maintained, next(reversed(list(switch.stops)), ""))
 
 
 def waiting(broker: Broker, since_ms: Instant) -> list[Decision]:

@@ -62,9 +62,9 @@ class LocalSwitch:
         for file in self.files:
             if _is_there(file):
                 said = _read(file)
-                return f"{said.by}: {said.reason} ({file})"
+                return f"{_who_and_why(said)} ({file})"
         if held := _unwritten.get(self.files[0]):
-            return f"{held.by}: {held.reason}"
+            return _who_and_why(held)
         return ""
 
     def turn_on(self, said: Said) -> list[Way]:
@@ -157,6 +157,11 @@ def _is_there(file: Path) -> bool:
     with contextlib.suppress(OSError):
         return file.exists()
     return True
+
+
+def _who_and_why(said: Said) -> str:
+    """Who stopped everything, and why if they said so. Never empty."""
+    return ": ".join(part for part in (said.by, said.reason) if part) or "somebody"
 
 
 def _read(file: Path) -> Said:

@@ -41,7 +41,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
         ("demo --until later", "--approve takes ask, auto or off; --until takes resolved"),
         ("demo --until resolved", "--until resolved needs something to resolve. Add --break kill:catalog"),
         ("autonomy grant everything", "'everything' is neither a class of action nor a tier"),
-        ("autonomy grant shop/automatic --as olga", "olga may not say what acts alone. Ask a lead"),
+        ("autonomy grant shop/automatic --as olga", "olga may not say what acts alone. Nobody is a lead yet"),
         ("kill-switch sideways", "the kill switch has no position 'sideways'. Say on or off"),
     ],
 )
@@ -89,6 +89,21 @@ def test_a_vote_on_what_does_not_wait_is_refused_in_words(
     code, said = typed(verb, identity, "--broker", embedded.bootstrap)
     assert code == 1
     assert told in said
+
+
+def test_a_port_that_is_taken_is_told_once(typed: Typed, embedded: Embedded) -> None:
+    port = embedded.bootstrap.rpartition(":")[2]
+    code, said = typed("serve", "--port", port, "--broker", embedded.bootstrap)
+    assert code == 2
+    assert said == f"opsloop: cannot listen on 127.0.0.1:{port} (Address already in use). Choose another --port\n"
+
+
+def test_what_was_published_is_told_in_one_line_where_stderr_is_no_terminal(
+    typed: Typed, embedded: Embedded, tmp_path: Path
+) -> None:
+    (tmp_path / "one.jsonl").write_text('{"entity": "a", "ts": 1700000000000, "metrics": {"cpu": 0.5}}\n')
+    code, said = typed("publish", "one.jsonl", "--broker", embedded.bootstrap)
+    assert (code, said) == (0, "records published: 1\n")
 
 
 def test_help_is_there_for_every_command(typed: Typed) -> None:

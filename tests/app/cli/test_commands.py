@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -57,6 +60,51 @@ def test_a_word_that_is_nearly_a_command_is_answered_with_it() -> None:
     done = CliRunner().invoke(cli.build(), ["drll"])
     assert done.exit_code == 2
     assert "Did you mean 'drill'" in done.output
+
+
+def commands(of: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command below one, with its name as it is typed."""
+    for name, command in of.commands.items():
+        loaded = command.load() if isinstance(command, cli.Unloaded) else command
+        if hasattr(loaded, "commands"):
+            yield from commands(loaded, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", loaded
+
+
+TYPED = dict(commands(typer.main.get_command(cli.build())))
+
+
+def is_number(parameter: Any) -> bool:
+    """Whether an option takes a number."""
+    descriptor = getattr(parameter, "type_descriptor", None)  # `--help` has none
+    annotation = descriptor and descriptor.annotation
+    return bool({int, float} & {annotation, *get_args(annotation)})
+
+
+def test_numbers_are_found_among_the_options() -> None:
+    found = {(name, p.name) for name, command in TYPED.items() for p in command.params if is_number(p)}
+    assert {("worker", "metrics_port"), ("demo", "seconds"), ("policy show", "version")} <= found
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_a_number_out_of_its_bounds_is_refused_before_the_command_runs(name: str) -> None:
+    numbers = [p for p in TYPED[name].params if is_number(p)]
+    assert [p.name for p in numbers if p.min is None] == [], "give it min, and max where it has one"
+    assert all(p.max <= 65535 for p in numbers if p.name.endswith("port"))
+
+
+@pytest.mark.parametrize("line", ["serve --port 99999999", "worker loop --metrics-port -1", "demo --for -1"])
+def test_a_number_that_cannot_be_is_answered_with_its_option(line: str) -> None:
+    done = CliRunner().invoke(cli.build(), line.split())
+    assert done.exit_code == 2
+    assert f"Invalid value for '{line.split()[-2]}'" in done.output
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_a_paragraph_of_help_breaks_only_before_an_example_or_an_exit_code(name: str) -> None:
+    broken = re.findall(r"[^\n]\n(?!\n)(\w+ ?\w*)", TYPED[name].help or "")
+    assert [start for start in broken if not start.startswith(("Example", "Exit code"))] == []
 
 
 LOADED = """

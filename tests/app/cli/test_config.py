@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from app.cli import build
 from app.errors import UserError
+from app.kafka.remembered import remember
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,15 @@ def test_each_setting_is_shown_with_where_it_came_from(here: Path, monkeypatch: 
     changed = shown("--changed")
     assert {"safety.mode", "safety.quorum", "api.burst"} <= set(changed)
     assert "default" not in {source for _, source in changed.values()}
+
+
+def test_the_broker_that_commands_find_by_themselves_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPSLOOP_BROKER", raising=False)
+    assert "broker" not in shown()
+    remember("127.0.0.1:19092")
+    assert shown()["broker"] == ("127.0.0.1:19092", "opsloop kafka up")
+    monkeypatch.setenv("OPSLOOP_BROKER", "b:9092")
+    assert shown()["broker"] == ("b:9092", "OPSLOOP_BROKER")
 
 
 def test_no_secret_is_shown_and_where_one_is_kept_is(monkeypatch: pytest.MonkeyPatch) -> None:

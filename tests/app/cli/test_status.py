@@ -10,12 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import build
+from app.cli.status import _show_workers
 from app.client import Publisher, Telemetry
 from app.clock import now_ms
 from app.errors import UserError
 from app.kafka.broker import Broker
 from app.kafka.embedded import Embedded
-from app.kafka.status import ROLES, Group, Member, groups, missing
+from app.kafka.status import ROLES, Group, Member, groups, missing, missing_verbs
 from app.security.switch import LocalSwitch, Said
 from models.safety.context import MAINTENANCE
 from tests.builders import decision, proposal
@@ -67,6 +68,12 @@ def test_it_tells_the_switch_maintenance_entities_and_what_waits(stopped: Embedd
         assert words in said, said
 
 
+def test_a_stop_without_a_reason_ends_with_who_it_was(embedded: Embedded) -> None:
+    with Publisher(embedded.broker) as publisher:
+        publisher.send(Setting(name=KILL_SWITCH, value="on", ts=now_ms(), by="ana"))
+    assert "kill switch  on: ana\n" in typed("status", "--broker", embedded.bootstrap)
+
+
 def test_a_quiet_system_says_so(embedded: Embedded, home: Path) -> None:
     said = typed("status", "--broker", embedded.bootstrap)
     assert "kill switch  off" in said
@@ -96,6 +103,23 @@ def test_a_role_is_missing_unless_a_group_of_it_has_a_member() -> None:
     assert missing([]) == [*ROLES]
     assert missing([group("opsloop-lane", one), group("opsloop-loop"), group("opsloop-loop-gate", one)]) == ["act"]
     assert group("opsloop-lane").behind == 7
+
+
+def test_verbs_that_no_worker_runs_are_told_while_others_are_run(capsys: pytest.CaptureFixture[str]) -> None:
+    def group(name: str, *members: Member) -> Group:
+        return Group(name, "stable", members, {})
+
+    one = Member("opsloop", "10.0.0.1", 6)
+    some, ended = group("opsloop-loop.decide.gate", one), group("opsloop-loop")
+    known = ["respond", "decide", "gate", "verify"]
+    assert missing_verbs([some, ended], known) == ["respond", "verify"]
+    assert missing_verbs([some, group("opsloop-loop.respond.verify", one)], known) == []
+    assert missing_verbs([group("opsloop-loop", one)], known) == []
+    assert missing_verbs([ended], known) == [], "the loop as a whole is missing then"
+    _show_workers([group("opsloop-lane", one), some, ended])
+    said = capsys.readouterr().out
+    assert "no worker for act, loop's respond, loop's approve" in said
+    assert "loop's decide" not in said
 
 
 @pytest.mark.kafka

@@ -52,6 +52,12 @@ def test_a_person_is_added_listed_changed_and_revoked(home: Path) -> None:
     assert "ana" in typed("user", "list")
 
 
+def test_who_gets_another_key_is_told_that_the_one_before_ends(home: Path) -> None:
+    assert "not believed" not in typed("user", "add", "ana", "--role", "approver")
+    before = Keys(home).own("ana").key
+    assert f"the key before, {before}, is not believed any more" in typed("user", "add", "ana", "--role", "lead")
+
+
 def test_a_token_is_given_out_listed_and_revoked(home: Path) -> None:
     typed("user", "add", "ana", "--role", "approver", "--password", told="a long password\na long password\n")
     token = typed("user", "token", "ana", "--ttl", "60").strip()

@@ -65,6 +65,14 @@ def test_a_new_key_takes_the_place_of_the_old_one(keys: Keys) -> None:
     assert keys.verify(new.key, b"yes", new.sign(b"yes")).name == "ana"
 
 
+def test_who_may_not_is_sent_to_somebody_who_may_or_told_how_to_make_one(keys: Keys) -> None:
+    keys.add("ana", (Role.LEAD,))
+    keys.add("ben", (Role.ADMIN,))
+    assert keys.whom_to_ask(Role.OPERATOR, Role.LEAD) == "Ask an operator or a lead: opsloop user list"
+    keys.revoke("ben")
+    assert keys.whom_to_ask(Role.ADMIN) == "Nobody is an admin yet: opsloop user add NAME --role admin"
+
+
 def test_an_unknown_key_is_refused(keys: Keys, tmp_path: Path) -> None:
     stranger = Keys(tmp_path / "elsewhere").ensure("ana", (Role.APPROVER,))
     keys.ensure("ana", (Role.APPROVER,))

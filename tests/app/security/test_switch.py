@@ -27,6 +27,12 @@ def test_it_says_who_and_why_and_where_also_in_another_process(tmp_path: Path) -
     assert said == f"ana: smoke ({tmp_path / NAME})"
 
 
+def test_a_stop_without_a_reason_is_told_without_an_empty_one(tmp_path: Path) -> None:
+    switch = LocalSwitch(tmp_path)
+    switch.turn_on(Said("ana", ""))
+    assert switch.said().startswith("ana (")
+
+
 def test_what_cannot_be_read_is_on(tmp_path: Path) -> None:
     for content in (b"", b"\xff{", b'{"by": 5}'):
         (tmp_path / NAME).write_bytes(content)
