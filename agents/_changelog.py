@@ -18,7 +18,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING
 
 from agents._agent import Buffer
-from agents._snapshots import OFFSET_LAST, TopicPartition, checksum, read_snapshot, replay
+from agents._snapshots import OFFSET_LAST, StateTooLarge, TopicPartition, checksum, read_snapshot, replay
 from topics.codec import Message, encode
 from topics.spec import Raw, Topic
 from topics.state import GENERATIONS, Snapshot
@@ -28,10 +28,6 @@ log = structlog.get_logger()
 PART_BYTES: Final = 256_000  # bytes of one record: encoding, checksum and send of so much take about 1 ms
 LEAST_BYTES: Final = 64_000  # minimum size of the deltas between two full snapshots
 MAX_PARTS: Final = 2_000
-
-
-class StateTooLarge(Exception):
-    """The state is too large to be written: restoring it would take too long."""
 
 
 class StateUnreadable(ValueError):

@@ -26,7 +26,7 @@ from agents._deadlines import Deadlines
 from agents._inbox import Inbox
 from agents._snapshots import TopicPartition
 from agents._suspension import SuspensionDetector
-from agents._transport import Batch, batches, ends, fence, install
+from agents._transport import RecordBatch, batches, ends, fence, install
 from agents._unit import Unit, restored_unit
 from agents._watchdog import Watchdog, behind, waiting
 from agents._writer import Revoked, Writer
@@ -241,7 +241,7 @@ class Loop:
             units[name, partition] = restored_unit(make, found, link)
         return units
 
-    async def _apply(self, key: tuple[str, int], batches: Sequence[Batch]) -> None:
+    async def _apply(self, key: tuple[str, int], batches: Sequence[RecordBatch]) -> None:
         """Process batches in one step. Raises Revoked when the partition was lost meanwhile."""
         verb, partition = key
         unit = await self._unit(verb, partition)

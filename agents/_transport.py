@@ -36,7 +36,7 @@ FETCH_MAX_WAIT_MS: Final = 25
 IDLE_WAIT_MS: Final = 1_000
 
 
-class Batch(NamedTuple):
+class RecordBatch(NamedTuple):
     """Records (aiokafka ConsumerRecord, not decoded) of one partition in offset order."""
 
     tp: TP
@@ -100,13 +100,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             return {}, set()
         return await super()._wait_next_records(timeout)
 
-    async def _getmany(self, active_partitions: Any, timeout: float) -> Mapping[TP, list[Batch]]:
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Mapping[TP, list[RecordBatch]]:
         found = await super()._getmany(active_partitions, timeout)
         batched = self.app.batched_topics
         return {tp: list(_cut(TP(*tp), records)) if tp.topic in batched else records for tp, records in found.items()}
 
     def _to_message(self, tp: TP, record: Any) -> Any:
-        if isinstance(record, Batch):
+        if isinstance(record, RecordBatch):
             last = record.records[-1]
             message = ConsumerMessage(
                 last.topic, last.partition, last.offset, last.timestamp / 1000.0, last.timestamp_type, (), None, record,
@@ -313,8 +313,8 @@ class _Tables(TableManager):  # type: ignore[misc]
         await self.recovery.start()
 
 
-def _cut(tp: TP, records: list[Any]) -> Iterator[Batch]:
-    return (Batch(tp, records[i : i + BATCH_RECORDS]) for i in range(0, len(records), BATCH_RECORDS))
+def _cut(tp: TP, records: list[Any]) -> Iterator[RecordBatch]:
+    return (RecordBatch(tp, records[i : i + BATCH_RECORDS]) for i in range(0, len(records), BATCH_RECORDS))
 
 
 class Transport(driver.Transport):  # type: ignore[misc]

@@ -87,7 +87,7 @@ class Unit:
         return outputs
 
     def _among(self, items: Sequence[Hashable], now: Instant) -> list[Any]:
-        """Process `items` alone; what else is due waits. Those with which the agent raises are set aside, by halving."""
+        """Process `items` alone; what else is due waits. Those with which the agent raises are set aside."""
         self.agent.hold(())
         overdue = self.agent.overdue(now)
         ours = set(items).intersection(overdue)  # another item may have ended some

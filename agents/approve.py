@@ -13,7 +13,7 @@ from models.safety.signing import Keyring, Refused, Signer, seal, sign_setting
 from models.safety.votes import ApprovalTracker, Rules
 from topics.actions import COMMANDS, RESULTS, Command, Result
 from topics.approvals import APPROVALS, Approval
-from topics.audit import AUDIT, Entry
+from topics.audit import AUDIT, AuditEntry
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.refusals import REFUSALS, refusal
@@ -60,7 +60,7 @@ class Approve(Stateful[ApprovalTracker]):
                 yield from self.state.decided(record, self.rules, now)
             case Approval():
                 yield from self.state.vote(record, str(read.origin), self.rules, now)
-            case Entry():
+            case AuditEntry():
                 yield from self.state.audited(record, self.rules, now)
             case Incident():
                 yield from self.state.incident(record, now)

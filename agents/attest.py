@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from agents._state import Stateful
 from models.safety.chain import Notary
 from models.safety.signing import Refused, Signer, sign_checkpoint
-from topics.audit import AUDIT, CHECKPOINTS, Checkpoint, Entry
+from topics.audit import AUDIT, CHECKPOINTS, AuditEntry, Checkpoint
 from topics.refusals import REFUSALS, Refusal, refusal
 from topics.spec import Instant, Read, Record
 
@@ -26,7 +26,7 @@ class Attest(Stateful[Notary]):
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Checkpoint | Refusal]:
         for read in records:
-            assert isinstance(read.record, Entry)
+            assert isinstance(read.record, AuditEntry)
             try:
                 self.state.see(read.record)
             except Refused as refused:

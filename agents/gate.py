@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from agents._state import Stateful
 from models.policy.engine import Policies
-from models.safety.limits import Gate as Limits
+from models.safety.limits import GateState as Limits
 from models.safety.limits import SafetySettings
 from models.safety.signing import Keyring, Refused, Signer, sign_proposal
 from topics.actions import RESULTS, Result

@@ -17,14 +17,14 @@ FEEDBACK = frozenset(get_args(Feedback))
 ENDED = (State.RESOLVED, State.REVIEWED)
 
 
-class Open(KeyedState):
+class OpenForks(KeyedState):
     """The incidents for which learners are forked, each with the entities that are."""
 
     incidents: Table[tuple[str, ...]] = table(domain=lambda _, entities: system_of(entities[0]))
     labelled: Table[bool] = table(KEPT)  # still going on, but told: not forked again
 
 
-class Labeller(Stateful[Open]):
+class Labeller(Stateful[OpenForks]):
     """Opens a fork for each entity that an incident touches, and closes it when the incident ends or is labelled.
 
     An incident that ends without a label was a fault: what was seen during it is not learned.
@@ -33,7 +33,7 @@ class Labeller(Stateful[Open]):
     name = "label"
     reads = (INCIDENTS, LABELS)
     writes = (LEARNING,)
-    shape = Open
+    shape = OpenForks
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Learning]:  # noqa: ARG002
         for read in records:

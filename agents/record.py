@@ -9,7 +9,7 @@ from models.safety.chain import Chain
 from models.safety.masking import RULES, Rules, mask_json
 from topics.actions import COMMANDS, RESULTS
 from topics.approvals import APPROVALS
-from topics.audit import AUDIT, Entry
+from topics.audit import AUDIT, AuditEntry
 from topics.codec import encode
 from topics.decisions import DECISIONS
 from topics.incidents import INCIDENTS
@@ -35,12 +35,12 @@ class AuditWriter(Agent[Read[Record]]):
         self.rules = rules  # what is masked
 
     def resume(self, last: Record) -> dict[str, int]:
-        assert isinstance(last, Entry)
+        assert isinstance(last, AuditEntry)
         self.links = Chain(last.chain)
         self.links.resume(last)
         return dict(last.applied)
 
-    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Entry]:
+    def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[AuditEntry]:
         for read in records:
             if self.links is None:
                 self.links = Chain(read.origin.partition)

@@ -23,7 +23,7 @@ from app.kafka.wiring import KAFKA
 from app.policy.wiring import POLICY
 from app.runtime.wiring import RUNTIME
 from app.security.wiring import SECURITY
-from app.system import Parts, Role, Stages, System
+from app.system import Parts, Stages, System, WorkerRole
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -55,7 +55,7 @@ def systems() -> tuple[System, ...]:
     return (*SYSTEMS, *(importlib.import_module(name).SYSTEM for name in BESIDE))
 
 
-def roles() -> dict[str, Role]:
+def roles() -> dict[str, WorkerRole]:
     """What a worker process can run, by name."""
     return {role.name: role for system in systems() for role in system.roles}
 

@@ -106,7 +106,7 @@ def _always(_: Worker) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class WorkerRole:
     """What `opsloop worker NAME` runs."""
 
     name: str
@@ -121,7 +121,7 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CliCommand:
     """One word after `opsloop`, or a group of them."""
 
     name: str
@@ -136,5 +136,5 @@ class System:
     name: str
     agents: tuple[Verb, ...] = ()
     topics: tuple[str, ...] = ()  # families: the files of topics/
-    roles: tuple[Role, ...] = ()
-    commands: tuple[Command, ...] = ()
+    roles: tuple[WorkerRole, ...] = ()
+    commands: tuple[CliCommand, ...] = ()

@@ -17,7 +17,7 @@ from models.safety.signing import OURS, seal, sign_checkpoint, sign_proposal, si
 from tests.keys import WORKER_KEY, key_of
 from topics.actions import Command, Result, SignedCommand
 from topics.approvals import Approval, subject
-from topics.audit import GENESIS, Checkpoint, Entry
+from topics.audit import GENESIS, AuditEntry, Checkpoint
 from topics.catalog import topic_of
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Hypothesis, Incident, State, SymptomKind
@@ -196,7 +196,7 @@ SAMPLES: Final[dict[str, Record]] = {
         refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
         switch("on"),
         policy(FROZEN),
-        Entry(
+        AuditEntry(
             chain=0, seq=0, ts=NOW, system="shop", topic="opsloop.settings", origin="opsloop.settings-0-0",
             body=msgspec.Raw(b'{"v":1,"name":"kill_switch"}'), previous=GENESIS, applied={"opsloop.settings": 1},
             hash="cd",

@@ -11,7 +11,7 @@ from topics.spec import Count, Instant, Record, Topic, derive, system_of
 GENESIS = "0" * 64
 
 
-class Entry(Record, frozen=True):
+class AuditEntry(Record, frozen=True):
     """One entry of a chain. The writer restores its state from the newest entry: its hash, `seq` and `applied`."""
 
     chain: Count  # the partition
@@ -26,16 +26,19 @@ class Entry(Record, frozen=True):
     hash: str = ""
 
 
-def digest(entry: Entry) -> str:
+def digest(entry: AuditEntry) -> str:
     """SHA-256 over everything in the entry but its own hash, in canonical JSON."""
     bare = msgspec.structs.replace(entry, hash="")
     return hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
 
 
 AUDIT = Topic(
-    "opsloop.audit", Entry, key=lambda entry: system_of(entry.system), what="hash-chained record of every decision",
+    "opsloop.audit",
+    AuditEntry,
+    key=lambda entry: system_of(entry.system),
+    what="hash-chained record of every decision",
     retention_ms=None,
-)  # fmt: skip
+)
 
 
 class Checkpoint(Record, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from topics.actions import SignedCommand
 from topics.approvals import Approval
-from topics.audit import Entry
+from topics.audit import AuditEntry
 from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.settings import Setting
@@ -33,7 +33,7 @@ def refusal(record: Record, origin: str, code: str, detail: str, now: Instant) -
             system, who = system_of(proposal.target), proposal.requester
         case SignedCommand() as order:
             system, who = system_of(order.target), order.key
-        case Entry() as entry:
+        case AuditEntry() as entry:
             system, who = entry.system, f"chain {entry.chain}"
         case Setting() | Policy() as word:
             who = word.by

@@ -9,7 +9,7 @@ import msgspec
 from topics.spec import Count, Instant, Record, Topic, Word, system_of
 
 # what a writer of today may say; a reader accepts every Word, see topics.spec
-Kind = Literal["point", "contextual", "collective", "change_point", "drift", "absence", "trend"]
+AnomalyKind = Literal["point", "contextual", "collective", "change_point", "drift", "absence", "trend"]
 Direction = Literal["up", "down"]
 
 

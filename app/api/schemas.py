@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from app.api.routes import PUBLIC, ROUTES
 from topics.approvals import Approval
-from topics.audit import Entry
+from topics.audit import AuditEntry
 from topics.decisions import Decision
 from topics.incidents import Incident
 from topics.settings import Setting
@@ -100,7 +100,7 @@ ANSWERS: Final[Mapping[tuple[str, str], Mapping[int, Any]]] = {
     ("POST", "/kill-switch/off"): {200: Switch},
     ("GET", "/maintenance"): {200: dict[str, Instant]},
     ("POST", "/maintenance"): {200: Maintained},
-    ("GET", "/audit"): {200: list[Entry]},
+    ("GET", "/audit"): {200: list[AuditEntry]},
 }
 MEANS: Final[Mapping[int, str]] = {
     200: "Done, as it stands now",

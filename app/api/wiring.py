@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.system import Command, System
+from app.system import CliCommand, System
 
 API: Final = System(
-    "api", commands=(Command("serve", "serve", "Decisions, votes, incidents, the kill switch and the audit by HTTP."),)
+    "api",
+    commands=(CliCommand("serve", "serve", "Decisions, votes, incidents, the kill switch and the audit by HTTP."),),
 )

@@ -22,7 +22,7 @@ from models.policy.engine import Policies
 from models.policy.facts import facts_of
 from models.policy.rego import Rego
 from models.safety.chain import Chain, Notary
-from models.safety.limits import Gate
+from models.safety.limits import GateState
 from models.safety.masking import mask_json
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
@@ -130,7 +130,7 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
     signer, held, settings = keys.own(WORKER), policies(), SafetySettings(mode=Mode.AUTONOMOUS)
     bounds = Bounds(safety=settings, policies=held)
     chain, notary, told = Chain(0), Notary(), incidents(start)
-    planner, gate, other = Planner(), Gate(), Gate()
+    planner, gate, other = Planner(), GateState(), GateState()
     offsets = iter(range(10**9))
 
     def proposed() -> tuple[Proposal, Instant]:
@@ -168,7 +168,7 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
         id="c", decision="d", incident="i", ts=start, action="restart_service", target="shop/catalog/0", parameters={},
         expires=start + 30_000, audience="supervisor/shop", epoch=start, requester="decide", confidence=0.99,
     )  # fmt: skip
-    (answer,) = Gate().judge(proposed()[0], settings, policies(0), start)  # with the shipped policies alone
+    (answer,) = GateState().judge(proposed()[0], settings, policies(0), start)  # with the shipped policies alone
     body = msgspec.json.encode(answer)
 
     def audit() -> None:
@@ -185,7 +185,7 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
 
 def _fresh() -> Callable[[], Callable[[], Any]]:
     """Prepare an evaluation of all policies without cached answers. Compilation is not timed."""
-    held, book = policies(), Gate().policies
+    held, book = policies(), GateState().policies
     planner, bounds, told = Planner(), Bounds(), incidents(now_ms())
 
     def prepare() -> Callable[[], Any]:

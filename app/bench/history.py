@@ -25,7 +25,7 @@ from app.kafka.places import extents
 from app.printing import err, print_json, print_table
 from topics.actions import COMMANDS, RESULTS, Command, Result, SignedCommand
 from topics.approvals import APPROVALS, Approval
-from topics.audit import AUDIT, GENESIS, Entry
+from topics.audit import AUDIT, GENESIS, AuditEntry
 from topics.codec import encode
 from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.incidents import INCIDENTS, Hypothesis, Incident, State, SymptomKind
@@ -153,7 +153,7 @@ class _Writer:
         chain = partition_of(message.key, AUDIT.partitions)
         place = (message.topic.name, partition_of(message.key, message.topic.partitions))
         body = msgspec.Raw(message.value if message.value[:1] == b"{" else msgspec.json.encode(record))
-        yield Entry(
+        yield AuditEntry(
             chain=chain, seq=self._seq[chain], ts=ts, system=message.key.decode(), topic=place[0],
             origin=f"{place[0]}-{place[1]}-{self._next[place] - 1}", body=body, previous=GENESIS, applied={},
             hash=GENESIS,

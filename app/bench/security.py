@@ -17,7 +17,7 @@ from app.printing import print_json, print_table
 from app.security.keys import WORKER, keys_of
 from models.safety.chain import Chain, Notary
 from models.safety.guard import Guard, Past
-from models.safety.limits import Gate
+from models.safety.limits import GateState
 from models.safety.masking import mask_json
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
@@ -44,7 +44,7 @@ def run(count: int, json: bool) -> None:
 def _steps(folder: Path, count: int) -> dict[str, Callable[[int], Any]]:
     keys, now = keys_of(folder), now_ms()
     signer, settings = keys.own(WORKER), SafetySettings(mode=Mode.AUTONOMOUS)
-    guard, gate, chain, notary = Guard(keys, settings, "supervisor/shop"), Gate(), Chain(0), Notary()
+    guard, gate, chain, notary = Guard(keys, settings, "supervisor/shop"), GateState(), Chain(0), Notary()
     command = Command(
         id="c", decision="d", incident="i", ts=now, action="restart_service", target="shop/catalog/0", parameters={},
         expires=now + 30_000, audience="supervisor/shop", epoch=now, requester="decide", confidence=0.99,

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.system import Command, System
+from app.system import CliCommand, System
 
-SYSTEM: Final = System("bench", commands=(Command("bench", "bench", "Measure this machine."),))
+SYSTEM: Final = System("bench", commands=(CliCommand("bench", "bench", "Measure this machine."),))

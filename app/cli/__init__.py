@@ -12,13 +12,13 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from app.pipeline import systems
-from app.system import Command
+from app.system import CliCommand
 
 
 class Unloaded(TyperCommand):
     """A command whose file is imported when it is run; until then it is a line of `opsloop --help`."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: CliCommand) -> None:
         super().__init__(command.name, help=command.help, add_help_option=False)
         self.file = command.file
 

@@ -13,7 +13,7 @@ from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.kafka.broker import Broker
 from app.printing import out, print_json
-from topics.audit import AUDIT, CHECKPOINTS, Checkpoint, Entry
+from topics.audit import AUDIT, CHECKPOINTS, AuditEntry, Checkpoint
 from topics.spec import integer
 
 From = Annotated[int, typer.Option("--from", min=0, help="Begin at this entry of each chain")]
@@ -123,12 +123,12 @@ def export(
     out.print(f"{count} records in {file}")
 
 
-def _records(broker: Broker, start: int) -> Iterator[Entry | Checkpoint]:
+def _records(broker: Broker, start: int) -> Iterator[AuditEntry | Checkpoint]:
     """The entries of all chains from number `start` on, each chain in its order, then all checkpoints."""
     from app.history.records import records
 
     for read in records(broker, [AUDIT]):
-        if isinstance(read.record, Entry) and read.record.seq >= start:
+        if isinstance(read.record, AuditEntry) and read.record.seq >= start:
             yield read.record
     for read in records(broker, [CHECKPOINTS]):
         if isinstance(read.record, Checkpoint):

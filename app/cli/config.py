@@ -25,7 +25,7 @@ POINTER: Final = re.compile(r"(file|env|vault):")  # a value that says where a s
 commands = typer.Typer(no_args_is_help=True, help="The settings that hold here.")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class SettingEntry(msgspec.Struct, frozen=True):
     """One setting as it holds."""
 
     setting: str
@@ -62,7 +62,7 @@ def show(
         out.print("everything is as by default")
 
 
-def effective(environment: Mapping[str, str]) -> Iterator[Entry]:
+def effective(environment: Mapping[str, str]) -> Iterator[SettingEntry]:
     """Every setting, then what the environment says of the broker and of this user's home.
 
     Raises:
@@ -75,18 +75,20 @@ def effective(environment: Mapping[str, str]) -> Iterator[Entry]:
     file, tree = _file(environment)
     for subject, values in settings.items():
         if not isinstance(values, dict):  # a list of tables, as [[actions]]
-            yield Entry(subject, _shown(subject, values), str(file) if subject in tree else "default")
+            yield SettingEntry(subject, _shown(subject, values), str(file) if subject in tree else "default")
             continue
         for name, value in values.items():
             setting, variable = f"{subject}.{name}", _variable(subject, name, environment)
             source = variable or (str(file) if name in tree.get(subject, {}) else "default")
-            yield Entry(setting, _shown(setting, value), source)
+            yield SettingEntry(setting, _shown(setting, value), source)
     if not environment.get("OPSLOOP_BROKER") and (broker := remembered()):
-        yield Entry("broker", broker, "opsloop kafka up")
+        yield SettingEntry("broker", broker, "opsloop kafka up")
     for variable, value in sorted(environment.items()):
         if variable in ("OPSLOOP_BROKER", "OPSLOOP_HOME", "OPSLOOP_CONFIG") or variable.startswith("OPSLOOP_KAFKA_"):
             name = variable.removeprefix("OPSLOOP_").lower()
-            yield Entry(name.replace("_", ".") if name.startswith("kafka_") else name, _shown(name, value), variable)
+            yield SettingEntry(
+                name.replace("_", ".") if name.startswith("kafka_") else name, _shown(name, value), variable
+            )
 
 
 def _file(environment: Mapping[str, str]) -> tuple[Path, Mapping[str, Any]]:

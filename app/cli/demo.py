@@ -56,7 +56,7 @@ def demo(
 
     Exit code: 0 when all went well; 1 when a fault was not cured, or something acted without a fault.
     """
-    from app.demo.run import Plan, broker_for, running
+    from app.demo.run import DemoPlan, broker_for, running
     from app.demo.view import show, tell
     from app.settings import home
 
@@ -64,7 +64,7 @@ def demo(
         raise UserError("--approve takes ask, auto or off; --until takes resolved", "See opsloop demo --help")
     if until and not break_:
         raise UserError("--until resolved needs something to resolve", "Add --break kill:catalog")
-    plan = Plan(MODES[approve], tuple(break_ or ()), bool(until), seconds, limit, folder)
+    plan = DemoPlan(MODES[approve], tuple(break_ or ()), bool(until), seconds, limit, folder)
 
     def say(text: str) -> None:
         err.print(f"[dim]·[/dim] {text}")

@@ -15,7 +15,7 @@ from app.printing import out, print_json
 
 if TYPE_CHECKING:
     from app.kafka.broker import Broker
-    from app.kafka.doctor import Finding
+    from app.kafka.doctor import CheckResult
 
 MARKS = {"ok": "[green]ok[/green]    ", "note": "[yellow]note[/yellow]  ", "failed": "[red]failed[/red]"}
 
@@ -46,10 +46,10 @@ def doctor(broker: BrokerOption = "", json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def _standing(broker: Broker) -> Iterator[Finding]:
+def _standing(broker: Broker) -> Iterator[CheckResult]:
     """What stops acting: the kill switch and maintenance, by the topic where it answers, and by this host's file."""
     from app.kafka.broker import probe
-    from app.kafka.doctor import Finding
+    from app.kafka.doctor import CheckResult
     from app.security.standing import Standing, by_file, standing
     from app.settings import home
 
@@ -59,10 +59,10 @@ def _standing(broker: Broker) -> Iterator[Finding]:
         stands = Standing("", by_file(home()), {})  # the missing topic is a finding of its own
     remedy = "An admin turns it off: opsloop kill-switch off"
     yield (
-        Finding("kill switch", "note", f"on: {stands.killed}", remedy)
+        CheckResult("kill switch", "note", f"on: {stands.killed}", remedy)
         if stands.killed
-        else Finding("kill switch", "ok", "off")
+        else CheckResult("kill switch", "ok", "off")
     )
     for scope, until in sorted(stands.maintenance.items()):
         detail = f"nothing is changed within {scope} until {datetime.fromtimestamp(until / 1000).astimezone():%F %T}"
-        yield Finding("maintenance", "note", detail, f"End it: opsloop maintenance {scope} --minutes 0")
+        yield CheckResult("maintenance", "note", detail, f"End it: opsloop maintenance {scope} --minutes 0")

@@ -12,7 +12,7 @@ from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.history.render import clock, details, sentence, styled
 from app.printing import err, out, print_json, print_table
-from topics.audit import Entry
+from topics.audit import AuditEntry
 from topics.refusals import Refusal
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.spec import Instant
@@ -121,7 +121,7 @@ def explain(
             "audit": [{"origin": str(r.origin), "entry": r.record} for r in found.audit],
         })  # fmt: skip
         return
-    entries = {r.record.origin: r.record for r in found.audit if isinstance(r.record, Entry)}
+    entries = {r.record.origin: r.record for r in found.audit if isinstance(r.record, AuditEntry)}
     out.print(f"[bold]{'Incident' if found.states else 'Decision'} {found.incident}[/bold]")
     for read in reads:
         entry = entries.get(str(read.origin))

@@ -13,7 +13,7 @@ from app.errors import UserError
 from app.printing import err, out, print_json, print_table
 
 if TYPE_CHECKING:
-    from app.offline.replay import Change
+    from app.offline.replay import DecisionChange
     from topics.decisions import Decision
     from topics.spec import Raw
 
@@ -64,7 +64,7 @@ def replay(
         raise typer.Exit(1)
 
 
-def _show(taken: int, decisions: list[Decision], changes: list[Change], as_json: bool) -> None:
+def _show(taken: int, decisions: list[Decision], changes: list[DecisionChange], as_json: bool) -> None:
     count = len({decision.id for decision in decisions})
     if as_json:
         print_json({"messages": taken, "decisions": count, "changes": changes})

@@ -15,7 +15,7 @@ from app.printing import out, print_json, print_table
 from topics.catalog import ALL
 
 if TYPE_CHECKING:
-    from app.kafka.admin import Step
+    from app.kafka.admin import TopicStep
     from app.kafka.grow import Done, Job
 
 commands = typer.Typer(no_args_is_help=True, help="The topics of Opsloop: list, plan, apply, grow, export.")
@@ -200,7 +200,7 @@ def export(
     out.print(f"{len(ALL)} topics are described in {asyncapi}")
 
 
-def _confirm(cluster: str, steps: Sequence[Step], *, ask: bool) -> None:
+def _confirm(cluster: str, steps: Sequence[TopicStep], *, ask: bool) -> None:
     """Ask whether to make topics on a cluster that has none of ours. Raises UserError: no, or nobody can be asked."""
     new = sum(step.kind == "create" for step in steps)
     if not cluster or not new:
@@ -211,7 +211,7 @@ def _confirm(cluster: str, steps: Sequence[Step], *, ask: bool) -> None:
         raise UserError("no topic was made", "Point --broker at another cluster", exit_code=1)
 
 
-def _show(title: str, steps: Sequence[Step], as_json: bool) -> None:
+def _show(title: str, steps: Sequence[TopicStep], as_json: bool) -> None:
     rows = [{"do": step.kind, "topic": step.topic, "safe": step.safe, "detail": step.detail} for step in steps]
     if as_json:
         print_json(rows)
@@ -219,7 +219,7 @@ def _show(title: str, steps: Sequence[Step], as_json: bool) -> None:
         print_table(title, ("do", "topic", "what"), ((s.kind, _short(s.topic), _changes(s)) for s in steps))
 
 
-def _changes(step: Step) -> str:
+def _changes(step: TopicStep) -> str:
     if step.kind == "create":
         return f"{step.detail['partitions'][1]} partitions, {step.detail['replicas'][1]} replicas"
     return ", ".join(f"{name}: {old} → {new or 'default'}" for name, (old, new) in step.detail.items())

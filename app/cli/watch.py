@@ -17,7 +17,7 @@ from app.printing import out, print_json
 from models.bounded import keep
 from topics.actions import Result, SignedCommand
 from topics.approvals import Approval
-from topics.audit import Checkpoint, Entry
+from topics.audit import AuditEntry, Checkpoint
 from topics.catalog import named
 from topics.codec import DecodeError, decode
 from topics.decisions import Decision
@@ -260,8 +260,8 @@ def _(point: Checkpoint) -> str:
     return f"chain {point.chain} entries {point.first} to {point.last} signed by key {point.key[:8]}"
 
 
-@_say(Entry)
-def _(entry: Entry) -> str:
+@_say(AuditEntry)
+def _(entry: AuditEntry) -> str:
     return f"chain {entry.chain} #{entry.seq} {entry.topic} {entry.origin} {entry.hash[:12]}"
 
 

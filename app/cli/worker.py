@@ -13,7 +13,7 @@ from app.printing import err
 from app.system import Worker
 
 if TYPE_CHECKING:
-    from app.system import Role
+    from app.system import WorkerRole
 
 ALL: Final = "all"  # roles in one process
 
@@ -64,7 +64,7 @@ def worker(
         raise workers.explain(error) from error
 
 
-def chosen(known: Mapping[str, Role], name: str, worker: Worker) -> list[Role]:
+def chosen(known: Mapping[str, WorkerRole], name: str, worker: Worker) -> list[WorkerRole]:
     """The roles that a worker runs which was asked for `name`: all that are possible, or this one and what joins it."""
     named = [role for role in known.values() if role.name == name or (name == ALL and role.possible(worker))]
     joined = [role for role in known.values() if role.joins in {one.name for one in named} and role.possible(worker)]

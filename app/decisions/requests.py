@@ -15,9 +15,9 @@ from app.kafka.broker import Broker
 from app.settings import Settings, masked
 from models.actions.catalogue import ACTIONS
 from models.decision.advisor import Advisor
-from models.decision.base import Case, Context, Kind
+from models.decision.base import Case, Context, DecisionKind
 from models.decision.rules import facts_of, findings
-from models.safety.limits import Gate
+from models.safety.limits import GateState
 from topics.decisions import Decision
 from topics.proposals import Proposal
 from topics.spec import derive
@@ -26,7 +26,7 @@ from topics.spec import derive
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The facts about a target. `context` overrides the circumstances that settings and clock give."""
 
-    kind: Kind
+    kind: DecisionKind
     target: str
     facts: dict[str, float]
     context: dict[str, float] = {}
@@ -46,12 +46,14 @@ def read(file: Path) -> Question:
         raise UserError(f"{file} is no question: {error}", remedy) from None
 
 
-def kind_named(name: str) -> Kind:
+def kind_named(name: str) -> DecisionKind:
     """The kind with this name. Raises UserError when there is none."""
     try:
-        return Kind(name)
+        return DecisionKind(name)
     except ValueError:
-        raise UserError(f"there is no kind of decision {name!r}", f"Give --kind, one of {', '.join(Kind)}") from None
+        raise UserError(
+            f"there is no kind of decision {name!r}", f"Give --kind, one of {', '.join(DecisionKind)}"
+        ) from None
 
 
 def pairs(words: Sequence[str]) -> dict[str, str]:
@@ -98,7 +100,7 @@ def answer(question: Question, settings: Settings, who: str) -> Decision:
     made = Advisor().propose(case, (), held, now)
     if made is None or held.policies is None:
         raise UserError("nothing that could be done is worth it", "Look at [decision] in the settings", exit_code=1)
-    return next(Gate().judge(made, settings.safety, held.policies, now))
+    return next(GateState().judge(made, settings.safety, held.policies, now))
 
 
 def proposal(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from app.system import Command, Parts, System, Verb
+from app.system import CliCommand, Parts, System, Verb
 
 if TYPE_CHECKING:
     from agents._agent import Agent
@@ -35,8 +35,8 @@ DECISIONS: Final = System(
     agents=(Verb("decide", "loop", _decide),),
     topics=("proposals",),
     commands=(
-        Command("decide", "decide", "Show the options for a situation, each with its score by part."),
-        Command("propose", "decide", "Ask for an action. It always needs somebody else's yes."),
+        CliCommand("decide", "decide", "Show the options for a situation, each with its score by part."),
+        CliCommand("propose", "decide", "Ask for an action. It always needs somebody else's yes."),
     ),
 )
 
@@ -45,11 +45,11 @@ SAFETY: Final = System(
     agents=(Verb("gate", "loop", _gate), Verb("approve", "loop", _approve)),
     topics=("decisions", "approvals", "settings", "refusals"),
     commands=(
-        Command("decisions", "incidents", "List decisions with their state, action and reasons, newest first."),
-        Command("approve", "approvals", "Say yes to a waiting decision."),
-        Command("reject", "approvals", "Say no to a waiting decision."),
-        Command("kill-switch", "approvals", "Stop all acting, or allow it again."),
-        Command("maintenance", "approvals", "Nothing is changed within a scope while people work on it."),
-        Command("autonomy", "autonomy", "What acts alone, and what it was trusted with."),
+        CliCommand("decisions", "incidents", "List decisions with their state, action and reasons, newest first."),
+        CliCommand("approve", "approvals", "Say yes to a waiting decision."),
+        CliCommand("reject", "approvals", "Say no to a waiting decision."),
+        CliCommand("kill-switch", "approvals", "Stop all acting, or allow it again."),
+        CliCommand("maintenance", "approvals", "Nothing is changed within a scope while people work on it."),
+        CliCommand("autonomy", "autonomy", "What acts alone, and what it was trusted with."),
     ),
 )

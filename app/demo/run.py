@@ -105,7 +105,7 @@ class Crew:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DemoPlan:
     """What a run of the demo does: faults, approvals, end."""
 
     mode: str
@@ -119,7 +119,7 @@ class Plan:
 class Demo:
     """A running demo. `with Demo.start(...) as demo`."""
 
-    def __init__(self, broker: Broker, plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, broker: Broker, plan: DemoPlan, folder: Path, say: Callable[[str], None]) -> None:
         from app.demo.site import Site
 
         self.broker, self.plan, self.folder, self.say = broker, plan, folder, say
@@ -279,7 +279,7 @@ def broker_for(address: str, say: Callable[[str], None]) -> Iterator[Broker]:
 
 
 @contextlib.contextmanager
-def running(broker: Broker, plan: Plan, say: Callable[[str], None]) -> Iterator[Demo]:
+def running(broker: Broker, plan: DemoPlan, say: Callable[[str], None]) -> Iterator[Demo]:
     """A running demo, which is stopped at the end of the `with`.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from app.system import Command, Driver, Parts, Role, Stages, System, Worker
+from app.system import CliCommand, Driver, Parts, Stages, System, Worker, WorkerRole
 
 
 def _act(worker: Worker, stages_of: Callable[[Parts], Stages]) -> Driver:
@@ -19,9 +19,9 @@ def _act(worker: Worker, stages_of: Callable[[Parts], Stages]) -> Driver:
 
 SYSTEM: Final = System(
     "demo",
-    roles=(Role("act", _act, possible=lambda worker: worker.site is not None),),
+    roles=(WorkerRole("act", _act, possible=lambda worker: worker.site is not None),),
     commands=(
-        Command("demo", "demo", "Start a small real site and the loop around it, on an in-memory Kafka."),
-        Command("break", "demo", "Break a service of the running demo."),
+        CliCommand("demo", "demo", "Start a small real site and the loop around it, on an in-memory Kafka."),
+        CliCommand("break", "demo", "Break a service of the running demo."),
     ),
 )

@@ -43,7 +43,7 @@ from models.safety.settings import SafetySettings
 from models.safety.signing import sign_proposal, sign_setting, sign_vote
 from topics.actions import COMMANDS, Command, Result, SignedCommand
 from topics.approvals import Approval, subject
-from topics.audit import AUDIT, Checkpoint, Entry
+from topics.audit import AUDIT, AuditEntry, Checkpoint
 from topics.catalog import topic_of
 from topics.chunk import chunk_of
 from topics.codec import encode
@@ -349,7 +349,7 @@ def _continued(agents: list[Agent[Any]], system: str, groups: Sequence[Sequence[
         loop.settle()
     loop.run(AHEAD_S)
     given = {id(record) for group in groups for record in group}
-    told = [read.record for read in loop.told if not isinstance(read.record, Entry | Checkpoint)]
+    told = [read.record for read in loop.told if not isinstance(read.record, AuditEntry | Checkpoint)]
     ours = [record for record in told if id(record) not in given and topic_of(record).key(record) == system]
     return [msgspec.json.encode(record, order="sorted") for record in ours][sum(map(len, groups)) :]
 

@@ -26,7 +26,7 @@ from app.kafka.admin import ensure
 from app.kafka.broker import partition_of, tail
 from models.safety.chain import verify
 from topics.actions import COMMANDS, SignedCommand
-from topics.audit import AUDIT, Entry
+from topics.audit import AUDIT, AuditEntry
 from topics.codec import decode
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
@@ -138,7 +138,7 @@ class LoopTestbed:
             ids = self.commands[system]
             report.check(len(ids) <= 1, f"{system} has {len(ids)} commands")
         self._contents()
-        entries = [r.record for r in records(self.kafka.broker, [AUDIT]) if isinstance(r.record, Entry)]
+        entries = [r.record for r in records(self.kafka.broker, [AUDIT]) if isinstance(r.record, AuditEntry)]
         broken = verify(entries)
         report.check(not broken, f"the audit chain is broken: {broken[:2]}")
         kept = {entry.origin for entry in entries}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.system import Command, System
+from app.system import CliCommand, System
 
 SYSTEM: Final = System(
-    "drills", commands=(Command("drill", "drill", "Break real workers on purpose, and see what still holds."),)
+    "drills", commands=(CliCommand("drill", "drill", "Break real workers on purpose, and see what still holds."),)
 )

@@ -16,7 +16,7 @@ from app.kafka.broker import Broker, read_all
 from models.safety.chain import parent_of, verify, verify_points
 from models.safety.merkle import climb, path
 from models.safety.signing import Keyring, check_checkpoint
-from topics.audit import AUDIT, CHECKPOINTS, Checkpoint, Entry, digest
+from topics.audit import AUDIT, CHECKPOINTS, AuditEntry, Checkpoint, digest
 from topics.codec import DecodeError, decode
 from topics.spec import Instant, Raw
 
@@ -36,7 +36,7 @@ class Examined(msgspec.Struct, frozen=True):
 class Proof(msgspec.Struct, frozen=True):
     """Evidence for a third party that an entry was in the audit when its checkpoint was signed."""
 
-    entry: Entry
+    entry: AuditEntry
     path: tuple[tuple[bool, str], ...]  # Merkle path from the leaf up: (the sibling is on the left, its hash)
     checkpoint: Checkpoint
 
@@ -58,7 +58,7 @@ def prove(broker: Broker, chain: int, seq: int) -> Proof:
         known = bool(view.audit_between(chain, seq, seq))
         places = [view.audit_between(chain, point.first, point.last) for point in covering]
     for point, found in zip(covering, places, strict=True):
-        kept = {e.seq: e for read in read_records(broker, found) if isinstance(e := read.record, Entry)}
+        kept = {e.seq: e for read in read_records(broker, found) if isinstance(e := read.record, AuditEntry)}
         leaves = [kept[n].hash for n in range(point.first, point.last + 1) if n in kept]
         if seq in kept and len(leaves) == point.last + 1 - point.first:
             return Proof(kept[seq], tuple(path(leaves, seq - point.first)), point)
@@ -71,7 +71,7 @@ def examine(broker: Broker, keyring: Keyring, start: int = 0, *, now: Instant = 
 
     now: when given, records of the other topics that arrived well before it must be in the audit too.
     """
-    kept = [r.record for r in records(broker, [AUDIT]) if isinstance(r.record, Entry)]
+    kept = [r.record for r in records(broker, [AUDIT]) if isinstance(r.record, AuditEntry)]
     points = [r.record for r in records(broker, [CHECKPOINTS]) if isinstance(r.record, Checkpoint)]
     chosen = [entry for entry in kept if entry.seq >= start]
     heads = {entry.chain: entry for entry in kept if start and entry.seq == start - 1}
@@ -85,7 +85,7 @@ def examine(broker: Broker, keyring: Keyring, start: int = 0, *, now: Instant = 
     return Examined(len(chosen), len({entry.chain for entry in chosen}), len(points), unsigned, tuple(wrong))
 
 
-def _left_out(broker: Broker, kept: list[Entry], now: Instant) -> list[str]:
+def _left_out(broker: Broker, kept: list[AuditEntry], now: Instant) -> list[str]:
     """Records that are on their topics and not in the audit: this is how a truncated audit is noticed."""
     places = {entry.origin for entry in kept}
     broadcast = [topic.name for topic in AuditWriter.reads if topic.broadcast]

@@ -16,7 +16,7 @@ from app.settings import home
 from models.safety.settings import SafetySettings
 from models.safety.signing import Refused
 from models.safety.trust import Trust
-from topics.audit import AUDIT, Entry
+from topics.audit import AUDIT, AuditEntry
 from topics.codec import DecodeError, decode
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
@@ -84,11 +84,11 @@ def trust(broker: Broker, settings: SafetySettings) -> Trust:
     return found
 
 
-def audit_entries(broker: Broker, limit: int = 0, start: int = 0) -> list[Entry]:
+def audit_entries(broker: Broker, limit: int = 0, start: int = 0) -> list[AuditEntry]:
     """The last `limit` (0: all) entries of the audit from number `start` of each chain on, oldest first."""
     with current(broker, [AUDIT.name], shown()) as view:
         places = view.audit_last(limit, start)
-    return [read.record for read in read_records(broker, places) if isinstance(read.record, Entry)]
+    return [read.record for read in read_records(broker, places) if isinstance(read.record, AuditEntry)]
 
 
 def read_records(broker: Broker, places: Sequence[Origin]) -> list[Read[Record]]:

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from topics.actions import Result, SignedCommand
 from topics.approvals import Approval
-from topics.audit import Entry
+from topics.audit import AuditEntry
 from topics.decisions import Decision
 from topics.incidents import Hypothesis, Incident
 from topics.policies import PolicyResult
@@ -82,7 +82,7 @@ def sentence(record: Record) -> str:
         case Refusal():
             rest = f"{record.code}: {record.detail} (of {record.who}, {record.origin})"
             return _marked("red", "refused", rest)
-        case Entry():  # of another chain, which the chain of a new partition goes on from
+        case AuditEntry():  # of another chain, which the chain of a new partition goes on from
             return _marked("green", "audit", f"goes on from {record.chain}/{record.seq}, {record.hash[:12]}")
     return escape(repr(record))
 

@@ -10,7 +10,7 @@ from app.history.schema import KIND
 from models.incidents.lifecycle import is_open
 from topics.actions import Result, SignedCommand
 from topics.approvals import Approval
-from topics.audit import AUDIT, Entry
+from topics.audit import AUDIT, AuditEntry
 from topics.catalog import BY_NAME
 from topics.codec import DecodeError, decode_value
 from topics.decisions import Decision, DecisionState
@@ -62,7 +62,7 @@ class Rows:
             place = (part, offset, arrived, cleared, record.id, record.evidence[:TEXT])
             self.anomalies.append((record.entity, record.ts, *place))
         elif topic == _AUDIT:
-            assert isinstance(record, Entry)
+            assert isinstance(record, AuditEntry)
             of_part, of_offset = self._place(record.origin)
             self.audit.append((record.chain, record.seq, record.ts, part, offset, arrived, of_part, of_offset))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from app.system import Command, Parts, System, Verb
+from app.system import CliCommand, Parts, System, Verb
 
 if TYPE_CHECKING:
     from agents._agent import Agent
@@ -28,7 +28,7 @@ HISTORY: Final = System(
     agents=(Verb("record", "loop", _record), Verb("attest", "loop", _attest)),
     topics=("audit",),
     commands=(
-        Command("audit", "audit", "The record of everything that was decided, refused and done."),
-        Command("history", "history", "The index of what happened: show, rebuild."),
+        CliCommand("audit", "audit", "The record of everything that was decided, refused and done."),
+        CliCommand("history", "history", "The index of what happened: show, rebuild."),
     ),
 )

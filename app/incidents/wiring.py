@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from app.system import Command, Parts, System, Verb
+from app.system import CliCommand, Parts, System, Verb
 
 if TYPE_CHECKING:
     from agents._agent import Agent
@@ -33,10 +33,10 @@ INCIDENTS: Final = System(
     agents=(Verb("respond", "loop", _respond),),
     topics=("incidents",),
     commands=(
-        Command("incidents", "incidents", "List incidents with their state, cause and age, newest first."),
-        Command("explain", "incidents", "Explain what belongs to an id: from the first sample to the verdict."),
-        Command("acknowledge", "incidents", "Say that you have an incident in hand. Opsloop goes on with it."),
-        Command("resolve", "incidents", "Close an incident by hand: nothing more is tried for it."),
+        CliCommand("incidents", "incidents", "List incidents with their state, cause and age, newest first."),
+        CliCommand("explain", "incidents", "Explain what belongs to an id: from the first sample to the verdict."),
+        CliCommand("acknowledge", "incidents", "Say that you have an incident in hand. Opsloop goes on with it."),
+        CliCommand("resolve", "incidents", "Close an incident by hand: nothing more is tried for it."),
     ),
 )
 
@@ -44,5 +44,5 @@ VERIFICATION: Final = System(
     "verification",
     agents=(Verb("verify", "loop", _verify), Verb("label", "loop", _label)),
     topics=("verdicts", "learning"),
-    commands=(Command("label", "label", "Say what an open incident was: detection learns it, or never does."),),
+    commands=(CliCommand("label", "label", "Say what an open incident was: detection learns it, or never does."),),
 )

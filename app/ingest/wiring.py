@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from app.system import Command, Parts, Role, Stages, System, Verb, Worker
+from app.system import CliCommand, Parts, Stages, System, Verb, Worker, WorkerRole
 
 if TYPE_CHECKING:
     from agents._agent import Agent
@@ -58,10 +58,10 @@ INGEST: Final = System(
     "ingest",
     agents=(Verb("rekey", "rekey", _rekey),),
     topics=("telemetry",),
-    roles=(Role("rekey", _relay, joins="lane", possible=lambda worker: bool(worker.settings.ingest.topics)),),
+    roles=(WorkerRole("rekey", _relay, joins="lane", possible=lambda worker: bool(worker.settings.ingest.topics)),),
     commands=(
-        Command("collect", "collect", "Measure and publish until stopped."),
-        Command("publish", "publish", "Publish recorded telemetry."),
+        CliCommand("collect", "collect", "Measure and publish until stopped."),
+        CliCommand("publish", "publish", "Publish recorded telemetry."),
     ),
 )
 
@@ -69,5 +69,5 @@ DETECTION: Final = System(
     "detection",
     agents=(Verb("decode", "lane", _decode), Verb("detect", "lane", _detect)),
     topics=("signals",),
-    roles=(Role("lane", _lane, prepare=_prepare),),
+    roles=(WorkerRole("lane", _lane, prepare=_prepare),),
 )

@@ -50,7 +50,7 @@ class Wanted:
     config: dict[str, str]
 
 
-class Kind(StrEnum):
+class TopicStepKind(StrEnum):
     """What a step does, or why it cannot be done here."""
 
     CREATE = "create"
@@ -61,22 +61,22 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TopicStep:
     """One difference between catalogue and broker. `detail` holds, by setting, what is there and what is wanted."""
 
-    kind: Kind
+    kind: TopicStepKind
     topic: str
     detail: dict[str, tuple[str | None, str | None]]
 
     @property
     def safe(self) -> bool:
         """Whether `apply` does it unasked."""
-        return self.kind in (Kind.CREATE, Kind.CONFIG)
+        return self.kind in (TopicStepKind.CREATE, TopicStepKind.CONFIG)
 
     @property
     def possible(self) -> bool:
         """Whether `apply` can do it at all: partitions never go away, and replicas are moved by Kafka's own tools."""
-        return self.kind not in (Kind.SHRINK, Kind.REPLICAS)
+        return self.kind not in (TopicStepKind.SHRINK, TopicStepKind.REPLICAS)
 
 
 def wanted(brokers: int, catalogue: Iterable[Topic] = ALL, settings: TopicsSettings = DEFAULTS) -> Iterator[Wanted]:
@@ -94,7 +94,7 @@ def wanted(brokers: int, catalogue: Iterable[Topic] = ALL, settings: TopicsSetti
             yield Wanted(topic.dlq, 1, replicas, dead | safety)
 
 
-def plan(client: AdminClient, want: Sequence[Wanted]) -> list[Step]:
+def plan(client: AdminClient, want: Sequence[Wanted]) -> list[TopicStep]:
     """What separates the broker from `want`, in the catalogue's order.
 
     A topic that is missing is created with as many partitions as the others of its family have.
@@ -123,19 +123,19 @@ def _described(client: AdminClient, names: list[str]) -> dict[str, Any]:
     return have
 
 
-def _steps(want: Wanted, have: Any, settings: dict[str, Any]) -> Iterator[Step]:
+def _steps(want: Wanted, have: Any, settings: dict[str, Any]) -> Iterator[TopicStep]:
     if have is None:
         shape = {"partitions": str(want.partitions), "replicas": str(want.replicas)} | want.config
-        yield Step(Kind.CREATE, want.name, {name: (None, value) for name, value in shape.items()})
+        yield TopicStep(TopicStepKind.CREATE, want.name, {name: (None, value) for name, value in shape.items()})
         return
     count, replicas = len(have.partitions), len(have.partitions[0].replicas)
     if count != want.partitions:
-        kind = Kind.GROW if count < want.partitions else Kind.SHRINK
-        yield Step(kind, want.name, {"partitions": (str(count), str(want.partitions))})
+        kind = TopicStepKind.GROW if count < want.partitions else TopicStepKind.SHRINK
+        yield TopicStep(kind, want.name, {"partitions": (str(count), str(want.partitions))})
     if replicas != want.replicas:
-        yield Step(Kind.REPLICAS, want.name, {"replicas": (str(replicas), str(want.replicas))})
+        yield TopicStep(TopicStepKind.REPLICAS, want.name, {"replicas": (str(replicas), str(want.replicas))})
     if changes := dict(_changes(want.config, settings)):
-        yield Step(Kind.CONFIG, want.name, changes)
+        yield TopicStep(TopicStepKind.CONFIG, want.name, changes)
 
 
 def _changes(want: dict[str, str], have: dict[str, Any]) -> Iterator[tuple[str, tuple[str | None, str | None]]]:
@@ -164,7 +164,9 @@ def foreign(client: AdminClient, broker: Broker) -> str:
     return f"the cluster {found.cluster_id} at {broker.bootstrap} ({shown})"
 
 
-def apply(client: AdminClient, want: Sequence[Wanted], steps: Sequence[Step], *, grow: bool = False) -> list[Step]:
+def apply(
+    client: AdminClient, want: Sequence[Wanted], steps: Sequence[TopicStep], *, grow: bool = False
+) -> list[TopicStep]:
     """Do the steps that are safe, and with `grow` those that add partitions; returns what was done.
 
     Everything is validated by the broker before anything is changed, and visible to clients when this returns.
@@ -173,14 +175,14 @@ def apply(client: AdminClient, want: Sequence[Wanted], steps: Sequence[Step], *,
         UserError: the broker refused a topic or a setting, with its reason.
     """
     by_name = {each.name: each for each in want}
-    new = [_new(by_name[step.topic], step) for step in steps if step.kind is Kind.CREATE]
-    changed = [_altered(step) for step in steps if step.kind is Kind.CONFIG]
+    new = [_new(by_name[step.topic], step) for step in steps if step.kind is TopicStepKind.CREATE]
+    changed = [_altered(step) for step in steps if step.kind is TopicStepKind.CONFIG]
     for validate_only in (True, False):
         if new:
             _finish(client.create_topics(new, request_timeout=REQUEST_S, validate_only=validate_only))
         if changed:
             _finish(client.incremental_alter_configs(changed, validate_only=validate_only, request_timeout=REQUEST_S))
-    grown = [step for step in steps if grow and step.kind is Kind.GROW]
+    grown = [step for step in steps if grow and step.kind is TopicStepKind.GROW]
     if grown:
         _finish(client.create_partitions([NewPartitions(s.topic, by_name[s.topic].partitions) for s in grown]))
     done = [step for step in steps if step.safe or step in grown]
@@ -190,11 +192,11 @@ def apply(client: AdminClient, want: Sequence[Wanted], steps: Sequence[Step], *,
     return done
 
 
-def _new(want: Wanted, step: Step) -> NewTopic:
+def _new(want: Wanted, step: TopicStep) -> NewTopic:
     return NewTopic(want.name, int(step.detail["partitions"][1] or 0), want.replicas, config=want.config)
 
 
-def _altered(step: Step) -> ConfigResource:
+def _altered(step: TopicStep) -> ConfigResource:
     entries = [
         ConfigEntry(
             name, value, incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
@@ -213,7 +215,7 @@ def _finish(futures: dict[Any, Any]) -> None:
                 raise UserError(f"the broker refused {subject}: {error.args[0].str()}", exit_code=1) from None
 
 
-def ensure(broker: Broker, catalogue: Iterable[Topic] = ALL, settings: TopicsSettings = DEFAULTS) -> list[Step]:
+def ensure(broker: Broker, catalogue: Iterable[Topic] = ALL, settings: TopicsSettings = DEFAULTS) -> list[TopicStep]:
     """Bring the broker's topics up to the catalogue as far as that is safe; returns what was done."""
     with connected(broker) as client:
         want = list(wanted(size(client), catalogue, settings))

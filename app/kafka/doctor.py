@@ -31,7 +31,7 @@ _EXTRAS: Final = (
 )
 
 
-class Finding(msgspec.Struct, frozen=True):
+class CheckResult(msgspec.Struct, frozen=True):
     """The result of one check. A note is information; only `failed` requires action."""
 
     what: str
@@ -40,16 +40,18 @@ class Finding(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
-def examine(broker: Broker, settings: IngestSettings | None = None) -> Iterator[Finding]:
+def examine(broker: Broker, settings: IngestSettings | None = None) -> Iterator[CheckResult]:
     """Check this installation, then the broker, then what is optional."""
-    yield Finding("python", "ok", platform.python_version())
-    yield Finding("kafka client", "ok", f"confluent-kafka {confluent_kafka.__version__}, librdkafka {_librdkafka()}")
+    yield CheckResult("python", "ok", platform.python_version())
+    yield CheckResult(
+        "kafka client", "ok", f"confluent-kafka {confluent_kafka.__version__}, librdkafka {_librdkafka()}"
+    )
     cause = probe(broker)
     if cause is None:
         yield from _broker(broker, settings or IngestSettings())
     else:
         remedy = "Start one with `opsloop kafka up`, or point --broker at yours"
-        yield Finding("broker", "failed", f"{broker.bootstrap}: {cause}", remedy)
+        yield CheckResult("broker", "failed", f"{broker.bootstrap}: {cause}", remedy)
     yield from _extras()
     yield _java(needed=cause is not None)
 
@@ -58,7 +60,7 @@ def _librdkafka() -> str:
     return str(confluent_kafka.libversion()[0])
 
 
-def _broker(broker: Broker, settings: IngestSettings) -> Iterator[Finding]:
+def _broker(broker: Broker, settings: IngestSettings) -> Iterator[CheckResult]:
     with contextlib.ExitStack() as stack:
         try:
             client = stack.enter_context(connected(broker))
@@ -67,10 +69,10 @@ def _broker(broker: Broker, settings: IngestSettings) -> Iterator[Finding]:
             yield _clock(broker, client)
             yield from _ingest(client, settings)
         except (UserError, KafkaException) as error:
-            yield Finding("broker", "failed", str(error), "Give this user the rights of the catalogue's topics")
+            yield CheckResult("broker", "failed", str(error), "Give this user the rights of the catalogue's topics")
 
 
-def _version(broker: Broker, client: AdminClient) -> Finding:
+def _version(broker: Broker, client: AdminClient) -> CheckResult:
     nodes = client.list_topics(timeout=10).brokers
     resource = ConfigResource(ResourceType.BROKER, str(min(nodes)))
     settings = client.describe_configs([resource], request_timeout=10)[resource].result()
@@ -81,33 +83,33 @@ def _version(broker: Broker, client: AdminClient) -> Finding:
     detail = f"{broker.bootstrap}: {len(nodes)} node{'s' * (len(nodes) > 1)}, Kafka {version}"
     if "consumer" in protocols and broker.group_protocol == "classic":
         advice = "Set OPSLOOP_KAFKA_GROUP_PROTOCOL=consumer: then workers that join stall nobody"
-        return Finding("broker", "ok", detail, advice)
-    return Finding("broker", "ok", detail)
+        return CheckResult("broker", "ok", detail, advice)
+    return CheckResult("broker", "ok", detail)
 
 
-def _topics(client: AdminClient) -> Finding:
+def _topics(client: AdminClient) -> CheckResult:
     want = list(wanted(size(client), settings=load().topics))
     steps = plan(client, want)
     if not steps:
-        return Finding("topics", "ok", f"all {len(want)} as the catalogue wants them")
+        return CheckResult("topics", "ok", f"all {len(want)} as the catalogue wants them")
     missing = sum(step.kind == "create" for step in steps)
     detail = f"{missing} missing, {len(steps) - missing} different, of {len(want)}"
-    return Finding("topics", "failed", detail, "See them with `opsloop topics plan`, then `opsloop topics apply`")
+    return CheckResult("topics", "failed", detail, "See them with `opsloop topics plan`, then `opsloop topics apply`")
 
 
-def _ingest(client: AdminClient, settings: IngestSettings) -> Iterator[Finding]:
+def _ingest(client: AdminClient, settings: IngestSettings) -> Iterator[CheckResult]:
     """Check that topics in `[ingest.topics]` exist: the client waits for a missing one without an error."""
     topics = client.list_topics(timeout=10).topics
     for pattern, names in found(settings, topics).items():
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            yield Finding(f"ingest {pattern}", "ok", f"{shown} as {settings.topics[pattern]}")
+            yield CheckResult(f"ingest {pattern}", "ok", f"{shown} as {settings.topics[pattern]}")
         else:
             remedy = "Create it, or mend [ingest.topics]"
-            yield Finding(f"ingest {pattern}", "note", "the broker has no such topic", remedy)
+            yield CheckResult(f"ingest {pattern}", "note", "the broker has no such topic", remedy)
 
 
-def _clock(broker: Broker, client: AdminClient) -> Finding:
+def _clock(broker: Broker, client: AdminClient) -> CheckResult:
     """Measure the offset of the broker's clock by the timestamp that it gives to a message, within the round trip."""
     stamped: list[int] = []
 
@@ -126,29 +128,29 @@ def _clock(broker: Broker, client: AdminClient) -> Finding:
             publisher.flush(10)
             after = now_ms()
     except (KafkaException, UserError) as error:
-        return Finding("clock", "note", f"not compared with the broker's: {error}")
+        return CheckResult("clock", "note", f"not compared with the broker's: {error}")
     finally:
         with contextlib.suppress(KafkaException):
             client.delete_topics([_PROBE_TOPIC])[_PROBE_TOPIC].result(10)
     if not stamped:
-        return Finding("clock", "note", "not compared: the broker did not stamp the message")
+        return CheckResult("clock", "note", "not compared: the broker did not stamp the message")
     off = max(0, before - stamped[-1], stamped[-1] - after)
     if off > CLOCK_MS:
-        return Finding("clock", "failed", f"{off} ms away from the broker's", "Let both hosts keep time with NTP")
-    return Finding("clock", "ok", f"within {max(off, after - before)} ms of the broker's")
+        return CheckResult("clock", "failed", f"{off} ms away from the broker's", "Let both hosts keep time with NTP")
+    return CheckResult("clock", "ok", f"within {max(off, after - before)} ms of the broker's")
 
 
-def _extras() -> Iterator[Finding]:
+def _extras() -> Iterator[CheckResult]:
     for extra, module, what in _EXTRAS:
         if importlib.util.find_spec(module):
-            yield Finding(f"extra {extra}", "ok", what)
+            yield CheckResult(f"extra {extra}", "ok", what)
         else:
-            yield Finding(f"extra {extra}", "note", f"not installed: {what}", f"pip install 'opsloop[{extra}]'")
+            yield CheckResult(f"extra {extra}", "note", f"not installed: {what}", f"pip install 'opsloop[{extra}]'")
 
 
-def _java(*, needed: bool) -> Finding:
+def _java(*, needed: bool) -> CheckResult:
     missing = [name for name, program in (("Java", "java"), ("Maven", "mvn")) if not shutil.which(program)]
     if not missing:
-        return Finding("java and maven", "ok", "there for `opsloop kafka up`")
+        return CheckResult("java and maven", "ok", "there for `opsloop kafka up`")
     state: Literal["note", "failed"] = "failed" if needed else "note"
-    return Finding("java and maven", state, f"no {' and no '.join(missing)}: needed by `opsloop kafka up`", INSTALL)
+    return CheckResult("java and maven", state, f"no {' and no '.join(missing)}: needed by `opsloop kafka up`", INSTALL)

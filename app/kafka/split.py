@@ -20,7 +20,7 @@ from agents.attest import Attest
 from app.errors import UserError
 from app.kafka.broker import partition_of
 from models.safety.chain import Notary
-from topics.audit import Entry
+from topics.audit import AuditEntry
 from topics.codec import Message, decode
 from topics.spec import Raw
 from topics.state import LANE_STATE, LOOP_STATE
@@ -90,11 +90,11 @@ class LoopStates:
         found = self.logs.get(partition, {}).get(verb)
         return found.applied if found else {}
 
-    def head(self, partition: int) -> Entry | None:
+    def head(self, partition: int) -> AuditEntry | None:
         """The newest entry of the chain of a partition."""
         raw = self.newest.get(partition)
         entry = decode(raw).record if raw else None
-        assert entry is None or isinstance(entry, Entry)
+        assert entry is None or isinstance(entry, AuditEntry)
         return entry
 
     def complete(self, old: int, new: int) -> bool:

@@ -148,7 +148,7 @@ def _ticks(history: Sequence[Raw]) -> Iterator[tuple[Instant, list[Raw]]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class DecisionChange:
     """One decision that is not what it was."""
 
     decision: str
@@ -158,7 +158,7 @@ class Change:
     after: str
 
 
-def compare(before: Iterable[Decision], after: Iterable[Decision]) -> list[Change]:
+def compare(before: Iterable[Decision], after: Iterable[Decision]) -> list[DecisionChange]:
     """What differs between two lists of decisions in what they decide, leaving out when."""
     old, new = _histories(before), _histories(after)
     changes = []
@@ -166,7 +166,7 @@ def compare(before: Iterable[Decision], after: Iterable[Decision]) -> list[Chang
         was, is_ = old.get(identity, []), new.get(identity, [])
         if [_said(d) for d in was] != [_said(d) for d in is_]:
             proposal = (is_ or was)[-1].proposal
-            changes.append(Change(identity, proposal.action, proposal.target, _told(was), _told(is_)))
+            changes.append(DecisionChange(identity, proposal.action, proposal.target, _told(was), _told(is_)))
     return sorted(changes, key=lambda change: (change.target, change.action, change.decision))
 
 

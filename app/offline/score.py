@@ -47,7 +47,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredRecording:
     """What the detector made of a recording."""
 
     score: Float64  # (n,) how far the entity was off
@@ -159,7 +159,7 @@ def _there(values: Float64) -> NDArray[np.bool_]:
 
 def score(
     recording: Recording, settings: DetectionSettings | None = None, *, warm: bool = False, detect: Detect | None = None
-) -> Scored:
+) -> ScoredRecording:
     """Score a recording: cold, or after its `train` part when `warm`.
 
     settings: as of a live worker, for which the recording's name is the entity; detect: the agent that is fed.
@@ -181,7 +181,7 @@ def score(
     attribution = np.zeros(recording.values.shape)
     attribution[there] = np.concatenate(strengths)
     alarms = _alarms(said, len(batch))
-    return Scored(np.concatenate(scores)[np.cumsum(seen)], alarms.pop(FIRST), attribution, alarms)
+    return ScoredRecording(np.concatenate(scores)[np.cumsum(seen)], alarms.pop(FIRST), attribution, alarms)
 
 
 def _alarms(said: Iterable[Anomaly], rows: int) -> dict[str, Int8]:

@@ -167,7 +167,7 @@ def publish(broker: Broker, drafts: Iterable[Policy], by: str, keys: Keys) -> li
     return signed
 
 
-class Row(msgspec.Struct, frozen=True):
+class PolicyRow(msgspec.Struct, frozen=True):
     """One line of `opsloop policy list`."""
 
     name: str
@@ -180,14 +180,14 @@ class Row(msgspec.Struct, frozen=True):
     title: str = "withdrawn"
 
 
-def rows(store: Store) -> list[Row]:
+def rows(store: Store) -> list[PolicyRow]:
     """A row for each policy, sorted by name."""
     found = []
     for name in store.names():
-        row = Row(name, store.holds(name), store.known(name))
+        row = PolicyRow(name, store.holds(name), store.known(name))
         if row.holds is not None:
             head = read_head(store.source(name, row.holds))
-            row = Row(
+            row = PolicyRow(
                 name, row.holds, row.versions, head.type, head.enforcement, head.scope or "everything", head.owner,
                 head.title,
             )  # fmt: skip

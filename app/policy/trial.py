@@ -20,7 +20,7 @@ import msgspec
 
 from app.errors import UserError
 from app.policy.shipped import policies
-from models.policy.base import Effect, PolicyFault
+from models.policy.base import PolicyEffect, PolicyFault
 from models.policy.engine import Active, Policies, ruling
 from models.policy.examples import examples, ordinary, taste_of
 from topics.policies import Facts, PolicyResult
@@ -35,7 +35,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     input: dict[str, Any]
-    effect: Effect
+    effect: PolicyEffect
     reason: str = ""
 
 
@@ -112,7 +112,7 @@ def trial(source: str, cases: tuple[Case, ...]) -> Trial:
         slowest = max(slowest, (time.thread_time() - began) * 1e3)
         effect = said.effect if said else "not covered"
         seen[effect] = seen.get(effect, 0) + 1
-        if said and said.effect == Effect.FAULT and seen[effect] == 1:
+        if said and said.effect == PolicyEffect.FAULT and seen[effect] == 1:
             failed.append(f"{said.reasons[0]}, for the input {_brief(facts)}")
     if slowest > SLOWEST_MS:
         failed.append(f"one evaluation took {slowest:.0f} ms, {SLOWEST_MS:.0f} is the most")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.system import Command, System
+from app.system import CliCommand, System
 
 POLICY: Final = System(
     "policy",
     topics=("policies",),
-    commands=(Command("policy", "policy", "Policies: try, register, list, compare, roll back."),),
+    commands=(CliCommand("policy", "policy", "Policies: try, register, list, compare, roll back."),),
 )

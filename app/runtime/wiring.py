@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from app.system import Command, Parts, Role, Stages, System, Worker
+from app.system import CliCommand, Parts, Stages, System, Worker, WorkerRole
 
 if TYPE_CHECKING:
     from app.runtime.drivers import LoopDriver
@@ -19,14 +19,14 @@ def _loop(worker: Worker, stages_of: Callable[[Parts], Stages]) -> LoopDriver:
 
 RUNTIME: Final = System(
     "runtime",
-    roles=(Role("loop", _loop),),
+    roles=(WorkerRole("loop", _loop),),
     commands=(
-        Command("worker", "worker", "Run a worker until it is stopped."),
-        Command(
+        CliCommand("worker", "worker", "Run a worker until it is stopped."),
+        CliCommand(
             "status",
             "status",
             "Say how things stand: workers, actuators, lag, entities, kill switch, maintenance, what waits for people.",
         ),
-        Command("config", "config", "The settings that hold here."),
+        CliCommand("config", "config", "The settings that hold here."),
     ),
 )

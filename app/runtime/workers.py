@@ -17,7 +17,7 @@ from app.kafka.families import require_even
 from app.kafka.groups import settled
 from app.runtime import memory
 from app.runtime.signals import on_stop
-from app.system import Driver, Parts, Role, Stages, Worker
+from app.system import Driver, Parts, Stages, Worker, WorkerRole
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ StagesOf = Callable[[str, Parts], Stages]  # (role, parts) → the factory of ea
 JOIN_S = 30.0  # seconds for a driver to end; after that the process ends without waiting for it
 
 
-def run(worker: Worker, roles: Sequence[Role], stages_of: StagesOf, ready: Ready) -> None:
+def run(worker: Worker, roles: Sequence[WorkerRole], stages_of: StagesOf, ready: Ready) -> None:
     """Run the roles in this process until SIGTERM or SIGINT. `ready` is called once, when all of them are ready.
 
     All drivers are made before the first one starts: when one cannot be made, none has to be stopped.

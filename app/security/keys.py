@@ -34,7 +34,7 @@ NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}"
 PASSPHRASE: Final = "OPSLOOP_KEY_PASSPHRASE"
 
 
-class Entry(msgspec.Struct, frozen=True):
+class KeyEntry(msgspec.Struct, frozen=True):
     """One principal: a person, a program or Opsloop's own workers."""
 
     name: str
@@ -81,7 +81,7 @@ class Keys:
         self.home = home
         self.file = home / "principals.json"
         self._stamp: tuple[int, int, int] | None = None
-        self._entries: Mapping[str, Entry] = {}
+        self._entries: Mapping[str, KeyEntry] = {}
         self._publics: dict[str, Ed25519PublicKey] = {}
 
     # accepted keys
@@ -99,17 +99,17 @@ class Keys:
             raise Refused("forged", f"the signature is not one of {entry.name}") from None
         return Principal(entry.name, frozenset(entry.roles))
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[KeyEntry]:
         """The principals by name, each with all keys it has had."""
         return sorted(self._read().values(), key=lambda entry: (entry.name, entry.since))
 
-    def entry(self, name: str) -> Entry | None:
+    def entry(self, name: str) -> KeyEntry | None:
         """The principal of this name whose key is not revoked; None when there is none."""
         return _believed(self._read(), name)
 
     # keys and principals
 
-    def add(self, name: str, roles: tuple[Role, ...]) -> Entry:
+    def add(self, name: str, roles: tuple[Role, ...]) -> KeyEntry:
         """Make a key for a new principal, or replace the key of a known one.
 
         Raises:
@@ -131,13 +131,13 @@ class Keys:
                 self._make(entries, name, roles)
         return self.own(name)
 
-    def _make(self, entries: dict[str, Entry], name: str, roles: tuple[Role, ...]) -> Entry:
+    def _make(self, entries: dict[str, KeyEntry], name: str, roles: tuple[Role, ...]) -> KeyEntry:
         key, now = Key(Ed25519PrivateKey.generate()), now_ms()
         before = _believed(entries, name)
         if before is not None:
             entries[before.key] = msgspec.structs.replace(before, revoked=now)
         self._write_private(name, key)
-        entry = Entry(name, roles, key.key, base64.b64encode(key.public).decode(), now)
+        entry = KeyEntry(name, roles, key.key, base64.b64encode(key.public).decode(), now)
         entries[key.key] = entry
         return entry
 
@@ -148,11 +148,11 @@ class Keys:
             return f"Ask {wanted}: opsloop user list"
         return f"Nobody is {wanted} yet: opsloop user add NAME --role {roles[0]}"
 
-    def grant(self, name: str, roles: tuple[Role, ...]) -> Entry:
+    def grant(self, name: str, roles: tuple[Role, ...]) -> KeyEntry:
         """Replace the roles of a principal. Raises UserError when there is no such principal."""
         return self._change(name, roles=roles)
 
-    def revoke(self, name: str) -> Entry:
+    def revoke(self, name: str) -> KeyEntry:
         """Refuse signatures of a principal from now on. Raises UserError when there is no such principal."""
         return self._change(name, revoked=now_ms())
 
@@ -175,7 +175,7 @@ class Keys:
 
     # files
 
-    def _read(self) -> Mapping[str, Entry]:
+    def _read(self) -> Mapping[str, KeyEntry]:
         try:
             found = self.file.stat()
         except FileNotFoundError:
@@ -184,7 +184,7 @@ class Keys:
         stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
         if stamp != self._stamp:
             try:
-                entries = msgspec.json.decode(self.file.read_bytes(), type=dict[str, Entry])
+                entries = msgspec.json.decode(self.file.read_bytes(), type=dict[str, KeyEntry])
                 self._publics = {
                     entry.key: Ed25519PublicKey.from_public_bytes(base64.b64decode(entry.public))
                     for entry in entries.values()
@@ -194,7 +194,7 @@ class Keys:
             self._stamp, self._entries = stamp, entries
         return self._entries
 
-    def _change(self, name: str, **changes: object) -> Entry:
+    def _change(self, name: str, **changes: object) -> KeyEntry:
         with self._changing() as entries:
             before = _believed(entries, name)
             if before is None:
@@ -203,7 +203,7 @@ class Keys:
             return entries[before.key]
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[dict[str, Entry]]:
+    def _changing(self) -> Iterator[dict[str, KeyEntry]]:
         (self.home / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.home / "keys" / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -220,7 +220,7 @@ class Keys:
         write(self._private(name), key.pem(_passphrase()), 0o600)
 
 
-def _believed(entries: Mapping[str, Entry], name: str) -> Entry | None:
+def _believed(entries: Mapping[str, KeyEntry], name: str) -> KeyEntry | None:
     return next((entry for entry in entries.values() if entry.name == name and not entry.revoked), None)
 
 

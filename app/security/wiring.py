@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.system import Command, System
+from app.system import CliCommand, System
 
 SECURITY: Final = System(
     "security",
     commands=(
-        Command("keys", "user", "Make the keys that this host needs, and list whose keys are believed."),
-        Command("user", "user", "Who may do what here: principals, keys, passwords, tokens."),
+        CliCommand("keys", "user", "Make the keys that this host needs, and list whose keys are believed."),
+        CliCommand("user", "user", "Who may do what here: principals, keys, passwords, tokens."),
     ),
 )

@@ -17,7 +17,7 @@ Weight = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 WEEKEND: Final = 5
 
 
-class Kind(StrEnum):
+class DecisionKind(StrEnum):
     """The kinds of decision."""
 
     SCALING = "scaling"
@@ -50,7 +50,7 @@ class Case(msgspec.Struct, frozen=True):
     """One case to decide: its possible causes, where to act, and the circumstances."""
 
     id: str
-    kind: Kind
+    kind: DecisionKind
     hypotheses: tuple[Hypothesis, ...]
     context: Context = Context()
     parameters: Mapping[str, str] = {}  # values for parameters of rules, for example `approved_revision`

@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 
 from models.decision.advisor import Advisor, Bounds
-from models.decision.base import Case, DecisionSettings, Kind
+from models.decision.base import Case, DecisionKind, DecisionSettings
 from models.decision.budget import ErrorBudget
 from models.decision.outcomes import Outcomes
 from models.decision.rules import OF_INCIDENTS
 from models.incidents.following import Following
-from models.incidents.lifecycle import Step, is_open
+from models.incidents.lifecycle import IncidentStep, is_open
 from models.keyed import KeyedState, Table, table
 from models.safety.signing import PROPOSAL_TTL_MS
 from topics.decisions import PASSING, Decision, DecisionState
@@ -24,7 +24,7 @@ from topics.spec import Instant, derive, service_of, system_of
 from topics.verdicts import RESULT, Verdict
 
 REFUSED: Final = (DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED)
-BEGUN: Final = (Step.ACT, Step.PROBE)  # steps of an incident that show that its proposal was allowed
+BEGUN: Final = (IncidentStep.ACT, IncidentStep.PROBE)  # steps of an incident that show that its proposal was allowed
 RETRY_MS: Final = 5_000
 UNSURE: Final = 0.70  # confidence below which a first proposal waits, since a better cause may show
 PONDER_MS: Final = 4_000  # how long it waits, from the detection of the incident
@@ -93,11 +93,11 @@ class Planner(KeyedState):
             self.plans.pop(incident.id, None)
             return
         plan = self.plans.setdefault(incident.id, Plan(system_of(incident.entity)))
-        if incident.step == Step.STILL_WRONG:
+        if incident.step == IncidentStep.STILL_WRONG:
             plan = self._change(incident.id, open="", until=0)
-        if incident.step == Step.REVISE and not plan.retries:
+        if incident.step == IncidentStep.REVISE and not plan.retries:
             plan = self._change(incident.id, retry_at=0)  # the revision may bring the better cause for which it waited
-        if incident.step == Step.REVISE:
+        if incident.step == IncidentStep.REVISE:
             plan = self._revise(incident, plan, bounds, now)
         yield from self._propose(incident, plan, bounds, now)
 
@@ -208,9 +208,13 @@ class Planner(KeyedState):
             load=load.ratio if now - load.ts < LOAD_MS else 1.0,
         )  # fmt: skip
         return Case(
-            id=incident.id, kind=OF_INCIDENTS.get(cause, Kind.INCIDENT_RESPONSE), hypotheses=incident.hypotheses,
-            context=context, incident=incident.id, evidence=incident.evidence,
-        )  # fmt: skip
+            id=incident.id,
+            kind=OF_INCIDENTS.get(cause, DecisionKind.INCIDENT_RESPONSE),
+            hypotheses=incident.hypotheses,
+            context=context,
+            incident=incident.id,
+            evidence=incident.evidence,
+        )
 
 
 def _label(proposal: Proposal) -> str:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from models.decision.base import Case, Kind
+from models.decision.base import Case, DecisionKind
 from topics.incidents import Hypothesis
 from topics.spec import service_of
 
@@ -30,10 +30,10 @@ class When(msgspec.Struct, frozen=True):
         return self.fact in facts and COMPARE[self.compare](facts[self.fact], self.bound)
 
 
-class Finding(msgspec.Struct, frozen=True):
+class RuleFinding(msgspec.Struct, frozen=True):
     """Facts that together indicate a cause."""
 
-    kind: Kind
+    kind: DecisionKind
     cause: str
     score: float  # confidence in the cause, 0..1
     when: tuple[When, ...]
@@ -112,61 +112,82 @@ CURES: Final[Mapping[str, tuple[Cure, ...]]] = {
     "capacity_lost": (_replicas(3, 0.85), Cure("restart_service", 0.55, service_wide=True)),
 }
 
-FINDINGS: Final[tuple[Finding, ...]] = (
-    Finding(Kind.SCALING, "overload", 0.93, (When("utilization", ">=", 0.80),)),
-    Finding(Kind.SCALING, "swamped", 0.97, (When("utilization", ">=", 0.95), When("load", ">=", 2.0))),
-    Finding(Kind.SCALING, "idle_capacity", 0.90, (When("utilization", "<=", 0.20), When("replicas", ">=", 2))),
-    Finding(
-        Kind.PROVISIONING, "capacity_ahead", 0.90,
+FINDINGS: Final[tuple[RuleFinding, ...]] = (
+    RuleFinding(DecisionKind.SCALING, "overload", 0.93, (When("utilization", ">=", 0.80),)),
+    RuleFinding(DecisionKind.SCALING, "swamped", 0.97, (When("utilization", ">=", 0.95), When("load", ">=", 2.0))),
+    RuleFinding(
+        DecisionKind.SCALING, "idle_capacity", 0.90, (When("utilization", "<=", 0.20), When("replicas", ">=", 2))
+    ),
+    RuleFinding(
+        DecisionKind.PROVISIONING,
+        "capacity_ahead",
+        0.90,
         (When("forecast_utilization", ">=", 0.85), When("hours_ahead", "<=", 72)),
     ),
-    Finding(Kind.PROVISIONING, "below_floor", 0.99, (When("missing_replicas", ">=", 1),)),
-    Finding(Kind.INCIDENT_RESPONSE, "process_gone", 0.98, (When("up", "=", 0),)),
-    Finding(Kind.INCIDENT_RESPONSE, "process_hung", 0.95, (When("up", "=", 1), When("answers", "=", 0))),
-    Finding(Kind.INCIDENT_RESPONSE, "faulty_state", 0.80, (When("error_ratio", ">=", 0.10),)),
-    Finding(
-        Kind.INCIDENT_RESPONSE, "bad_configuration", 0.95,
+    RuleFinding(DecisionKind.PROVISIONING, "below_floor", 0.99, (When("missing_replicas", ">=", 1),)),
+    RuleFinding(DecisionKind.INCIDENT_RESPONSE, "process_gone", 0.98, (When("up", "=", 0),)),
+    RuleFinding(DecisionKind.INCIDENT_RESPONSE, "process_hung", 0.95, (When("up", "=", 1), When("answers", "=", 0))),
+    RuleFinding(DecisionKind.INCIDENT_RESPONSE, "faulty_state", 0.80, (When("error_ratio", ">=", 0.10),)),
+    RuleFinding(
+        DecisionKind.INCIDENT_RESPONSE,
+        "bad_configuration",
+        0.95,
         (When("error_ratio", ">=", 0.05), When("changed_s_ago", "<=", 180)),
     ),
-    Finding(
-        Kind.OPTIMISATION, "overprovisioned", 0.92,
+    RuleFinding(
+        DecisionKind.OPTIMISATION,
+        "overprovisioned",
+        0.92,
         (When("cost_per_request", ">=", 1.3), When("utilization", "<=", 0.40), When("replicas", ">=", 2)),
     ),
-    Finding(
-        Kind.OPTIMISATION, "worse_configuration", 0.90,
+    RuleFinding(
+        DecisionKind.OPTIMISATION,
+        "worse_configuration",
+        0.90,
         (When("p95_since_change", ">=", 1.2), When("changed_s_ago", "<=", 86_400)),
     ),
-    Finding(Kind.SECURITY_RESPONSE, "untrusted_configuration", 0.95, (When("signed_revision", "=", 0),)),
-    Finding(Kind.SECURITY_RESPONSE, "tampered_process", 0.90, (When("tampered", ">=", 1),)),
-    Finding(Kind.COMPLIANCE, "unapproved_configuration", 0.97, (When("revision_approved", "=", 0),)),
-    Finding(Kind.COMPLIANCE, "too_few_replicas", 0.97, (When("missing_replicas", ">=", 1),)),
-    Finding(Kind.MAINTENANCE, "aged_process", 0.95, (When("uptime_days", ">=", 30), When("in_window", "=", 1))),
-    Finding(
-        Kind.MAINTENANCE, "leak_ahead", 0.92,
+    RuleFinding(DecisionKind.SECURITY_RESPONSE, "untrusted_configuration", 0.95, (When("signed_revision", "=", 0),)),
+    RuleFinding(DecisionKind.SECURITY_RESPONSE, "tampered_process", 0.90, (When("tampered", ">=", 1),)),
+    RuleFinding(DecisionKind.COMPLIANCE, "unapproved_configuration", 0.97, (When("revision_approved", "=", 0),)),
+    RuleFinding(DecisionKind.COMPLIANCE, "too_few_replicas", 0.97, (When("missing_replicas", ">=", 1),)),
+    RuleFinding(
+        DecisionKind.MAINTENANCE, "aged_process", 0.95, (When("uptime_days", ">=", 30), When("in_window", "=", 1))
+    ),
+    RuleFinding(
+        DecisionKind.MAINTENANCE,
+        "leak_ahead",
+        0.92,
         (When("hours_to_exhaustion", "<=", 72), When("in_window", "=", 1)),
     ),
-    Finding(Kind.DISASTER_RECOVERY, "service_lost", 0.97, (When("lost_share", "=", 1),)),
-    Finding(
-        Kind.DISASTER_RECOVERY, "capacity_lost", 0.93, (When("lost_share", ">=", 0.5), When("survivors", ">=", 1))
+    RuleFinding(DecisionKind.DISASTER_RECOVERY, "service_lost", 0.97, (When("lost_share", "=", 1),)),
+    RuleFinding(
+        DecisionKind.DISASTER_RECOVERY,
+        "capacity_lost",
+        0.93,
+        (When("lost_share", ">=", 0.5), When("survivors", ">=", 1)),
     ),
-)  # fmt: skip
+)
 
 # kinds of decision by cause; all other causes are incident response
-OF_INCIDENTS: Final[Mapping[str, Kind]] = {"overload": Kind.SCALING, "idle_capacity": Kind.SCALING}
+OF_INCIDENTS: Final[Mapping[str, DecisionKind]] = {
+    "overload": DecisionKind.SCALING,
+    "idle_capacity": DecisionKind.SCALING,
+}
 
 
-def findings(kind: Kind, target: str, facts: Mapping[str, float]) -> tuple[Hypothesis, ...]:
+def findings(kind: DecisionKind, target: str, facts: Mapping[str, float]) -> tuple[Hypothesis, ...]:
     """Return the causes that facts about a target indicate, best score first, each with those facts as reasons."""
     found = (f for f in FINDINGS if f.kind is kind and all(w.holds(facts) for w in f.when))
     named = [
-        Hypothesis(f.cause, target, f.score, tuple(
-            f"{w.fact} is {facts[w.fact]:g} ({w.compare} {w.bound:g})" for w in f.when
-        )) for f in found
-    ]  # fmt: skip
+        Hypothesis(
+            f.cause, target, f.score, tuple(f"{w.fact} is {facts[w.fact]:g} ({w.compare} {w.bound:g})" for w in f.when)
+        )
+        for f in found
+    ]
     return tuple(sorted(named, key=lambda h: (-h.score, h.cause)))
 
 
-def facts_of(kind: Kind) -> list[str]:
+def facts_of(kind: DecisionKind) -> list[str]:
     """Return the names of the facts that the rules of a kind use."""
     return sorted({w.fact for f in FINDINGS if f.kind is kind for w in f.when})
 

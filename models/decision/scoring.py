@@ -14,20 +14,20 @@ from models.actions.catalogue import ACTIONS
 from models.decision.base import Context, DecisionSettings
 
 
-class Effect(msgspec.Struct, frozen=True):
+class ExpectedEffect(msgspec.Struct, frozen=True):
     """Side effects of an action, as a share of its target's performance."""
 
     gain: float  # performance that it adds when it helps
     disruption: float  # performance that it takes while it runs
 
 
-EFFECTS: Final[Mapping[str, Effect]] = {
-    "restart_service": Effect(gain=0.5, disruption=0.2),
-    "scale_out": Effect(gain=0.6, disruption=0.0),
-    "scale_in": Effect(gain=0.0, disruption=0.1),
-    "rollback_config": Effect(gain=0.5, disruption=0.1),
+EFFECTS: Final[Mapping[str, ExpectedEffect]] = {
+    "restart_service": ExpectedEffect(gain=0.5, disruption=0.2),
+    "scale_out": ExpectedEffect(gain=0.6, disruption=0.0),
+    "scale_in": ExpectedEffect(gain=0.0, disruption=0.1),
+    "rollback_config": ExpectedEffect(gain=0.5, disruption=0.1),
 }
-UNKNOWN: Final = Effect(gain=0.0, disruption=0.5)
+UNKNOWN: Final = ExpectedEffect(gain=0.0, disruption=0.5)
 RISK: Final[Mapping[str, float]] = {"low": 0.1, "medium": 0.3, "high": 1.0}
 WEIGHTS: Final[Mapping[str, float]] = {"reliability": 1.0, "performance": 0.1, "cost": 0.05, "compliance": 0.5}
 MOST_REPLICAS: Final = 3  # added by one action at most: the unit of cost

@@ -44,7 +44,7 @@ class Lost(NamedTuple):
     limit_ms: float
 
 
-class Kept(msgspec.Struct):
+class AbsenceState(msgspec.Struct):
     """All state, as data."""
 
     clock: float = 0.0
@@ -190,12 +190,14 @@ class Absence:
                 sample, entity, absent, onset, not before, float(self.clock[0] - first[CAME]), gap, LONGER * gap
             )  # fmt: skip
 
-    def dump(self) -> Kept:
+    def dump(self) -> AbsenceState:
         """All state, as data."""
         whole, each = (_used(rows).astype("<f8").tobytes() for rows in (self.whole, self.each))
-        return Kept(float(self.clock[0]), whole, each, [(e, o, list(a)) for e, (o, a) in sorted(self.open.items())])
+        return AbsenceState(
+            float(self.clock[0]), whole, each, [(e, o, list(a)) for e, (o, a) in sorted(self.open.items())]
+        )
 
-    def load(self, kept: Kept) -> None:
+    def load(self, kept: AbsenceState) -> None:
         """Restore what `dump` returned."""
         self.clock[0] = kept.clock
         self.whole, self.each = (np.frombuffer(r, "<f8").reshape(-1, FIELDS).copy() for r in (kept.whole, kept.each))

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from topics.batch import Forgotten
-from topics.signals import Contribution, Kind
+from topics.signals import AnomalyKind, Contribution
 
 FOLLOWED: Final = 3  # of the strongest metrics of a sample
 MOST: Final = 16  # metrics of one alarm
@@ -44,7 +44,7 @@ class Line(msgspec.Struct):
         self.values += off_value * (value - self.value)
         self.both += off_time * (value - self.value)
 
-    def kind(self, expected: float, spread: float) -> Kind:
+    def kind(self, expected: float, spread: float) -> AnomalyKind:
         """The kind of the alarm by the values so far. spread: of the metric when it is ordinary."""
         by = self.value - expected
         if self.scored >= LINE and self.times > 0.0 and self.values > 0.0:
@@ -61,7 +61,7 @@ class Trajectory(msgspec.Struct):
     """An alarm that is on."""
 
     began: int  # event time
-    kind: Kind = "point"
+    kind: AnomalyKind = "point"
     lines: dict[str, Line] = {}
 
 
@@ -76,7 +76,7 @@ class Trajectories:
         for name in forgotten.entities.values():
             self.open.pop(name, None)
 
-    def kind(self, entity: str, state: str, ts: int, found: Sequence[Contribution], spread: float) -> Kind:
+    def kind(self, entity: str, state: str, ts: int, found: Sequence[Contribution], spread: float) -> AnomalyKind:
         """The kind of an alarm by now; at its end, the kind that it was last.
 
         found: strongest first, not empty; spread: of the first one when it is ordinary.

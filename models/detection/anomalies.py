@@ -16,7 +16,7 @@ from models.detection.absence import WHOLE, Lost
 from models.detection.alarm_trajectory import Trajectories
 from models.detection.alarms import Beyond
 from models.detection.columns import CLEAR, CONTINUE, RAISE, Scored
-from models.detection.entity_detectors import EntityDetectors, Finding
+from models.detection.entity_detectors import DetectorFinding, EntityDetectors
 from models.detection.shift import PLAIN, Shift
 from topics.batch import Batch, Float64, Forgotten
 from topics.signals import Anomaly, Contribution, Direction
@@ -65,7 +65,7 @@ def in_context(batch: Batch, usual: Float64 | None, sample: int, anomaly: Anomal
     return anomaly
 
 
-def of_detector(batch: Batch, sample: int, watch: EntityDetectors, finding: Finding) -> Anomaly:
+def of_detector(batch: Batch, sample: int, watch: EntityDetectors, finding: DetectorFinding) -> Anomaly:
     """What a detector beside the bank says of a sample."""
     entity, ts, state = batch.names.entities[int(batch.entity[sample])], int(batch.ts[sample]), STATES[finding.event]
     x = np.nan_to_num(finding.x)

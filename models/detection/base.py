@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from topics.batch import Float64
-from topics.signals import Kind
+from topics.signals import AnomalyKind
 
 WHOLE: Final = -1  # no feature alone
 
@@ -24,7 +24,7 @@ class Detector(ABC):
 
     name: ClassVar[str]  # names its state and its anomalies: never renamed lightly
     version: ClassVar[int]
-    kind: ClassVar[Kind]
+    kind: ClassVar[AnomalyKind]
     warm: ClassVar[int] = 100  # samples that it learns before what it says counts
     tells: ClassVar[bool] = False  # it says by itself when something changed: a score is 0, or at least 1
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detection.base import StateError
-from models.detection.entity_detectors import EntityDetectors, Finding, Kept, revived
+from models.detection.entity_detectors import DetectorFinding, DetectorState, EntityDetectors, revived
 from models.detection.members import Member
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch, Forgotten, Names, Reused
@@ -75,7 +75,7 @@ class DetectorSet:
         self._fill(sorted(self.waiting))
         self.watched = np.array([bool(found) for found in self.chosen], np.bool_)
 
-    def take(self, batch: Batch, forked: Container[int]) -> Iterator[tuple[int, EntityDetectors, Finding]]:
+    def take(self, batch: Batch, forked: Container[int]) -> Iterator[tuple[int, EntityDetectors, DetectorFinding]]:
         """What the detectors find in a batch: the sample, which detector, and what.
 
         forked: entities on which an incident is open, so that nothing is learned of them.
@@ -107,7 +107,7 @@ class DetectorSet:
         """The entities that are watched."""
         return [at for at, found in enumerate(self.chosen) if found] if self.chosen else self._loaded
 
-    def dump(self) -> list[Kept]:
+    def dump(self) -> list[DetectorState]:
         """Every detector as data; one that is not finite begins anew."""
         kept = []
         for (entity, name), watch in sorted(self.watches.items()):
@@ -117,7 +117,7 @@ class DetectorSet:
                 del self.watches[entity, name]
         return kept
 
-    def load(self, kept: list[Kept], watched: list[int]) -> None:
+    def load(self, kept: list[DetectorState], watched: list[int]) -> None:
         """Restore what was dumped; what is of another version, or damaged, begins anew."""
         self.watches.clear()
         self.chosen, self.waiting, self._taken, self._loaded = [], {}, 0, watched

@@ -30,7 +30,7 @@ SETTLED: Final = 50  # samples after it is warm by which its own scores have one
 NOTABLE_Z: Final = 3.0
 
 
-class Finding(NamedTuple):
+class DetectorFinding(NamedTuple):
     """A sample with an event other than QUIET."""
 
     event: int  # RAISE, CONTINUE or CLEAR
@@ -42,7 +42,7 @@ class Finding(NamedTuple):
     spread: Float64  # (k,)
 
 
-class Kept(msgspec.Struct):
+class DetectorState(msgspec.Struct):
     """A detector of an entity as data."""
 
     entity: int
@@ -99,7 +99,7 @@ class EntityDetectors:
         self.scored = 0  # that were learned
         self.own = (0.0, 0.0)  # mean and variance of the detector's scores
 
-    def observe(self, ts: int, metrics: Mapping[str, float], forked: bool) -> Finding | None:
+    def observe(self, ts: int, metrics: Mapping[str, float], forked: bool) -> DetectorFinding | None:
         """Score a sample and learn it. One that is not newer than the last is passed over.
 
         forked: an incident is open on the entity, so nothing is learned.
@@ -120,7 +120,7 @@ class EntityDetectors:
             return None
         if not 0 <= found < len(place):
             found = int(np.argmax(np.abs(np.nan_to_num(x))))
-        return Finding(event, ratio, int(self.row[0, columns.ONSET]), found, x, mean, spread)
+        return DetectorFinding(event, ratio, int(self.row[0, columns.ONSET]), found, x, mean, spread)
 
     def _grow(self, metrics: Mapping[str, float]) -> None:
         """Start anew when a young entity shows features that were not there at first."""
@@ -188,11 +188,11 @@ class EntityDetectors:
                 raise
             return math.nan, WHOLE
 
-    def dump(self, entity: int) -> Kept:
+    def dump(self, entity: int) -> DetectorState:
         """All state, as data. Raises StateError when it is not finite."""
         if not (np.isfinite(self.scale).all() and np.isfinite(self.row).all() and all(map(math.isfinite, self.own))):
             raise StateError(f"the scale of {self.name} is not finite")
-        return Kept(
+        return DetectorState(
             entity, self.name, self.detector.version, [*self.place], self.scale.astype("<f8").tobytes(),
             self.row.astype("<f8").tobytes(), self.own, self.scored, self.last, _state_of(self.detector),
         )  # fmt: skip
@@ -218,7 +218,7 @@ def _load(detector: Detector, state: bytes) -> None:
         raise StateError(f"{detector.name} cannot be read: {error!r}") from None
 
 
-def revived(kept: Kept) -> EntityDetectors:
+def revived(kept: DetectorState) -> EntityDetectors:
     """The detector that was dumped. Raises StateError when it is of another version, or none."""
     name = kept.name
     if name not in names() or member(name).version != kept.version:

@@ -42,7 +42,7 @@ REMEMBERED: Final = 4.0  # periods
 CLIP: Final = 4.0  # deviations from its profile at which what is learned of an hour is clipped
 
 
-class Kept(msgspec.Struct):
+class SeasonState(msgspec.Struct):
     """All state, as data: series in the order of the rows, the rows, their profiles."""
 
     series: list[int] = []
@@ -193,11 +193,11 @@ class Season:
         places = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
         self.place = np.zeros(0, np.int32) if full else np.where(self.place >= 0, places[self.place], np.int32(-1))
 
-    def dump(self) -> Kept:
+    def dump(self) -> SeasonState:
         """All state, as data."""
-        return Kept(self.series, self.rows.astype("<f8").tobytes(), self.bins.astype("<f8").tobytes())
+        return SeasonState(self.series, self.rows.astype("<f8").tobytes(), self.bins.astype("<f8").tobytes())
 
-    def load(self, kept: Kept) -> None:
+    def load(self, kept: SeasonState) -> None:
         """Restore what `dump` returned; a series that is to have another profile now begins anew."""
         self.series, self.place = list(kept.series), np.zeros(0, np.int32)
         self.rows = np.frombuffer(kept.rows, "<f8").reshape(-1, FIELDS).copy()

@@ -23,7 +23,7 @@ from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Scored
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch, Float64, Forgotten, Int64, Names, Reused
 from topics.kernel import inlined, kernel
-from topics.signals import Kind
+from topics.signals import AnomalyKind
 
 # columns of an entity: samples since the last eighth one, eighth ones that were learned, mean and variance of the log
 # score, the sum, eighth ones since it was 0, event time of that, samples until it is told; eighth ones until that is
@@ -43,7 +43,7 @@ PLAIN: Final = 4.0 / math.sqrt(GATHERED)  # spreads that the mean of a series mu
 CALM: Final = 8.0  # samples for which it stays told
 AT_ONCE: Final = 32.0  # samples by which a change point is found
 
-_KINDS: Final[tuple[Kind, ...]] = ("change_point", "drift")
+_KINDS: Final[tuple[AnomalyKind, ...]] = ("change_point", "drift")
 
 
 class Moved(msgspec.Struct):
@@ -62,11 +62,11 @@ class Shift(NamedTuple):
     sample: int
     event: int  # RAISE or CLEAR
     onset: int
-    kind: Kind
+    kind: AnomalyKind
     moved: list[tuple[int, Moved]]  # series, the farthest first; empty when it is over
 
 
-class Kept(msgspec.Struct):
+class ShiftState(msgspec.Struct):
     """All state, as data."""
 
     rows: bytes = b""
@@ -200,11 +200,11 @@ class Shifts:
         for series, entity in zip(forgotten.series.tolist(), forgotten.owner.tolist(), strict=True):
             self.gathered.get(entity, {}).pop(series, None)
 
-    def dump(self) -> Kept:
+    def dump(self) -> ShiftState:
         """All state, as data."""
-        return Kept(self.rows[: self.known].astype("<f8").tobytes(), self.gathered)
+        return ShiftState(self.rows[: self.known].astype("<f8").tobytes(), self.gathered)
 
-    def load(self, kept: Kept) -> None:
+    def load(self, kept: ShiftState) -> None:
         """Restore what `dump` returned."""
         self.rows = np.frombuffer(kept.rows, "<f8").reshape(-1, FIELDS).copy()
         self.known, self.off, self.gathered = len(self.rows), np.zeros(0, np.bool_), kept.gathered

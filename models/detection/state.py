@@ -11,16 +11,16 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from models.detection.absence import Kept as KeptAbsence
+from models.detection.absence import AbsenceState
 from models.detection.alarm_trajectory import Trajectory
 from models.detection.alarms import Out, Told
 from models.detection.columns import ENTITY_FIELDS, SERIES_FIELDS, TILE, rows_of, tiles_for, tiles_of
-from models.detection.entity_detectors import Kept
+from models.detection.entity_detectors import DetectorState
 from models.detection.forks import Fork
 from models.detection.hysteresis import Held
 from models.detection.partition import PartitionDetector
-from models.detection.season import Kept as KeptSeason
-from models.detection.shift import Kept as KeptShifts
+from models.detection.season import SeasonState
+from models.detection.shift import ShiftState
 from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
 from topics.batch import Float64
 from topics.learning import Feedback
@@ -48,16 +48,16 @@ class _State(msgspec.Struct):
     n_series: int
     forks: list[_Fork]
     univariate: bytes
-    detectors: list[Kept]
+    detectors: list[DetectorState]
     watched: list[int]
-    absence: KeptAbsence
+    absence: AbsenceState
     told: dict[str, Told]
     out: dict[int, Out]
     ended: dict[int, int]
     held: dict[str, Held]
-    shifts: KeptShifts
+    shifts: ShiftState
     trajectories: dict[str, Trajectory]
-    season: KeptSeason
+    season: SeasonState
 
 
 class _Version(msgspec.Struct):

@@ -22,7 +22,7 @@ CHANGE_WINDOW_MS: Final = 180_000  # a change older than this at the onset is no
 OWN: Final = frozenset(SymptomKind) - {SymptomKind.DEPENDENCY}  # symptoms that a service can only have by itself
 
 
-class Cause(msgspec.Struct, frozen=True):
+class CauseRule(msgspec.Struct, frozen=True):
     """The cause that a symptom suggests when nothing explains it better."""
 
     name: str
@@ -31,15 +31,17 @@ class Cause(msgspec.Struct, frozen=True):
     why: str
 
 
-BY_SYMPTOM: Final[Mapping[SymptomKind, Cause]] = {
-    SymptomKind.DOWN: Cause("process_gone", 0.98, True, "nothing listens any more: the connection is refused"),
-    SymptomKind.UNRESPONSIVE: Cause("process_hung", 0.95, True, "the process accepts and does not answer"),
-    SymptomKind.MEMORY: Cause("memory_leak", 0.93, True, "memory grows far beyond its ordinary range"),
-    SymptomKind.ERRORS: Cause("faulty_state", 0.92, True, "it fails by itself and nothing was changed"),
-    SymptomKind.SATURATION: Cause("overload", 0.90, False, "it is busy all the time"),
-    SymptomKind.LATENCY: Cause("slowness", 0.55, False, "it is slow, and neither a change nor load explains it"),
-    SymptomKind.DEPENDENCY: Cause("failing_dependency", 0.40, False, "its calls fail, and the callee shows nothing"),
-    SymptomKind.SURPLUS: Cause(
+BY_SYMPTOM: Final[Mapping[SymptomKind, CauseRule]] = {
+    SymptomKind.DOWN: CauseRule("process_gone", 0.98, True, "nothing listens any more: the connection is refused"),
+    SymptomKind.UNRESPONSIVE: CauseRule("process_hung", 0.95, True, "the process accepts and does not answer"),
+    SymptomKind.MEMORY: CauseRule("memory_leak", 0.93, True, "memory grows far beyond its ordinary range"),
+    SymptomKind.ERRORS: CauseRule("faulty_state", 0.92, True, "it fails by itself and nothing was changed"),
+    SymptomKind.SATURATION: CauseRule("overload", 0.90, False, "it is busy all the time"),
+    SymptomKind.LATENCY: CauseRule("slowness", 0.55, False, "it is slow, and neither a change nor load explains it"),
+    SymptomKind.DEPENDENCY: CauseRule(
+        "failing_dependency", 0.40, False, "its calls fail, and the callee shows nothing"
+    ),
+    SymptomKind.SURPLUS: CauseRule(
         "idle_capacity", 0.80, False, "replicas were added and the load that needed them is gone"
     ),
 }

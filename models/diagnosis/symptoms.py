@@ -18,7 +18,7 @@ from topics.signals import Anomaly, Contribution, Direction
 from topics.spec import Instant, system_of
 
 
-class Rule(msgspec.Struct, frozen=True):
+class SymptomRule(msgspec.Struct, frozen=True):
     """When the deviation of a metric is a symptom."""
 
     symptom: SymptomKind
@@ -34,18 +34,18 @@ class Rule(msgspec.Struct, frozen=True):
 
 # The most reliable first. `least` and `ratio` are the smallest harm that is worth an incident; the ordinary range of a
 # series is learned, and is not part of this table.
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(SymptomKind.DOWN, "up.refused", "up", 0.5, samples=1),
-    Rule(SymptomKind.UNRESPONSIVE, "up", "down", 0.5, lasts_ms=400, samples=2, unless=("up.refused",)),
-    Rule(SymptomKind.ERRORS, "http.server.error_ratio", "up", 0.08, lasts_ms=400, samples=3),
-    Rule(SymptomKind.MEMORY, "process.memory.usage", "up", 16e6, ratio=0.25, lasts_ms=800, samples=4),
-    Rule(
+RULES: Final[tuple[SymptomRule, ...]] = (
+    SymptomRule(SymptomKind.DOWN, "up.refused", "up", 0.5, samples=1),
+    SymptomRule(SymptomKind.UNRESPONSIVE, "up", "down", 0.5, lasts_ms=400, samples=2, unless=("up.refused",)),
+    SymptomRule(SymptomKind.ERRORS, "http.server.error_ratio", "up", 0.08, lasts_ms=400, samples=3),
+    SymptomRule(SymptomKind.MEMORY, "process.memory.usage", "up", 16e6, ratio=0.25, lasts_ms=800, samples=4),
+    SymptomRule(
         SymptomKind.SATURATION, "http.server.utilization", "up", 0.25, ratio=0.5, lasts_ms=1200, samples=4,
         unless=("http.client.error_ratio.*",),  # slots are held by calls that hang: the callee hurts
     ),
-    Rule(SymptomKind.LATENCY, "http.server.own_duration.p95", "up", 0.1, ratio=1.0, lasts_ms=800, samples=4),
-    Rule(SymptomKind.DEPENDENCY, "http.client.error_ratio.*", "up", 0.1, lasts_ms=1500, samples=5),
-    Rule(SymptomKind.SURPLUS, "service.idle_replicas", "up", 0.5, lasts_ms=5_000, samples=10),
+    SymptomRule(SymptomKind.LATENCY, "http.server.own_duration.p95", "up", 0.1, ratio=1.0, lasts_ms=800, samples=4),
+    SymptomRule(SymptomKind.DEPENDENCY, "http.client.error_ratio.*", "up", 0.1, lasts_ms=1500, samples=5),
+    SymptomRule(SymptomKind.SURPLUS, "service.idle_replicas", "up", 0.5, lasts_ms=5_000, samples=10),
 )  # fmt: skip
 
 
@@ -142,7 +142,7 @@ class Tracker(KeyedState):
             self.forget(next(iter(self.newest)))
 
 
-def _shown(attribution: Iterable[Contribution]) -> Iterator[tuple[SymptomKind, tuple[Rule, Contribution]]]:
+def _shown(attribution: Iterable[Contribution]) -> Iterator[tuple[SymptomKind, tuple[SymptomRule, Contribution]]]:
     """The strongest contribution of each symptom in a sample, with the rule that names it."""
     contributions = tuple(attribution)
     up = [c.metric for c in contributions if c.z > 0]
@@ -157,12 +157,12 @@ def _shown(attribution: Iterable[Contribution]) -> Iterator[tuple[SymptomKind, t
                 break
 
 
-def _matters(rule: Rule, c: Contribution) -> bool:
+def _matters(rule: SymptomRule, c: Contribution) -> bool:
     off = c.value - c.expected if rule.direction == "up" else c.expected - c.value
     return abs(c.z) >= rule.z and off >= rule.least and off >= rule.ratio * abs(c.expected)
 
 
-def _seen(known: Symptom | None, anomaly: Anomaly, found: tuple[Rule, Contribution]) -> Symptom:
+def _seen(known: Symptom | None, anomaly: Anomaly, found: tuple[SymptomRule, Contribution]) -> Symptom:
     rule, c = found
     before = known or Symptom(
         anomaly.entity, rule.symptom, c.metric, anomaly.ts, anomaly.ts, 0, c.z, c.value, c.expected, anomaly.evidence

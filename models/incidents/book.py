@@ -9,7 +9,7 @@ import msgspec
 
 from models.diagnosis.hypotheses import rank
 from models.diagnosis.symptoms import Symptom, Tracker
-from models.incidents.lifecycle import Refused, Step, advance, is_open
+from models.incidents.lifecycle import IllegalStep, IncidentStep, advance, is_open
 from models.keyed import KeyedState, Table, table
 from models.topology import calls as topology
 from models.topology.calls import Graph, related
@@ -99,7 +99,7 @@ class IncidentBook(KeyedState):
             return
         best, known = hypotheses[0], incident.hypotheses[0]
         if (best.cause, best.target) != (known.cause, known.target) and best.score > known.score:
-            yield from self._move(incident, Step.REVISE, now, hypotheses=hypotheses)
+            yield from self._move(incident, IncidentStep.REVISE, now, hypotheses=hypotheses)
 
     def _place(self, s: Symptom, now: Instant) -> Iterator[Incident]:
         """Add a symptom to its episode's incident, or open one. Surplus is ignored while another symptom is open."""
@@ -131,7 +131,7 @@ class IncidentBook(KeyedState):
             step="", seq=-1, priority=PRIORITY.get(s.symptom, UNKNOWN_PRIORITY), hypotheses=(), affected=(s.entity,),
             evidence=(s.evidence,), detected=now,
         )  # fmt: skip
-        yield from self._move(incident, Step.CONFIRM, now, hypotheses=self._ranked((s.entity,), incident))
+        yield from self._move(incident, IncidentStep.CONFIRM, now, hypotheses=self._ranked((s.entity,), incident))
 
     def _attach(self, incident: Incident, s: Symptom, now: Instant) -> Iterator[Incident]:
         """Add a symptom to an incident. Ranks its causes again, unless an action is under way."""
@@ -142,7 +142,7 @@ class IncidentBook(KeyedState):
         changed = [(h.cause, h.target) for h in hypotheses] != [(h.cause, h.target) for h in incident.hypotheses]
         if changed or affected != incident.affected:
             yield from self._move(
-                incident, Step.REVISE, now, affected=affected, evidence=evidence, hypotheses=hypotheses,
+                incident, IncidentStep.REVISE, now, affected=affected, evidence=evidence, hypotheses=hypotheses,
                 priority=min(incident.priority, PRIORITY.get(s.symptom, UNKNOWN_PRIORITY)),
             )  # fmt: skip
 
@@ -171,9 +171,9 @@ class IncidentBook(KeyedState):
         if incident is None:
             return
         if decision.state is DecisionState.DISPATCHED and decision.id not in incident.attempts:
-            yield from self._move(incident, Step.ACT, now, attempts=(*incident.attempts, decision.id))
-        elif _final(decision) and incident.step != Step.ESCALATE:
-            yield from self._move(incident, Step.ESCALATE, now)
+            yield from self._move(incident, IncidentStep.ACT, now, attempts=(*incident.attempts, decision.id))
+        elif _final(decision) and incident.step != IncidentStep.ESCALATE:
+            yield from self._move(incident, IncidentStep.ESCALATE, now)
 
     def acted(self, result: Result, now: Instant) -> Iterator[Incident]:
         """Process an actuator's result: the incident moves to verifying."""
@@ -185,10 +185,10 @@ class IncidentBook(KeyedState):
         if incident is None or self.judged_last.get(identity) == decision:
             return
         if decision not in incident.attempts:
-            yield from self._move(incident, Step.ACT, now, attempts=(*incident.attempts, decision))
+            yield from self._move(incident, IncidentStep.ACT, now, attempts=(*incident.attempts, decision))
         incident = self.incidents[identity]
         if incident.attempts[-1:] == (decision,):
-            yield from self._move(incident, Step.PROBE, now)
+            yield from self._move(incident, IncidentStep.PROBE, now)
 
     def judged(self, verdict: Verdict, now: Instant) -> Iterator[Incident]:
         """Process the verdict on the last action: close the incident, return it to mitigating, or escalate it."""
@@ -200,12 +200,12 @@ class IncidentBook(KeyedState):
             return
         self.judged_last[incident.id] = verdict.decision
         if verdict.effect is Effect.REMEDIATED:
-            yield from self._close(incident, Step.CURED, now, verdict.effect)
+            yield from self._close(incident, IncidentStep.CURED, now, verdict.effect)
         elif verdict.effect is Effect.MANUAL_REVIEW or not verdict.effect.known:  # effect unknown: a person decides
-            yield from self._move(incident, Step.ESCALATE, now)
+            yield from self._move(incident, IncidentStep.ESCALATE, now)
         else:
             yield from self._move(
-                incident, Step.STILL_WRONG, now, hypotheses=self._ranked(incident.affected, incident)
+                incident, IncidentStep.STILL_WRONG, now, hypotheses=self._ranked(incident.affected, incident)
             )  # fmt: skip
 
     def _under_way(self, incident: Incident) -> bool:
@@ -218,9 +218,9 @@ class IncidentBook(KeyedState):
         if incident is None:
             return
         if word == RESOLVED:
-            yield from self._close(incident, Step.CLOSE, now, "manual", by=who, note=note)
+            yield from self._close(incident, IncidentStep.CLOSE, now, "manual", by=who, note=note)
         elif word == ACKNOWLEDGED:
-            yield from self._move(incident, Step.ACKNOWLEDGE, now, by=who, note=note)
+            yield from self._move(incident, IncidentStep.ACKNOWLEDGE, now, by=who, note=note)
 
     def expire(self, now: Instant, settings: IncidentSettings = DEFAULTS) -> Iterator[Incident]:
         """Close incidents whose symptoms stayed away for `QUIET_MS`, and incidents whose entities are gone."""
@@ -229,7 +229,7 @@ class IncidentBook(KeyedState):
             if incident is None or not self._settle(incident, now):
                 self.quiet_since.pop(identity, None)
             else:
-                yield from self._close(incident, Step.SELF_RESOLVED, now, Effect.SELF_RESOLVED)
+                yield from self._close(incident, IncidentStep.SELF_RESOLVED, now, Effect.SELF_RESOLVED)
         for identity in self.gone_at.due(now):
             self.note(now, settings)
             incident = self.incidents.get(identity)
@@ -282,10 +282,12 @@ class IncidentBook(KeyedState):
             self.tracker.forget(entity)
         left = tuple(entity for entity in incident.affected if entity not in gone)
         if all(self.tracker.is_well(entity, incident.ts) for entity in left):
-            yield from self._close(incident, Step.GONE, now, "gone", note=f"no sample of {', '.join(gone)} any more")
+            yield from self._close(
+                incident, IncidentStep.GONE, now, "gone", note=f"no sample of {', '.join(gone)} any more"
+            )
         else:
             hypotheses = self._ranked(left, incident) if incident.state in UNTOUCHED else incident.hypotheses
-            yield from self._move(incident, Step.REVISE, now, affected=left, hypotheses=hypotheses)
+            yield from self._move(incident, IncidentStep.REVISE, now, affected=left, hypotheses=hypotheses)
 
     def _quiet(self, incident: Incident) -> bool:
         """Whether the incident has no symptom, and samples after its last change show each entity as well."""
@@ -293,7 +295,9 @@ class IncidentBook(KeyedState):
             self.tracker.is_well(entity, incident.ts) for entity in incident.affected
         )
 
-    def _close(self, incident: Incident, step: Step, now: Instant, closed_as: str, **said: str) -> Iterator[Incident]:
+    def _close(
+        self, incident: Incident, step: IncidentStep, now: Instant, closed_as: str, **said: str
+    ) -> Iterator[Incident]:
         """Close an incident, then process surplus symptoms that were ignored while it was open."""
         self.quiet_since.pop(incident.id, None)
         yield from self._move(incident, step, now, closed_as=closed_as, **said)
@@ -301,11 +305,11 @@ class IncidentBook(KeyedState):
             if symptom.symptom is SymptomKind.SURPLUS:
                 yield from self._place(symptom, now)
 
-    def _move(self, incident: Incident, step: Step, now: Instant, **changes: object) -> Iterator[Incident]:
+    def _move(self, incident: Incident, step: IncidentStep, now: Instant, **changes: object) -> Iterator[Incident]:
         """Yield the incident after a step. Yields nothing when the table does not allow the step."""
         try:
             state = advance(incident.state, step)
-        except Refused:
+        except IllegalStep:
             return
         moved = msgspec.structs.replace(
             incident,

@@ -9,7 +9,7 @@ from typing import Final
 from topics.incidents import State
 
 
-class Step(StrEnum):
+class IncidentStep(StrEnum):
     """A step in the life cycle of an incident."""
 
     CONFIRM = "confirm"
@@ -27,32 +27,32 @@ class Step(StrEnum):
     REVIEW = "review"
 
 
-class Refused(Exception):
+class IllegalStep(Exception):
     """The table does not allow the step in this state. The caller records the reason and changes nothing."""
 
 
 _OPEN: Final = (State.TRIGGERED, State.ACKNOWLEDGED, State.MITIGATING, State.VERIFYING)
 _OVER: Final = (State.RESOLVED, State.REVIEWED)
 
-NEXT: Final[Mapping[tuple[State, Step], State]] = {
-    (State.CANDIDATE, Step.CONFIRM): State.TRIGGERED,
-    (State.TRIGGERED, Step.ACKNOWLEDGE): State.ACKNOWLEDGED,
-    (State.TRIGGERED, Step.ACT): State.MITIGATING,
-    (State.ACKNOWLEDGED, Step.ACT): State.MITIGATING,
-    (State.MITIGATING, Step.ACT): State.MITIGATING,
-    (State.MITIGATING, Step.PROBE): State.VERIFYING,
-    (State.VERIFYING, Step.CURED): State.RESOLVED,
-    (State.VERIFYING, Step.STILL_WRONG): State.MITIGATING,
-    (State.RESOLVED, Step.RETURN): State.TRIGGERED,
-    (State.RESOLVED, Step.REVIEW): State.REVIEWED,
-    **{(state, step): state for state in _OPEN for step in (Step.REVISE, Step.ESCALATE)},
-    **{(state, Step.CLOSE): State.RESOLVED for state in _OPEN},
-    **{(state, Step.GONE): State.RESOLVED for state in _OPEN},
-    **{(state, Step.SELF_RESOLVED): State.RESOLVED for state in _OPEN},  # only while no action is under way
+NEXT: Final[Mapping[tuple[State, IncidentStep], State]] = {
+    (State.CANDIDATE, IncidentStep.CONFIRM): State.TRIGGERED,
+    (State.TRIGGERED, IncidentStep.ACKNOWLEDGE): State.ACKNOWLEDGED,
+    (State.TRIGGERED, IncidentStep.ACT): State.MITIGATING,
+    (State.ACKNOWLEDGED, IncidentStep.ACT): State.MITIGATING,
+    (State.MITIGATING, IncidentStep.ACT): State.MITIGATING,
+    (State.MITIGATING, IncidentStep.PROBE): State.VERIFYING,
+    (State.VERIFYING, IncidentStep.CURED): State.RESOLVED,
+    (State.VERIFYING, IncidentStep.STILL_WRONG): State.MITIGATING,
+    (State.RESOLVED, IncidentStep.RETURN): State.TRIGGERED,
+    (State.RESOLVED, IncidentStep.REVIEW): State.REVIEWED,
+    **{(state, step): state for state in _OPEN for step in (IncidentStep.REVISE, IncidentStep.ESCALATE)},
+    **{(state, IncidentStep.CLOSE): State.RESOLVED for state in _OPEN},
+    **{(state, IncidentStep.GONE): State.RESOLVED for state in _OPEN},
+    **{(state, IncidentStep.SELF_RESOLVED): State.RESOLVED for state in _OPEN},  # only while no action is under way
 }
 
 
-def advance(state: State, step: Step) -> State:
+def advance(state: State, step: IncidentStep) -> State:
     """Return the state after `step`.
 
     Raises:
@@ -61,7 +61,7 @@ def advance(state: State, step: Step) -> State:
     try:
         return NEXT[state, step]
     except KeyError:
-        raise Refused(f"{step} is not possible while {state}") from None
+        raise IllegalStep(f"{step} is not possible while {state}") from None
 
 
 def is_open(state: State) -> bool:

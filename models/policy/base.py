@@ -13,7 +13,7 @@ from topics.spec import Instant
 NAME: Final = r"[a-z][a-z0-9_]{0,62}"
 
 
-class Kind(StrEnum):
+class PolicyKind(StrEnum):
     """Subject of a policy. Only `access` grants; every other kind restricts what is granted."""
 
     ACCESS = "access"
@@ -34,7 +34,7 @@ class Enforcement(StrEnum):
     MONITOR = "monitor"  # recorded only
 
 
-class Effect(StrEnum):
+class PolicyEffect(StrEnum):
     """Result of a policy. A fault counts as a denial."""
 
     ALLOW = "allow"
@@ -48,7 +48,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The metadata of a policy file: an OPA `# METADATA` block, these keys below `custom`."""
 
     id: Annotated[str, msgspec.Meta(pattern=f"^{NAME}$")]
-    type: Kind
+    type: PolicyKind
     owner: Annotated[str, msgspec.Meta(min_length=1)]
     scope: str = ""  # a system, service or instance; empty: everything
     actions: frozenset[str] = frozenset()  # empty: all
@@ -88,13 +88,13 @@ class Answer(msgspec.Struct, frozen=True):
     degrade: tuple[Less, ...] = ()
 
     @property
-    def effect(self) -> Effect:
+    def effect(self) -> PolicyEffect:
         """The effect of the answer: deny, else require approval, else degrade, else allow."""
         if not self.allow:
-            return Effect.DENY
+            return PolicyEffect.DENY
         if self.require_approval:
-            return Effect.REQUIRE_APPROVAL
-        return Effect.DEGRADE if self.degrade else Effect.ALLOW
+            return PolicyEffect.REQUIRE_APPROVAL
+        return PolicyEffect.DEGRADE if self.degrade else PolicyEffect.ALLOW
 
 
 class PolicyFault(Exception):

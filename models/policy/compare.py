@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from models.policy.base import Effect
+from models.policy.base import PolicyEffect
 from models.policy.engine import Active, Ruling, ruling
 from models.safety.modes import SILENT, Mode, acts, at_most, need
 from models.safety.roles import Role
@@ -32,17 +32,17 @@ class Outcome(msgspec.Struct, frozen=True):
         return f"{self.effect}{votes}{f' in mode {self.mode}' if self.effect != 'denied' else ''}{changed}"
 
 
-Kind = Literal["newly_allowed", "newly_blocked", "changed"]
+RulingChangeKind = Literal["newly_allowed", "newly_blocked", "changed"]
 
 
-class Change(msgspec.Struct, frozen=True):
+class RulingChange(msgspec.Struct, frozen=True):
     """One decision that another set of policies would change."""
 
     decision: str
     ts: Instant
     action: str
     target: str
-    kind: Kind
+    kind: RulingChangeKind
     before: str
     after: str
     why: tuple[str, ...]  # reasons of the new policies
@@ -57,7 +57,7 @@ class Simulation(msgspec.Struct):
     changed: int = 0
     faults: int = 0  # faults of policies of the new set
     drifted: int = 0  # decisions that the policies before the change would not reproduce
-    changes: list[Change] = msgspec.field(default_factory=list)
+    changes: list[RulingChange] = msgspec.field(default_factory=list)
 
     def add(self, decision: Decision, before: Sequence[Active], after: Sequence[Active]) -> None:
         """Evaluate one decision under the policies before and after a change. Skips decisions without facts."""
@@ -67,20 +67,20 @@ class Simulation(msgspec.Struct):
         old, new = ruling(before, facts), ruling(after, facts)
         was, now = outcome(decision.proposal, facts, old), outcome(decision.proposal, facts, new)
         self.decisions += 1
-        self.faults += sum(result.effect == Effect.FAULT for result in new.results)
+        self.faults += sum(result.effect == PolicyEffect.FAULT for result in new.results)
         self.drifted += (was.effect == "denied") != (decision.blocked in ("policy", "mode"))
         if was != now:
             self._note(decision, facts, was, now, new)
 
     def _note(self, decision: Decision, facts: Facts, was: Outcome, now: Outcome, new: Ruling) -> None:
-        kind: Kind = "changed"
+        kind: RulingChangeKind = "changed"
         if was.effect == "denied":
             kind = "newly_allowed"
         elif now.effect == "denied":
             kind = "newly_blocked"
         setattr(self, kind, getattr(self, kind) + 1)
         why = (new.denied,) if new.denied else new.reasons
-        self.changes.append(Change(
+        self.changes.append(RulingChange(
             decision.id, decision.ts, facts.action.name, facts.target.id, kind, str(was), str(now), why
         ))  # fmt: skip
 

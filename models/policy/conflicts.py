@@ -16,24 +16,23 @@ from typing import Final, Literal
 
 import msgspec
 
-from models.policy.base import Answer, Effect, Header, PolicyFault
-from models.policy.base import Kind as Type
+from models.policy.base import Answer, Header, PolicyEffect, PolicyFault, PolicyKind
 from models.policy.engine import Active, Loaded, answers
 from models.policy.examples import examples, taste_of
 from models.safety.settings import within
 from topics.policies import Facts, PolicyResult
 
 GENERATED: Final = 2_000  # number of generated inputs
-_SOFT: Final = (Effect.REQUIRE_APPROVAL, Effect.DEGRADE)
+_SOFT: Final = (PolicyEffect.REQUIRE_APPROVAL, PolicyEffect.DEGRADE)
 
-Kind = Literal["allow_deny", "ask_deny", "parameters", "override"]
+ConflictKind = Literal["allow_deny", "ask_deny", "parameters", "override"]
 Said = tuple[PolicyResult, Answer]
 
 
 class Conflict(msgspec.Struct, frozen=True):
     """Two policies that contradict each other, with an example."""
 
-    kind: Kind
+    kind: ConflictKind
     policies: tuple[str, str]
     says: tuple[str, str]
     witness: Facts | None = None  # an input on which they do; None: their metadata contradict
@@ -51,7 +50,7 @@ def conflicts(
     """
     heads = [policy.loaded.header for policy in policies if isinstance(policy.loaded, Loaded)]
     taste = taste_of(texts, (h.scope for h in heads), {a for h in heads for a in h.actions})
-    found: dict[tuple[Kind, str, str], Conflict] = {}
+    found: dict[tuple[ConflictKind, str, str], Conflict] = {}
     shared: dict[tuple[str, str], int] = {}
     made = (("", facts) for facts in examples(count, taste))
     for source in (recorded, made):
@@ -73,12 +72,12 @@ def _once_more(conflict: Conflict) -> Conflict:
     return msgspec.structs.replace(conflict, inputs=conflict.inputs + 1)
 
 
-def _kinds(one: Said, other: Said) -> Iterator[Kind]:
+def _kinds(one: Said, other: Said) -> Iterator[ConflictKind]:
     effects = one[0].effect, other[0].effect
-    if Effect.DENY in effects and effects[0] != effects[1]:
+    if PolicyEffect.DENY in effects and effects[0] != effects[1]:
         if one[0].kind == other[0].kind:
             yield "allow_deny"
-        elif (effects[0] in _SOFT or effects[1] in _SOFT) and Type.ACCESS not in (one[0].kind, other[0].kind):
+        elif (effects[0] in _SOFT or effects[1] in _SOFT) and PolicyKind.ACCESS not in (one[0].kind, other[0].kind):
             yield "ask_deny"
     elif one[1].degrade and other[1].degrade:
         here, there = _parameters(one[1]), _parameters(other[1])

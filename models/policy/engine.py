@@ -16,7 +16,18 @@ import msgspec
 
 from models.actions.catalogue import ACTIONS
 from models.bounded import keep
-from models.policy.base import Answer, Ask, Compiled, Effect, Enforcement, Evaluator, Header, Kind, Less, PolicyFault
+from models.policy.base import (
+    Answer,
+    Ask,
+    Compiled,
+    Enforcement,
+    Evaluator,
+    Header,
+    Less,
+    PolicyEffect,
+    PolicyFault,
+    PolicyKind,
+)
 from models.policy.book import Book, Held
 from models.policy.checks import Path, check, project
 from models.policy.header import package_of, read
@@ -76,20 +87,20 @@ class Ruling:
     @functools.cached_property
     def denied(self) -> str:
         """Why the proposal is denied; empty: it is not."""
-        against = [r for r in self.results if r.enforced and r.effect in (Effect.DENY, Effect.FAULT)]
+        against = [r for r in self.results if r.enforced and r.effect in (PolicyEffect.DENY, PolicyEffect.FAULT)]
         if against:
             return "; ".join(f"{r.policy}: {', '.join(r.reasons) or 'not allowed'}" for r in against)
-        granted = any(r.kind == Kind.ACCESS and r.enforced for r in self.results)
+        granted = any(r.kind == PolicyKind.ACCESS and r.enforced for r in self.results)
         return "" if granted else "no access policy covers it"
 
     @property
-    def effect(self) -> Effect:
+    def effect(self) -> PolicyEffect:
         """The combined effect."""
         if self.denied:
-            return Effect.DENY
+            return PolicyEffect.DENY
         if self.asks:
-            return Effect.REQUIRE_APPROVAL
-        return Effect.DEGRADE if self.less else Effect.ALLOW
+            return PolicyEffect.REQUIRE_APPROVAL
+        return PolicyEffect.DEGRADE if self.less else PolicyEffect.ALLOW
 
     @property
     def role(self) -> str:
@@ -120,7 +131,7 @@ class Ruling:
         """The reasons of the enforced policies that restrict the proposal."""
         return tuple(
             f"policy {r.policy}: {', '.join(r.reasons) or r.effect}"
-            for r in self.results if r.enforced and r.effect != Effect.ALLOW
+            for r in self.results if r.enforced and r.effect != PolicyEffect.ALLOW
         )  # fmt: skip
 
 
@@ -247,7 +258,7 @@ def share(name: str, target: str) -> int:
 def _result(policy: Active, facts: Facts) -> tuple[PolicyResult, Answer | None]:
     loaded, version = policy.loaded, policy.version
     if isinstance(loaded, PolicyFault):
-        return PolicyResult(policy.name, version, "", Effect.FAULT, True, (str(loaded),)), None
+        return PolicyResult(policy.name, version, "", PolicyEffect.FAULT, True, (str(loaded),)), None
     header, counts = loaded.header, enforced(loaded.header, facts)
     asked = version, counts, loaded.question(facts)
     try:
@@ -266,7 +277,7 @@ def _result(policy: Active, facts: Facts) -> tuple[PolicyResult, Answer | None]:
         return known
     except PolicyFault as fault:
         return PolicyResult(
-            policy.name, version, header.type, Effect.FAULT, counts, (str(fault),), header.enforcement
+            policy.name, version, header.type, PolicyEffect.FAULT, counts, (str(fault),), header.enforcement
         ), None
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from models.actions.catalogue import ACTIONS
 from models.keyed import KeyedState, Table, table
-from models.policy.base import Effect
+from models.policy.base import PolicyEffect
 from models.policy.book import Book
 from models.policy.engine import Active, Loaded, Policies, answers
 from topics.actions import Result
@@ -31,7 +31,7 @@ TRIES: Final = 5
 SURE: Final = 0.9  # confidence: the inverse ends the violation, unless something else has changed meanwhile
 
 
-class Change(msgspec.Struct, frozen=True):
+class StandingChange(msgspec.Struct, frozen=True):
     """A change that is still in effect."""
 
     decision: str
@@ -49,7 +49,7 @@ def _asked_of(_decision: str, facts: Facts) -> str:
     return system_of(facts.target.id)
 
 
-def _changed(_place: str, change: Change) -> str:
+def _changed(_place: str, change: StandingChange) -> str:
     return system_of(change.facts.target.id)
 
 
@@ -63,7 +63,7 @@ class ViolationRemediator(KeyedState):
     sent: Table[Facts] = table(KEPT, domain=_asked_of)  # decision → its facts, dispatched, without a result yet
     early: Table[Result] = table(KEPT, domain=_reported)  # decision → its result, read before the decision
     over: Table[Instant] = table(KEPT)  # decision → time of its result, for those that were counted
-    stands: Table[Change] = table(KEPT, domain=_changed)  # target and action → change in effect
+    stands: Table[StandingChange] = table(KEPT, domain=_changed)  # target and action → change in effect
     asked: Table[Violation] = table(KEPT)  # decision and policy → proposals
     checked: Instant = 0
     under: dict[str, Instant] = msgspec.field(default_factory=dict)  # policy → newest record at the last check
@@ -89,7 +89,7 @@ class ViolationRemediator(KeyedState):
         if result.outcome == "succeeded":
             self.stands.pop(_place(facts.target.id, ACTIONS[facts.action.name].inverse), None)
             if facts.proposal.requester != UPHOLD:
-                self.stands[_place(facts.target.id, facts.action.name)] = Change(result.decision, facts)
+                self.stands[_place(facts.target.id, facts.action.name)] = StandingChange(result.decision, facts)
 
     def next_check(self, book: Book) -> Instant | None:
         """Return when `check` must run next (ms since 1970); None when no change is in effect."""
@@ -115,7 +115,7 @@ class ViolationRemediator(KeyedState):
             for result in violated(wanted, today(change.facts)):
                 yield from self._propose(change, result, now)
 
-    def _propose(self, change: Change, result: PolicyResult, now: Instant) -> Iterator[Proposal]:
+    def _propose(self, change: StandingChange, result: PolicyResult, now: Instant) -> Iterator[Proposal]:
         case = f"{change.decision}/{result.policy}/{result.version}"
         before = self.asked.get(case, Violation(0, 0))
         if before.tries >= TRIES or now < before.next:
@@ -133,10 +133,10 @@ def _newest(book: Book) -> dict[str, Instant]:
 
 def violated(policies: list[Active], facts: Facts) -> Iterator[PolicyResult]:
     """Yield the enforced denials of a change in effect. A fault of a policy is no denial here."""
-    return (result for result, _ in answers(policies, facts) if result.enforced and result.effect == Effect.DENY)
+    return (result for result, _ in answers(policies, facts) if result.enforced and result.effect == PolicyEffect.DENY)
 
 
-def _undoing(change: Change, result: PolicyResult, tries: int, now: Instant) -> Proposal | None:
+def _undoing(change: StandingChange, result: PolicyResult, tries: int, now: Instant) -> Proposal | None:
     """Return the proposal of a change's inverse; None when there is none, or the known parameters do not fit it."""
     facts = change.facts
     inverse = ACTIONS.get(ACTIONS[facts.action.name].inverse)

@@ -14,7 +14,7 @@ import msgspec
 from models.keyed import KeyedState
 from models.safety.merkle import root
 from models.safety.signing import Keyring, Refused, check_checkpoint
-from topics.audit import AUDIT, GENESIS, Checkpoint, Entry, digest
+from topics.audit import AUDIT, GENESIS, AuditEntry, Checkpoint, digest
 from topics.spec import Instant, Origin
 
 PERIOD_MS: Final = 10_000  # maximum time that an entry waits for a signed checkpoint
@@ -30,15 +30,15 @@ class Chain:
         self.head = GENESIS
         self.applied: dict[str, int] = {}
 
-    def resume(self, last: Entry) -> None:
+    def resume(self, last: AuditEntry) -> None:
         """Continue the chain after its newest entry."""
         self.partition, self.seq, self.head, self.applied = last.chain, last.seq, last.hash, dict(last.applied)
 
-    def link(self, system: str, origin: Origin, body: bytes, now: Instant) -> Entry:
+    def link(self, system: str, origin: Origin, body: bytes, now: Instant) -> AuditEntry:
         """Append a record to the chain. Returns its entry. body: the record's JSON, kept byte for byte."""
         self.applied[origin.topic] = origin.offset + 1
         self.seq += 1
-        entry = Entry(
+        entry = AuditEntry(
             chain=self.partition, seq=self.seq, ts=now, system=system, topic=origin.topic, origin=str(origin),
             body=msgspec.Raw(body), previous=self.head, applied=dict(self.applied),
         )  # fmt: skip
@@ -46,26 +46,26 @@ class Chain:
         return msgspec.structs.replace(entry, hash=self.head)
 
 
-def branch(parent: Entry, at: Origin, chain: int, applied: Mapping[str, int], now: Instant) -> Entry:
+def branch(parent: AuditEntry, at: Origin, chain: int, applied: Mapping[str, int], now: Instant) -> AuditEntry:
     """Return the first entry of a new partition's chain, which continues from the newest entry of the old one's.
 
     parent: that entry; it becomes the body. at: origin of `parent`. applied: by topic the next offset of the new
     partition that is not in the audit.
     """
     body = msgspec.Raw(msgspec.json.encode(parent))
-    entry = Entry(
+    entry = AuditEntry(
         chain=chain, seq=0, ts=now, system=parent.system, topic=AUDIT.name, origin=str(at), body=body,
         previous=parent.hash, applied=dict(applied),
     )  # fmt: skip
     return msgspec.structs.replace(entry, hash=digest(entry))
 
 
-def parent_of(entry: Entry) -> Entry | None:
+def parent_of(entry: AuditEntry) -> AuditEntry | None:
     """Return the entry of another chain to which this first entry links; None when it does not link."""
     if entry.seq or entry.topic != AUDIT.name:
         return None
     try:
-        return msgspec.json.decode(entry.body, type=Entry)
+        return msgspec.json.decode(entry.body, type=AuditEntry)
     except msgspec.MsgspecError:
         return None
 
@@ -84,7 +84,7 @@ class Notary(KeyedState):
     since: Instant = 0  # time of the first entry in `fresh`
     newest: Instant = 0
 
-    def see(self, entry: Entry) -> None:
+    def see(self, entry: AuditEntry) -> None:
         """Add the next entry. An entry that was seen before changes nothing.
 
         Raises:
@@ -125,7 +125,7 @@ class Notary(KeyedState):
         return point
 
 
-def verify(entries: Iterable[Entry], heads: Mapping[int, Entry] | None = None) -> list[str]:
+def verify(entries: Iterable[AuditEntry], heads: Mapping[int, AuditEntry] | None = None) -> list[str]:
     """Check chains, entries in order. Returns each fault found; empty when the chains are intact.
 
     heads: by chain the entry before the first one given, for an audit that begins in the middle. If a chain begins with
@@ -135,7 +135,7 @@ def verify(entries: Iterable[Entry], heads: Mapping[int, Entry] | None = None) -
     last: dict[int, tuple[int, str]] = {chain: (entry.seq, entry.hash) for chain, entry in known.items()}
     hashes: dict[tuple[int, int], str] = {(chain, entry.seq): entry.hash for chain, entry in known.items()}
     first = {chain: entry.seq for chain, entry in known.items()}
-    links: list[tuple[str, Entry]] = []
+    links: list[tuple[str, AuditEntry]] = []
     wrong = []
     for entry in entries:
         parent = parent_of(entry)
@@ -155,7 +155,7 @@ def verify(entries: Iterable[Entry], heads: Mapping[int, Entry] | None = None) -
     return wrong + [f"{where}: {broken}" for where, parent in links if (broken := _unlinked(parent, hashes, first))]
 
 
-def _unlinked(parent: Entry, hashes: Mapping[tuple[int, int], str], first: Mapping[int, int]) -> str:
+def _unlinked(parent: AuditEntry, hashes: Mapping[tuple[int, int], str], first: Mapping[int, int]) -> str:
     """Return the fault of a link to an entry of another chain; empty when there is none or the entry is older."""
     if parent.seq < first.get(parent.chain, 0):
         return ""
@@ -165,7 +165,7 @@ def _unlinked(parent: Entry, hashes: Mapping[tuple[int, int], str], first: Mappi
     return "" if found == parent.hash else f"does not follow entry {parent.seq} of chain {parent.chain}"
 
 
-def verify_points(entries: Iterable[Entry], points: Iterable[Checkpoint], keyring: Keyring) -> list[str]:
+def verify_points(entries: Iterable[AuditEntry], points: Iterable[Checkpoint], keyring: Keyring) -> list[str]:
     """Check chains against their signed checkpoints. Returns each difference; empty when there is none.
 
     Finds entries that were cut off, and chains that were rewritten from some entry on with valid hashes.

@@ -48,7 +48,7 @@ def _system(target: str, _row: object) -> str:
     return system_of(target)
 
 
-class Gate(KeyedState):
+class GateState(KeyedState):
     """The proposals that one partition's gate answered, and the decisions and actions that limits count."""
 
     seen: Table[int] = table(SEEN_KEPT)  # proposal that was answered → its offset
@@ -276,25 +276,25 @@ class Gate(KeyedState):
         return min((at for at in checks if at is not None), default=None)
 
 
-Check = Callable[[Gate, Proposal, SafetySettings, Instant], Objection]
+Check = Callable[[GateState, Proposal, SafetySettings, Instant], Objection]
 
 
-def _kill_switch(gate: Gate, *_: object) -> Objection:
+def _kill_switch(gate: GateState, *_: object) -> Objection:
     return ("killed", "the kill switch is on") if gate.switch.killed else None
 
 
-def _mode(_gate: Gate, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
+def _mode(_gate: GateState, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
     mode = mode_of(proposal.target, settings.scopes, settings.mode)
     return ("mode", f"mode {mode}: nothing acts") if mode in SILENT else None
 
 
-def _allowed(_gate: Gate, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
+def _allowed(_gate: GateState, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
     if proposal.action in settings.allowed:
         return None
     return "not_allowed", f"{proposal.action} is not on the list of allowed actions"
 
 
-def _in_progress(gate: Gate, proposal: Proposal, _settings: SafetySettings, now: Instant) -> Objection:
+def _in_progress(gate: GateState, proposal: Proposal, _settings: SafetySettings, now: Instant) -> Objection:
     held = gate.open.get(service_of(proposal.target))
     if held is None or now >= held.until:
         return None
@@ -303,27 +303,27 @@ def _in_progress(gate: Gate, proposal: Proposal, _settings: SafetySettings, now:
     return "duplicate_in_progress", f"decision {held.decision} on {service_of(proposal.target)} has not ended"
 
 
-def _cooldown(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+def _cooldown(gate: GateState, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
     times = gate.recent(now, settings, target=proposal.target)
     if not times or now - times[-1] >= settings.cooldown_ms:
         return None
     return "recently_remediated", f"{proposal.target} was acted on {(now - times[-1]) / 1000:.1f} s ago"
 
 
-def _per_target(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+def _per_target(gate: GateState, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
     times = gate.recent(now, settings, target=proposal.target)
     if len(times) < settings.per_target:
         return None
     return "consecutive_failures", f"{len(times)} actions on {proposal.target} within the window are enough"
 
 
-def _budget(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+def _budget(gate: GateState, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
     if len(gate.recent(now, settings, system=system_of(proposal.target))) < settings.per_system:
         return None
     return "budget_exhausted", f"{settings.per_system} actions within the window are enough"
 
 
-def _concurrency(gate: Gate, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
+def _concurrency(gate: GateState, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
     system, service = system_of(proposal.target), service_of(proposal.target)
     count = sum(other != service for other in gate.open.keys_of(system))
     if count < settings.concurrency:
@@ -331,7 +331,7 @@ def _concurrency(gate: Gate, proposal: Proposal, settings: SafetySettings, _now:
     return "resource_busy", f"{count} decisions on {system} have not ended"
 
 
-def _blast(gate: Gate, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
+def _blast(gate: GateState, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
     system, service = system_of(proposal.target), service_of(proposal.target)
     since = now - settings.blast_window_ms
     others = {service_of(t) for t in gate.acted.keys_of(system) if any(ts > since for ts in gate.acted[t].values())}

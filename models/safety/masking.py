@@ -15,7 +15,7 @@ import msgspec
 FREE_TEXT: Final = frozenset({"reason", "reasons", "detail", "text", "note", "alternatives"})
 
 
-class Rule(NamedTuple):
+class MaskingRule(NamedTuple):
     """A pattern and the name that replaces its matches. Any text that matches contains one of `hints` (lower case)."""
 
     name: str
@@ -23,25 +23,25 @@ class Rule(NamedTuple):
     hints: tuple[str, ...] = ("",)
 
 
-Rules = tuple[Rule, ...]
+Rules = tuple[MaskingRule, ...]
 
 RULES: Final[Rules] = (
-    Rule(
+    MaskingRule(
         "private key",
         re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.S),
         ("private key",),
     ),
-    Rule("token", re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), ("eyj",)),
-    Rule("token", re.compile(r"(?i)\b(?:bearer|basic)\s+[\w.~+/=-]{8,}"), ("bearer", "basic")),
-    Rule(
+    MaskingRule("token", re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), ("eyj",)),
+    MaskingRule("token", re.compile(r"(?i)\b(?:bearer|basic)\s+[\w.~+/=-]{8,}"), ("bearer", "basic")),
+    MaskingRule(
         "secret",
         re.compile(r"(?i)\b(?:password|passwd|pwd|secret|token|api[_-]?key)\b\s*[=:]\s*[^\s,;\"']+"),
         ("passw", "pwd", "secret", "token", "api"),
     ),
-    Rule("secret", re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), ("akia", "asia")),
-    Rule("credentials", re.compile(r"(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"), ("@",)),
-    Rule("address", re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b"), ("@",)),
-    Rule("card", re.compile(r"\b(?:\d{4}[ -]){3}\d{1,7}\b|\b\d{16}\b")),
+    MaskingRule("secret", re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), ("akia", "asia")),
+    MaskingRule("credentials", re.compile(r"(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"), ("@",)),
+    MaskingRule("address", re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b"), ("@",)),
+    MaskingRule("card", re.compile(r"\b(?:\d{4}[ -]){3}\d{1,7}\b|\b\d{16}\b")),
 )
 
 
@@ -59,7 +59,7 @@ def rules_with(own: Mapping[str, str]) -> Rules:
             raise ValueError(f"the mask {name!r} is no regular expression ({error})") from None
         if rule.match(""):
             raise ValueError(f"the mask {name!r} matches the empty text")
-        made.append(Rule(name, rule))
+        made.append(MaskingRule(name, rule))
     return (*RULES, *made)
 
 

@@ -26,7 +26,7 @@ class Role(StrEnum):
     WORKER = "worker"  # Opsloop itself
 
 
-class Row(msgspec.Struct, frozen=True):
+class RoleRow(msgspec.Struct, frozen=True):
     """The roles that may write and read a topic."""
 
     write: frozenset[Role]
@@ -39,11 +39,11 @@ _OURS: Final = frozenset({Role.WORKER})
 _VOTERS: Final = frozenset({Role.APPROVER, Role.LEAD})
 
 
-def _row(write: Iterable[Role], read: Iterable[Role] = _READERS) -> Row:
-    return Row(frozenset(write), frozenset(read))
+def _row(write: Iterable[Role], read: Iterable[Role] = _READERS) -> RoleRow:
+    return RoleRow(frozenset(write), frozenset(read))
 
 
-TOPICS: Final[Mapping[str, Row]] = {
+TOPICS: Final[Mapping[str, RoleRow]] = {
     "opsloop.telemetry.metrics": _row({Role.NODE, Role.WORKER, Role.AGENT}),
     "opsloop.telemetry.events": _row({Role.NODE, Role.WORKER, Role.AGENT, Role.OPERATOR}),
     "opsloop.telemetry.heartbeats": _row({Role.NODE, Role.WORKER}),

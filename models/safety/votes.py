@@ -24,7 +24,7 @@ from models.safety.signing import Keyring, Refused
 from models.safety.switch import KillSwitch
 from topics.actions import Command, Result
 from topics.approvals import Approval, subject
-from topics.audit import Entry
+from topics.audit import AuditEntry
 from topics.codec import DecodeError, decode_value
 from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.incidents import Incident
@@ -113,7 +113,7 @@ class ApprovalTracker(KeyedState):
         else:
             self.early[origin] = approval
 
-    def audited(self, entry: Entry, rules: Rules, now: Instant) -> Iterator[Decision | Command | Setting]:
+    def audited(self, entry: AuditEntry, rules: Rules, now: Instant) -> Iterator[Decision | Command | Setting]:
         """Process an audit entry: an approved decision in it becomes a command or a grant.
 
         Raises:
@@ -241,7 +241,9 @@ class ApprovalTracker(KeyedState):
             return "lease_held", f"decision {other.id} is at work on {service}"
         return None
 
-    def _dispatch(self, decision: Decision, rules: Rules, entry: Entry, now: Instant) -> Iterator[Decision | Command]:
+    def _dispatch(
+        self, decision: Decision, rules: Rules, entry: AuditEntry, now: Instant
+    ) -> Iterator[Decision | Command]:
         wanted = decision.proposal
         service = service_of(wanted.target)
         epoch = max(self.epochs.get(service, 0) + 1, now)  # at least the time, so that epochs grow after a lost state

@@ -16,7 +16,7 @@ from agents._agent import Buffer
 from agents._changelog import ChangeLog, StateUnreadable
 from agents._loop import Loop, LoopSettings
 from agents._suspension import Suspended, SuspensionDetector
-from agents._transport import Batch, _Rebalance
+from agents._transport import RecordBatch, _Rebalance
 from agents._unit import Unit
 from agents._writer import Revoked
 from agents.decide import Decide
@@ -202,7 +202,7 @@ class Event:
         record = SimpleNamespace(
             topic=topic, partition=partition, offset=offset, key=b"", value=b"{}", headers=(), timestamp=0
         )
-        batch = Batch(TP(topic, partition), [record])
+        batch = RecordBatch(TP(topic, partition), [record])
         self.key, self.acked = (verb, partition), False
         self.message = SimpleNamespace(generation_id=generation, value=batch)
 

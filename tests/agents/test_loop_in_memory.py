@@ -13,7 +13,7 @@ from models.safety.chain import verify
 from models.safety.modes import Mode
 from tests.builders import CATALOG, approval, deploy, switch, topology
 from topics.actions import Result, SignedCommand
-from topics.audit import Entry
+from topics.audit import AuditEntry
 from topics.catalog import topic_of
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident, State, SymptomKind
@@ -195,14 +195,14 @@ def test_in_whatever_order_topics_are_read_and_however_often_a_record_comes_the_
         assert max(loop.of(Incident), key=lambda i: i.seq).closed_as == "remediated", label
         assert len({(i.id, i.seq) for i in loop.of(Incident)}) <= 9, label
         assert all(not a.state.watches for a in loop.agents if a.name == "verify"), label
-        assert verify(_without_repeats(loop.of(Entry))) == [], label
+        assert verify(_without_repeats(loop.of(AuditEntry))) == [], label
 
 
 def test_everything_that_was_decided_and_done_is_in_the_audit_once() -> None:
     world = World([RESTART])
     loop = MemoryLoop(world)
     broken(world, loop, SymptomKind.DOWN)
-    entries = loop.of(Entry)
+    entries = loop.of(AuditEntry)
     assert verify(entries) == []
     kept = {Origin.parse(entry.origin) for entry in entries}
     assert len(kept) == len(entries)
@@ -223,7 +223,7 @@ def test_every_effect_can_be_followed_back_to_the_sample_that_led_to_it() -> Non
     assert topic_of(incident).key(incident) == topic_of(order).key(order) == "shop"
 
 
-def _without_repeats(entries: list[Entry]) -> list[Entry]:
+def _without_repeats(entries: list[AuditEntry]) -> list[AuditEntry]:
     return list({entry.hash: entry for entry in entries}.values())
 
 

@@ -8,7 +8,7 @@ import pytest
 from agents.record import AuditWriter
 from models.safety.chain import verify
 from tests.builders import NOW, SAMPLES, incident, reads
-from topics.audit import AUDIT, Entry
+from topics.audit import AUDIT, AuditEntry
 from topics.catalog import topic_of
 from topics.codec import DecodeError, decode_value, encode
 from topics.spec import Origin, Read
@@ -61,4 +61,4 @@ def test_nothing_that_decodes_can_stop_it() -> None:
                 except DecodeError:
                     continue
                 (entry,) = AuditWriter().step(reads([odd]), NOW)
-                assert isinstance(decode_value(AUDIT, encode(entry).value), Entry)
+                assert isinstance(decode_value(AUDIT, encode(entry).value), AuditEntry)

@@ -15,7 +15,7 @@ from app.history.records import records
 from app.kafka.broker import Broker
 from app.kafka.local import LocalKafka
 from models.safety.chain import verify
-from topics.audit import AUDIT, Entry
+from topics.audit import AUDIT, AuditEntry
 
 
 @pytest.fixture
@@ -52,6 +52,6 @@ def test_i6_a_worker_killed_during_an_incident_costs_time_and_nothing_else(kafka
     assert report["faults"][0]["resolved"]
     assert report["effects"] == 1, report
     assert report["repeated_effects"] == 0
-    entries = [read.record for read in records(kafka, [AUDIT]) if isinstance(read.record, Entry)]
+    entries = [read.record for read in records(kafka, [AUDIT]) if isinstance(read.record, AuditEntry)]
     assert entries
     assert verify(entries) == [], "the audit chain is whole across the kill"

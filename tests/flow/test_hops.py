@@ -20,7 +20,7 @@ from app.kafka.broker import Broker, read_all
 from app.kafka.local import LocalKafka
 from models.safety.chain import verify
 from topics.actions import COMMANDS, RESULTS, Command, Result, SignedCommand
-from topics.audit import AUDIT, Entry
+from topics.audit import AUDIT, AuditEntry
 from topics.catalog import BY_NAME
 from topics.codec import decode
 from topics.decisions import DECISIONS, Decision, DecisionState
@@ -99,9 +99,9 @@ def test_the_audit_holds_every_step_in_an_unbroken_chain(loop: Broker) -> None:
     system = new_system()
     send(loop, anomaly(f"{system}/cart/0"))
     until(lambda: of(loop, COMMANDS, Command, system))
-    entries = until(lambda: [e for e in of(loop, AUDIT, Entry, system) if e.topic == COMMANDS.name] or None)
+    entries = until(lambda: [e for e in of(loop, AUDIT, AuditEntry, system) if e.topic == COMMANDS.name] or None)
     assert entries
-    everything = [read.record for read in records(loop, [AUDIT]) if isinstance(read.record, Entry)]
+    everything = [read.record for read in records(loop, [AUDIT]) if isinstance(read.record, AuditEntry)]
     assert verify(everything) == []
 
 

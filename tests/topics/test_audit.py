@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from tests.builders import SAMPLES
-from topics.audit import AUDIT, Entry, digest
+from topics.audit import AUDIT, AuditEntry, digest
 from topics.codec import decode_value, encode
 
 ENTRY = SAMPLES[AUDIT.name]
-assert isinstance(ENTRY, Entry)
+assert isinstance(ENTRY, AuditEntry)
 
 
 def test_the_digest_that_was_written_is_computed_again() -> None:
@@ -19,7 +19,7 @@ def test_the_digest_that_was_written_is_computed_again() -> None:
 
 def test_the_digest_is_the_same_after_a_way_through_the_broker() -> None:
     read = decode_value(AUDIT, encode(ENTRY).value)
-    assert isinstance(read, Entry)
+    assert isinstance(read, AuditEntry)
     assert digest(read) == digest(ENTRY)
 
 
@@ -28,7 +28,7 @@ def test_the_digest_covers_everything_but_itself() -> None:
         "chain": 1, "seq": 1, "ts": 1, "system": "x", "topic": "x", "origin": "x", "body": msgspec.Raw(b"{}"),
         "previous": "1" * 64, "applied": {}, "v": 0,
     }  # fmt: skip
-    assert set(changes) == set(Entry.__struct_fields__) - {"hash"}
+    assert set(changes) == set(AuditEntry.__struct_fields__) - {"hash"}
     for name, value in changes.items():
         assert digest(msgspec.structs.replace(ENTRY, **{name: value})) != digest(ENTRY), name
     assert digest(msgspec.structs.replace(ENTRY, hash="another")) == digest(ENTRY)

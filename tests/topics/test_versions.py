@@ -19,7 +19,7 @@ from models.safety.context import SafetyContext
 from models.safety.modes import Mode
 from tests.builders import NOW, SAMPLES, incident
 from topics.approvals import Approval
-from topics.audit import Entry
+from topics.audit import AuditEntry
 from topics.catalog import ALL, topic_of
 from topics.codec import Cause, DecodeError, decode_value, encode
 from topics.decisions import DECISIONS, Decision, DecisionState
@@ -142,7 +142,7 @@ def test_no_agent_acts_on_words_that_it_does_not_know(number: int) -> None:
         if topic.name in UNKNOWN:
             record = decode_value(topic, written("n+1", topic))
             said = list(agent.step([Read(record, Origin(topic.name, 0, 0), NOW)], NOW))
-            assert all(isinstance(output, Refusal | Entry) for output in said), said
+            assert all(isinstance(output, Refusal | AuditEntry) for output in said), said
 
 
 UNKNOWN = {

@@ -24,7 +24,7 @@ from models.detection.entity_detectors import FARTHEST, FEATURES_KEPT
 from models.detection.settings import DetectionSettings, Pattern
 from topics.batch import Float64
 from topics.codec import DeadLetter
-from topics.signals import Anomaly, Kind
+from topics.signals import Anomaly, AnomalyKind
 from topics.spec import Raw
 from topics.telemetry import METRICS
 
@@ -53,7 +53,9 @@ def fed(kind: Subject, samples: int = 600, seed: int = 1) -> Detector:
 def _has_a_name(kind: Subject) -> None:
     require(isinstance(kind.name, str) and kind.name.isidentifier(), f"its name is {kind.name!r}")
     require(isinstance(kind.version, int) and kind.version >= 1, f"its version is {kind.version!r}")
-    require(kind.kind in get_args(Kind), f"its kind is {kind.kind!r}, not one of {', '.join(get_args(Kind))}")
+    require(
+        kind.kind in get_args(AnomalyKind), f"its kind is {kind.kind!r}, not one of {', '.join(get_args(AnomalyKind))}"
+    )
     require(0 <= kind.warm <= WARM_MOST, f"it is warm after {kind.warm} samples")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.bench.history import HISTORY, episode_of, fill, measured
 from app.history.explain import explain
 from app.kafka.embedded import Embedded
-from topics.audit import Entry
+from topics.audit import AuditEntry
 from topics.spec import Read
 
 
@@ -22,7 +22,7 @@ def test_an_episode_is_explained_with_its_evidence_and_its_audit(embedded: Embed
 
 
 def _kept(read: Read) -> str:  # type: ignore[type-arg]
-    assert isinstance(read.record, Entry)
+    assert isinstance(read.record, AuditEntry)
     return read.record.origin
 
 

@@ -14,11 +14,11 @@ from app.__main__ import main
 from app.clock import now_ms
 from app.security import messages
 from app.security.keys import Keys
-from models.decision.base import Kind
+from models.decision.base import DecisionKind
 from models.policy.engine import Policies
 from models.policy.rego import Rego
 from models.safety.approval import check_proposal
-from models.safety.limits import Gate
+from models.safety.limits import GateState
 from models.safety.modes import Mode
 from models.safety.roles import Role
 from models.safety.settings import SafetySettings
@@ -75,7 +75,7 @@ DOCUMENTED = re.findall(r"^opsloop (decide .*?)  # (.*)$", (ROOT / "docs" / "dec
 
 
 def test_the_docs_have_an_example_of_each_kind() -> None:
-    assert [line.split()[2] for line, _ in DOCUMENTED] == list(Kind)
+    assert [line.split()[2] for line, _ in DOCUMENTED] == list(DecisionKind)
 
 
 @pytest.mark.parametrize(("line", "answer"), DOCUMENTED, ids=[line.split()[2] for line, _ in DOCUMENTED])
@@ -138,5 +138,5 @@ def test_a_persons_proposal_is_signed_and_never_passes_without_a_vote(
     assert (code, proposed.id in said, proposed.reasons, proposed.requester) == (0, True, ("odd",), "olga")
     assert check_proposal(proposed, Keys(tmp_path), now_ms()).name == "olga"
     policies = Policies(Rego(), [rule(GRANT, "grant", "access")])
-    (answer,) = Gate().judge(proposed, SafetySettings(mode=Mode.AUTONOMOUS), policies, NOW)
+    (answer,) = GateState().judge(proposed, SafetySettings(mode=Mode.AUTONOMOUS), policies, NOW)
     assert answer.state is DecisionState.PENDING

@@ -16,7 +16,7 @@ from app.kafka import broker
 from app.kafka.embedded import Embedded
 from tests.builders import NOW, incident
 from tests.histories import write
-from topics.audit import AUDIT, GENESIS, Entry
+from topics.audit import AUDIT, GENESIS, AuditEntry
 from topics.codec import Cause, DeadLetter, encode
 from topics.incidents import INCIDENTS
 from topics.spec import Raw
@@ -70,7 +70,7 @@ def test_no_command_that_answers_from_the_index_reads_whole_topics(
 
 def test_the_last_entries_of_the_audit_are_shown_in_their_order(typed: Typed, embedded: Embedded) -> None:
     entries = [
-        Entry(
+        AuditEntry(
             chain=0, seq=n, ts=NOW + n, system="shop", topic=INCIDENTS.name, origin=f"{INCIDENTS.name}-0-{n}",
             body=msgspec.Raw(encode(incident(id=f"i{n}")).value), previous=GENESIS, applied={},
         )

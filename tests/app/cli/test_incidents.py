@@ -14,7 +14,7 @@ from app.cli import incidents
 from app.history.render import details, sentence
 from app.kafka.embedded import Embedded
 from models.decision.advisor import Advisor, Bounds
-from models.decision.base import Case, Kind
+from models.decision.base import Case, DecisionKind
 from tests.builders import NOW, SAMPLES, approval, decision, hypothesis, incident, proposal, signed
 from tests.histories import write
 from tests.keys import WORKER_KEY
@@ -62,7 +62,9 @@ def test_brackets_in_what_somebody_wrote_are_shown_and_not_obeyed(record: Record
 
 
 def test_behind_a_proposal_stand_its_options_with_scores_chances_and_why_not() -> None:
-    case = Case(id="i1", kind=Kind.INCIDENT_RESPONSE, hypotheses=(hypothesis("bad_configuration"),), incident="i1")
+    case = Case(
+        id="i1", kind=DecisionKind.INCIDENT_RESPONSE, hypotheses=(hypothesis("bad_configuration"),), incident="i1"
+    )
     made = Advisor().propose(case, (), Bounds(), NOW)
     assert made is not None
     best, other, circumstances, asked = map(printed, details(made))

@@ -8,10 +8,10 @@ import pytest
 
 from app.cli.topics import _confirm
 from app.errors import UserError
-from app.kafka.admin import Kind, Step
+from app.kafka.admin import TopicStep, TopicStepKind
 
 CLUSTER = "the cluster 4L6g3nShT at kafka-1:9092 (3 nodes, 12 other topics)"
-NEW = [Step(Kind.CREATE, f"opsloop.{n}", {}) for n in range(36)]
+NEW = [TopicStep(TopicStepKind.CREATE, f"opsloop.{n}", {}) for n in range(36)]
 
 
 class Terminal(io.StringIO):
@@ -40,7 +40,7 @@ def test_a_person_is_asked_once_by_the_name_of_the_cluster_and_a_no_makes_nothin
 
 def test_nobody_is_asked_where_there_are_topics_of_ours_or_nothing_is_new(asked: list[str]) -> None:
     _confirm("", NEW, ask=True)
-    _confirm(CLUSTER, [Step(Kind.CONFIG, "opsloop.audit", {})], ask=True)
+    _confirm(CLUSTER, [TopicStep(TopicStepKind.CONFIG, "opsloop.audit", {})], ask=True)
     assert asked == []
 
 

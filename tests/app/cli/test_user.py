@@ -22,7 +22,7 @@ from models.safety.chain import Chain, Notary
 from models.safety.roles import Role
 from models.safety.signing import sign_checkpoint
 from tests.builders import NOW, SAMPLES
-from topics.audit import Entry
+from topics.audit import AuditEntry
 from topics.codec import encode
 from topics.settings import SETTINGS
 from topics.spec import Origin
@@ -96,7 +96,7 @@ def test_keys_makes_what_this_host_needs(home: Path) -> None:
     assert len(list((home / "keys").glob("*.pem"))) == 2
 
 
-def audited(embedded: Embedded, home: Path) -> list[Entry]:
+def audited(embedded: Embedded, home: Path) -> list[AuditEntry]:
     """An audit of every record of the catalogue that is kept there, signed to its end."""
     keys = Keys(home)
     signer = keys.ensure("opsloop-worker", (Role.WORKER,))

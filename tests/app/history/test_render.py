@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from app.history.render import STEPS, sentence
-from models.incidents.lifecycle import Step
+from models.incidents.lifecycle import IncidentStep
 from tests.builders import decision, incident
 from topics.decisions import DecisionState
 
 
-@pytest.mark.parametrize("step", [step for step in Step if step is not Step.REVIEW], ids=str)
-def test_each_step_of_an_incident_is_told_in_plain_words(step: Step) -> None:
+@pytest.mark.parametrize("step", [step for step in IncidentStep if step is not IncidentStep.REVIEW], ids=str)
+def test_each_step_of_an_incident_is_told_in_plain_words(step: IncidentStep) -> None:
     assert f"({STEPS[step]})" in sentence(incident(step=step.value))
-    assert f"({step})" not in sentence(incident(step=step.value)) or step is Step.CURED
+    assert f"({step})" not in sentence(incident(step=step.value)) or step is IncidentStep.CURED
 
 
 @pytest.mark.parametrize(("outcome", "told"), [("refused", "(refused)"), ("failed", "(failed)"), ("succeeded", "")])

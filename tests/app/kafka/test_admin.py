@@ -11,7 +11,7 @@ from conftest import NewTopicFactory
 
 from app.clock import now_ms
 from app.errors import UserError
-from app.kafka.admin import ANY_CLOCK, Kind, Wanted, apply, connected, ensure, plan, wanted
+from app.kafka.admin import ANY_CLOCK, TopicStepKind, Wanted, apply, connected, ensure, plan, wanted
 from app.kafka.broker import Broker, admin, producer_config
 from app.kafka.embedded import Embedded
 from app.kafka.families import LOOP, require_even
@@ -59,7 +59,7 @@ def test_the_catalogue_is_applied_once_and_then_there_is_nothing_to_do(broker: B
 def test_what_somebody_changed_by_hand_is_put_back(broker: Broker) -> None:
     client = admin(broker)
     want = [replace(WANTED, name="admin.drift")]
-    assert [step.kind for step in apply(client, want, plan(client, want))] == [Kind.CREATE]
+    assert [step.kind for step in apply(client, want, plan(client, want))] == [TopicStepKind.CREATE]
     entries = [
         ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
         for name, value in (("retention.ms", "5"), ("segment.ms", "60000"))
@@ -70,7 +70,7 @@ def test_what_somebody_changed_by_hand_is_put_back(broker: Broker) -> None:
     while not (steps := plan(client, want)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert [(step.kind, step.detail) for step in steps] == [
-        (Kind.CONFIG, {"retention.ms": ("5", "1000"), "segment.ms": ("60000", None)})
+        (TopicStepKind.CONFIG, {"retention.ms": ("5", "1000"), "segment.ms": ("60000", None)})
     ]
     apply(client, want, steps)
     assert plan(client, want) == []
@@ -82,12 +82,12 @@ def test_a_topic_grows_only_when_asked_and_never_shrinks(broker: Broker) -> None
     small, large = replace(WANTED, name="admin.grow"), replace(WANTED, name="admin.grow", partitions=4)
     apply(client, [small], plan(client, [small]))
     steps = plan(client, [large])
-    assert [(step.kind, step.safe, step.possible) for step in steps] == [(Kind.GROW, False, True)]
+    assert [(step.kind, step.safe, step.possible) for step in steps] == [(TopicStepKind.GROW, False, True)]
     assert apply(client, [large], steps) == []
     assert apply(client, [large], steps, grow=True) == steps
     assert plan(client, [large]) == []
     steps = plan(client, [small])
-    assert [(step.kind, step.possible) for step in steps] == [(Kind.SHRINK, False)]
+    assert [(step.kind, step.possible) for step in steps] == [(TopicStepKind.SHRINK, False)]
     assert apply(client, [small], steps, grow=True) == []
 
 
@@ -119,8 +119,8 @@ def test_the_in_memory_cluster_says_that_it_is_not_administered(embedded: Embedd
 def test_a_topic_that_a_new_version_brings_has_as_many_partitions_as_those_beside_it(tmp_path: Path) -> None:
     with LocalKafka(tmp_path / "kafka") as kafka:
         ensure(kafka.broker, LOOP.topics[:-1], TopicsSettings(loop_partitions=3))
-        assert {step.kind for step in ensure(kafka.broker, [*LOOP.topics, LANE_STATE])} == {Kind.CREATE}
+        assert {step.kind for step in ensure(kafka.broker, [*LOOP.topics, LANE_STATE])} == {TopicStepKind.CREATE}
         require_even(kafka.broker)
         with connected(kafka.broker) as client:
             differs = plan(client, list(wanted(1, LOOP.topics)))
-        assert {(step.kind, step.detail["partitions"]) for step in differs} == {(Kind.GROW, ("3", "6"))}
+        assert {(step.kind, step.detail["partitions"]) for step in differs} == {(TopicStepKind.GROW, ("3", "6"))}

@@ -10,7 +10,7 @@ import pytest
 from app.errors import UserError
 from app.policy.trial import Case, Trial, cases_of, tried
 from app.policy.trial import trial as trial_
-from models.policy.base import Effect
+from models.policy.base import PolicyEffect
 from tests.rules import GRANT, rule
 
 STORM = 'default allow := true\nallow := false if input.system.storm\nreasons contains "wait" if not allow'
@@ -21,8 +21,8 @@ def trial(source: str, *cases: Case) -> Trial:
 
 
 def test_a_sound_policy_passes_and_both_of_its_sides_are_seen() -> None:
-    found = trial(rule(STORM), Case("storm", {"system": {"storm": True}}, Effect.DENY, "wait"),
-                  Case("calm", {}, Effect.ALLOW))  # fmt: skip
+    found = trial(rule(STORM), Case("storm", {"system": {"storm": True}}, PolicyEffect.DENY, "wait"),
+                  Case("calm", {}, PolicyEffect.ALLOW))  # fmt: skip
     assert (found.good, found.policy, found.passed) == (True, "probe", ("storm", "calm"))
     assert found.effects["deny"] > 50
     assert found.effects["allow"] > 50
@@ -30,17 +30,27 @@ def test_a_sound_policy_passes_and_both_of_its_sides_are_seen() -> None:
 
 WRONG = {
     "the text": (rule("allow := nosuch(1)"), [], "nosuch"),
-    "another effect": (rule(STORM), [Case("a", {}, Effect.DENY)], "a: allow"),
-    "another reason": (rule(STORM), [Case("a", {"system": {"storm": True}}, Effect.DENY, "x")], "no reason says 'x'"),
-    "input that is none": (rule(STORM), [Case("a", {"sytem": {"storm": True}}, Effect.DENY)], "no sytem"),
-    "a place in it that is none": (rule(STORM), [Case("a", {"system": {"strom": True}}, Effect.DENY)], "no strom"),
-    "a value that is none": (rule(STORM), [Case("a", {"system": {"storm": 1}}, Effect.DENY)], "bool"),
+    "another effect": (rule(STORM), [Case("a", {}, PolicyEffect.DENY)], "a: allow"),
+    "another reason": (
+        rule(STORM),
+        [Case("a", {"system": {"storm": True}}, PolicyEffect.DENY, "x")],
+        "no reason says 'x'",
+    ),
+    "input that is none": (rule(STORM), [Case("a", {"sytem": {"storm": True}}, PolicyEffect.DENY)], "no sytem"),
+    "a place in it that is none": (
+        rule(STORM),
+        [Case("a", {"system": {"strom": True}}, PolicyEffect.DENY)],
+        "no strom",
+    ),
+    "a value that is none": (rule(STORM), [Case("a", {"system": {"storm": 1}}, PolicyEffect.DENY)], "bool"),
     "what it does not cover": (
-        rule(GRANT, scope="bank"), [Case("a", {}, Effect.ALLOW)], "does not cover restart_service on shop/catalog/0"
+        rule(GRANT, scope="bank"),
+        [Case("a", {}, PolicyEffect.ALLOW)],
+        "does not cover restart_service on shop/catalog/0",
     ),
     "no answer to some input": (rule("allow if input.system.storm"), [], "undefined"),
     "an error for some input": (rule("allow if 10 / input.proposal.attempt > 1"), [], "error"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("source", "cases", "word"), WRONG.values(), ids=WRONG)
@@ -51,7 +61,7 @@ def test_what_is_wrong_is_found_and_said(source: str, cases: list[Case], word: s
 
 
 def test_a_policy_is_tried_in_another_process_which_may_take_only_so_long() -> None:
-    assert tried(rule(STORM), (Case("calm", {}, Effect.ALLOW),)).passed == ("calm",)
+    assert tried(rule(STORM), (Case("calm", {}, PolicyEffect.ALLOW),)).passed == ("calm",)
     numbers = ", ".join(map(str, range(60)))
     endless = rule(
         f"ns := [{numbers}]\nallow := count([1 | a := ns[_]; b := ns[_]; c := ns[_]; d := ns[_]; a > d]) > 0"
@@ -64,7 +74,7 @@ def test_worked_examples_stand_beside_the_policy(tmp_path: Path) -> None:
     assert cases_of(file) == ()
     beside = tmp_path / "storm_test.json"
     beside.write_text(json.dumps([{"name": "calm", "input": {}, "effect": "allow"}]))
-    assert cases_of(file) == (Case("calm", {}, Effect.ALLOW),)
+    assert cases_of(file) == (Case("calm", {}, PolicyEffect.ALLOW),)
     beside.write_text('[{"name": "calm", "effect": "maybe"}]')
     with pytest.raises(UserError, match="storm_test"):
         cases_of(file)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from models.decision.advisor import Advisor, Bounds
-from models.decision.base import Case, Context, DecisionSettings, Kind
+from models.decision.base import Case, Context, DecisionKind, DecisionSettings
 from models.decision.choice import choose, harmless, propensities
 from models.decision.rules import findings
 from models.policy.book import Book
@@ -20,10 +20,10 @@ from topics.spec import derive
 
 SERVICE = "shop/catalog"
 AHEAD = Case(
-    id="c", kind=Kind.PROVISIONING,
-    hypotheses=findings(Kind.PROVISIONING, SERVICE, {"forecast_utilization": 0.9, "hours_ahead": 6}),
+    id="c", kind=DecisionKind.PROVISIONING,
+    hypotheses=findings(DecisionKind.PROVISIONING, SERVICE, {"forecast_utilization": 0.9, "hours_ahead": 6}),
 )  # fmt: skip
-TWO_WAYS = Case(id="c", kind=Kind.INCIDENT_RESPONSE, hypotheses=(hypothesis("bad_configuration"),))
+TWO_WAYS = Case(id="c", kind=DecisionKind.INCIDENT_RESPONSE, hypotheses=(hypothesis("bad_configuration"),))
 
 
 def option(action: str = "restart_service", score: float = 0.5, confidence: float = 0.5) -> Option:

@@ -8,7 +8,7 @@ import pytest
 
 from models.actions.catalogue import ACTIONS
 from models.decision.advisor import Advisor, Bounds
-from models.decision.base import Case, Context, Kind
+from models.decision.base import Case, Context, DecisionKind
 from models.decision.rules import CURES, FINDINGS, OF_INCIDENTS, facts_of, findings
 from models.decision.scoring import EFFECTS
 from models.diagnosis.hypotheses import BY_SYMPTOM
@@ -20,7 +20,12 @@ FILLED = {"{approved_revision}": "3"}
 
 
 def case(*hypotheses: Hypothesis, **changes: object) -> Case:
-    fields: dict[str, object] = {"id": "i1", "kind": Kind.INCIDENT_RESPONSE, "hypotheses": hypotheses, "incident": "i1"}
+    fields: dict[str, object] = {
+        "id": "i1",
+        "kind": DecisionKind.INCIDENT_RESPONSE,
+        "hypotheses": hypotheses,
+        "incident": "i1",
+    }
     return Case(**fields | changes)  # type: ignore[arg-type]
 
 
@@ -44,8 +49,8 @@ def test_every_cause_that_diagnosis_or_a_finding_names_is_known_to_the_rules() -
     assert set(OF_INCIDENTS) <= named
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_every_kind_has_findings_whose_causes_can_be_cured(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", DecisionKind)
+def test_every_kind_has_findings_whose_causes_can_be_cured(kind: DecisionKind) -> None:
     own = [f for f in FINDINGS if f.kind is kind]
     assert own
     assert all(CURES[f.cause] and f.when and 0 < f.score < 1 for f in own)
@@ -74,25 +79,32 @@ def test_a_cause_of_an_incident_is_met_with_its_best_action(
 
 
 # what is asked, and what is answered; docs/decisions.md has them as commands
-EXAMPLES: tuple[tuple[Kind, dict[str, float], str], ...] = (
-    (Kind.SCALING, {"utilization": 0.91}, "scale_out replicas=1 on shop/catalog"),
-    (Kind.PROVISIONING, {"forecast_utilization": 0.93, "hours_ahead": 12}, "scale_out replicas=2 on shop/catalog"),
-    (Kind.INCIDENT_RESPONSE, {"up": 1, "answers": 0}, "restart_service on shop/catalog/0"),
-    (Kind.OPTIMISATION, {"cost_per_request": 1.6, "utilization": 0.2, "replicas": 3},
-     "scale_in replicas=1 on shop/catalog"),
-    (Kind.SECURITY_RESPONSE, {"signed_revision": 0}, "rollback_config revision=3 on shop/catalog"),
-    (Kind.COMPLIANCE, {"revision_approved": 0}, "rollback_config revision=3 on shop/catalog"),
-    (Kind.MAINTENANCE, {"uptime_days": 41, "in_window": 1}, "restart_service on shop/catalog/0"),
-    (Kind.DISASTER_RECOVERY, {"lost_share": 0.67, "survivors": 1}, "scale_out replicas=3 on shop/catalog"),
-)  # fmt: skip
+EXAMPLES: tuple[tuple[DecisionKind, dict[str, float], str], ...] = (
+    (DecisionKind.SCALING, {"utilization": 0.91}, "scale_out replicas=1 on shop/catalog"),
+    (
+        DecisionKind.PROVISIONING,
+        {"forecast_utilization": 0.93, "hours_ahead": 12},
+        "scale_out replicas=2 on shop/catalog",
+    ),
+    (DecisionKind.INCIDENT_RESPONSE, {"up": 1, "answers": 0}, "restart_service on shop/catalog/0"),
+    (
+        DecisionKind.OPTIMISATION,
+        {"cost_per_request": 1.6, "utilization": 0.2, "replicas": 3},
+        "scale_in replicas=1 on shop/catalog",
+    ),
+    (DecisionKind.SECURITY_RESPONSE, {"signed_revision": 0}, "rollback_config revision=3 on shop/catalog"),
+    (DecisionKind.COMPLIANCE, {"revision_approved": 0}, "rollback_config revision=3 on shop/catalog"),
+    (DecisionKind.MAINTENANCE, {"uptime_days": 41, "in_window": 1}, "restart_service on shop/catalog/0"),
+    (DecisionKind.DISASTER_RECOVERY, {"lost_share": 0.67, "survivors": 1}, "scale_out replicas=3 on shop/catalog"),
+)
 
 
 def test_there_is_an_example_of_each_kind() -> None:
-    assert [kind for kind, _, _ in EXAMPLES] == list(Kind)
+    assert [kind for kind, _, _ in EXAMPLES] == list(DecisionKind)
 
 
 @pytest.mark.parametrize(("kind", "facts", "answer"), EXAMPLES, ids=[kind for kind, _, _ in EXAMPLES])
-def test_a_worked_example(kind: Kind, facts: Mapping[str, float], answer: str) -> None:
+def test_a_worked_example(kind: DecisionKind, facts: Mapping[str, float], answer: str) -> None:
     found = findings(kind, CATALOG, facts)
     made = propose(case(*found, kind=kind, incident="", parameters={"approved_revision": "3"}))
     assert made is not None
@@ -104,13 +116,13 @@ def test_a_worked_example(kind: Kind, facts: Mapping[str, float], answer: str) -
 
 
 def test_a_fact_that_is_not_known_or_not_so_means_nothing() -> None:
-    assert findings(Kind.SCALING, CATALOG, {"utilization": 0.5}) == ()
-    assert findings(Kind.SCALING, CATALOG, {}) == ()
-    assert findings(Kind.MAINTENANCE, CATALOG, {"uptime_days": 90}) == (), "outside its window"
+    assert findings(DecisionKind.SCALING, CATALOG, {"utilization": 0.5}) == ()
+    assert findings(DecisionKind.SCALING, CATALOG, {}) == ()
+    assert findings(DecisionKind.MAINTENANCE, CATALOG, {"uptime_days": 90}) == (), "outside its window"
 
 
 def test_a_rule_whose_parameter_nobody_brings_is_silent() -> None:
-    made = propose(case(*findings(Kind.COMPLIANCE, CATALOG, {"revision_approved": 0})))
+    made = propose(case(*findings(DecisionKind.COMPLIANCE, CATALOG, {"revision_approved": 0})))
     assert made is not None
     assert (made.action, made.parameters, len(made.options)) == ("rollback_config", {}, 1)
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from models.detection.alarm_trajectory import Trajectories, Trajectory
-from topics.signals import Contribution, Kind
+from topics.signals import AnomalyKind, Contribution
 
 EXPECTED, SPREAD = 50.0, 2.0
 NOISE = np.random.default_rng(8).normal(0, 2, 400)
 
 
-def followed(values: Iterable[float], trajectories: Trajectories) -> list[Kind]:
+def followed(values: Iterable[float], trajectories: Trajectories) -> list[AnomalyKind]:
     found = []
     for scored_sample, value in enumerate(values):
         said = (Contribution(metric="m", z=9.0, value=float(value), expected=EXPECTED),)
@@ -37,7 +37,7 @@ def followed(values: Iterable[float], trajectories: Trajectories) -> list[Kind]:
     ],
 )
 def test_what_moves_away_is_a_trend_and_what_stays_a_change_point(
-    values: Iterable[float], at_20: Kind, at_last: Kind
+    values: Iterable[float], at_20: AnomalyKind, at_last: AnomalyKind
 ) -> None:
     found = followed(values, Trajectories())
     assert set(found[:15]) == {"point"}

@@ -7,7 +7,7 @@ import math
 import msgspec
 import pytest
 
-from models.diagnosis.symptoms import ENTITIES_KEPT, GRACE_MS, RULES, Rule, Tracker
+from models.diagnosis.symptoms import ENTITIES_KEPT, GRACE_MS, RULES, SymptomRule, Tracker
 from tests.builders import BUSY, CATALOG, HURTS, NOW, cleared, sample
 from topics.incidents import SymptomKind
 from topics.signals import Contribution
@@ -23,13 +23,13 @@ def shown(tracker: Tracker, *symptoms: SymptomKind | Contribution, count: int, s
     ]  # fmt: skip
 
 
-def samples_for(rule: Rule) -> int:
+def samples_for(rule: SymptomRule) -> int:
     """How many looks, 200 ms apart, a symptom takes."""
     return max(rule.samples, math.ceil(rule.lasts_ms / STEP) + 1)
 
 
 @every_rule
-def test_a_symptom_counts_once_it_has_lasted_and_only_once(rule: Rule) -> None:
+def test_a_symptom_counts_once_it_has_lasted_and_only_once(rule: SymptomRule) -> None:
     tracker, needed = Tracker(), samples_for(rule)
     assert shown(tracker, rule.symptom, count=needed - 1) == []
     assert [s.symptom for s in tracker.confirmed()] == []
@@ -40,7 +40,7 @@ def test_a_symptom_counts_once_it_has_lasted_and_only_once(rule: Rule) -> None:
 
 
 @every_rule
-def test_looks_must_be_many_and_last_long(rule: Rule) -> None:
+def test_looks_must_be_many_and_last_long(rule: SymptomRule) -> None:
     tracker = Tracker()
     quick = [s for i in range(rule.samples) for s in tracker.observe(sample(CATALOG, NOW + i, rule.symptom))]
     assert [s.symptom for s in quick] == ([rule.symptom] if rule.lasts_ms < rule.samples else [])
@@ -48,7 +48,7 @@ def test_looks_must_be_many_and_last_long(rule: Rule) -> None:
 
 @every_rule
 @pytest.mark.parametrize("share", [0.99, 1.01])
-def test_a_deviation_counts_from_its_least_size_on(rule: Rule, share: float) -> None:
+def test_a_deviation_counts_from_its_least_size_on(rule: SymptomRule, share: float) -> None:
     usual = HURTS[rule.symptom]
     sign = 1 if rule.direction == "up" else -1
     least = max(rule.least, rule.ratio * abs(usual.expected))
@@ -58,14 +58,14 @@ def test_a_deviation_counts_from_its_least_size_on(rule: Rule, share: float) -> 
 
 
 @every_rule
-def test_a_deviation_that_is_not_unusual_for_its_series_does_not_count(rule: Rule) -> None:
+def test_a_deviation_that_is_not_unusual_for_its_series_does_not_count(rule: SymptomRule) -> None:
     usual = HURTS[rule.symptom]
     dull = msgspec.structs.replace(usual, z=(rule.z - 0.1) * (1 if usual.z > 0 else -1))
     assert shown(Tracker(), dull, count=samples_for(rule)) == []
 
 
 @every_rule
-def test_a_deviation_in_the_other_direction_does_not_count(rule: Rule) -> None:
+def test_a_deviation_in_the_other_direction_does_not_count(rule: SymptomRule) -> None:
     usual = HURTS[rule.symptom]
     other = msgspec.structs.replace(usual, value=usual.expected, expected=usual.value, z=-usual.z)
     assert shown(Tracker(), other, count=samples_for(rule)) == []
@@ -76,7 +76,7 @@ def test_a_deviation_in_the_other_direction_does_not_count(rule: Rule) -> None:
     [(rule, metric) for rule in RULES for metric in rule.unless],
     ids=lambda x: getattr(x, "symptom", x),
 )
-def test_a_symptom_that_something_else_explains_does_not_count(rule: Rule, better: str) -> None:
+def test_a_symptom_that_something_else_explains_does_not_count(rule: SymptomRule, better: str) -> None:
     explained = Contribution(better.replace("*", "catalog"), 9.0, 1.0, 0.1)
     assert rule.symptom not in shown(Tracker(), rule.symptom, explained, count=samples_for(rule))
     falling = msgspec.structs.replace(explained, z=-9.0)

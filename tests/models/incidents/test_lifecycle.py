@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from models.incidents.lifecycle import Refused, Step, advance, is_open
+from models.incidents.lifecycle import IllegalStep, IncidentStep, advance, is_open
 from topics.incidents import State
 
 CLOSES = {"self_resolved": "resolved", "close": "resolved", "gone": "resolved"}
@@ -25,11 +25,11 @@ ROWS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("state", "step"), list(itertools.product(State, Step)), ids=str)
-def test_a_step_leads_where_the_table_says_or_is_refused_with_both_names(state: State, step: Step) -> None:
+@pytest.mark.parametrize(("state", "step"), list(itertools.product(State, IncidentStep)), ids=str)
+def test_a_step_leads_where_the_table_says_or_is_refused_with_both_names(state: State, step: IncidentStep) -> None:
     expected = ROWS[state].get(step)
     if expected is None:
-        with pytest.raises(Refused, match=f"{step} is not possible while {state}"):
+        with pytest.raises(IllegalStep, match=f"{step} is not possible while {state}"):
             advance(state, step)
     else:
         assert advance(state, step) == expected

@@ -14,7 +14,7 @@ from models.policy.compare import Simulation, outcome
 from models.policy.engine import Active, Policies
 from models.policy.examples import examples
 from models.policy.rego import Rego
-from models.safety.limits import Gate
+from models.safety.limits import GateState
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from tests.builders import NOW, decision, proposal
@@ -102,7 +102,7 @@ def judged(mode: Mode, confidence: float, *more: str) -> Iterator[tuple[Decision
     """What the gate itself says, beside what is thought here that it says."""
     made = Policies(Rego(), [*texts(), *more])
     settings = SafetySettings(mode=mode)
-    (said,) = Gate().judge(proposal(confidence=confidence), settings, made, NOW)
+    (said,) = GateState().judge(proposal(confidence=confidence), settings, made, NOW)
     if said.facts is not None:
         yield said, outcome(said.proposal, said.facts, made.rule(Book(), said.facts)).effect
 

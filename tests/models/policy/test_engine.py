@@ -12,13 +12,13 @@ import pytest
 
 from app.policy.shipped import policies, texts
 from models.actions.catalogue import ACTIONS
-from models.policy.base import Compiled, Effect, Evaluator, PolicyFault
+from models.policy.base import Compiled, Evaluator, PolicyEffect, PolicyFault
 from models.policy.book import Book
 from models.policy.engine import Policies, Ruling, share
 from models.policy.examples import examples
 from models.policy.facts import facts_of
 from models.policy.rego import Rego
-from models.safety.limits import Gate
+from models.safety.limits import GateState
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from tests.builders import NOW, policy, proposal
@@ -42,13 +42,13 @@ def asked(*sources: str, now: int = NOW, system: SystemFacts | None = None, **ch
 
 def test_what_an_access_policy_allows_and_no_other_denies_is_allowed() -> None:
     ruling = asked(rule())
-    assert (ruling.effect, ruling.denied) == (Effect.ALLOW, "")
+    assert (ruling.effect, ruling.denied) == (PolicyEffect.ALLOW, "")
     assert [r.policy for r in ruling.results] == ["access", "probe"]
 
 
 def test_without_an_access_policy_nothing_is_allowed() -> None:
     assert Policies(Rego(), [rule()]).rule(Book(), facts()).denied == "no access policy covers it"
-    assert Policies(Rego()).rule(Book(), facts()).effect is Effect.DENY
+    assert Policies(Rego()).rule(Book(), facts()).effect is PolicyEffect.DENY
 
 
 def test_one_denial_is_enough_and_says_why() -> None:
@@ -74,13 +74,13 @@ NO_ANSWER = {
 @pytest.mark.parametrize("body", NO_ANSWER.values(), ids=NO_ANSWER)
 def test_a_policy_that_gives_no_answer_denies(body: str) -> None:
     ruling = asked(rule(body))
-    assert ruling.effect is Effect.DENY
-    assert ruling.results[1].effect == Effect.FAULT
+    assert ruling.effect is PolicyEffect.DENY
+    assert ruling.results[1].effect == PolicyEffect.FAULT
 
 
 def test_a_policy_that_is_too_old_denies_until_it_is_renewed() -> None:
     source = rule(valid_until="2023-11-14")
-    assert asked(source, now=NOW - 2 * DAY).effect is Effect.ALLOW
+    assert asked(source, now=NOW - 2 * DAY).effect is PolicyEffect.ALLOW
     assert "nobody has renewed it" in asked(source).denied
 
 
@@ -88,8 +88,8 @@ def test_a_policy_that_is_too_old_denies_until_it_is_renewed() -> None:
 def test_what_is_not_enforced_is_written_down_and_changes_nothing(enforcement: str) -> None:
     body = 'default allow := false\nrequire_approval contains {"role": "lead"}\ndegrade contains {"mode": "observe"}'
     ruling = asked(rule(body, enforcement=enforcement))
-    assert (ruling.effect, ruling.role, ruling.mode) == (Effect.ALLOW, "", Mode.AUTONOMOUS)
-    assert (ruling.results[1].effect, ruling.results[1].enforced) == (Effect.DENY, False)
+    assert (ruling.effect, ruling.role, ruling.mode) == (PolicyEffect.ALLOW, "", Mode.AUTONOMOUS)
+    assert (ruling.results[1].effect, ruling.results[1].enforced) == (PolicyEffect.DENY, False)
 
 
 def test_an_access_policy_that_is_not_enforced_grants_nothing() -> None:
@@ -125,7 +125,7 @@ def test_of_votes_the_strictest_count_and_of_modes_the_one_that_does_least() -> 
     ]
     ruling = asked(*sources)
     assert (ruling.role, ruling.quorum, ruling.mode) == ("lead", 3, Mode.APPROVE)
-    assert ruling.effect is Effect.REQUIRE_APPROVAL
+    assert ruling.effect is PolicyEffect.REQUIRE_APPROVAL
     assert ruling.reasons[0] == "policy p0: 3 × approver: a, at most approve: c"
 
 
@@ -151,25 +151,25 @@ def test_a_policy_of_some_actions_is_not_asked_about_others() -> None:
 def test_the_narrower_policy_takes_the_place_of_the_wider_one_where_that_one_lets_it() -> None:
     wide = rule("default allow := false", name="wide", overridable=True)
     narrow = rule(name="narrow", scope="shop", overrides="wide")
-    assert asked(wide, narrow).effect is Effect.ALLOW
-    assert asked(wide, narrow, target="bank/x/0").effect is Effect.DENY
-    assert asked(wide.replace("overridable: true", "overridable: false"), narrow).effect is Effect.DENY
-    assert asked(wide, narrow.replace("scope: shop", "scope:")).effect is Effect.DENY, "as wide as the other"
-    assert asked(wide, rule(name="narrow", scope="shop", overrides="wide", kind="cost")).effect is Effect.DENY
+    assert asked(wide, narrow).effect is PolicyEffect.ALLOW
+    assert asked(wide, narrow, target="bank/x/0").effect is PolicyEffect.DENY
+    assert asked(wide.replace("overridable: true", "overridable: false"), narrow).effect is PolicyEffect.DENY
+    assert asked(wide, narrow.replace("scope: shop", "scope:")).effect is PolicyEffect.DENY, "as wide as the other"
+    assert asked(wide, rule(name="narrow", scope="shop", overrides="wide", kind="cost")).effect is PolicyEffect.DENY
     assert asked(wide, rule(name="narrow", scope="shop", overrides="wide", enforcement="monitor")).denied
 
 
 def test_policies_see_the_environment_of_a_target() -> None:
     source = rule('default allow := false\nallow if input.target.environment == "staging"')
-    assert asked(source, target="bank/x/0").effect is Effect.ALLOW
-    assert asked(source).effect is Effect.DENY
+    assert asked(source, target="bank/x/0").effect is PolicyEffect.ALLOW
+    assert asked(source).effect is PolicyEffect.DENY
 
 
 def test_a_registered_version_takes_the_place_of_the_shipped_one_and_a_bad_one_does_not() -> None:
     ready, book = policies(), Book()
-    assert ready.rule(book, facts()).effect is Effect.ALLOW
+    assert ready.rule(book, facts()).effect is PolicyEffect.ALLOW
     book.take(policy(rule("default allow := false", name="actions", kind="access")), RING, ready.check, NOW)
-    assert ready.rule(book, facts()).effect is Effect.DENY
+    assert ready.rule(book, facts()).effect is PolicyEffect.DENY
     assert ready.rule(book, facts()).results[0].version == 1
 
 
@@ -181,21 +181,21 @@ def test_when_even_the_shipped_ones_are_withdrawn_nothing_is_allowed() -> None:
 
 def test_the_shipped_policies_let_the_four_actions_of_the_demo_pass() -> None:
     for action in SafetySettings().allowed:
-        assert policies().rule(Book(), facts(action=action)).effect is Effect.ALLOW, action
+        assert policies().rule(Book(), facts(action=action)).effect is PolicyEffect.ALLOW, action
 
 
 def test_the_shipped_policies_ask_a_lead_before_what_cannot_be_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     final = msgspec.structs.replace(ACTIONS["restart_service"], name="reboot_node", irreversible=True)
     monkeypatch.setattr("models.policy.facts.ACTIONS", {"reboot_node": final})
     ruling = policies().rule(Book(), facts(action="reboot_node"))
-    assert (ruling.effect, ruling.role, ruling.quorum) == (Effect.REQUIRE_APPROVAL, "lead", 1)
-    assert policies().rule(Book(), facts(action="burn_it_down")).effect is Effect.DENY
+    assert (ruling.effect, ruling.role, ruling.quorum) == (PolicyEffect.REQUIRE_APPROVAL, "lead", 1)
+    assert policies().rule(Book(), facts(action="burn_it_down")).effect is PolicyEffect.DENY
 
 
 def test_in_a_storm_a_person_looks_before_anything_becomes_smaller() -> None:
     storm = SystemFacts("autonomous", storm=True)
     assert policies().rule(Book(), facts(system=storm, action="scale_in")).mode is Mode.APPROVE
-    assert policies().rule(Book(), facts(system=storm, action="scale_out")).effect is Effect.ALLOW
+    assert policies().rule(Book(), facts(system=storm, action="scale_out")).effect is PolicyEffect.ALLOW
 
 
 # --- faults (I8) ------------------------------------------------------------------------------------------------------
@@ -241,12 +241,12 @@ FAULTS = ("error", "timeout", "undefined", "empty", "not a document", "not boole
           "does not compile")  # fmt: skip
 
 
-def gate_under(fault: str, evaluator: Evaluator) -> tuple[Gate, Policies]:
+def gate_under(fault: str, evaluator: Evaluator) -> tuple[GateState, Policies]:
     """A gate whose bundle is missing, old or broken, or whose evaluator is."""
     sources = list(texts())
     if fault == "old":
         sources[0] = sources[0].replace("#   owner: platform", "#   owner: platform\n#   valid_until: 2020-01-01")
-    gate = Gate()
+    gate = GateState()
     if fault == "missing":
         sources = sources[1:]
     made = Policies(evaluator, sources)
@@ -295,14 +295,14 @@ def test_i8_ten_thousand_inputs_under_each_fault_are_never_allowed(fault: str) -
     broken = Broken(random.Random(8))
     gate, made = gate_under(fault, broken)
     broken.fault = fault
-    allowed = [f for f in generated() if made.rule(gate.policies, f).effect is not Effect.DENY]
+    allowed = [f for f in generated() if made.rule(gate.policies, f).effect is not PolicyEffect.DENY]
     assert (len(generated()), allowed) == (10_000, [])
 
 
 def test_without_a_fault_most_of_those_inputs_are_allowed() -> None:
     broken = Broken(random.Random(8))
     gate, made = gate_under("", broken)
-    assert sum(made.rule(gate.policies, f).effect is not Effect.DENY for f in generated()) > 5_000
+    assert sum(made.rule(gate.policies, f).effect is not PolicyEffect.DENY for f in generated()) > 5_000
 
 
 def test_without_a_fault_the_same_gate_allows() -> None:
@@ -321,7 +321,7 @@ def test_without_a_fault_the_same_gate_allows() -> None:
 # --- the gate ---------------------------------------------------------------------------------------------------------
 
 
-def judged(gate: Gate, source: str, settings: SafetySettings, **changes: Any) -> Decision:
+def judged(gate: GateState, source: str, settings: SafetySettings, **changes: Any) -> Decision:
     (answer,) = gate.judge(proposal(**changes), settings, Policies(Rego(), [ACCESS, source]), NOW)
     return answer
 
@@ -331,7 +331,7 @@ AUTONOMOUS = SafetySettings(mode=Mode.AUTONOMOUS)
 
 def test_the_gate_asks_for_the_votes_that_a_policy_wants_whatever_the_mode() -> None:
     source = rule(f'{GRANT}\nrequire_approval contains {{"role": "lead", "quorum": 2}}')
-    answer = judged(Gate(), source, AUTONOMOUS)
+    answer = judged(GateState(), source, AUTONOMOUS)
     assert (answer.state, answer.required_role, answer.quorum) == (DecisionState.PENDING, "lead", 2)
     assert answer.expires == NOW + AUTONOMOUS.approval_ms
     assert answer.facts is not None
@@ -339,20 +339,22 @@ def test_the_gate_asks_for_the_votes_that_a_policy_wants_whatever_the_mode() -> 
 
 
 def test_a_degraded_proposal_waits_for_a_person_who_may_say_yes() -> None:
-    answer = judged(Gate(), rule(f'{GRANT}\ndegrade contains {{"mode": "approve", "reason": "carefully"}}'), AUTONOMOUS)
+    answer = judged(
+        GateState(), rule(f'{GRANT}\ndegrade contains {{"mode": "approve", "reason": "carefully"}}'), AUTONOMOUS
+    )
     assert (answer.state, answer.mode, answer.required_role) == (DecisionState.PENDING, "approve", "approver")
     assert "carefully" in answer.reasons[0]
 
 
 def test_degraded_to_silence_nothing_acts_and_the_target_stays_free() -> None:
-    gate = Gate()
+    gate = GateState()
     answer = judged(gate, rule(f'{GRANT}\ndegrade contains {{"mode": "suggest"}}'), AUTONOMOUS)
     assert (answer.state, answer.blocked) == (DecisionState.DENIED, "mode")
     assert gate.open == {}
 
 
 def test_what_policy_denies_holds_no_target_and_takes_none_from_another() -> None:
-    gate = Gate()
+    gate = GateState()
     assert judged(gate, rule("default allow := false"), AUTONOMOUS).blocked == "policy"
     assert gate.open == {}
     assert judged(gate, rule(), AUTONOMOUS, id="p2").state is DecisionState.APPROVED

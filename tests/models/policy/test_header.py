@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.policy.base import Enforcement, Kind, PolicyFault
+from models.policy.base import Enforcement, PolicyFault, PolicyKind
 from models.policy.header import read
 from tests.rules import rule
 
@@ -17,7 +17,12 @@ def test_everything_in_a_head_is_read() -> None:
         since="1970-01-02", until="1970-01-03", overrides="costs", overridable=True, valid_until="1970-01-05",
     ).replace("# custom:", "# title: A cap: on cost\n# custom:")  # fmt: skip
     header = read(source)
-    assert (header.id, header.type, header.owner, header.scope) == ("cost_cap", Kind.COST, "tests", "shop/catalog")
+    assert (header.id, header.type, header.owner, header.scope) == (
+        "cost_cap",
+        PolicyKind.COST,
+        "tests",
+        "shop/catalog",
+    )
     assert header.enforcement is Enforcement.GRADUAL
     assert (header.percent, header.since, header.until, header.valid_until) == (25, DAY, 2 * DAY, 4 * DAY)
     assert (header.overrides, header.overridable, header.actions) == ("costs", True, {"scale_out"})

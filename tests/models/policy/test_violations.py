@@ -11,7 +11,7 @@ from models.policy.examples import NOON, ordinary
 from models.policy.facts import action_facts, target_facts
 from models.policy.rego import Rego
 from models.policy.violations import AGAIN_MS, CHECK_MS, TRIES, UPHOLD
-from models.safety.limits import Gate, SafetySettings
+from models.safety.limits import GateState, SafetySettings
 from models.safety.modes import Mode
 from tests.builders import NOW, approval, decision, incident, policy, proposal, result, sample, topology, verdict_on
 from tests.keys import RING
@@ -51,9 +51,9 @@ def did(of: Decision, outcome: str = "succeeded") -> Result:
     return result(decision=of.id, action=of.proposal.action, target=SERVICE, outcome=outcome, id=f"r{of.id}")
 
 
-def upholder(*words: object, source: str = CAP) -> Gate:
+def upholder(*words: object, source: str = CAP) -> GateState:
     """A gate that has read these, and then of a policy."""
-    gate = Gate()
+    gate = GateState()
     for word in words:
         if isinstance(word, Decision):
             gate.violations.decided(word)
@@ -63,7 +63,7 @@ def upholder(*words: object, source: str = CAP) -> Gate:
     return gate
 
 
-def samples(gate: Gate, now: int = NOON, settings: SafetySettings = SETTINGS) -> list[Proposal]:
+def samples(gate: GateState, now: int = NOON, settings: SafetySettings = SETTINGS) -> list[Proposal]:
     return list(gate.proposals(settings, READY, now))
 
 
@@ -108,7 +108,7 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("state", NOTHING.values(), ids=NOTHING)
-def test_nothing_is_proposed(state: Gate) -> None:
+def test_nothing_is_proposed(state: GateState) -> None:
     assert samples(state) == []
 
 

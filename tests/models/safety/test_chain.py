@@ -8,14 +8,14 @@ import msgspec
 import pytest
 
 from models.safety.chain import Chain, Notary, branch, verify
-from topics.audit import AUDIT, GENESIS, Entry
+from topics.audit import AUDIT, GENESIS, AuditEntry
 from topics.codec import decode_value, encode
 from topics.spec import Origin
 
 TRIALS = 200
 
 
-def written(count: int = 30, partition: int = 0, chain: Chain | None = None, start: int = 0) -> list[Entry]:
+def written(count: int = 30, partition: int = 0, chain: Chain | None = None, start: int = 0) -> list[AuditEntry]:
     """Entries that keep decisions and votes in turn."""
     chain = chain or Chain(partition)
     return [
@@ -46,7 +46,7 @@ def test_chains_of_several_partitions_are_told_apart() -> None:
     assert verify([e for pair in zip(one, other, strict=True) for e in pair]) == []
 
 
-def change(entries: list[Entry], rng: random.Random) -> list[Entry]:
+def change(entries: list[AuditEntry], rng: random.Random) -> list[AuditEntry]:
     at = rng.randrange(len(entries))
     field, value = rng.choice([
         ("body", msgspec.Raw(b'{"v":1,"id":"forged"}')), ("ts", 7), ("system", "bank"), ("origin", "x-0-0"),
@@ -55,29 +55,29 @@ def change(entries: list[Entry], rng: random.Random) -> list[Entry]:
     return [*entries[:at], msgspec.structs.replace(entries[at], **{field: value}), *entries[at + 1 :]]
 
 
-def drop(entries: list[Entry], rng: random.Random) -> list[Entry]:
+def drop(entries: list[AuditEntry], rng: random.Random) -> list[AuditEntry]:
     at = rng.randrange(len(entries) - 1)
     return [*entries[:at], *entries[at + 1 :]]
 
 
-def swap(entries: list[Entry], rng: random.Random) -> list[Entry]:
+def swap(entries: list[AuditEntry], rng: random.Random) -> list[AuditEntry]:
     a, b = rng.sample(range(len(entries)), 2)
     mixed = list(entries)
     mixed[a], mixed[b] = mixed[b], mixed[a]
     return mixed
 
 
-def cut(entries: list[Entry], rng: random.Random) -> list[Entry]:
+def cut(entries: list[AuditEntry], rng: random.Random) -> list[AuditEntry]:
     start = rng.randrange(len(entries) - 2)
     return [*entries[:start], *entries[rng.randrange(start + 1, len(entries)) :]]
 
 
-def repeat(entries: list[Entry], rng: random.Random) -> list[Entry]:
+def repeat(entries: list[AuditEntry], rng: random.Random) -> list[AuditEntry]:
     at = rng.randrange(len(entries))
     return [*entries[:at], entries[at], *entries[at:]]
 
 
-def fork(entries: list[Entry], rng: random.Random) -> list[Entry]:
+def fork(entries: list[AuditEntry], rng: random.Random) -> list[AuditEntry]:
     """Another continuation of the same beginning, put behind the first."""
     at = rng.randrange(1, len(entries) - 1)
     other = Chain(0)
@@ -118,7 +118,7 @@ def test_an_audit_may_begin_in_the_middle_of_what_was_seen_before() -> None:
     assert verify(entries[6:]) != []
 
 
-def grown(count: int = 5) -> tuple[list[Entry], list[Entry]]:
+def grown(count: int = 5) -> tuple[list[AuditEntry], list[AuditEntry]]:
     """A chain, and one of a new partition that goes on from its newest entry."""
     old = written(count, 1)
     chain = Chain(4)
@@ -136,7 +136,7 @@ def test_the_chain_of_a_new_partition_goes_on_from_the_old_one_s_newest_entry() 
     assert new[1].applied == {"opsloop.settings": 2, "opsloop.decisions": 1}
 
 
-def resumed(entry: Entry) -> Chain:
+def resumed(entry: AuditEntry) -> Chain:
     chain = Chain(entry.chain)
     chain.resume(entry)
     return chain

@@ -10,7 +10,7 @@ import pytest
 
 from app.policy.shipped import policies
 from models.safety.context import CONTEXT_CHECKS
-from models.safety.limits import Gate
+from models.safety.limits import GateState
 from models.safety.modes import Mode
 from models.safety.settings import Freeze, SafetySettings
 from models.safety.signing import Refused, sign_setting
@@ -26,22 +26,22 @@ SHOP = topology(*(("shop/gateway", f"shop/{s}") for s in ("catalog", "cart", "or
 SECOND, MINUTE = 1_000, 60_000
 
 
-def judge(gate: Gate, now: int = NOW, settings: SafetySettings = SETTINGS, **changes: Any) -> Decision:
+def judge(gate: GateState, now: int = NOW, settings: SafetySettings = SETTINGS, **changes: Any) -> Decision:
     *_, answer = gate.judge(proposal(**{"id": f"p{now}", "ts": now} | changes), settings, policies(), now)
     return answer
 
 
-def restarted(gate: Gate) -> Gate:
+def restarted(gate: GateState) -> GateState:
     return reread(gate)
 
 
-def unwell(gate: Gate, *services: str) -> None:
+def unwell(gate: GateState, *services: str) -> None:
     gate.context.see(SHOP)
     for service in services:
         gate.context.see(incident(id=f"i-{service}", entity=f"shop/{service}/0", affected=()))
 
 
-def failed_on(gate: Gate, times: int, ts: int = NOW - SECOND) -> None:
+def failed_on(gate: GateState, times: int, ts: int = NOW - SECOND) -> None:
     for number in range(times):
         done = decision(DecisionState.DISPATCHED, proposal(id=f"vain{number}"))
         gate.context.see(done)
@@ -51,12 +51,12 @@ def failed_on(gate: Gate, times: int, ts: int = NOW - SECOND) -> None:
             )
 
 
-def under_maintenance(gate: Gate) -> None:
+def under_maintenance(gate: GateState) -> None:
     gate.set(Setting(name="maintenance/shop/catalog", value=str(NOW + MINUTE), ts=NOW, by="anybody"), RING, NOW)
 
 
 FROZEN = msgspec.structs.replace(SETTINGS, freezes=(Freeze("13 22 * * 2", 5, "shop"),))  # NOW is a Tuesday, 22:13:20
-BLOCKS: dict[str, tuple[Callable[[Gate], None], dict[str, Any], SafetySettings]] = {
+BLOCKS: dict[str, tuple[Callable[[GateState], None], dict[str, Any], SafetySettings]] = {
     "frozen": (lambda gate: None, {}, FROZEN),
     "maintenance": (under_maintenance, {}, SETTINGS),
     "consecutive_failures": (lambda gate: failed_on(gate, 3), {}, SETTINGS),
@@ -70,7 +70,7 @@ BLOCKS: dict[str, tuple[Callable[[Gate], None], dict[str, Any], SafetySettings]]
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restarted"])
 def test_a_circumstance_denies_with_its_reason_before_and_after_a_restart(reason: str, restart: bool) -> None:
     prepare, changes, settings = BLOCKS[reason]
-    gate = Gate()
+    gate = GateState()
     prepare(gate)
     answer = judge(restarted(gate) if restart else gate, NOW, settings, **changes)
     assert (answer.state, answer.blocked) == (DecisionState.DENIED, reason), answer.reasons
@@ -84,9 +84,9 @@ def test_every_circumstance_there_is_has_been_tried() -> None:
 @pytest.mark.parametrize(("minutes", "frozen"), [(-1, False), (0, True), (4, True), (5, False)])
 def test_a_freeze_holds_from_its_time_for_its_minutes(minutes: int, frozen: bool) -> None:
     began = NOW - 20 * SECOND
-    answer = judge(Gate(), began + minutes * MINUTE, FROZEN)
+    answer = judge(GateState(), began + minutes * MINUTE, FROZEN)
     assert (answer.blocked == "frozen") is frozen
-    assert judge(Gate(), began, FROZEN, target="bank/x/0").state is DecisionState.APPROVED
+    assert judge(GateState(), began, FROZEN, target="bank/x/0").state is DecisionState.APPROVED
 
 
 def test_what_is_no_cron_expression_is_refused_when_the_settings_are_read() -> None:
@@ -95,14 +95,14 @@ def test_what_is_no_cron_expression_is_refused_when_the_settings_are_read() -> N
 
 
 def test_maintenance_ends_at_its_time_and_covers_its_scope_alone() -> None:
-    gate = Gate()
+    gate = GateState()
     under_maintenance(gate)
     assert judge(gate, NOW, target="shop/cart/0").state is DecisionState.APPROVED
     assert judge(gate, NOW + MINUTE).state is DecisionState.APPROVED
 
 
 def test_maintenance_is_ended_early_by_who_may_stop_things_alone() -> None:
-    gate = Gate()
+    gate = GateState()
     under_maintenance(gate)
     end = Setting(name="maintenance/shop/catalog", value="0", ts=NOW, by="ben")
     for setting in (end, sign_setting(msgspec.structs.replace(end, by="vera"), key_of("vera"))):
@@ -114,7 +114,7 @@ def test_maintenance_is_ended_early_by_who_may_stop_things_alone() -> None:
 
 
 def test_a_success_ends_a_row_of_failures() -> None:
-    gate = Gate()
+    gate = GateState()
     failed_on(gate, 3)
     gate.context.see(verdict_on(Effect.REMEDIATED, id="good", decision=decision(proposed=proposal(id="vain0")).id))
     assert judge(gate).state is DecisionState.APPROVED
@@ -123,14 +123,14 @@ def test_a_success_ends_a_row_of_failures() -> None:
 def test_waiting_doubles_with_each_further_failure() -> None:
     patient = msgspec.structs.replace(SETTINGS, failures=10)
     for count, wait in ((2, 10), (3, 20), (4, 40)):
-        gate = Gate()
+        gate = GateState()
         failed_on(gate, count, NOW)
         assert judge(gate, NOW + wait * SECOND - 1, patient).blocked == "exponential_backoff"
         assert judge(gate, NOW + wait * SECOND, patient).state is DecisionState.APPROVED
 
 
 def test_in_a_storm_the_cause_at_the_bottom_may_be_treated() -> None:
-    gate = Gate()
+    gate = GateState()
     unwell(gate, "gateway", "catalog", "store")
     assert judge(gate, target="shop/store/0", incident="i-store").state is DecisionState.APPROVED
     gate.context.see(incident(id="i-store", entity="shop/store/0", seq=5, state=State.RESOLVED, affected=()))
@@ -138,7 +138,7 @@ def test_in_a_storm_the_cause_at_the_bottom_may_be_treated() -> None:
 
 
 def test_the_state_of_an_incident_that_comes_late_changes_nothing() -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.see(incident(id="i1", seq=4, priority=0))
     gate.context.see(incident(id="i1", seq=2, priority=3))
     assert gate.context.priority(proposal(incident="i1")) == 0
@@ -149,7 +149,7 @@ def test_the_state_of_an_incident_that_comes_late_changes_nothing() -> None:
     [(0, DecisionState.APPROVED), (14 * SECOND, DecisionState.APPROVED), (17 * SECOND, DecisionState.PENDING)],
 )
 def test_i20_nothing_acts_alone_on_stale_telemetry(age: int, state: DecisionState) -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.see(incident())
     gate.context.see(sample(CATALOG, NOW - age, SymptomKind.DOWN))
     answer = judge(restarted(gate))
@@ -158,7 +158,7 @@ def test_i20_nothing_acts_alone_on_stale_telemetry(age: int, state: DecisionStat
 
 
 def test_i20_nothing_acts_alone_when_telemetry_of_most_of_what_is_affected_is_missing() -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.see(incident(affected=("shop/catalog/0", "shop/cart/0", "shop/orders/0")))
     gate.context.see(sample(CATALOG, NOW, SymptomKind.DOWN))
     assert judge(gate).state is DecisionState.PENDING
@@ -167,11 +167,11 @@ def test_i20_nothing_acts_alone_when_telemetry_of_most_of_what_is_affected_is_mi
 
 
 def test_i20_a_proposal_that_rests_on_no_telemetry_at_all_is_asked_about() -> None:
-    assert judge(Gate(), incident="").state is DecisionState.PENDING
+    assert judge(GateState(), incident="").state is DecisionState.PENDING
 
 
 def test_what_only_waits_makes_room_for_something_more_urgent_and_is_told_to_whom() -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.see(incident(id="low", priority=3))
     gate.context.see(incident(id="high", priority=0))
     asking = SafetySettings()
@@ -187,7 +187,7 @@ def test_what_only_waits_makes_room_for_something_more_urgent_and_is_told_to_who
 
 @pytest.mark.parametrize("target", ["shop/catalog/1", "shop/cart/0"])
 def test_what_waits_is_withdrawn_when_its_requester_wants_something_else_for_the_same_incident(target: str) -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.see(incident(id="one", priority=4))
     asking = SafetySettings(concurrency=1)
     waiting = judge(gate, NOW, asking, incident="one")
@@ -203,14 +203,14 @@ def test_what_waits_is_withdrawn_when_its_requester_wants_something_else_for_the
 
 @pytest.mark.parametrize("changes", [{"incident": "two"}, {"requester": "ana"}, {"incident": ""}], ids=str)
 def test_nobody_else_withdraws_what_waits(changes: dict[str, str]) -> None:
-    gate, asking = Gate(), SafetySettings()
+    gate, asking = GateState(), SafetySettings()
     waiting = judge(gate, NOW, asking, incident=changes.get("incident", "one") and "one")
     other = proposal(id="p2", ts=NOW, **{"incident": "one", "target": "shop/cart/0"} | changes)
     assert waiting.id not in [d.id for d in gate.judge(other, asking, policies(), NOW + 1)]
 
 
 def test_what_has_been_said_yes_to_makes_room_for_nothing() -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.see(incident(id="high", priority=0))
     asking = SafetySettings()
     waiting = judge(gate, NOW, asking, incident="low")
@@ -221,13 +221,13 @@ def test_what_has_been_said_yes_to_makes_room_for_nothing() -> None:
 
 def test_the_narrowest_scope_chooses_the_mode() -> None:
     scoped = msgspec.structs.replace(SETTINGS, scopes={"shop": Mode.APPROVE, "shop/catalog": Mode.SUGGEST})
-    assert judge(Gate(), settings=scoped).blocked == "mode"
-    assert judge(Gate(), settings=scoped, target="shop/cart/0").state is DecisionState.PENDING
-    assert judge(Gate(), settings=scoped, target="bank/cart/0").state is DecisionState.APPROVED
+    assert judge(GateState(), settings=scoped).blocked == "mode"
+    assert judge(GateState(), settings=scoped, target="shop/cart/0").state is DecisionState.PENDING
+    assert judge(GateState(), settings=scoped, target="bank/cart/0").state is DecisionState.APPROVED
 
 
 def test_memory_has_bounds() -> None:
-    gate = Gate()
+    gate = GateState()
     for number in range(5_200):
         gate.context.see(incident(id=f"i{number}", entity=f"shop/s{number}/0"))
         gate.context.see(sample(f"shop/s{number}/0", NOW))
@@ -237,7 +237,7 @@ def test_memory_has_bounds() -> None:
 
 
 def test_an_actuators_own_word_does_not_end_a_row_of_failures() -> None:
-    gate = Gate()
+    gate = GateState()
     made = decision(DecisionState.DISPATCHED, proposal(id="p1"))
     gate.context.see(made)
     gate.context.see(verdict_on(Effect.INEFFECTIVE, id="v1", decision=made.id))
@@ -249,7 +249,7 @@ def test_an_actuators_own_word_does_not_end_a_row_of_failures() -> None:
 
 @pytest.mark.parametrize("value", ["999999999999999", "1" + "0" * 30, "²", "", "soon", "-1"])
 def test_a_maintenance_whose_end_cannot_be_kept_is_refused_with_its_cause(value: str) -> None:
-    gate = Gate()
+    gate = GateState()
     with pytest.raises(Refused, match="its end must be a time in ms") as refused:
         gate.set(Setting(name="maintenance/x", value=value, ts=NOW, by="anybody"), RING, NOW)
     assert refused.value.code == "invalid_setting"
@@ -257,7 +257,7 @@ def test_a_maintenance_whose_end_cannot_be_kept_is_refused_with_its_cause(value:
 
 
 def test_a_maintenance_that_goes_on_is_not_forgotten_for_shorter_ones() -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.maintained.most = 3
     for number, until in enumerate([NOW + MINUTE, NOW - 3, NOW - 2, NOW - 1, NOW + SECOND]):
         gate.set(Setting(name=f"maintenance/s{number}", value=str(until), ts=NOW, by="anybody"), RING, NOW)
@@ -265,7 +265,7 @@ def test_a_maintenance_that_goes_on_is_not_forgotten_for_shorter_ones() -> None:
 
 
 def test_in_a_storm_no_service_waits_for_one_that_waits_for_it() -> None:
-    gate = Gate()
+    gate = GateState()
     unwell(gate, "gateway", "catalog", "store")
     gate.context.see(topology(
         ("shop/catalog", "shop/store"), ("shop/store", "shop/catalog"), ("shop/catalog", "shop/catalog"),
@@ -280,7 +280,7 @@ def test_in_a_storm_no_service_waits_for_one_that_waits_for_it() -> None:
 
 
 def test_a_service_that_calls_itself_is_not_its_own_unwell_caller() -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.see(topology(("shop/catalog", "shop/catalog")))
     gate.context.see(incident(symptom=SymptomKind.SURPLUS))
     answer = judge(gate, action="scale_in", target="shop/catalog", incident="i1")
@@ -288,7 +288,7 @@ def test_a_service_that_calls_itself_is_not_its_own_unwell_caller() -> None:
 
 
 def test_an_empty_topology_ends_what_was_known_of_a_system() -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.see(SHOP)
     assert gate.context.services("shop")
     gate.context.see(topology())
@@ -296,7 +296,7 @@ def test_an_empty_topology_ends_what_was_known_of_a_system() -> None:
 
 
 def test_a_record_of_an_incident_that_is_over_opens_it_no_more() -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.see(incident(id="i1", seq=4, state=State.RESOLVED))
     gate.context.see(incident(id="i1", seq=2))
     assert restarted(gate).context.unwell("shop") == set()
@@ -305,7 +305,7 @@ def test_a_record_of_an_incident_that_is_over_opens_it_no_more() -> None:
 
 
 def test_what_was_taken_out_of_an_incident_is_not_unwell() -> None:
-    gate = Gate()
+    gate = GateState()
     gate.context.see(incident(affected=("shop/catalog/0", "shop/cart/0")))
     gate.context.see(incident(affected=("shop/cart/0",), seq=1))
     assert gate.context.unwell("shop") == {"shop/cart"}

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from app.policy.shipped import policies
-from models.safety.limits import CHECKS, SEEN_KEPT, Gate, SafetySettings
+from models.safety.limits import CHECKS, SEEN_KEPT, GateState, SafetySettings
 from models.safety.modes import Mode, acts, tier
 from tests.builders import CATALOG, NOW, decision, proposal, reread, switch
 from tests.keys import RING
@@ -22,18 +22,18 @@ SILENT = (Mode.OBSERVE, Mode.SUGGEST)
 ENDS = [DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED, DecisionState.COMPLETED]
 
 
-def judge(gate: Gate, now: int = NOW, settings: SafetySettings = SETTINGS, **changes: Any) -> Decision:
+def judge(gate: GateState, now: int = NOW, settings: SafetySettings = SETTINGS, **changes: Any) -> Decision:
     """The gate's one answer to a proposal of its own id."""
     changes = {"id": f"p{now}{changes.get('target', '')}", "ts": now} | changes
     (answer,) = gate.judge(proposal(**changes), settings, policies(), now)
     return answer
 
 
-def follow(gate: Gate, of: Decision, state: DecisionState, ts: int) -> None:
+def follow(gate: GateState, of: Decision, state: DecisionState, ts: int) -> None:
     gate.follow(msgspec.structs.replace(of, state=state, ts=ts), SETTINGS)
 
 
-def act(gate: Gate, now: int, target: str = CATALOG) -> Decision:
+def act(gate: GateState, now: int, target: str = CATALOG) -> Decision:
     """An action that the gate lets through, from its decision to its end."""
     answer = judge(gate, now, target=target)
     assert answer.state is DecisionState.APPROVED, answer.blocked
@@ -42,43 +42,43 @@ def act(gate: Gate, now: int, target: str = CATALOG) -> Decision:
     return answer
 
 
-def restarted(gate: Gate) -> Gate:
+def restarted(gate: GateState) -> GateState:
     return reread(gate)
 
 
-def killed(gate: Gate) -> None:
+def killed(gate: GateState) -> None:
     gate.set(switch("on"), RING, NOW)
 
 
-def in_progress(gate: Gate) -> None:
+def in_progress(gate: GateState) -> None:
     judge(gate, NOW, id="another", target="shop/catalog")
 
 
-def cooling(gate: Gate) -> None:
+def cooling(gate: GateState) -> None:
     act(gate, NOW - 9_999)
 
 
-def thrice(gate: Gate) -> None:
+def thrice(gate: GateState) -> None:
     for number in range(3):
         act(gate, NOW - 100_000 + 20_000 * number)
 
 
-def spent(gate: Gate) -> None:
+def spent(gate: GateState) -> None:
     for number in range(20):
         act(gate, NOW - 590_000 + 25_000 * number, f"shop/service{number}/0")
 
 
-def busy(gate: Gate) -> None:
+def busy(gate: GateState) -> None:
     for number in range(5):
         judge(gate, NOW - 60_000 + number, UNLIMITED, target=f"shop/service{number}/0")
 
 
-def spread(gate: Gate) -> None:
+def spread(gate: GateState) -> None:
     for number in range(3):
         act(gate, NOW - 5_000, f"shop/service{number}/0")
 
 
-BLOCKS: dict[str, tuple[Callable[[Gate], None], dict[str, Any], SafetySettings]] = {
+BLOCKS: dict[str, tuple[Callable[[GateState], None], dict[str, Any], SafetySettings]] = {
     "killed": (killed, {}, SETTINGS),
     "mode": (lambda gate: None, {}, SafetySettings(mode=Mode.OBSERVE)),
     "not_allowed": (lambda gate: None, {"action": "reboot_everything"}, SETTINGS),
@@ -95,7 +95,7 @@ BLOCKS: dict[str, tuple[Callable[[Gate], None], dict[str, Any], SafetySettings]]
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restarted"])
 def test_a_limit_denies_with_its_reason_before_and_after_a_restart(reason: str, restart: bool) -> None:
     prepare, changes, settings = BLOCKS[reason]
-    gate = Gate()
+    gate = GateState()
     prepare(gate)
     if restart:
         gate = restarted(gate)
@@ -110,7 +110,7 @@ def test_every_limit_there_is_has_been_tried() -> None:
 
 
 def test_without_an_objection_it_passes() -> None:
-    answer = judge(Gate())
+    answer = judge(GateState())
     assert (answer.state, answer.blocked, answer.expires) == (DecisionState.APPROVED, "", 0)
     assert answer.reasons == ("confidence 0.96 is enough in mode autonomous",)
 
@@ -118,7 +118,7 @@ def test_without_an_objection_it_passes() -> None:
 @pytest.mark.parametrize("mode", Mode, ids=str)
 @pytest.mark.parametrize("confidence", [0.0, 0.69, 0.70, 0.84, 0.85, 0.95, 0.96, 1.0])
 def test_mode_and_confidence_decide_between_acting_and_asking(mode: Mode, confidence: float) -> None:
-    answer = judge(Gate(), NOW, SafetySettings(mode=mode), confidence=confidence)
+    answer = judge(GateState(), NOW, SafetySettings(mode=mode), confidence=confidence)
     expected = (
         DecisionState.DENIED
         if mode in SILENT
@@ -131,11 +131,11 @@ def test_mode_and_confidence_decide_between_acting_and_asking(mode: Mode, confid
 
 
 def test_asking_is_the_default() -> None:
-    assert judge(Gate(), NOW, SafetySettings(), confidence=1.0).state is DecisionState.PENDING
+    assert judge(GateState(), NOW, SafetySettings(), confidence=1.0).state is DecisionState.PENDING
 
 
 def test_a_proposal_is_answered_once_also_after_a_restart() -> None:
-    gate = Gate()
+    gate = GateState()
     judge(gate, id="p1")
     assert list(gate.judge(proposal(id="p1"), SETTINGS, policies(), NOW)) == []
     assert list(restarted(gate).judge(proposal(id="p1"), SETTINGS, policies(), NOW)) == []
@@ -143,8 +143,8 @@ def test_a_proposal_is_answered_once_also_after_a_restart() -> None:
 
 def test_an_answer_that_was_given_just_before_a_crash_stands() -> None:
     """The state of before the answer comes back, and the answer is read from the topic."""
-    answer = judge(Gate(), id="p1")
-    gate = Gate()
+    answer = judge(GateState(), id="p1")
+    gate = GateState()
     gate.follow(answer, SETTINGS)
     assert list(gate.judge(proposal(id="p1"), SETTINGS, policies(), NOW)) == []
     assert judge(gate, NOW + 100).blocked == "duplicate_in_progress"
@@ -155,7 +155,7 @@ def test_an_answer_that_was_given_just_before_a_crash_stands() -> None:
 
 @pytest.mark.parametrize("state", ENDS, ids=str)
 def test_a_target_is_free_again_when_its_decision_has_ended(state: DecisionState) -> None:
-    gate = Gate()
+    gate = GateState()
     answer = judge(gate)
     assert judge(gate, NOW + 1).blocked == "duplicate_in_progress"
     follow(gate, answer, state, NOW + 2)
@@ -164,7 +164,7 @@ def test_a_target_is_free_again_when_its_decision_has_ended(state: DecisionState
 
 
 def test_the_end_of_another_decision_frees_nothing() -> None:
-    gate = Gate()
+    gate = GateState()
     judge(gate, id="p1")
     other = decision(DecisionState.EXPIRED, proposal(id="p9"))
     gate.follow(other, SETTINGS)
@@ -172,14 +172,14 @@ def test_the_end_of_another_decision_frees_nothing() -> None:
 
 
 def test_a_decision_whose_end_is_never_seen_does_not_block_for_ever() -> None:
-    gate = Gate()
+    gate = GateState()
     judge(gate)
     assert judge(gate, NOW + SETTINGS.open_for_ms - 1).blocked == "duplicate_in_progress"
     assert judge(gate, NOW + SETTINGS.open_for_ms).state is DecisionState.APPROVED
 
 
 def test_cooldown_and_window_end_when_they_should() -> None:
-    gate = Gate()
+    gate = GateState()
     act(gate, NOW)
     assert judge(gate, NOW + 9_999).blocked == "recently_remediated"
     act(gate, NOW + 10_000)
@@ -189,7 +189,7 @@ def test_cooldown_and_window_end_when_they_should() -> None:
 
 
 def test_a_dispatch_that_is_told_twice_is_counted_once() -> None:
-    gate = Gate()
+    gate = GateState()
     answer = act(gate, NOW)
     for ts in (NOW, NOW + 700, NOW + 1_400):  # a worker that does it again after a crash says another time
         follow(gate, answer, DecisionState.DISPATCHED, ts)
@@ -197,21 +197,21 @@ def test_a_dispatch_that_is_told_twice_is_counted_once() -> None:
 
 
 def test_what_was_let_through_but_never_dispatched_counts_nothing() -> None:
-    gate = Gate()
+    gate = GateState()
     answer = judge(gate)
     follow(gate, answer, DecisionState.EXPIRED, NOW + 1)
     assert gate.recent(NOW + 2, SETTINGS, system="shop") == []
 
 
 def test_systems_on_one_partition_have_budgets_of_their_own() -> None:
-    gate = Gate()
+    gate = GateState()
     spent(gate)
     assert judge(gate, target="shop/other/0").blocked == "budget_exhausted"
     assert judge(gate, target="bank/other/0").state is DecisionState.APPROVED
 
 
 def test_the_kill_switch_stays_on_across_a_restart_until_it_is_turned_off() -> None:
-    gate = Gate()
+    gate = GateState()
     killed(gate)
     gate.set(Setting(name="colour", value="off", ts=NOW, by="ana"), RING, NOW)
     gate = restarted(gate)
@@ -221,7 +221,7 @@ def test_the_kill_switch_stays_on_across_a_restart_until_it_is_turned_off() -> N
 
 
 def test_memory_has_bounds() -> None:
-    gate = Gate()
+    gate = GateState()
     for number in range(SEEN_KEPT + 100):
         answer = judge(gate, NOW + 10_000 * number, id=f"p{number}", target=f"s{number}/a/0")
         follow(gate, answer, DecisionState.DISPATCHED, NOW + 10_000 * number)

@@ -10,7 +10,7 @@ import pytest
 from app.testing import MemoryLoop, World
 from models.policy.engine import Policies
 from models.policy.rego import Rego
-from models.safety.limits import Gate, SafetySettings
+from models.safety.limits import GateState, SafetySettings
 from models.safety.modes import Mode
 from models.safety.promotion import GRANT, check_grant, granted, group_of, promotion
 from models.safety.signing import OURS, TRUST, Refused, sign_setting
@@ -34,9 +34,9 @@ READY = Policies(Rego(), [rule(ALLOW, "grant", "access")])
 replace = msgspec.structs.replace
 
 
-def earned(count: int = 60, helped: bool = True) -> Gate:
+def earned(count: int = 60, helped: bool = True) -> GateState:
     """A gate that has seen so many outcomes of one class."""
-    gate = Gate()
+    gate = GateState()
     for number in range(count):
         tell(gate.trust, number, helped)
     return gate
@@ -48,11 +48,13 @@ def tell(trust: Trust, number: int, helped: bool, now: Instant = NOW) -> None:
         trust.see(record, EARNING, now)
 
 
-def proposals(gate: Gate, now: Instant = NOW, settings: SafetySettings = EARNING) -> list[Proposal]:
+def proposals(gate: GateState, now: Instant = NOW, settings: SafetySettings = EARNING) -> list[Proposal]:
     return list(gate.proposals(settings, READY, now))
 
 
-def judged(gate: Gate, proposed: Proposal, policies: Policies = READY, settings: SafetySettings = EARNING) -> Decision:
+def judged(
+    gate: GateState, proposed: Proposal, policies: Policies = READY, settings: SafetySettings = EARNING
+) -> Decision:
     (answer,) = gate.judge(proposed, settings, policies, proposed.ts)
     return answer
 
@@ -71,7 +73,7 @@ def test_a_class_that_has_earned_it_is_proposed_once_with_its_outcomes_as_the_re
     [(earned(20), EARNING), (earned(60, helped=False), EARNING), (earned(), replace(EARNING, earn=False))],
     ids=["too little is known", "it does not help", "nothing has to be earned"],
 )
-def test_nothing_is_proposed(gate: Gate, settings: SafetySettings) -> None:
+def test_nothing_is_proposed(gate: GateState, settings: SafetySettings) -> None:
     assert proposals(gate, settings=settings) == []
 
 
@@ -92,7 +94,7 @@ def test_the_quorum_is_the_larger_of_the_settings_and_the_policys() -> None:
     assert judged(earned(), proposed, Policies(Rego(), [rule(two, "three", "access")])).quorum == 3
 
 
-DENIED: dict[str, tuple[Gate, dict[str, Any], str]] = {
+DENIED: dict[str, tuple[GateState, dict[str, Any], str]] = {
     "by somebody else": (earned(), {"requester": "ana"}, "not_allowed"),
     "of what was not earned": (earned(20), {}, "not_allowed"),
     "of another class": (earned(), {"target": "bank"}, "not_allowed"),

@@ -13,7 +13,7 @@ from models.safety.chain import Chain, Notary, verify, verify_points
 from models.safety.signing import sign_checkpoint
 from tests.builders import NOW, decision, proposal, reads, result
 from tests.keys import RING, WORKER_KEY, key_of
-from topics.audit import Checkpoint, Entry, digest
+from topics.audit import AuditEntry, Checkpoint, digest
 from topics.decisions import DecisionState
 from topics.refusals import Refusal
 from topics.spec import Origin
@@ -22,9 +22,9 @@ SEED, TRIALS = 9, 1_000
 replace = msgspec.structs.replace
 
 
-def written() -> tuple[list[Entry], list[Checkpoint]]:
+def written() -> tuple[list[AuditEntry], list[Checkpoint]]:
     """An audit of 120 entries with a checkpoint each ten seconds, the last of which covers its end."""
-    keeper, notary, entries, points = AuditWriter(), Attest(WORKER_KEY), list[Entry](), list[Checkpoint]()
+    keeper, notary, entries, points = AuditWriter(), Attest(WORKER_KEY), list[AuditEntry](), list[Checkpoint]()
     for number in range(40):
         proposed = decision(DecisionState.APPROVED, proposal(id=f"p{number}"))
         records = reads([proposed, proposed.proposal, result(id=f"r{number}")], start=number)
@@ -38,11 +38,11 @@ def written() -> tuple[list[Entry], list[Checkpoint]]:
 ENTRIES, POINTS = written()
 
 
-def found(entries: list[Entry], points: list[Checkpoint]) -> list[str]:
+def found(entries: list[AuditEntry], points: list[Checkpoint]) -> list[str]:
     return [*verify(entries), *verify_points(entries, points, RING)]
 
 
-def rewritten(entries: list[Entry], start: int) -> list[Entry]:
+def rewritten(entries: list[AuditEntry], start: int) -> list[AuditEntry]:
     """The chain from an entry on with good hashes, as somebody does who has the code and not the key."""
     kept = entries[:start]
     chain = Chain(0)
@@ -53,7 +53,7 @@ def rewritten(entries: list[Entry], start: int) -> list[Entry]:
     return kept
 
 
-def changed(draw: random.Random, entries: list[Entry]) -> list[Entry]:
+def changed(draw: random.Random, entries: list[AuditEntry]) -> list[AuditEntry]:
     at = draw.randrange(len(entries))
     body = bytearray(bytes(entries[at].body))
     place = draw.choice([i for i, byte in enumerate(body) if chr(byte).isalnum()])
@@ -62,51 +62,51 @@ def changed(draw: random.Random, entries: list[Entry]) -> list[Entry]:
     return entries
 
 
-def redated(draw: random.Random, entries: list[Entry]) -> list[Entry]:
+def redated(draw: random.Random, entries: list[AuditEntry]) -> list[AuditEntry]:
     at = draw.randrange(len(entries))
     entries[at] = replace(entries[at], ts=entries[at].ts + 1)
     return entries
 
 
-def dropped(draw: random.Random, entries: list[Entry]) -> list[Entry]:
+def dropped(draw: random.Random, entries: list[AuditEntry]) -> list[AuditEntry]:
     del entries[draw.randrange(len(entries))]
     return entries
 
 
-def reordered(draw: random.Random, entries: list[Entry]) -> list[Entry]:
+def reordered(draw: random.Random, entries: list[AuditEntry]) -> list[AuditEntry]:
     one, other = sorted(draw.sample(range(len(entries)), 2))
     entries[one], entries[other] = entries[other], entries[one]
     return entries
 
 
-def truncated(draw: random.Random, entries: list[Entry]) -> list[Entry]:
+def truncated(draw: random.Random, entries: list[AuditEntry]) -> list[AuditEntry]:
     return entries[: draw.randrange(len(entries))]
 
 
-def forked(draw: random.Random, entries: list[Entry]) -> list[Entry]:
+def forked(draw: random.Random, entries: list[AuditEntry]) -> list[AuditEntry]:
     """A second history from somewhere on, beside the first."""
     at = draw.randrange(len(entries) - 1)
     other = replace(entries[at], ts=entries[at].ts + 5)
     return [*entries, *rewritten([*entries[:at], other, *entries[at + 1 :]], at)[at:]]
 
 
-def changed_and_rewritten(draw: random.Random, entries: list[Entry]) -> list[Entry]:
+def changed_and_rewritten(draw: random.Random, entries: list[AuditEntry]) -> list[AuditEntry]:
     at = draw.randrange(len(entries))
     entries[at] = replace(entries[at], body=msgspec.Raw(b'{"v":1}'))
     return rewritten(entries, at)
 
 
-def dropped_and_rewritten(draw: random.Random, entries: list[Entry]) -> list[Entry]:
+def dropped_and_rewritten(draw: random.Random, entries: list[AuditEntry]) -> list[AuditEntry]:
     at = draw.randrange(len(entries))
     return rewritten([*entries[:at], *entries[at + 1 :]], at)
 
 
-def repeated(draw: random.Random, entries: list[Entry]) -> list[Entry]:
+def repeated(draw: random.Random, entries: list[AuditEntry]) -> list[AuditEntry]:
     at = draw.randrange(len(entries))
     return [*entries[: at + 1], entries[at], *entries[at + 1 :]]
 
 
-TAMPERS: list[Callable[[random.Random, list[Entry]], list[Entry]]] = [
+TAMPERS: list[Callable[[random.Random, list[AuditEntry]], list[AuditEntry]]] = [
     changed, redated, dropped, reordered, truncated, forked, changed_and_rewritten, dropped_and_rewritten, repeated,
 ]  # fmt: skip
 

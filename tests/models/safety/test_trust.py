@@ -13,7 +13,7 @@ import pytest
 from app.bench.calibration import broken_after
 from models.policy.engine import Policies
 from models.policy.rego import Rego
-from models.safety.limits import Gate, SafetySettings
+from models.safety.limits import GateState, SafetySettings
 from models.safety.modes import Mode
 from models.safety.signing import Refused, sign_setting
 from models.safety.trust import ALPHA, PROMISES, Trust
@@ -44,7 +44,7 @@ def tell(trust: Trust, helped: bool, number: int, **changes: Any) -> None:
 
 def ask(trust: Trust, settings: SafetySettings = ALONE, **changes: Any) -> Decision:
     """What the gate says to one more proposal."""
-    (answer,) = Gate(trust=trust).judge(proposal(id="next", ts=NOW, **changes), settings, grant_all(), NOW)
+    (answer,) = GateState(trust=trust).judge(proposal(id="next", ts=NOW, **changes), settings, grant_all(), NOW)
     return answer
 
 

@@ -16,7 +16,7 @@ from tests.builders import NOW, approval, decision, hypothesis, incident, propos
 from tests.keys import RING
 from topics.actions import Command
 from topics.approvals import Approval
-from topics.audit import GENESIS, Entry
+from topics.audit import GENESIS, AuditEntry
 from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.incidents import State
 
@@ -28,9 +28,9 @@ APPROVED = decision(DecisionState.APPROVED)
 OVER = incident(seq=9, state=State.RESOLVED, closed_as="self_resolved")
 
 
-def audit(of: Decision, topic: str = DECISIONS.name) -> Entry:
+def audit(of: Decision, topic: str = DECISIONS.name) -> AuditEntry:
     """The audit's entry that keeps a decision."""
-    return Entry(
+    return AuditEntry(
         chain=0, seq=7, ts=NOW, system="shop", topic=topic, origin=f"{topic}-0-7", previous=GENESIS, applied={},
         body=msgspec.Raw(msgspec.json.encode(of)),
     )  # fmt: skip
