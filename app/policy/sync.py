@@ -124,7 +124,9 @@ def _signed(commit: Any, signers: Path, identity: str) -> None:
     except (BadSignature, UntrustedSignature, ValueError) as error:
         raise _refused(identity, f"its signature is of nobody in {signers} ({error})") from None
     except OSError as error:
-        raise UserError(f"{signers} cannot be read ({error})", "Give a file of allowed signers") from None
+        raise UserError(
+            f"{signers} cannot be read ({error.strerror or error})", "Give a file of allowed signers"
+        ) from None
 
 
 def _texts(repository: Any, commit: Any, folder: str, identity: str) -> dict[str, tuple[str, tuple[Case, ...]]]:

@@ -77,7 +77,8 @@ def text_of(file: Path) -> str:
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read ({error})", "Give a .rego file") from None
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{file} cannot be read ({why})", "Give a .rego file") from None
 
 
 def tried(source: str, cases: tuple[Case, ...] = (), limit_s: float = LIMIT_S) -> Trial:

@@ -42,6 +42,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
         ("demo --until resolved", "--until resolved needs something to resolve. Add --break kill:catalog"),
         ("autonomy grant everything", "'everything' is neither a class of action nor a tier"),
         ("autonomy grant shop/automatic --as olga", "olga may not say what acts alone. Nobody is a lead yet"),
+        ("policy test /nowhere.rego", "/nowhere.rego cannot be read (No such file or directory). Give a .rego file"),
         ("kill-switch sideways", "the kill switch has no position 'sideways'. Say on or off"),
     ],
 )
