@@ -11,10 +11,8 @@ from typing import get_args
 
 import pytest
 
-from models.decision.base import AnomalyKind as DecisionKind
-from models.policy.base import AnomalyKind as PolicyKind
-from models.policy.base import Enforcement
-from models.policy.base import PolicyEffect as PolicyEffect
+from models.decision.base import DecisionKind
+from models.policy.base import Enforcement, PolicyEffect, PolicyKind
 from models.safety import context, limits
 from models.safety.modes import TIERS, Mode, tier
 from models.safety.roles import Role
@@ -23,7 +21,7 @@ from topics.codec import Cause
 from topics.decisions import PASSING, DecisionState
 from topics.incidents import State, SymptomKind
 from topics.learning import Feedback
-from topics.signals import AnomalyKind as AnomalyKind
+from topics.signals import AnomalyKind
 from topics.verdicts import Effect
 
 PAGE = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text()
