@@ -37,7 +37,7 @@ class Rows(NamedTuple):
     tiles: Float64  # (n_tiles, SERIES_FIELDS, TILE): series i is [i // TILE, :, i % TILE]
     flat: Float64  # the same memory in one dimension, which costs less to find one's way in
     entities: Float64  # (n_entities, ENTITY_FIELDS)
-    univariate: Float64  # (n_lone, lone.FIELDS)
+    univariate: Float64  # (n_rows, FIELDS of univariate.py)
 
 
 def tiles_for(series: int) -> int:

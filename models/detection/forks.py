@@ -36,7 +36,7 @@ class Fork(msgspec.Struct):
     series: list[int]  # numbers in the bank, in the order of the tiles
     tiles: Float64  # (n_tiles, SERIES_FIELDS, TILE)
     entity: Float64  # (1, ENTITY_FIELDS)
-    univariate: Float64  # (2, lone.FIELDS) what a table of one row is
+    univariate: Float64  # (2, FIELDS of univariate.py) a table of one row
 
 
 class Forks:

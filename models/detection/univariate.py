@@ -6,7 +6,7 @@ Their sum says what no single |z| can, since a spiky series has large z every da
 again: a sample that is less strange than one of the last few hundred is damped below the boundary, in the order it had.
 
 A profile of the day, of all days or with weekends apart, counts only where its residuals are clearly smaller than those
-of the mean, or of the simpler profile. One row of 1.4 kB a lone entity, for the first `MOST` of a partition (27 MB at
+of the mean, or of the simpler profile. One row of 1.4 kB an entity with one series, for the first `MOST` of a partition (27 MB at
 most); the others are scored as those of many series.
 
 Sources: exponential tail over a threshold (Pickands 1975), sum of surprises (Fisher 1932), one detection an anomaly
