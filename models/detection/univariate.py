@@ -5,12 +5,10 @@ average and next step (from the bank), how lively it is, and how far it is from 
 Their sum says what no single |z| can, since a spiky series has large z every day. What has just been told is not told
 again: a sample that is less strange than one of the last few hundred is damped below the boundary, in the order it had.
 
-A profile of the day, of all days or with weekends apart, counts only where its residuals are clearly smaller than those
-of the mean, or of the simpler profile. One row of 1.4 kB an entity with one series, for the first `MOST` of a partition (27 MB at
-most); the others are scored as those of many series.
-
-Sources: exponential tail over a threshold (Pickands 1975), sum of surprises (Fisher 1932), one detection an anomaly
-(Lavin and Ahmad 2015).
+A profile of the day, of all days or with weekends apart, counts only where its residuals are clearly smaller than
+those of the mean, or of the simpler profile. One row of 1.4 kB an entity with one series, for the first `MOST` of a
+partition (27 MB at most); the others are scored as those of many series. Sources: exponential tail over a threshold
+(Pickands 1975), sum of surprises (Fisher 1932), one detection an anomaly (Lavin and Ahmad 2015).
 """
 
 from __future__ import annotations
