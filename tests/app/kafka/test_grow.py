@@ -90,7 +90,7 @@ class Site:
         self.read()
 
     def teach(self) -> None:
-        """What a lane learned of each entity, on two partitions, and what an actuator's lane knows."""
+        """What a lane learned of each entity, on two partitions, and what an actuator's lane knows on each."""
         with Publisher(self.broker) as publisher:
             for partition in range(2):
                 part = PartitionState(self.stages[TELEMETRY.name], b"", SnapshotStore(LANE_STATE, LANE, partition))
@@ -100,8 +100,10 @@ class Site:
                 list(part.following(chunk_of(raws), 0))
                 for message in part.store.pack({METRICS.name: 0}, *part.pieces()):
                     publisher.send_raw(LANE_STATE.name, message.key, message.value, message.headers, partition)
-            for message in SnapshotStore(LANE_STATE, "lane/act", 0).pack({COMMANDS.name: 0, SETTINGS.name: 1}, ACT):
-                publisher.send_raw(LANE_STATE.name, message.key, message.value, message.headers, 0)
+            for partition in range(self.partitions):
+                store = SnapshotStore(LANE_STATE, "lane/act", partition)
+                for message in store.pack({COMMANDS.name: 0, SETTINGS.name: 1}, ACT):
+                    publisher.send_raw(LANE_STATE.name, message.key, message.value, message.headers, partition)
 
     def entities(self) -> dict[str, list[int]]:
         """Of each entity, every partition on which the lane knows it."""
@@ -163,12 +165,11 @@ def _chain(partition: int) -> Iterator[Message]:
     yield encode(chain.link("shop", Origin(SETTINGS.name, partition, 0), body, now_ms()))
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder: Path = tmp_path_factory.mktemp("grow")
-    with LocalKafka(folder / "kafka") as kafka:
-        ensure(kafka.broker, settings=TopicsSettings(loop_partitions=1, telemetry_partitions=2))
-        made = Site(kafka.broker, keys_of(folder / "home"))
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with LocalKafka(tmp_path / "kafka") as kafka:
+        ensure(kafka.broker, settings=TopicsSettings(loop_partitions=2, telemetry_partitions=2))
+        made = Site(kafka.broker, keys_of(tmp_path / "home"))
         made.fill()
         made.teach()
         yield made
