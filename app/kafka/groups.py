@@ -1,20 +1,22 @@
-"""Consumer groups: which protocol the lane's speak, and one for each set of verbs of the loop."""
+"""Consumer groups of workers: their protocol and offsets, and one for each set of verbs of the loop."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
 from app.errors import UserError
 from app.kafka.broker import Broker, admin
 from topics.spec import integer
 
-LOOP: Final = "opsloop-loop"  # the group of workers that run all verbs
-LIMIT_S: Final = 5.0
+Place = tuple[str, int]  # topic and partition
+PREFIX: Final = "opsloop-"  # how the names of all groups of workers begin
+LOOP: Final = f"{PREFIX}loop"  # the group of workers that run all verbs
+REQUEST_S: Final = 10.0
 
 # a group that waits longer for its dead is better off with the classic protocol; one that waits less long would give a
 # partition away before the worker that slept knows that it did
@@ -45,6 +47,53 @@ def _quick_groups(broker: Broker) -> bool:
     return "consumer" in offered and integer(session) in SESSION_MS
 
 
+def named(client: AdminClient, prefix: str = PREFIX) -> list[str]:
+    """The names of the groups that begin with `prefix`, sorted. Raises KafkaException."""
+    listed = client.list_consumer_groups(request_timeout=REQUEST_S).result(REQUEST_S).valid
+    return sorted(group.group_id for group in listed if group.group_id.startswith(prefix))
+
+
+def described(client: AdminClient, group: str) -> Any:
+    """A group's state and members, as the client describes them. Raises KafkaException."""
+    return client.describe_consumer_groups([group], request_timeout=REQUEST_S)[group].result(REQUEST_S)
+
+
+def committed(client: AdminClient, group: str) -> dict[Place, int]:
+    """The next offset of each partition for which the group has committed one; none when there is no such group.
+
+    Raises KafkaException.
+    """
+    request = [ConsumerGroupTopicPartitions(group)]
+    try:
+        told = client.list_consumer_group_offsets(request, request_timeout=REQUEST_S)[group].result(REQUEST_S)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return {}
+        raise
+    return {(place.topic, place.partition): place.offset for place in told.topic_partitions or () if place.offset >= 0}
+
+
+def offsets(
+    client: AdminClient, places: Iterable[Place], spec: OffsetSpec, *, partial: bool = False
+) -> dict[Place, int]:
+    """The offset of each partition.
+
+    partial: leave out those of which the broker tells none: the topic is gone, or no leader is there.
+
+    Raises:
+        KafkaException: the broker does not answer, or (not `partial`) tells none of a partition.
+    """
+    wanted = {TopicPartition(*place): spec for place in places}
+    found = {}
+    for place, told in client.list_offsets(wanted, request_timeout=REQUEST_S).items() if wanted else ():
+        try:
+            found[place.topic, place.partition] = int(told.result(REQUEST_S).offset)
+        except KafkaException:
+            if not partial:
+                raise
+    return found
+
+
 def loop_group(verbs: Collection[str], known: Collection[str]) -> str:
     """The group of workers that run `verbs` of the loop's `known` ones: a slow verb holds up none of another group."""
     return LOOP if set(verbs) == set(known) else f"{LOOP}.{'.'.join(verb for verb in known if verb in verbs)}"
@@ -71,11 +120,10 @@ def claim(broker: Broker, verbs: Collection[str], reads: Mapping[str, Iterable[s
         return group
     try:
         client = admin(broker)
-        others = {found.group_id for found in client.list_consumer_groups().result(LIMIT_S).valid} - {group}
-        others = {other for other in others if verbs_of(other, reads) & set(verbs)}
+        others = {other for other in named(client, LOOP) if other != group and verbs_of(other, reads) & set(verbs)}
         _require_alone(client, others, verbs, reads)
-        if others and not _offsets(client, group):
-            _begin(client, group, {other: _offsets(client, other) for other in others}, verbs, reads)
+        if others and not committed(client, group):
+            _begin(client, group, {other: committed(client, other) for other in others}, verbs, reads)
     except KafkaException:
         return group  # without the right to look it begins at the start, and skips what its state has
     return group
@@ -84,10 +132,8 @@ def claim(broker: Broker, verbs: Collection[str], reads: Mapping[str, Iterable[s
 def _require_alone(
     client: AdminClient, others: Collection[str], verbs: Collection[str], reads: Mapping[str, Iterable[str]]
 ) -> None:
-    if not others:
-        return
-    for other, found in client.describe_consumer_groups(sorted(others)).items():
-        if count := len(found.result(LIMIT_S).members):
+    for other in sorted(others):
+        if count := len(described(client, other).members):
             both = ", ".join(verb for verb in reads if verb in verbs and verb in verbs_of(other, reads))
             raise UserError(
                 f"{both} is run by {count} worker{'s' if count > 1 else ''} of group {other}",
@@ -95,21 +141,12 @@ def _require_alone(
             )
 
 
-def _offsets(client: AdminClient, group: str) -> dict[tuple[str, int], int]:
-    (found,) = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
-    try:
-        told = found.result(LIMIT_S).topic_partitions or ()
-    except KafkaException:  # there is no such group yet
-        return {}
-    return {(place.topic, place.partition): place.offset for place in told if place.offset >= 0}
-
-
 def _begin(
-    client: AdminClient, group: str, known: Mapping[str, Mapping[tuple[str, int], int]], verbs: Collection[str],
+    client: AdminClient, group: str, known: Mapping[str, Mapping[Place, int]], verbs: Collection[str],
     reads: Mapping[str, Iterable[str]],
 ) -> None:  # fmt: skip
     """Commit for a new group: of each partition where the verb that is behind was in the group that was furthest."""
-    wanted: dict[tuple[str, int], int] = {}
+    wanted: dict[Place, int] = {}
     for place in {place for offsets in known.values() for place in offsets}:
         readers = [verb for verb in verbs if place[0] in set(reads[verb])]
         reached = [
@@ -121,4 +158,4 @@ def _begin(
     if wanted:
         offsets = [TopicPartition(*place, offset) for place, offset in sorted(wanted.items())]
         (made,) = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)]).values()
-        made.result(LIMIT_S)
+        made.result(REQUEST_S)

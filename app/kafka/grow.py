@@ -20,7 +20,8 @@ from app.errors import UserError
 from app.kafka.admin import REQUEST_S, connected
 from app.kafka.broker import Broker, read_all
 from app.kafka.families import LOOP, Family, counts
-from app.kafka.progress import Place, Positions, Unread, ends, members, read_by_lanes, read_by_loop, unread
+from app.kafka.groups import Place
+from app.kafka.progress import Positions, Unread, ends, members, read_by_lanes, read_by_loop, unread
 from app.kafka.publisher import Publisher
 from app.kafka.settings import MOST
 from app.kafka.split import Config, LaneStates, LoopStates, Stages, lane_name

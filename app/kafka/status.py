@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.kafka.broker import Broker, admin, in_memory
-from app.kafka.groups import verbs_of
+from app.kafka.groups import PREFIX, committed, described, named, offsets, verbs_of
 
-PREFIX: Final = "opsloop-"
 ROLES: Final = ("lane", "loop", "act")  # a role has one or more groups, named PREFIX + role + …
-ASK_S: Final = 10.0
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -45,9 +43,7 @@ def groups(broker: Broker) -> list[Group] | None:
     try:
         if in_memory(client):
             return None
-        listed = client.list_consumer_groups(request_timeout=ASK_S).result(ASK_S).valid
-        names = sorted(g.group_id for g in listed if g.group_id.startswith(PREFIX))
-        found = [_group(client, name) for name in names]
+        found = [_group(client, name) for name in named(client)]
     except KafkaException:
         return None
     return [group for group in found if group.members or group.lag]
@@ -66,7 +62,7 @@ def missing_verbs(found: Iterable[Group], known: Collection[str]) -> list[str]:
 
 
 def _group(client: AdminClient, name: str) -> Group:
-    told = client.describe_consumer_groups([name], request_timeout=ASK_S)[name].result(ASK_S)
+    told = described(client, name)
     members = tuple(sorted(map(_member, told.members), key=lambda m: (m.host, m.client)))
     assigned = [place for member in told.members for place in _assigned(member)]
     return Group(name, told.state.name.lower(), members, _lag(client, name, assigned))
@@ -82,26 +78,13 @@ def _assigned(member: Any) -> list[TopicPartition]:
 
 def _lag(client: AdminClient, group: str, assigned: Iterable[TopicPartition]) -> dict[str, int]:
     """Records after the committed offset of each topic; those of a partition without one count from its start."""
-    asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=ASK_S)
-    committed = {(p.topic, p.partition): p.offset for p in asked[group].result(ASK_S).topic_partitions}
-    places = committed.keys() | {(p.topic, p.partition) for p in assigned}
-    ends, starts = (_offsets(client, places, spec) for spec in (OffsetSpec.latest(), OffsetSpec.earliest()))
+    reached = committed(client, group)
+    places = reached.keys() | {(p.topic, p.partition) for p in assigned}
+    ends, starts = (
+        offsets(client, places, spec, partial=True) for spec in (OffsetSpec.latest(), OffsetSpec.earliest())
+    )
     lag: dict[str, int] = {}
     for place in sorted(places & ends.keys() & starts.keys()):
-        done = max(committed.get(place, -1), starts[place])
+        done = max(reached.get(place, -1), starts[place])
         lag[place[0]] = lag.get(place[0], 0) + max(0, ends[place] - done)
     return lag
-
-
-def _offsets(client: AdminClient, places: Iterable[tuple[str, int]], spec: OffsetSpec) -> Mapping[tuple[str, int], int]:
-    """Offsets of partitions; those of topics that are gone are left out."""
-    wanted = {TopicPartition(topic, partition): spec for topic, partition in places}
-    if not wanted:
-        return {}
-    found = {}
-    for place, told in client.list_offsets(wanted, request_timeout=ASK_S).items():
-        try:
-            found[place.topic, place.partition] = int(told.result(ASK_S).offset)
-        except KafkaException:
-            continue
-    return found
