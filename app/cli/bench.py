@@ -9,6 +9,9 @@ import typer
 
 from app.cli.options import JsonOption
 
+# not the `BrokerOption` of other commands: a measurement must not load the broker that OPSLOOP_BROKER names
+BenchBrokerOption = Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")]
+
 benches = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 
 
@@ -102,7 +105,7 @@ def detection(
 
 @benches.command()
 def lane(
-    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    broker: BenchBrokerOption = "",
     points: Annotated[int, typer.Option(min=1, help="Points as JSON; ten times as many as frames")] = 3_000_000,
     json: JsonOption = False,
 ) -> None:
@@ -117,7 +120,7 @@ def lane(
 
 @benches.command()
 def wide(
-    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    broker: BenchBrokerOption = "",
     points: Annotated[
         int, typer.Option(min=1, help="Points as JSON for one worker, and for two in a group")
     ] = 12_000_000,
@@ -136,7 +139,7 @@ def wide(
 
 @benches.command()
 def latency(
-    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    broker: BenchBrokerOption = "",
     seconds: Annotated[float, typer.Option(min=0.1, help="How long at each rate")] = 20.0,
     rates: Annotated[str, typer.Option(help="Background points a second")] = "100000,1000000",
     json: JsonOption = False,
@@ -152,7 +155,7 @@ def latency(
 
 @benches.command()
 def snapshots(
-    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    broker: BenchBrokerOption = "",
     points: Annotated[int, typer.Option(min=1, help="Points in frames, taken five times")] = 480_000_000,
     entities: Annotated[int, typer.Option(min=1, help="Entities that they are of, with ten series each")] = 100_000,
     json: JsonOption = False,
@@ -168,7 +171,7 @@ def snapshots(
 
 @benches.command()
 def state(
-    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    broker: BenchBrokerOption = "",
     items: Annotated[int, typer.Option(min=20, help="Open items of 2 kB on the partition")] = 10_000,
     events: Annotated[int, typer.Option(min=100, help="Events, at most one an item")] = 10_000,
     json: JsonOption = False,
@@ -199,7 +202,7 @@ def idle(
 
 @benches.command()
 def transport(
-    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    broker: BenchBrokerOption = "",
     messages: Annotated[int, typer.Option(min=1, help="Messages that are read in each way")] = 60_000,
     json: JsonOption = False,
 ) -> None:
@@ -245,7 +248,7 @@ def churn(
 
 @benches.command()
 def history(
-    broker: Annotated[str, typer.Option("--broker", help="A Kafka for tests; one is started if none is given")] = "",
+    broker: BenchBrokerOption = "",
     records: Annotated[int, typer.Option(min=100, help="Records of the history")] = 1_000_000,
     json: JsonOption = False,
 ) -> None:
