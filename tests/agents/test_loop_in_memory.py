@@ -239,7 +239,7 @@ def test_i9_what_the_audit_does_not_keep_is_not_done() -> None:
 
 @pytest.mark.parametrize("seed", [None, *range(8)])
 def test_a_kill_during_a_surplus_is_proposed_for_and_what_waited_is_withdrawn(seed: int | None) -> None:
-    """The two are one incident; the wish to scale in waited for a person, and no restart was ever proposed."""
+    """The two are one incident; the proposal to scale in waited for a person, and no restart was ever proposed."""
     world = World([RESTART])
     loop = MemoryLoop(world, Mode.APPROVE, rng=None if seed is None else random.Random(seed))
     world.break_("shop/catalog", SymptomKind.SURPLUS)

@@ -164,7 +164,7 @@ def test_i7_no_proposal_in_a_false_name_is_ever_waited_for_and_nobody_approves_t
 def _attack_proposals(stage: Stage, home: Path) -> int:
     stage.keys.revoke("gone")
     now, elsewhere = now_ms(), Keys(home / "elsewhere").own("ana")
-    proposed = proposal(id="wish", ts=now, target="shop/victim/0", incident="", requester="olaf", confidence=0.0)
+    proposed = proposal(id="proposal", ts=now, target="shop/victim/0", incident="", requester="olaf", confidence=0.0)
     alone = replace(proposed, requester="decide", confidence=0.99)  # what an agent of ours would be sure of
     good = stage.signed(proposed)
     attacks = {

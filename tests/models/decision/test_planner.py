@@ -65,7 +65,7 @@ def test_a_refusal_that_passes_is_tried_again_after_growing_waits(blocked: str) 
         book.decided(refused(made, blocked), now)
         ((at, made),) = ticks(book, now, now + wait + 100)
         assert at - now == wait
-        assert (made.action, made.attempt) == ("rollback_config", 0), "the same wish again"
+        assert (made.action, made.attempt) == ("rollback_config", 0), "the same is proposed again"
         now = at
     assert len(set(ids)) == len(ids), "a new proposal each time, or the gate would not answer it"
 
