@@ -7,52 +7,15 @@ import itertools
 import msgspec
 import pytest
 
-from models.diagnosis.symptoms import ENTITIES_KEPT
-from models.incidents.book import CHANGES_KEPT, CLOSED_KEPT, QUIET_MS, IncidentBook, IncidentSettings
-from models.incidents.lifecycle import is_open
-from tests.builders import (
-    CATALOG,
-    NOW,
-    cleared,
-    decision,
-    deploy,
-    proposal,
-    reread,
-    result,
-    sample,
-    topology,
-    verdict_on,
-)
-from topics.actions import Result
-from topics.decisions import Decision, DecisionState
+from models.incidents.book import CHANGES_KEPT, IncidentBook
+from tests.builders import CATALOG, NOW, cleared, decision, deploy, proposal, sample, topology
+from tests.episodes import dispatched, done, down, reported, states
+from topics.decisions import DecisionState
 from topics.incidents import Incident, State, SymptomKind
 from topics.signals import Contribution
-from topics.verdicts import Effect, Verdict
+from topics.verdicts import Effect
 
 CALLS = topology(("shop/gateway", "shop/catalog"), ("shop/catalog", "shop/db"))
-
-
-def down(book: IncidentBook, entity: str = CATALOG, ts: int = NOW) -> Incident:
-    """The incident that one look at a dead process opens."""
-    (opened,) = book.admit(sample(entity, ts, SymptomKind.DOWN), ts)
-    return opened
-
-
-def dispatched(incident: Incident, attempt: int = 0) -> Decision:
-    proposed = proposal(id=f"p{attempt}", incident=incident.id)
-    return decision(DecisionState.DISPATCHED, proposed, command=f"c{attempt}")
-
-
-def reported(incident: Incident, attempt: int = 0, effect: Effect = Effect.REMEDIATED) -> Verdict:
-    return verdict_on(effect, incident=incident.id, decision=dispatched(incident, attempt).id, command=f"c{attempt}")
-
-
-def done(incident: Incident, attempt: int = 0) -> Result:
-    return result(incident=incident.id, decision=dispatched(incident, attempt).id, command=f"c{attempt}")
-
-
-def states(told: list[Incident]) -> list[tuple[str, str]]:
-    return [(i.step, i.state) for i in told]
 
 
 def test_a_symptom_opens_an_incident_that_says_what_where_and_why() -> None:
@@ -175,71 +138,6 @@ def test_other_states_of_a_decision_say_nothing_about_the_incident(state: Decisi
     assert list(book.decided(decision(state, proposal(incident=down(book).id)), NOW)) == []
 
 
-def quiet(book: IncidentBook, start: int, until: int) -> list[Incident]:
-    return [state for now in range(start, until, 100) for state in book.expire(now)]
-
-
-def test_what_goes_by_itself_is_closed_after_it_stayed_away() -> None:
-    book = IncidentBook()
-    down(book)
-    assert quiet(book, NOW, NOW + 60_000) == []
-    list(book.admit(cleared(CATALOG, NOW + 60_000), NOW + 60_000))
-    assert quiet(book, NOW + 60_000, NOW + 60_000 + QUIET_MS) == []
-    (closed,) = book.expire(NOW + 60_000 + QUIET_MS)
-    assert (closed.state, closed.closed_as) == (State.RESOLVED, "self_resolved")
-    assert quiet(book, NOW + 70_000, NOW + 80_000) == []
-
-
-def test_the_quiet_time_begins_anew_when_it_comes_back() -> None:
-    book = IncidentBook()
-    down(book)
-    list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
-    quiet(book, NOW + 1_000, NOW + 1_000 + QUIET_MS)
-    list(book.admit(sample(CATALOG, NOW + 3_990, SymptomKind.DOWN), NOW + 3_990))
-    assert quiet(book, NOW + 3_990, NOW + 20_000) == []
-    list(book.admit(cleared(CATALOG, NOW + 20_000), NOW + 20_000))
-    assert quiet(book, NOW + 20_000, NOW + 20_000 + QUIET_MS) == []
-    assert len(quiet(book, NOW + 20_000 + QUIET_MS, NOW + 30_000)) == 1
-
-
-def test_nothing_closes_by_itself_while_an_action_is_under_way() -> None:
-    book = IncidentBook()
-    opened = down(book)
-    list(book.decided(dispatched(opened), NOW))
-    list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
-    assert quiet(book, NOW + 1_000, NOW + 20_000) == []
-    list(book.acted(done(opened), NOW + 20_000))
-    assert quiet(book, NOW + 20_000, NOW + 40_000) == []
-
-
-@pytest.mark.parametrize("effect", [Effect.INEFFECTIVE, Effect.MANUAL_REVIEW], ids=str)
-def test_an_incident_that_no_action_cured_still_closes_when_the_symptom_goes(effect: Effect) -> None:
-    book = IncidentBook()
-    opened = down(book)
-    list(book.decided(dispatched(opened), NOW))
-    list(book.judged(reported(opened, effect=effect), NOW))
-    assert quiet(book, NOW, NOW + 20_000) == []
-    list(book.admit(cleared(CATALOG, NOW + 20_000), NOW + 20_000))
-    assert states(quiet(book, NOW + 20_000, NOW + 30_000)) == [("self_resolved", "resolved")]
-
-
-def test_an_incident_that_is_over_stays_over_whatever_comes_late() -> None:
-    book = IncidentBook()
-    opened = down(book)
-    list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
-    quiet(book, NOW + 1_000, NOW + 10_000)
-    late = [
-        *book.admit(sample(CATALOG, NOW, SymptomKind.DOWN), NOW + 10_000),
-        *book.admit(sample(CATALOG, NOW + 500, SymptomKind.DOWN), NOW + 10_000),
-        *book.decided(dispatched(opened), NOW + 10_000),
-        *book.acted(done(opened), NOW + 10_000),
-        *book.judged(reported(opened), NOW + 10_000),
-    ]
-    assert late == []
-    again = down(book, ts=NOW + 11_000)
-    assert again.id != opened.id
-
-
 def surplus(book: IncidentBook, start: int) -> list[Incident]:
     """What 21 s of looks at too many replicas of the mail service lead to."""
     return [
@@ -275,22 +173,6 @@ def test_changes_are_suspects_in_the_order_of_their_times_once_each_and_not_for_
     assert len(book.changes) == CHANGES_KEPT
 
 
-def test_closed_incidents_are_forgotten_oldest_first() -> None:
-    book = IncidentBook()
-    first = down(book, ts=NOW)
-    for number in range(CLOSED_KEPT + 20):
-        ts = NOW + number * 10_000
-        down(book, ts=ts) if number else None
-        list(book.admit(cleared(CATALOG, ts + 1_000), ts + 1_000))
-        list(book.expire(ts + 1_000))
-        list(book.expire(ts + 1_000 + QUIET_MS))
-    assert (len(book.incidents), len(book.closed)) == (0, CLOSED_KEPT)
-    assert book.find(first.id) is None
-    assert not any(is_open(i.state) for i in book.closed.values())
-    assert (book.quiet_since, book.judged_last) == ({}, {})
-    assert reread(book) == book
-
-
 def test_a_later_look_that_explains_it_better_revises_the_incident_as_long_as_nothing_was_done() -> None:
     slow = Contribution("http.server.own_duration.p95", 20.0, 0.6, 0.13)
     busy = Contribution("http.server.request_rate", 8.0, 55.0, 19.0)
@@ -312,82 +194,6 @@ def test_a_refusal_that_no_waiting_changes_needs_a_person(blocked: str, step: st
     refused = decision(DecisionState.DENIED, proposal(incident=opened.id), blocked=blocked)
     list(book.decided(refused, NOW + 10))
     assert book.incidents[opened.id].step == step
-
-
-SETTINGS = IncidentSettings(gone_ms=60_000)
-
-
-def gone(book: IncidentBook, start: int, seconds: int) -> list[Incident]:
-    return [state for now in range(start, start + seconds * 1_000, 1_000) for state in book.expire(now, SETTINGS)]
-
-
-def test_the_incident_of_an_entity_that_was_deleted_ends_as_gone_at_the_stated_time() -> None:
-    book = IncidentBook()
-    down(book)
-    assert gone(book, NOW, 60) == []
-    (closed,) = gone(book, NOW + 60_000, 2)
-    assert (closed.state, closed.step, closed.closed_as) == (State.RESOLVED, "gone", "gone")
-    assert closed.note == f"no sample of {CATALOG} any more"
-    assert gone(book, NOW + 62_000, 100) == []
-    assert list(book.tracker.confirmed()) == []
-
-
-def test_it_ends_whatever_was_being_done_for_it() -> None:
-    for effect in (None, Effect.MANUAL_REVIEW, Effect.INEFFECTIVE):
-        book = IncidentBook()
-        opened = down(book)
-        list(book.decided(dispatched(opened), NOW))
-        if effect is not None:
-            list(book.judged(reported(opened, effect=effect), NOW))
-        assert [i.closed_as for i in gone(book, NOW, 70)] == ["gone"], effect
-
-
-def test_what_still_hurts_keeps_it_open_without_what_is_gone() -> None:
-    book = IncidentBook()
-    down(book)
-    list(book.admit(sample("shop/catalog/1", NOW, SymptomKind.DOWN), NOW))
-    told: list[Incident] = []
-    for now in range(NOW + 1_000, NOW + 100_000, 1_000):
-        told += [*book.admit(sample("shop/catalog/1", now, SymptomKind.DOWN), now), *book.expire(now, SETTINGS)]
-    (revised,) = told
-    assert (revised.step, revised.affected) == ("revise", ("shop/catalog/1",))
-    assert [h.target for h in revised.hypotheses] == ["shop/catalog/1"]
-    list(book.admit(cleared("shop/catalog/1", NOW + 100_000), NOW + 100_000))
-    assert [i.closed_as for i in gone(book, NOW + 100_000, 30)] == ["self_resolved"]
-
-
-def test_an_entity_that_was_better_before_it_went_is_gone_too() -> None:
-    """Its last look showed no symptom, and its alarm never ended."""
-    book = IncidentBook()
-    opened = down(book)
-    list(book.admit(sample(CATALOG, NOW + 5_000), NOW + 5_000))
-    list(book.decided(decision(DecisionState.REJECTED, proposal(incident=opened.id)), NOW + 6_000))
-    assert [i.closed_as for i in gone(book, NOW + 6_000, 70)] == ["gone"]
-
-
-def test_silence_is_not_counted_while_nobody_read() -> None:
-    book = IncidentBook()
-    down(book)
-    assert gone(book, NOW, 30) == []
-    hours_later = NOW + 7_200_000
-    assert gone(book, hours_later, 59) == []
-    assert [i.closed_as for i in gone(book, hours_later + 59_000, 3)] == ["gone"]
-
-
-def test_an_incident_beyond_the_entities_that_are_remembered_ends_too() -> None:
-    book = IncidentBook()
-    opened = down(book)
-    for number in range(ENTITIES_KEPT + 1):
-        book.tracker.observe(sample(f"other/s{number}/0", NOW + 1))
-    assert CATALOG not in book.tracker.newest
-    assert [(i.id, i.closed_as) for i in gone(book, NOW, 70)] == [(opened.id, "gone")]
-
-
-def test_a_deadline_that_is_asked_for_exactly_when_it_comes_is_kept() -> None:
-    book = IncidentBook()
-    down(book)
-    book.note(NOW, SETTINGS)
-    assert [i.closed_as for i in book.expire(NOW + 60_000, SETTINGS)] == ["gone"]
 
 
 def test_a_verdict_that_is_not_known_needs_a_person_and_no_next_action() -> None:
