@@ -1,20 +1,20 @@
-"""The five ways in which stock Faust loses messages: shown on it, so that an upgrade tells us, and absent with ours.
+"""Our transport of Faust, beside stock: the five ways in which that loses messages, and what else must go right.
 
-What is lost is what no agent finished although the group's offset is past it: after a crash now, nobody would read it.
+Each of the five is shown on stock, so that an upgrade tells us, and absent with ours. What is lost is what no agent
+finished although the group's offset is past it: after a crash now, nobody would read it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import faust
-import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import OffsetResetStrategy
@@ -23,20 +23,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 from conftest import NewTopicFactory
 
-from agents import _inbox, _transport
-from agents._agent import Agent
-from agents._loop import Loop, LoopSettings
 from agents._transport import batches, fence, install
-from agents._watchdog import Stuck
-from agents._writer import Writer
-from app.client import Publisher
 from app.clock import now_ms
 from app.kafka.broker import Broker, admin, consumer_config, producer_config, read_all
 from app.kafka.embedded import Embedded
-from tests.builders import SAMPLES, Quiet
-from topics.codec import encode
-from topics.signals import ANOMALIES, Anomaly
-from topics.spec import Instant, Read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 _numbers = itertools.count()
@@ -173,169 +163,6 @@ async def test_l1_a_rebalance_of_an_app_with_tables_and_a_backlog(trial: Trial) 
     assert bool(lost) is not trial.ours, "nobody reads on, however long one waits"
 
 
-async def test_what_was_handed_out_and_dropped_before_anything_was_committed_comes_again(
-    broker: Broker, new_topic: NewTopicFactory, tmp_path: Path
-) -> None:
-    """A rebalance drops what waits in queues, and then goes back to what is committed: here there is nothing yet."""
-    trial = Trial(broker, new_topic(), True, tmp_path)
-    app, seen = trial.app(), []
-
-    async def read(stream: Any) -> None:
-        async for event in stream.noack().events():  # never acked
-            seen.extend(int(record.value) for record in event.message.value.records)
-
-    app.agent(batches(app, trial.topic), name="read")(read)
-    trial.publish(3)
-    async with running(app):
-        await until(lambda: len(seen) == 3)
-        await app.consumer.perform_seek()
-        await until(lambda: len(seen) == 6)
-    assert seen == [0, 1, 2, 0, 1, 2]
-
-
-class Count(Agent[Read[Anomaly]]):
-    """Remembers of what it was told."""
-
-    name, reads, writes = "count", (ANOMALIES,), ()
-    told: ClassVar[set[str]]
-
-    def step(self, records: Sequence[Read[Anomaly]], now: Instant) -> list[Any]:
-        self.told.update(read.record.entity for read in records)
-        return []
-
-
-async def test_a_partition_of_which_nothing_reaches_the_loop_ends_it_and_comes_again_after_a_restart(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Count, "told", set(), raising=False)
-    given, deaf = _transport.Consumer._getmany, [4]
-
-    async def without_some(self: Any, **how: Any) -> Any:
-        return {tp: found for tp, found in (await given(self, **how)).items() if tp.partition not in deaf}
-
-    monkeypatch.setattr(_transport.Consumer, "_getmany", without_some)
-    settings = LoopSettings(
-        broker.bootstrap, {"bootstrap.servers": broker.bootstrap}, group=f"loss-{next(_numbers)}", stuck_s=4.0
-    )
-    names = {f"deaf{next(_numbers)}-{place}-{now_ms()}": place for place in (3, 4)}
-
-    def publish(name: str) -> None:
-        record = msgspec.structs.replace(SAMPLES[ANOMALIES.name], entity=name)
-        with Publisher(broker) as publisher:
-            publisher.send_raw(ANOMALIES.name, b"k", encode(record).value, partition=names[name])
-
-    other, unheard = names
-    loop = Loop(settings, [Count], now_ms, Quiet())
-    run = asyncio.create_task(loop.run())
-    publish(unheard)
-    while not run.done():
-        publish(other)
-        await asyncio.sleep(0.2)
-    with pytest.raises(Stuck, match=f"of {ANOMALIES.name}-4 on, and nothing of it was taken for 4 s"):
-        await run
-    assert (other in Count.told, unheard in Count.told) == (True, False)
-    deaf.clear()
-    loop = Loop(settings, [Count], now_ms, Quiet())
-    run = asyncio.create_task(loop.run())
-    await until(lambda: unheard in Count.told, 40)
-    loop.stop()
-    await run
-
-
-async def test_the_loop_stays_that_has_a_backlog_in_which_a_partition_waits_for_its_turn(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Count, "told", set(), raising=False)
-    keep = Writer.keep
-
-    async def keep_slowly(*given: Any) -> None:
-        await asyncio.sleep(1.0)
-        await keep(*given)
-
-    monkeypatch.setattr(Writer, "keep", keep_slowly)
-    monkeypatch.setattr(_inbox, "AT_ONCE", 1)
-    settings = LoopSettings(
-        broker.bootstrap, {"bootstrap.servers": broker.bootstrap}, group=f"loss-{next(_numbers)}", stuck_s=1.0
-    )
-    monkeypatch.setattr(_transport, "BATCH_RECORDS", 10)
-    stamp = now_ms()
-
-    def publish(place: int, count: int) -> str:
-        name = (
-            f"late-{place}-{stamp}"  # one entity: others read this topic too, and an incident each would keep them busy
-        )
-        record = msgspec.structs.replace(SAMPLES[ANOMALIES.name], entity=name)
-        with Publisher(broker) as publisher:
-            for _ in range(count):
-                publisher.send_raw(ANOMALIES.name, b"k", encode(record).value, partition=place)
-        return name
-
-    first = publish(3, 80)
-    loop = Loop(settings, [Count], now_ms, Quiet())
-    run = asyncio.create_task(loop.run())
-    await until(lambda: run.done() or first in Count.told, 40)
-    second = publish(4, 1)
-    await until(lambda: run.done() or second in Count.told, 60)
-    loop.stop()
-    await run
-
-
-async def test_a_partition_whose_position_is_not_known_ends_no_worker(trial: Trial) -> None:
-    """It has none while it is sought; stock's check of what is slow, every few seconds, fails then."""
-    app = trial.app()
-
-    async def handle(_: int) -> None: ...
-
-    trial.reads(app, handle)
-    trial.publish(1)
-    async with running(app):
-        await until(lambda: trial.done)
-        [place] = app.consumer.assignment()
-        state = app.consumer._thread._consumer._subscription.subscription.assignment.state_value(place)
-        state.await_reset(OffsetResetStrategy.EARLIEST)
-        if trial.ours:
-            app.consumer.verify_event_path(0.0, place)
-        else:
-            with pytest.raises(AssertionError):
-                app.consumer.verify_event_path(0.0, place)
-
-
-async def test_a_topic_that_was_not_there_when_a_worker_joined_is_found_soon(broker: Broker, tmp_path: Path) -> None:
-    """A broker does not know one that was just made at once; stock looks again after five minutes."""
-    trial, client = Trial(broker, f"late-{now_ms()}", True, tmp_path), admin(broker)
-    app = trial.app()
-
-    async def handle(_: int) -> None: ...
-
-    trial.reads(app, handle)
-    async with running(app):
-        await until(lambda: app.unassigned)
-        client.create_topics([NewTopic(trial.topic, 1, 1)])[trial.topic].result(15)
-        trial.publish(1)
-        await until(lambda: trial.done, 20)
-
-
-async def test_the_end_of_an_app_whose_consumer_crashed_has_no_error_of_its_own(
-    trial: Trial, caplog: pytest.LogCaptureFixture
-) -> None:
-    app = trial.app()
-
-    async def handle(_: int) -> None: ...
-
-    async def crash() -> None:
-        raise ArithmeticError
-
-    trial.reads(app, handle)
-    trial.publish(1)
-    async with running(app):
-        await until(lambda: trial.done)
-        thread = app.consumer._thread
-        thread.thread_loop.call_soon_threadsafe(lambda: thread.add_future(crash()))
-        await until(thread.thread_loop.is_closed)
-    assert "ArithmeticError" in caplog.text
-    assert ("Event loop is closed" in caplog.text) != trial.ours
-
-
 async def test_l2_a_message_in_flight_at_the_head_of_the_log(trial: Trial) -> None:
     """Stock commits past it as soon as one behind it is done."""
     app, held = trial.app(), asyncio.Event()
@@ -415,6 +242,82 @@ async def test_l5_a_shutdown_in_the_middle_of_a_message(trial: Trial) -> None:
     async with running(app):
         await until(lambda: 3 in trial.begun)
     assert trial.lost() == (set() if trial.ours else {3})
+
+
+async def test_what_was_handed_out_and_dropped_before_anything_was_committed_comes_again(
+    broker: Broker, new_topic: NewTopicFactory, tmp_path: Path
+) -> None:
+    """A rebalance drops what waits in queues, and then goes back to what is committed: here there is nothing yet."""
+    trial = Trial(broker, new_topic(), True, tmp_path)
+    app, seen = trial.app(), []
+
+    async def read(stream: Any) -> None:
+        async for event in stream.noack().events():  # never acked
+            seen.extend(int(record.value) for record in event.message.value.records)
+
+    app.agent(batches(app, trial.topic), name="read")(read)
+    trial.publish(3)
+    async with running(app):
+        await until(lambda: len(seen) == 3)
+        await app.consumer.perform_seek()
+        await until(lambda: len(seen) == 6)
+    assert seen == [0, 1, 2, 0, 1, 2]
+
+
+async def test_a_partition_whose_position_is_not_known_ends_no_worker(trial: Trial) -> None:
+    """It has none while it is sought; stock's check of what is slow, every few seconds, fails then."""
+    app = trial.app()
+
+    async def handle(_: int) -> None: ...
+
+    trial.reads(app, handle)
+    trial.publish(1)
+    async with running(app):
+        await until(lambda: trial.done)
+        [place] = app.consumer.assignment()
+        state = app.consumer._thread._consumer._subscription.subscription.assignment.state_value(place)
+        state.await_reset(OffsetResetStrategy.EARLIEST)
+        if trial.ours:
+            app.consumer.verify_event_path(0.0, place)
+        else:
+            with pytest.raises(AssertionError):
+                app.consumer.verify_event_path(0.0, place)
+
+
+async def test_a_topic_that_was_not_there_when_a_worker_joined_is_found_soon(broker: Broker, tmp_path: Path) -> None:
+    """A broker does not know one that was just made at once; stock looks again after five minutes."""
+    trial, client = Trial(broker, f"late-{now_ms()}", True, tmp_path), admin(broker)
+    app = trial.app()
+
+    async def handle(_: int) -> None: ...
+
+    trial.reads(app, handle)
+    async with running(app):
+        await until(lambda: app.unassigned)
+        client.create_topics([NewTopic(trial.topic, 1, 1)])[trial.topic].result(15)
+        trial.publish(1)
+        await until(lambda: trial.done, 20)
+
+
+async def test_the_end_of_an_app_whose_consumer_crashed_has_no_error_of_its_own(
+    trial: Trial, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = trial.app()
+
+    async def handle(_: int) -> None: ...
+
+    async def crash() -> None:
+        raise ArithmeticError
+
+    trial.reads(app, handle)
+    trial.publish(1)
+    async with running(app):
+        await until(lambda: trial.done)
+        thread = app.consumer._thread
+        thread.thread_loop.call_soon_threadsafe(lambda: thread.add_future(crash()))
+        await until(thread.thread_loop.is_closed)
+    assert "ArithmeticError" in caplog.text
+    assert ("Event loop is closed" in caplog.text) != trial.ours
 
 
 async def test_members_join_one_after_the_other_on_the_in_memory_cluster() -> None:
