@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from tests.contracts.test_agents import NAMES, SEEDS, Bench, played
 from topics.spec import Instant, Read, Record
 
 KEYED = [name for name in NAMES if isinstance(Bench(name).agent, Stateful)]
-every_agent = pytest.mark.parametrize("name", KEYED)
-each_seed = given(seed=st.sampled_from(SEEDS))
-some = settings(max_examples=len(SEEDS), deadline=None)
+
+
+def of_every_agent(test: Callable[[str, int], None]) -> Callable[..., None]:
+    """A test of each agent, with the history of each seed."""
+    drawn = given(seed=st.sampled_from(SEEDS))(settings(max_examples=len(SEEDS), deadline=None)(test))
+    return pytest.mark.parametrize("name", KEYED)(drawn)
 
 
 def contents(agent: Any) -> list[Any]:
@@ -26,9 +29,7 @@ def contents(agent: Any) -> list[Any]:
     return [*((path, list(each.items())) for path, each in tracked.tables.items()), tracked._values()]
 
 
-@every_agent
-@each_seed
-@some
+@of_every_agent
 def test_changes_alone_make_the_same_state_at_another_owner_after_each_step(name: str, seed: int) -> None:
     """So no row is changed in place, and nothing is kept beside the state."""
     mode, fed = played(seed)
@@ -44,9 +45,7 @@ def test_changes_alone_make_the_same_state_at_another_owner_after_each_step(name
     assert contents(again) == contents(ours)
 
 
-@every_agent
-@each_seed
-@some
+@of_every_agent
 def test_a_step_that_is_undone_and_done_again_says_and_knows_the_same(name: str, seed: int) -> None:
     mode, fed = played(seed)
     straight, undone = Bench(name, mode).agent, Bench(name, mode).agent
@@ -59,9 +58,7 @@ def test_a_step_that_is_undone_and_done_again_says_and_knows_the_same(name: str,
         assert contents(undone) == contents(straight)
 
 
-@every_agent
-@each_seed
-@some
+@of_every_agent
 def test_before_its_deadline_an_agent_has_nothing_to_say_and_changes_nothing(name: str, seed: int) -> None:
     """So it need not be asked before."""
     mode, fed = played(seed)
