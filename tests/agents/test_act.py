@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from agents.act import Act, Begin, Done, Intent
+from app.testing import MemoryLedger
 from models.safety.guard import Guard
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
@@ -41,34 +42,19 @@ class Hands:
         return Done("unknown", "who knows", self.now)
 
 
-class Book:
-    """A ledger in memory."""
+class Book(MemoryLedger):
+    """A ledger that may be another actuator's for now, or hold what an actuator that is gone has left."""
 
     def __init__(self, busy: bool = False) -> None:
-        self.busy = busy
-        self.left: list[Intent] = []
-        self.begun: set[str] = set()
-        self.past_intents: list[Intent] = []
-        self.results: dict[str, Result] = {}
-
-    def find(self, command: str) -> Result | None:
-        return self.results.get(command)
+        super().__init__()
+        self.busy, self.left = busy, list[Intent]()
 
     def begin(self, command: Command, now: int) -> Begin:
-        if self.busy:
-            return Begin.BUSY
-        if command.id in self.begun:
-            return Begin.KNOWN
-        self.begun.add(command.id)
-        self.past_intents.append(Intent(command, now))
-        return Begin.BEGUN
+        return Begin.BUSY if self.busy else super().begin(command, now)
 
     def finish(self, result: Result) -> None:
-        self.results[result.command] = result
+        super().finish(result)
         self.left = [intent for intent in self.left if intent.command.id != result.command]
-
-    def past(self) -> Sequence[Intent]:
-        return tuple(self.past_intents)
 
     def orphans(self) -> Sequence[Intent]:
         return tuple(self.left)
