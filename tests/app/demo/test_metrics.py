@@ -7,6 +7,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.demo import metrics
 from app.demo.metrics import Gauges
+from app.ingest.collect.prometheus import parse
+from app.ingest.collect.rates import Rates
+from models.detection.prior import DURATION, MEMORY, RATIO, UNKNOWN, UTILIZATION, prior
 
 
 class Clock:
@@ -81,3 +84,22 @@ def test_utilization_is_the_busy_share_of_the_slots(gauges: Gauges, clock: Clock
         gauges.tick(2)
     assert read(gauges)["http_server_utilization"] == pytest.approx(0.25)
     assert read(gauges)["process_cpu_utilization"] == pytest.approx(0.25)
+
+
+def test_the_names_of_all_gauges_say_what_they_measure(gauges: Gauges) -> None:
+    """As the collector calls them; nothing is known of the others."""
+    known = {
+        "http.server.error_ratio": RATIO,
+        "http.client.error_ratio.store": RATIO,
+        "http.server.own_duration.p50": DURATION,
+        "http.server.own_duration.p95": DURATION,
+        "http.server.duration.p95": DURATION,
+        "http.server.utilization": UTILIZATION,
+        "process.memory.usage": MEMORY,
+        "process.cpu.utilization": UTILIZATION,
+    }
+    rates = Rates()
+    for now in (0, 1000):  # rates are there from the second on
+        found = parse(gauges.text(replicas=2, revision=3), rates, now)
+    assert len(found) == len(metrics.METRICS)
+    assert {name: prior(name) for name in found if prior(name) != UNKNOWN} == known

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from models.detection import columns
 from models.detection.bank import Bank
 from models.detection.columns import CLEAR, QUIET, RAISE, Samples
-from models.detection.prior import FAMILIES, UNKNOWN, prior
 from topics.batch import Float64, Names
 
 START = 1_700_000_000_000
@@ -175,22 +174,10 @@ def test_a_series_whose_name_says_where_it_is_is_scored_from_its_first_value(
     rows = np.random.default_rng(5).normal(0.5, 0.02, (61, 2))
     for value, event in ((usual, QUIET), (off, RAISE)):
         bank, names = Bank(), Names()
-        names.intern("e0", ["cpu.utilization", "request.duration"])
+        names.intern("e0", ["process.cpu.utilization", "http.server.request.duration"])
         bank.admit(names)
         assert not alarms(bank, samples(rows[:60]))
         names.intern("e0", [metric, "unknown"])
         bank.admit(names)
         scored = bank.take(samples(np.array([[*rows[60], value, 1e6]]), first=60))
         assert (scored.event[0], scored.z[3]) == (event, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("metric", "family"),
-    [
-        ("system.memory.utilization", "utilization"), ("system.memory.usage", "memory"), ("jvm.memory.bytes", "memory"),
-        ("queue.duration", "duration"), ("http.server.cpu", ""),
-    ],
-)  # fmt: skip
-def test_the_unit_at_the_end_of_a_name_says_what_it_is(metric: str, family: str) -> None:
-    """A share of memory has no spread of megabytes."""
-    assert prior(metric) == FAMILIES.get(family, UNKNOWN)
