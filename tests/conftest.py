@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -69,13 +70,26 @@ def logging_as_it_was() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-@pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A real Kafka of one node with the catalogue's topics, one a session: use entities and groups of your own."""
-    folder: Path = tmp_path_factory.mktemp("kafka")
+@contextlib.contextmanager
+def _one_node(folder: Path) -> Iterator[Broker]:
+    """A real Kafka of one node with the catalogue's topics."""
     with LocalKafka(folder) as kafka:
         ensure(kafka.broker)
         yield kafka.broker
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A real Kafka with the catalogue's topics, one a session: use entities and groups of your own."""
+    with _one_node(tmp_path_factory.mktemp("kafka")) as started:
+        yield started
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Broker]:
+    """A real Kafka like `broker` for one test alone: no worker of another test reads it, or runs a verb there."""
+    with _one_node(tmp_path / "kafka") as started:
+        yield started
 
 
 @pytest.fixture

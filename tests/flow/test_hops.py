@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -15,9 +14,7 @@ from app.client import Publisher
 from app.clock import now_ms
 from app.history.explain import explain
 from app.history.records import records
-from app.kafka.admin import ensure
 from app.kafka.broker import Broker, read_all
-from app.kafka.local import LocalKafka
 from models.safety.chain import verify
 from topics.actions import COMMANDS, RESULTS, Command, Result, SignedCommand
 from topics.audit import AUDIT, AuditEntry
@@ -129,26 +126,18 @@ def test_i14_poison_goes_to_the_dead_letters_with_its_cause_and_the_stream_goes_
     assert letters[0]["dlq_cause"].decode() == cause
 
 
-@pytest.fixture
-def quiet(tmp_path: Path) -> Iterator[Broker]:
-    """A Kafka that no other worker reads: one that acts by itself would."""
-    with LocalKafka(tmp_path / "kafka") as kafka:
-        ensure(kafka.broker)
-        yield kafka.broker
-
-
-def test_without_leave_a_proposal_waits_and_no_command_comes(quiet: Broker) -> None:
+def test_without_leave_a_proposal_waits_and_no_command_comes(own: Broker) -> None:
     system = new_system()
     assert run("user", "add", "ann", "--role", "approver").process.returncode == 0
-    with worker("loop", quiet):
-        send(quiet, anomaly(f"{system}/catalog/0"))
-        until(lambda: [d for d in of(quiet, DECISIONS, Decision, system) if d.state is DecisionState.PENDING])
-        assert of(quiet, COMMANDS, Command, system) == []
-        decision = of(quiet, DECISIONS, Decision, system)[0]
-        voted = run("reject", decision.id, "--as", "ann", "--reason", "no", "--broker", quiet.bootstrap)
+    with worker("loop", own):
+        send(own, anomaly(f"{system}/catalog/0"))
+        until(lambda: [d for d in of(own, DECISIONS, Decision, system) if d.state is DecisionState.PENDING])
+        assert of(own, COMMANDS, Command, system) == []
+        decision = of(own, DECISIONS, Decision, system)[0]
+        voted = run("reject", decision.id, "--as", "ann", "--reason", "no", "--broker", own.bootstrap)
         assert voted.process.returncode == 0, voted.told()
-        until(lambda: [d for d in of(quiet, DECISIONS, Decision, system) if d.state is DecisionState.REJECTED])
-        assert of(quiet, COMMANDS, Command, system) == []
+        until(lambda: [d for d in of(own, DECISIONS, Decision, system) if d.state is DecisionState.REJECTED])
+        assert of(own, COMMANDS, Command, system) == []
 
 
 def test_samples_become_anomalies_and_poison_among_them_is_buried(broker: Broker) -> None:

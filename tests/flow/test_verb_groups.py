@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from processes import opsloop, run, until, worker
 
-from app.kafka.admin import ensure
 from app.kafka.broker import Broker
-from app.kafka.local import LocalKafka
 from tests.flow.test_hops import AUTONOMOUS, anomaly, new_system, of, send
 from topics.actions import COMMANDS, Command
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 FIRST, REST = "respond,decide,gate", "approve,verify,label,record,attest"
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker on which no worker of another test runs a verb."""
-    folder: Path = tmp_path_factory.mktemp("kafka")
-    with LocalKafka(folder) as kafka:
-        ensure(kafka.broker)
-        yield kafka.broker
 
 
 def commands(broker: Broker, system: str) -> list[Command]:
@@ -57,10 +43,10 @@ def test_workers_with_some_verbs_each_do_together_what_one_with_all_does_and_tak
             assert (code, "a verb belongs to one group" in told) == (2, True), told
 
 
-def test_an_unknown_verb_and_verbs_of_another_role_are_refused_with_those_there_are(own: Broker) -> None:
+def test_an_unknown_verb_and_verbs_of_another_role_are_refused_with_those_there_are(broker: Broker) -> None:
     for arguments, expected in (
         (("loop", "--only", "decide,gaet"), "no verb 'gaet'. --only takes some of respond, decide"),
         (("lane", "--only", "decide"), "--only chooses verbs of the loop"),
     ):
-        code, told = refused("worker", *arguments, "--broker", own.bootstrap)
+        code, told = refused("worker", *arguments, "--broker", broker.bootstrap)
         assert (code, expected in told) == (2, True), told
