@@ -26,8 +26,9 @@ class Detect(Agent[Given]):
     reads = ()
     writes = (ANOMALIES,)
 
-    def __init__(self, settings: DetectionSettings | None = None) -> None:
-        self.model = PartitionDetector(settings)
+    def __init__(self, settings: DetectionSettings | None = None, share: float = 1.0) -> None:
+        """share: of the fleet that its partition is."""
+        self.model = PartitionDetector(settings, share)
 
     def step(self, records: Iterable[Given], now: Instant) -> Iterator[Anomaly]:  # noqa: ARG002
         for each in records:

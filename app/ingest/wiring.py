@@ -30,8 +30,10 @@ def _decode(parts: Parts) -> Agent[Any]:
 
 def _detect(parts: Parts) -> Agent[Any]:
     from agents.detect import Detect
+    from app.kafka.families import partitions_of
+    from topics.telemetry import METRICS
 
-    return Detect(parts.settings.detection)
+    return Detect(parts.settings.detection, 1.0 / partitions_of(METRICS, parts.settings.topics))
 
 
 def _relay(worker: Worker, _: Callable[[Parts], Stages]) -> Relay:

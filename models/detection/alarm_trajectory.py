@@ -61,6 +61,7 @@ class Trajectory(msgspec.Struct):
     """An alarm that is on."""
 
     began: int  # event time
+    onset: int
     kind: AnomalyKind = "point"
     lines: dict[str, Line] = {}
 
@@ -76,17 +77,25 @@ class Trajectories:
         for name in forgotten.entities.values():
             self.open.pop(name, None)
 
-    def kind(self, entity: str, state: str, ts: int, found: Sequence[Contribution], spread: float) -> AnomalyKind:
+    def onset(self, entity: str) -> int:
+        """Event time of the onset of the alarm that is on; 0: none is."""
+        trajectory = self.open.get(entity)
+        return trajectory.onset if trajectory else 0
+
+    def kind(
+        self, entity: str, state: str, times: tuple[int, int], found: Sequence[Contribution], spread: float
+    ) -> AnomalyKind:
         """The kind of an alarm by now; at its end, the kind that it was last.
 
-        found: strongest first, not empty; spread: of the first one when it is ordinary.
+        times: of the sample and of the onset; found: strongest first, not empty; spread: of the first one when it is ordinary.
         """
+        ts, onset = times
         if state == "cleared":
             trajectory = self.open.pop(entity, None)
             return trajectory.kind if trajectory else "point"
         trajectory = self.open.get(entity)
         if trajectory is None or state == "raised":
-            trajectory = self.open[entity] = Trajectory(ts)
+            trajectory = self.open[entity] = Trajectory(ts, onset)
         for each in found[:FOLLOWED]:
             if each.metric in trajectory.lines or len(trajectory.lines) < MOST:
                 trajectory.lines.setdefault(each.metric, Line()).take((ts - trajectory.began) / 1000, each.value)

@@ -2,6 +2,11 @@
 
 This is decided where there is an alarm, a few times a minute at most; what is learned and scored does not depend on
 it. Times are those of the samples.
+
+An alarm costs as much of its budget as it is likely to be false: one half at the boundary, which is set where false
+alarms are as frequent as the budget says, and less the farther it is beyond it, by the exponential tail of the entity's
+own scores (local false discovery rate, Efron 2004). One that the budget cannot pay is suppressed: it is kept and
+marked, and told as soon as it is strange enough. So under a spent budget the most severe alarms are told.
 """
 
 from __future__ import annotations
@@ -12,11 +17,16 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE
+from models.detection.columns import AGAIN, CLEAR, CONTINUE, QUIET, RAISE
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch, Float64, Forgotten, Names, Reused
+from topics.signals import Suppressed
 
 DAY_MS: Final = 86_400_000
+WEEK_MS: Final = 7 * DAY_MS
+FLEET: Final = ""
+BURST: Final = 3.0  # false alarms that a budget may pay at once, in multiples of a week's where that is more than one
+WILD: Final = 20.0  # boundaries from which an alarm is not false
 CRITICAL: Final = 8.0  # boundaries: such an alarm is told beyond its entity's budget
 CALM: Final = 3  # samples within the range after which a value is taken to be back
 REPEAT_MS: Final = 1_000
@@ -43,6 +53,7 @@ class ScoredSample(NamedTuple):
     ratio: float  # to the boundary
     series: int = 1  # how many the entity has in this sample
     level: float = 0.0  # mean of the `STRONGEST` distances from their means, in spreads
+    tail: float = 1.0  # mean length of the tail of its log scores
 
 
 def strongest_levels(value: Float64, expected: Float64, spread: Float64) -> float:
@@ -61,6 +72,21 @@ class Told(msgspec.Struct):
     spent: int = 0  # alarms of that day
     onset: int = 0  # of the alarm that waits to be borne out
     waited: int = 0  # samples of it
+    suppressed: Suppressed = ""  # whose budget could not pay for the alarm that is on
+
+
+class Purse(msgspec.Struct):
+    """What is left of a budget of false alarms."""
+
+    left: float = BURST
+    filled: int = 0  # event time
+
+    def fill(self, a_week: float, ts: int) -> float:
+        """Fill it with what has come since, and return what is in it."""
+        most = BURST * max(1.0, a_week)
+        self.left = min(self.left + a_week * max(ts - self.filled, 0) / WEEK_MS, most) if self.filled else most
+        self.filled = max(self.filled, ts)
+        return self.left
 
 
 class Out(msgspec.Struct):
@@ -74,38 +100,75 @@ class Out(msgspec.Struct):
 class Alarms:
     """The alarms of a partition that settings want to be reported."""
 
-    def __init__(self, settings: DetectionSettings) -> None:
+    def __init__(self, settings: DetectionSettings, share: float = 1.0) -> None:
+        """share: of the fleet that this partition is."""
         self.settings = settings
+        self.share = share
         self.chosen = settings.says(*CHOICES)
         self.told: dict[str, Told] = {}
+        self.purses: dict[str, Purse] = {}  # by entity, and that of the fleet
 
     def forget(self, forgotten: Forgotten) -> None:
         """Forget the entities that have ended."""
         for name in forgotten.entities.values():
             self.told.pop(name, None)
+            self.purses.pop(name, None)
 
-    def heard(self, entity: str, event: int, scored_sample: ScoredSample, found: Sequence[Deviation]) -> int:
-        """What is reported of a sample: RAISE, CONTINUE, CLEAR or QUIET.
+    def heard(
+        self, entity: str, event: int, scored_sample: ScoredSample, found: Sequence[Deviation]
+    ) -> tuple[int, Suppressed]:
+        """What is reported of a sample, RAISE, CONTINUE, CLEAR, AGAIN or QUIET, and whether a budget suppresses it.
 
-        event: what the bank or `Hysteresis` says; found: what is off, strongest first, not empty.
+        event: what the bank or `Hysteresis` says; found: what is off, strongest first, not empty. Of a suppressed alarm
+        its beginning and end are reported, and a RAISE once it is told.
         """
-        if not self.chosen:
-            return event
-        told = self.told.get(entity) or Told()
-        if told.on or event == CLEAR:
-            if event == CLEAR:
-                was_on, told.on, told.ended = told.on, False, scored_sample.ts if told.on else told.ended
-                return CLEAR if was_on else QUIET
-            return CONTINUE
-        if not self._confirmed(entity, told, scored_sample, found):
-            return QUIET
-        if not self._may(entity, told, scored_sample) or not any(self._worth(entity, each) for each in found):
-            return QUIET
+        told = self.told.get(entity)
+        if event == CLEAR:
+            return self._ended(told, scored_sample)
+        if told is None:
+            told = self.told[entity] = Told()
+        if told.on and event != AGAIN and not told.suppressed:
+            return CONTINUE, ""
+        if self.chosen and not (told.on and told.suppressed) and not self._wanted(entity, told, scored_sample, found):
+            return (CONTINUE if told.on else QUIET), ""
+        was_on, was_suppressed = told.on, told.suppressed
+        suppressed = self._suppressed(entity, scored_sample)
+        if was_on and suppressed:
+            return (QUIET if was_suppressed else CONTINUE), was_suppressed
         if told.day != scored_sample.ts // DAY_MS:
             told.day, told.spent = scored_sample.ts // DAY_MS, 0
-        told.on, told.spent = True, told.spent + 1
-        self.told[entity] = told
-        return RAISE
+        told.on, told.suppressed, told.spent = True, suppressed, told.spent + 1
+        return (AGAIN if was_on and not was_suppressed else RAISE), suppressed
+
+    def _ended(self, told: Told | None, scored_sample: ScoredSample) -> tuple[int, Suppressed]:
+        """An alarm of the bank is over."""
+        if told is None or not told.on:
+            return QUIET, ""
+        suppressed, told.on, told.suppressed, told.ended = told.suppressed, False, "", scored_sample.ts
+        return CLEAR, suppressed
+
+    def _suppressed(self, entity: str, scored_sample: ScoredSample) -> Suppressed:
+        """Whose budget cannot pay for an alarm now; else it is paid."""
+        a_week = self.settings.of_entity("false_alarms_a_week", entity) or self.settings.false_alarms_a_week
+        cost = 1.0 / (1.0 + scored_sample.ratio ** (1.0 / scored_sample.tail)) if scored_sample.ratio < WILD else 0.0
+        own = self._purse(entity)
+        if own.fill(a_week, scored_sample.ts) < cost:
+            return "entity"
+        if (fleet := self.settings.false_alarms_a_week_per_fleet) is not None:
+            if self._purse(FLEET).fill(fleet * self.share, scored_sample.ts) < cost:
+                return "fleet"
+            self._purse(FLEET).left -= cost
+        own.left -= cost
+        return ""
+
+    def _purse(self, entity: str) -> Purse:
+        return self.purses.setdefault(entity, Purse())
+
+    def _wanted(self, entity: str, told: Told, scored_sample: ScoredSample, found: Sequence[Deviation]) -> bool:
+        """Whether settings want an alarm to begin now."""
+        if not self._confirmed(entity, told, scored_sample, found):
+            return False
+        return self._may(entity, told, scored_sample) and any(self._worth(entity, each) for each in found)
 
     def _confirmed(self, entity: str, told: Told, scored_sample: ScoredSample, found: Sequence[Deviation]) -> bool:
         """Whether an alarm is confirmed, if settings ask for it: by breadth at any sample, or by duration at the third.
@@ -116,7 +179,6 @@ class Alarms:
             return True
         if told.onset != scored_sample.onset:
             told.onset, told.waited = scored_sample.onset, 0
-            self.told[entity] = told
         told.waited += 1
         if sum(abs(each.z) >= OFF for each in found) >= min(COMMON, (scored_sample.series + 1) // 2):
             return True

@@ -14,45 +14,61 @@ import numpy as np
 
 from models.detection.absence import WHOLE, Lost
 from models.detection.alarm_trajectory import Trajectories
-from models.detection.alarms import Beyond
-from models.detection.columns import CLEAR, CONTINUE, RAISE, Scored
+from models.detection.alarms import Beyond, Deviation
+from models.detection.columns import AGAIN, CLEAR, CONTINUE, RAISE, Scored
 from models.detection.entity_detectors import DetectorFinding, EntityDetectors
 from models.detection.shift import PLAIN, Shift
 from topics.batch import Batch, Float64, Forgotten
-from topics.signals import Anomaly, Contribution, Direction
+from topics.signals import AlarmPath, Anomaly, Contribution, Direction, Suppressed
 from topics.spec import Origin, derive
 
 State = Literal["raised", "continuing", "cleared"]
 Grade = Literal["none", "minor", "major", "critical"]
 
 NAME: Final = "detect"  # in the ids of the bank's anomalies
-BANK_VERSION: Final = 2
+BANK_VERSION: Final = 3
+MOST_OVER: Final = 20.0  # log of the most boundaries that are told
+PATHS: Final[tuple[AlarmPath, ...]] = ("broad", "narrow", "one")
 NOTABLE_Z: Final = 3.0  # a series with less had nothing to do with it
 MOST_CONTRIBUTIONS: Final = 10
 GRADES: Final[tuple[tuple[float, Grade], ...]] = ((8.0, "critical"), (3.0, "major"))  # by multiples of the boundary
-STATES: Final[dict[int, State]] = {RAISE: "raised", CONTINUE: "continuing", CLEAR: "cleared"}
+STATES: Final[dict[int, State]] = {RAISE: "raised", CONTINUE: "continuing", CLEAR: "cleared", AGAIN: "raised"}
 
 
 def of_bank(
-    batch: Batch, scored: Scored, sample: int, told: tuple[State, int], trajectories: Trajectories
+    batch: Batch, scored: Scored, sample: int, told: tuple[State, int, Suppressed], trajectories: Trajectories
 ) -> Anomaly:  # fmt: skip
-    """What the bank says of a sample. told: the state of the alarm and its onset."""
+    """What the bank says of a sample. told: the state of the alarm, its onset, and whether a budget suppresses it."""
     number, ts = int(batch.entity[sample]), int(batch.ts[sample])
     entity = batch.names.entities[number]
-    state, onset = told
-    ratio = float(scored.score[sample] / scored.boundary[sample])
+    state, onset, suppressed = told
+    ratio = ratio_of(scored, sample)
     places = _strongest(scored, int(batch.start[sample]), int(batch.start[sample + 1]))
     found = [_contribution(batch, scored, place) for place in places]
     first, spread = found[0], float(scored.spread[places[0]])
-    kind = trajectories.kind(entity, state, ts, found, spread)
+    kind = trajectories.kind(entity, state, (ts, onset), found, spread)
     return Anomaly(
         id=derive("anomaly", entity, NAME, onset), entity=entity, ts=ts, state=state, kind=kind,
         score=ratio, grade=grade(ratio, state), confidence=1.0 - math.exp(-ratio), metric=first.metric,
         direction="up" if first.z >= 0 else "down", value=first.value, expected=first.expected,
         low=first.expected - NOTABLE_Z * spread, high=first.expected + NOTABLE_Z * spread, onset=onset,
         attribution=tuple(c for c in found if abs(c.z) >= NOTABLE_Z), detector="bank",
-        detector_version=BANK_VERSION, evidence=evidence(batch, sample),
+        detector_version=BANK_VERSION, evidence=evidence(batch, sample), path=PATHS[int(scored.path[sample])],
+        suppressed=suppressed,
     )  # fmt: skip
+
+
+def deviations(batch: Batch, scored: Scored, sample: int) -> list[Deviation]:
+    """What had to do with a sample that is off, strongest first: at least the strongest."""
+    places = _strongest(scored, int(batch.start[sample]), int(batch.start[sample + 1]))
+    found = [_contribution(batch, scored, place) for place in places]
+    notable = [c for c in found if abs(c.z) >= NOTABLE_Z] or found[:1]
+    return [Deviation(c.metric, c.value, c.expected, c.z) for c in notable]
+
+
+def ratio_of(scored: Scored, sample: int) -> float:
+    """How far an entity is off, in multiples of its boundary."""
+    return math.exp(min(float(scored.over[sample]), MOST_OVER))
 
 
 def in_context(batch: Batch, usual: Float64 | None, sample: int, anomaly: Anomaly) -> Anomaly:

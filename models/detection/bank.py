@@ -28,16 +28,20 @@ import numpy as np
 
 from models.detection.columns import (
     ALARMED,
+    BY_BREADTH,
     CALM,
     CLEAR,
     CONTINUE,
     COUNT,
     ENTITY_FIELDS,
     FORKED,
+    GROUPED,
     HITS,
     HITS_THEN,
     LEVEL,
     MEAN,
+    NARROW_STRETCH,
+    NARROW_USUAL,
     ONSET,
     PEAK,
     QUIET,
@@ -69,7 +73,10 @@ from models.detection.columns import (
     tiles_for,
 )  # fmt: skip
 from models.detection.config import DetectorConfig, narrowed
-from models.detection.entity_score import common_or_strong
+from models.detection.entity_score import broad_and_narrow, strongest
+from models.detection.groups import EVERY, find, merge
+from models.detection.judge import FIRST_TAIL
+from models.detection.judge import judge as judge_paths
 from models.detection.points import MARKS, RUN, Part, Workspace, seen, take_values, workspace_of
 from models.detection.prior import prior
 from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
@@ -78,7 +85,8 @@ from models.detection.univariate import Univariate, close_row, open_row, rested,
 from topics.batch import Float64, Forgotten, Names, Reused
 from topics.kernel import inlined, kernel
 
-FIRST_TAIL: Final = (math.log(3.0), 0.3)  # of an entity's log score: where it begins, and its length
+TAILS: Final = [USUAL, STRETCH, NARROW_USUAL, NARROW_STRETCH]
+FIRST_TAILS: Final = [*FIRST_TAIL, *FIRST_TAIL]
 
 
 @inlined
@@ -140,19 +148,11 @@ def _calibrate(entities: Float64, at: int, config: DetectorConfig) -> None:
 
 
 @inlined
-def _pace(entities: Float64, at: int, ts: float, config: DetectorConfig) -> float:
-    """How fast to learn from an entity now: 1 is fully, less is in doubt, 0 is not; below 0, not what is far off."""
-    if entities[at, FORKED] == RECOVERING and entities[at, SAMPLES] - entities[at, RAISED_SAMPLE] > config.hold_samples:
-        entities[at, FORKED] = 0.0
-    if entities[at, FORKED] > 0.0:
-        return 0.0
-    alarmed = entities[at, ALARMED] == 1.0
-    scored, age = entities[at, SAMPLES] - entities[at, RAISED_SAMPLE], ts - entities[at, RAISED]
-    young = scored <= config.hold_samples or age <= config.hold_ms
-    if entities[at, SAMPLES] <= 4.0 * config.young or (alarmed and not young):
-        return 1.0
-    doubt = float(config.doubt / max(entities[at, SCORE], config.doubt))
-    return -doubt * doubt if alarmed else doubt * doubt
+def _pace(row: Float64, config: DetectorConfig) -> float:
+    """How fast to learn from an entity now: 1 is fully, 0 is not at all."""
+    if row[FORKED] == RECOVERING and row[SAMPLES] - row[RAISED_SAMPLE] > config.hold_samples:
+        row[FORKED] = 0.0
+    return 0.0 if row[FORKED] > 0.0 else 1.0
 
 
 @kernel
@@ -195,13 +195,23 @@ def _run(
 def _many(rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace, config: DetectorConfig) -> None:
     """Take a run of entities with many series each."""
     take_values(rows, given, scored, run, work, config)
-    common_or_strong(scored.z, given.start[run.first : run.end + 1], work.single, work.work, config)
+    strongest(scored.z, given.start[run.first : run.end + 1], work.rank, work.work, config)
     for sample in range(run.first, run.end):
-        slot, entity = sample - run.first, given.entity[sample]
+        slot = sample - run.first
         if work.fresh[slot] > 0:
-            raw, ts = work.single[slot], float(given.ts[sample])
-            scored.event[sample], scored.boundary[sample] = judge(rows.entities, entity, raw, ts, config)
-            scored.score[sample] = rows.entities[entity, SCORE]
+            row, low, end = rows.entities[given.entity[sample]], given.start[sample], given.start[sample + 1]
+            series, off, bits = given.series[low:end], scored.off[low:end], scored.bits[low:end]
+            if row[GROUPED] > 0.0:
+                merge(rows.tiles, series, off, rows.held)
+            broad, narrow, farthest = broad_and_narrow(off, bits, work.classes, work.middles)
+            scored.event[sample], scored.path[sample], scored.over[sample] = judge_paths(
+                row, (broad, narrow), (work.single[slot], farthest), float(given.ts[sample]), config
+            )
+            raw = math.exp((work.rank[slot] + broad) / 3.0) - 1.0
+            row[SCORE] += config.smooth * (raw - row[SCORE])
+            scored.score[sample] = row[SCORE]
+            if row[SAMPLES] % EVERY == 0.0:
+                find(rows.tiles, series, row, work.firsts)
 
 
 @kernel
@@ -227,10 +237,9 @@ def _alone(
         slot, entity, ts = sample - run.first, given.entity[sample], float(given.ts[sample])
         if work.fresh[slot] > 0:
             row, nth = int(rows.entities[entity, UNIVARIATE]), rows.entities[entity, SAMPLES]
-            scored.event[sample], scored.boundary[sample] = judge(rows.entities, entity, work.single[slot], ts, narrow)
-            scored.score[sample] = rested(
-                rows.univariate, row, work.single[slot], scored.boundary[sample], nth, univariate
-            )
+            scored.event[sample], boundary = judge(rows.entities, entity, work.single[slot], ts, narrow)
+            scored.score[sample] = rested(rows.univariate, row, work.single[slot], boundary, nth, univariate)
+            scored.over[sample] = math.log(scored.score[sample] / boundary + 1e-9)
 
 
 @kernel
@@ -253,13 +262,10 @@ def take(
         end, univariate_only = _run(rows, given, first, work, config, univariate)
         for sample in range(first, end):
             slot, entity = sample - first, given.entity[sample]
-            work.pace[slot] = _pace(entities, entity, float(given.ts[sample]), config)
+            work.pace[slot] = _pace(entities[entity], config)
             work.fresh[slot], work.single[slot] = given.start[sample + 1] - given.start[sample], 0.0
-            scored.event[sample], scored.score[sample], scored.boundary[sample] = (
-                QUIET,
-                entities[entity, SCORE],
-                math.inf,
-            )
+            scored.event[sample], scored.path[sample] = QUIET, BY_BREADTH
+            scored.score[sample], scored.over[sample] = entities[entity, SCORE], -math.inf
         run = Part(first, end, given.start[first], given.start[end], univariate_only)
         if univariate_only:
             _alone(rows, given, scored, run, work, (narrow, univariate))
@@ -279,6 +285,7 @@ class Bank:
         self.tiles = np.zeros((0, SERIES_FIELDS, TILE))
         self.entities = np.zeros((0, ENTITY_FIELDS))
         self.univariate = np.zeros((1, UNIVARIATE_FIELDS))
+        self.held = np.zeros(0)
         self.n_series = self.n_entities = 0  # what lies beyond is room for more
         self._work = workspace_of()
         self._scored = Scored.room(0, 0)  # kept: fresh memory for each batch would cost more than its arithmetic
@@ -292,9 +299,10 @@ class Bank:
             return
         known = len(self.entities)
         self.entities = _room(self.entities, len(names.entities))
-        self.entities[known:, (USUAL, STRETCH)] = FIRST_TAIL
+        self.entities[known:, TAILS] = FIRST_TAILS
         wanted = self.n_series + len(fresh)
         self.tiles = _room(self.tiles, tiles_for(wanted))
+        self.held = np.zeros(len(self.tiles) * TILE) if len(self.held) < wanted else self.held
         for at, (_, metric) in enumerate(fresh, self.n_series):
             self._open(at, metric)
         self.n_series = wanted
@@ -324,7 +332,7 @@ class Bank:
         for at in sorted(forgotten.entities):
             close_row(self.univariate, int(self.entities[at, UNIVARIATE]))
             self.entities[at] = 0.0
-            self.entities[at, (USUAL, STRETCH)] = FIRST_TAIL
+            self.entities[at, TAILS] = FIRST_TAILS
 
     @property
     def series(self) -> Float64:
@@ -344,7 +352,7 @@ class Bank:
 
     def load(self, tiles: Float64, n_series: int) -> None:
         """Replace all tiles. n_series: how many series are in them."""
-        self.tiles, self.n_series = tiles, n_series
+        self.tiles, self.n_series, self.held = tiles, n_series, np.zeros(len(tiles) * TILE)
 
     @property
     def univariate_rows(self) -> Float64:
@@ -358,7 +366,7 @@ class Bank:
             self._scored = Scored.room(max(samples, len(self._scored.event)), max(values, len(self._scored.z)))
         scored = self._scored.first(samples, values)
         take(
-            Rows(self.tiles, self.tiles.reshape(-1), self.entities, self.univariate),
+            Rows(self.tiles, self.tiles.reshape(-1), self.entities, self.univariate, self.held),
             given,
             scored,
             self._work,

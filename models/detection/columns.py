@@ -10,7 +10,9 @@ from topics.batch import Float64, Int32, Int64
 
 # columns of a series
 COUNT, MEAN, VARIANCE, SHORT, SHORT_VARIANCE, LEVEL, SLOPE, STEP_VARIANCE, PEAK, TAIL, TRUST, SEEN = range(12)
-SERIES_FIELDS: Final = 12
+FAST, FAST_VARIANCE = 12, 13  # a mean with short memory, and its spread
+SIGNS, GROUP = 14, 15  # which way the last steps went, as bits; what it measures together with others: `groups`
+SERIES_FIELDS: Final = 16
 SHIFT: Final = 3
 TILE: Final = 1 << SHIFT  # series whose columns lie side by side: one move of the processor takes a column of all eight
 
@@ -18,15 +20,26 @@ TILE: Final = 1 << SHIFT  # series whose columns lie side by side: one move of t
 SAMPLES, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_SAMPLE, ONSET, TOLD, FORKED, WIDE = range(14)
 SERIES, UNIVARIATE = 14, 15  # how many have opened; the row of the one that there is, 0 for none, -1 for never
 USUAL_THEN, STRETCH_THEN, HITS_THEN = 16, 17, 18  # as they were at the onset, before what followed was learned
-ENTITY_FIELDS: Final = 19
-TAIL_NOW: Final = [USUAL, STRETCH, HITS]
-TAIL_THEN: Final = [USUAL_THEN, STRETCH_THEN, HITS_THEN]
+# the two paths of an alarm, each with a score and a tail of its own: the broad one is the first, in USUAL to HITS
+BROAD, NARROW, NARROW_USUAL, NARROW_STRETCH, NARROW_HITS = 19, 20, 21, 22, 23
+NARROW_USUAL_THEN, NARROW_STRETCH_THEN, NARROW_HITS_THEN = 24, 25, 26
+SHARE, TOP, LOWEST = 27, 28, 29  # of time in alarm; farthest beyond the boundary since the alarm began, and least since
+PERIOD, NEWEST, RARER = 30, 31, 32  # ms between samples; event time of the last; what the budget adds to boundaries
+GROUPED = 33  # series that go together with others
+ENTITY_FIELDS: Final = 34
+TAIL_NOW: Final = [USUAL, STRETCH, HITS, NARROW_USUAL, NARROW_STRETCH, NARROW_HITS]
+TAIL_THEN: Final = [
+    USUAL_THEN, STRETCH_THEN, HITS_THEN, NARROW_USUAL_THEN, NARROW_STRETCH_THEN, NARROW_HITS_THEN,
+]  # fmt: skip
 
 # FORKED: a copy learns in its stead; or its fault was confirmed, and nothing is learned until the alarm is cleared
 OPEN, RECOVERING = 1.0, 2.0
 
-# the event of a sample
-QUIET, RAISE, CONTINUE, CLEAR = range(4)
+# the event of a sample; AGAIN: a second alarm begins while one is on, which ends
+QUIET, RAISE, CONTINUE, CLEAR, AGAIN = range(5)
+
+# the path of an alarm: BY_ONE is a series that is trusted alone, or one that is off by far
+BY_BREADTH, BY_FEW, BY_ONE = range(3)
 
 MOST: Final = 8  # series that an entity's score is made of
 
@@ -38,6 +51,7 @@ class Rows(NamedTuple):
     flat: Float64  # the same memory in one dimension, which costs less to find one's way in
     entities: Float64  # (n_entities, ENTITY_FIELDS)
     univariate: Float64  # (n_rows, FIELDS of univariate.py)
+    held: Float64  # (n_series,) scratch, all 0
 
 
 def tiles_for(series: int) -> int:
@@ -73,23 +87,30 @@ class Samples(NamedTuple):
 class Scored(NamedTuple):
     """What a bank returns, by sample (m,) and by value (n,)."""
 
-    event: Int32  # (m,) QUIET, RAISE, CONTINUE or CLEAR
-    score: Float64  # (m,) how far the entity is off, smoothed
-    boundary: Float64  # (m,) the score above which it is an alarm
+    event: Int32  # (m,) QUIET, RAISE, CONTINUE, CLEAR or AGAIN
+    path: Int32  # (m,) BY_BREADTH, BY_FEW or BY_ONE: the one that is farther beyond its boundary
+    score: Float64  # (m,) how far the entity is off, smoothed: it ranks samples
+    over: Float64  # (m,) log of its multiple of the boundary: an alarm begins at 0; -inf where nothing was scored
     onset: Float64  # (m,) event time of the first sample above it, as it was known at this sample; 0: none
     z: Float64  # (n,) of the strongest view, signed by the view
     expected: Float64  # (n,) the mean before this value was learned
     spread: Float64  # (n,) of the level around it
+    off: Float64  # (n,) 1 + how far off by all views together, 0 where a series does not count
+    bits: Int64  # (n,) the memory of `off`, as whole numbers
 
     @classmethod
     def room(cls, samples: int, values: int) -> Scored:
         """Arrays of these lengths, unset."""
-        of_samples = [np.empty(samples) for _ in range(3)]
-        return cls(np.empty(samples, np.int32), *of_samples, *(np.empty(values) for _ in range(3)))
+        off = np.empty(values)
+        return cls(
+            np.empty(samples, np.int32), np.empty(samples, np.int32), np.empty(samples), np.empty(samples),
+            np.empty(samples), np.empty(values), np.empty(values), np.empty(values), off, off.view(np.int64),
+        )  # fmt: skip
 
     def first(self, samples: int, values: int) -> Scored:
         """The first of each, without a copy."""
         m, n = slice(samples), slice(values)
         return Scored(
-            self.event[m], self.score[m], self.boundary[m], self.onset[m], self.z[n], self.expected[n], self.spread[n]
+            self.event[m], self.path[m], self.score[m], self.over[m], self.onset[m],
+            self.z[n], self.expected[n], self.spread[n], self.off[n], self.bits[n],
         )  # fmt: skip

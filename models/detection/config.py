@@ -11,12 +11,20 @@ class DetectorConfig(NamedTuple):
 
     memory: float = 1e-4  # slowest rate of learning: 1/n falls to this
     winsor: float = 4.0  # what is learned is clipped at so many spreads
-    warm: float = 32.0  # samples of a series before learning is clipped so
+    warm: float = 100.0  # samples of a series before learning is clipped so
     loose: float = 10.0  # and how it is before, from the first few on
-    settled: float = 160.0  # samples from which the clip is at its widest: winsor^2 / pull
+    settled: float = 100.0  # samples from which the clip is at its widest: winsor^2 / pull
+    wider: float = (
+        2.0  # the clip of what is learned of a spread and of the short memory, as a multiple of that of a mean
+    )
+    steps: float = 2.5  # and of steps
+    fast_memory: float = 1e-2  # slowest rate of the short memory
+    step_memory: float = 1e-3  # and of the size of steps
+    moved: float = 1e-3  # a series that has moved has a variance of more than so much of its least
+    unmoved: float = 0.01  # weight beyond `cap` of how far off one is that never has
     pull: float = 0.1  # most that one sample may add to a variance, as a share: a young series is clipped harder
     young: float = 8.0  # z is 0 up to n = young, then shrunk by 1 - young / n: few samples say little of a spread
-    floor: float = 0.003  # least spread, as a share of the largest value learned ...
+    floor: float = 0.002  # least spread, as a share of the largest value learned ...
     least_spread: float = 0.001  # ... and on top of it: a thousandth of a second, of a share
     short: float = 1 / 16  # rate of the short average
     near: float = 0.5  # rate at which the recent level follows, and within it the slope
@@ -34,6 +42,20 @@ class DetectorConfig(NamedTuple):
     settle: float = 0.4  # an alarm ends when the score stays below this share of the boundary ...
     quiet: float = 1.25  # ... or below this, which is ordinary for every entity ...
     calm: float = 8.0  # ... for so many samples
+    broad_smooth: float = 0.25  # rate at which the broad path's score follows
+    broad_units: float = 2.25  # its boundary, in mean lengths of its tail beyond where that begins ...
+    broad_rarer: float = 0.75  # ... and what each e-fold of fewer false alarms adds to it
+    narrow_smooth: float = 0.5  # the same of the narrow path, whose log follows
+    narrow_units: float = 6.3
+    narrow_rarer: float = 1.0
+    least_log: float = 0.9  # no boundary of a log score is lower
+    budget: float = 1.0  # false alarms a week
+    extreme: float = 1000.0  # spreads off at which one series alone is an alarm
+    close: float = 0.85  # an alarm ends when it has been below this share of the boundary for `calm` samples
+    again: float = 1.0  # after the log score has fallen by so much and risen by so much again, another alarm begins ...
+    again_samples: float = 32.0  # ... if so many samples have passed
+    on_weight: float = 0.1  # what a sample teaches the tails while an alarm is on ...
+    on_share: float = 0.05  # ... and more, once alarms are on for more than this share of the time
     doubt: float = 2.0  # score from which an entity is learned more slowly
     far: float = 3.0  # spreads off the mean from which nothing is learned while an alarm is young
     hold_samples: float = 500.0

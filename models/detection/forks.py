@@ -14,8 +14,7 @@ import numpy as np
 
 from models.detection import columns
 from models.detection.bank import Bank, take
-from models.detection.columns import Rows, Samples, Scored, rows_of, tiles_of
-from models.detection.config import narrowed
+from models.detection.columns import TILE, Rows, Samples, Scored, rows_of, tiles_of
 from models.detection.points import workspace_of
 from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
 from models.detection.univariate import ROWS
@@ -46,8 +45,6 @@ class Forks:
         self.bank = bank
         self.open: dict[int, Fork] = {}
         self.work = workspace_of()
-        # a copy takes everything it sees for the new normal
-        self.config = bank.config._replace(doubt=float("inf"), hold_samples=-1.0, hold_ms=-1.0)
 
     def steer(self, steer: Steer) -> int | None:
         """Open a fork for an incident, or close it. A control for what is not known, or is so already, changes nothing.
@@ -142,7 +139,7 @@ class Forks:
             np.array(series, np.int32), np.array(value, np.float64),
         )  # fmt: skip
         rows, scored = (
-            Rows(fork.tiles, fork.tiles.reshape(-1), fork.entity, fork.univariate),
+            Rows(fork.tiles, fork.tiles.reshape(-1), fork.entity, fork.univariate, np.zeros(len(fork.tiles) * TILE)),
             Scored.room(len(stamps), len(series)),
         )
-        take(rows, copied, scored, self.work, (self.config, narrowed(self.config), self.bank.univariate_config))
+        take(rows, copied, scored, self.work, (self.bank.config, self.bank.narrow, self.bank.univariate_config))

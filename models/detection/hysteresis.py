@@ -1,10 +1,11 @@
-"""Where an alarm opens and closes, by settings; without them at 1 and at 0.4 times the boundary.
+"""Where an alarm opens and closes, by settings; without them at 1 and at 0.85 times the boundary.
 
 What the bank learns does not depend on it. Only entities that a pattern names are followed sample by sample.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -26,7 +27,7 @@ class Edges(msgspec.Struct, frozen=True):
 
     opens_at: float = 1.0
     opens_samples: int = 1
-    closes_at: float = CONFIG.settle
+    closes_at: float = CONFIG.close
     closes_samples: int = int(CONFIG.calm)
 
 
@@ -63,10 +64,10 @@ class Hysteresis:
         edges = self.edges[number] if self.chosen else None
         if edges is None:
             return int(scored.event[sample]), int(scored.onset[sample])
-        if not np.isfinite(scored.boundary[sample]):  # a repeat, or late
+        if not np.isfinite(scored.over[sample]):  # a repeat, or late
             return QUIET, 0
         held = self.held.setdefault(batch.names.entities[number], Held())
-        return _moved(held, edges, int(batch.ts[sample]), float(scored.score[sample] / scored.boundary[sample]))
+        return _moved(held, edges, int(batch.ts[sample]), math.exp(scored.over[sample]))
 
     def _admit(self, names: Names) -> None:
         if len(self.edges) == len(names.entities):

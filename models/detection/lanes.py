@@ -14,6 +14,8 @@ import numpy as np
 
 from models.detection.columns import (
     COUNT,
+    FAST,
+    FAST_VARIANCE,
     LEVEL,
     MEAN,
     PEAK,
@@ -22,6 +24,7 @@ from models.detection.columns import (
     SHIFT,
     SHORT,
     SHORT_VARIANCE,
+    SIGNS,
     SLOPE,
     STEP_VARIANCE,
     TILE,
@@ -36,8 +39,8 @@ LANES: Final = 160  # values that are laid out together; behind them are eight m
 PITCH: Final = LANES + TILE
 
 # rows of `lanes`, in one array: the compiler then sees that they do not overlap
-L_VALUE, L_PACE, L_TS, L_LIMIT, L_TRUST, L_Z, L_EXPECTED, L_SPREAD = (PITCH * row for row in range(8))
-LANE_ROWS: Final = 8
+L_VALUE, L_PACE, L_TS, L_LIMIT, L_TRUST, L_Z, L_EXPECTED, L_SPREAD, L_OFF = (PITCH * row for row in range(9))
+LANE_ROWS: Final = 9
 
 # columns of a tile, in one array of all tiles for the same reason
 TILE_SIZE: Final = SERIES_FIELDS * TILE
@@ -47,8 +50,10 @@ T_COUNT, T_MEAN, T_VARIANCE, T_SHORT, T_SHORT_VARIANCE, T_LEVEL, T_SLOPE, T_STEP
         COUNT, MEAN, VARIANCE, SHORT, SHORT_VARIANCE, LEVEL, SLOPE, STEP_VARIANCE, PEAK, TRUST, SEEN,
     )
 )  # fmt: skip
+T_FAST, T_FAST_VARIANCE, T_SIGNS = TILE * FAST, TILE * FAST_VARIANCE, TILE * SIGNS
 
 LANE: Final = 255  # as PLACE
+SIGNS_END: Final = float(1 << 48)  # what the bits of so many steps stay below
 
 
 @inlined
@@ -126,10 +131,10 @@ def _strongest(level: float, step: float, short: float, ordinary: float) -> floa
 
 @inlined
 def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, config: DetectorConfig) -> None:
-    """Write z, mean and spread of the eight values from `lane` on into `lanes`, then learn each at its pace.
+    """Write z, mean, spread and how far off the eight values from `lane` on are into `lanes`, then learn each.
 
-    The pace is 1: fully; 0: not; below 0: not when the value is far off. many: eight, but the compiler is not to know:
-    it would not take so few at once.
+    The pace is 1, or 0 where nothing is learned. many: eight, but the compiler is not to know: it would not take so
+    few at once.
     """
     at, to = (tile * TILE_SIZE) & PLACE, lane & LANE
     for i in range(many):
@@ -137,30 +142,46 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, co
         value, pace = lanes[to + L_VALUE + i], lanes[to + L_PACE + i]
         slope, peak, last = flat[at + T_SLOPE + i], flat[at + T_PEAK + i], flat[at + T_LEVEL + i]
         variance, step_variance = flat[at + T_VARIANCE + i], flat[at + T_STEP_VARIANCE + i]
-        short_variance = flat[at + T_SHORT_VARIANCE + i]
+        short_variance, fast_variance = flat[at + T_SHORT_VARIANCE + i], flat[at + T_FAST_VARIANCE + i]
         floor = config.floor * peak + config.least_spread
         floor *= floor
         error, step = value - mean, value - last - slope
         short = flat[at + T_SHORT + i] + config.short * (value - flat[at + T_SHORT + i])
+        away = value - flat[at + T_FAST + i]
         spread, step_spread = np.sqrt(variance + floor), np.sqrt(step_variance + floor)
-        short_spread = np.sqrt(short_variance + floor)
+        short_spread, fast_spread = np.sqrt(short_variance + floor), np.sqrt(fast_variance + floor)
         each = 1.0 / (count + 1.0)
-        both = spread * step_spread
-        scale = 1.0 / (both * short_spread)  # one division for three: it is what a point costs most
-        level, average = error * step_spread * short_spread * scale, (short - mean) * both * scale
-        mature, known = _known(count, each, variance + floor, step_variance + floor, config)
-        z = mature * _strongest(known * level, step * spread * short_spread * scale, known * average, config.ordinary)
+        levels, others = spread * fast_spread, step_spread * short_spread
+        scale = 1.0 / (levels * others)  # one division for four: it is what a point costs most
+        level, fast = error * fast_spread * others * scale, away * spread * others * scale
+        average, stepped = (short - mean) * step_spread * levels * scale, step * short_spread * levels * scale
+        mature, known, news = _known(count, each, variance + floor, step_variance + floor, config)
+        z = mature * _strongest(known * level, stepped, known * average, config.ordinary)
         lanes[to + L_Z + i], lanes[to + L_EXPECTED + i], lanes[to + L_SPREAD + i] = z, mean, spread
-        limit = lanes[to + L_LIMIT + i]
-        taken = (pace > 0.0) | ((pace < 0.0) & (abs(level) < config.far))
-        rate = abs(pace) * max(config.memory, each)
+        # new against the last hours and against all that was; or a step, where steps are news
+        off = max(news * abs(stepped), min(abs(fast), abs(level)))
+        moved = variance > config.moved * floor
+        off = off if moved else max(min(off, config.cap), config.unmoved * off)  # nothing is known of its spread
+        lanes[to + L_OFF + i] = 1.0 + mature * off if moved | (abs(level) > config.far) else 0.0
+        limit, taken = lanes[to + L_LIMIT + i], pace > 0.0
         learned = min(max(error, -limit * spread), limit * spread)
-        size, bend = min(abs(step), limit * step_spread), min(abs(short - mean), limit * short_spread)
-        _learn(flat, at + i, taken, rate, (learned, size, bend))
-        flat[at + T_COUNT + i] = count + abs(pace) if taken else count
+        wider = min(abs(error), config.wider * limit * spread)
+        bend = min(abs(short - mean), limit * short_spread)
+        slow = max(config.memory, each)
+        _learn(flat, at + i, taken, slow, (learned, wider, bend))
+        size, quick = min(abs(step), config.steps * limit * step_spread), max(config.step_memory, each)
+        flat[at + T_STEP_VARIANCE + i] = step_variance + (quick * (size * size - step_variance) if taken else 0.0)
+        reach, quick = config.wider * limit * fast_spread, max(config.fast_memory, each)
+        away = min(max(away, -reach), reach)
+        flat[at + T_FAST + i] += quick * away if taken else 0.0
+        flat[at + T_FAST_VARIANCE + i] = (
+            (1.0 - quick) * (fast_variance + quick * away * away) if taken else fast_variance
+        )
+        signs = 2.0 * flat[at + T_SIGNS + i] + (1.0 if step > 0.0 else 0.0)
+        flat[at + T_SIGNS + i] = signs - SIGNS_END if signs >= SIGNS_END else signs
+        flat[at + T_COUNT + i] = count + pace if taken else count
         # it is back: what it did during the fault foretells nothing
-        held = abs(known * level if pace == 0.0 else level)
-        back = (pace <= 0.0) & (held < 1.0) & (max(abs(average), abs(z)) > 3.0)
+        back = (pace <= 0.0) & (abs(known * level) < 1.0) & (max(abs(average), abs(z)) > 3.0)
         flat[at + T_SHORT + i] = value if back else short
         flat[at + T_LEVEL + i] = value if back else last + (slope + config.near * step)
         flat[at + T_SLOPE + i] = 0.0 if back else slope + config.near * config.near * step
@@ -169,23 +190,27 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, co
 
 @inlined
 def _learn(flat: Float64, at: int, taken: bool, rate: float, seen: tuple[float, float, float]) -> None:
-    """Learn the clipped deviations of level, step and short average of a series, if it is taken."""
-    learned, size, bend = seen
+    """Learn the clipped deviations from the mean of a series, for its mean and its spread, and of its short average."""
+    learned, wider, bend = seen
     mean, variance, peak = flat[at + T_MEAN], flat[at + T_VARIANCE], flat[at + T_PEAK]
-    step_variance, short_variance = flat[at + T_STEP_VARIANCE], flat[at + T_SHORT_VARIANCE]
+    short_variance = flat[at + T_SHORT_VARIANCE]
     flat[at + T_PEAK] = max(peak, abs(mean + learned)) if taken else peak
     flat[at + T_MEAN] = mean + rate * learned if taken else mean
-    flat[at + T_VARIANCE] = (1.0 - rate) * (variance + rate * learned * learned) if taken else variance
-    flat[at + T_STEP_VARIANCE] = step_variance + (rate * (size * size - step_variance) if taken else 0.0)
+    flat[at + T_VARIANCE] = (1.0 - rate) * (variance + rate * wider * wider) if taken else variance
     flat[at + T_SHORT_VARIANCE] = short_variance + (rate * (bend * bend - short_variance) if taken else 0.0)
 
 
 @inlined
 def _known(
     count: float, each: float, variance: float, step_variance: float, config: DetectorConfig
-) -> tuple[float, float]:
-    """How much the spreads of a series are known, and how much its level: few samples say little of either."""
+) -> tuple[float, float, float]:
+    """How much the spreads of a series are known, how much its level, and how much its steps are news.
+
+    Few samples say little of a spread; a counter or a young daily curve has no level yet: few of its samples are news.
+    Steps are news where they are smooth; those of white noise (1/3) say nothing that the level does not.
+    """
     mature = max(0.0, 1.0 - config.young * each)
-    # a counter or a young daily curve has no level yet: few of its samples are news
-    news = count * step_variance / (count * step_variance + config.young * variance)
-    return mature, news if step_variance < variance else mature
+    drawn, both = count * step_variance + config.young * variance, variance + step_variance
+    scale = 1.0 / (drawn * both)
+    known = count * step_variance * both * scale
+    return mature, known if step_variance < variance else mature, variance * drawn * scale

@@ -10,9 +10,10 @@ import msgspec
 from models.detection import anomalies
 from models.detection.absence import Absence
 from models.detection.alarm_trajectory import Trajectories
-from models.detection.alarms import Alarms, Deviation, Ranges, ScoredSample, strongest_levels
+from models.detection.alarms import OFF, Alarms, Ranges, ScoredSample, strongest_levels
 from models.detection.bank import Bank
-from models.detection.columns import QUIET, Samples, Scored
+from models.detection.columns import AGAIN, BY_BREADTH, CLEAR, NARROW_STRETCH, QUIET, STRETCH, Samples, Scored
+from models.detection.config import DetectorConfig
 from models.detection.detector_set import DetectorSet
 from models.detection.forks import Forks
 from models.detection.hysteresis import Hysteresis
@@ -32,17 +33,18 @@ class PartitionDetector:
     absence of data; each has alarms of its own.
     """
 
-    def __init__(self, settings: DetectionSettings | None = None) -> None:
-        self.bank = Bank()
-        self.forks = Forks(self.bank)
+    def __init__(self, settings: DetectionSettings | None = None, share: float = 1.0) -> None:
+        """share: of the fleet that this partition is."""
         self.settings = settings or DetectionSettings()
+        self.bank = Bank(DetectorConfig(budget=self.settings.false_alarms_a_week))
+        self.forks = Forks(self.bank)
         self.detectors = DetectorSet(self.settings)
         self.season = Season(self.settings)
         self.trajectories = Trajectories()
         self.shifts = Shifts(self.settings)
         self.absence = Absence(self.settings)
         self.hysteresis = Hysteresis(self.settings)
-        self.alarms = Alarms(self.settings)
+        self.alarms = Alarms(self.settings, share)
         self.ranges = Ranges(self.settings)
 
     def take(self, given: Given) -> Iterator[Anomaly]:
@@ -97,8 +99,11 @@ class PartitionDetector:
         usual = None if value is batch.value else batch.value - value  # at this hour, beyond what is at all hours
         if usual is not None:
             scored = scored._replace(expected=scored.expected + usual)
-        found = ((at, self._wanted(batch, scored, at)) for at in self.hysteresis.samples(batch, scored))
-        said = [(at, anomalies.in_context(batch, usual, at, anomaly)) for at, anomaly in found if anomaly is not None]
+        said = [
+            (at, anomalies.in_context(batch, usual, at, anomaly))
+            for at in self.hysteresis.samples(batch, scored)
+            for anomaly in self._told(batch, scored, at)
+        ]
         said += [
             (at, anomalies.of_detector(batch, at, who, finding))
             for at, who, finding in self.detectors.take(batch, self.forks.open)
@@ -111,20 +116,23 @@ class PartitionDetector:
         said += [(lost.sample, anomalies.of_absence(batch, lost)) for lost in self.absence.take(batch)]
         return scored, [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
 
-    def _wanted(self, batch: Batch, scored: Scored, sample: int) -> Anomaly | None:
+    def _told(self, batch: Batch, scored: Scored, sample: int) -> Iterator[Anomaly]:
         """What the bank says of a sample, if users want to know."""
         event, onset = self.hysteresis.event(batch, scored, sample)
         if event == QUIET:
-            return None
-        anomaly = anomalies.of_bank(batch, scored, sample, (anomalies.STATES[event], onset), self.trajectories)
-        if not self.alarms.chosen:
-            return anomaly
-        deviations = [Deviation(c.metric, c.value, c.expected, c.z) for c in anomaly.attribution]
-        first = Deviation(anomaly.metric, anomaly.value, anomaly.expected)
+            return
+        number = int(batch.entity[sample])
+        entity, row = batch.names.entities[number], self.bank.entities[number]
         own = slice(int(batch.start[sample]), int(batch.start[sample + 1]))
         level = strongest_levels(batch.value[own], scored.expected[own], scored.spread[own])
-        scored_sample = ScoredSample(anomaly.ts, anomaly.onset, anomaly.score, own.stop - own.start, level)
-        heard = self.alarms.heard(anomaly.entity, event, scored_sample, deviations or [first])
-        if heard == event:
-            return anomaly
-        return None if heard == QUIET else msgspec.structs.replace(anomaly, state=anomalies.STATES[heard])
+        tail = float(row[STRETCH if scored.path[sample] == BY_BREADTH else NARROW_STRETCH])
+        ts, ratio = int(batch.ts[sample]), anomalies.ratio_of(scored, sample)
+        scored_sample = ScoredSample(ts, onset, ratio, own.stop - own.start, level, tail)
+        heard, suppressed = self.alarms.heard(entity, event, scored_sample, anomalies.deviations(batch, scored, sample))
+        if heard == AGAIN and (before := self.trajectories.onset(entity)):
+            yield anomalies.of_bank(batch, scored, sample, ("cleared", before, ""), self.trajectories)
+        if heard != QUIET:
+            told = anomalies.STATES[heard], onset, suppressed
+            anomaly = anomalies.of_bank(batch, scored, sample, told, self.trajectories)
+            settled = heard == CLEAR and level >= OFF  # it is where it was not before, and nobody called it a fault
+            yield msgspec.structs.replace(anomaly, kind="change_point") if settled else anomaly

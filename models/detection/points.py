@@ -35,9 +35,11 @@ from models.detection.columns import (
     Scored,
 )  # fmt: skip
 from models.detection.config import DetectorConfig
-from models.detection.entity_score import WORK
+from models.detection.entity_score import CLASSES, MIDDLES, WORK
+from models.detection.groups import NEAREST
 from models.detection.lanes import (
     L_EXPECTED,
+    L_OFF,
     L_PACE,
     L_SPREAD,
     L_TRUST,
@@ -75,7 +77,11 @@ class Workspace(NamedTuple):
     pace: Float64  # (RUN,) of each sample of the run
     fresh: Int64  # (RUN,) how many of its values are news
     single: Float64  # (RUN,) largest |z| of one series alone, in tails of its own
+    rank: Float64  # (RUN,) log of how strong the strongest series of each sample are
     work: Float64  # (WORK,) of the largest |z|
+    classes: Int64  # (CLASSES,) of sizes
+    middles: Float64  # (CLASSES,) their logs
+    firsts: Int64  # (2 * NEAREST,) of groups
     marks: Int64  # (MARKS,) the run in which an entity was last seen, by its number modulo MARKS
 
 
@@ -93,7 +99,8 @@ def workspace_of() -> Workspace:
     """A new workspace."""
     return Workspace(
         np.zeros(LANE_ROWS * PITCH), np.zeros(TILE_SIZE), np.zeros(TILE, np.int64), np.empty(LANES, np.int64),
-        np.empty(RUN), np.empty(RUN, np.int64), np.empty(RUN), np.empty(WORK), np.full(MARKS, -1, np.int64),
+        np.empty(RUN), np.empty(RUN, np.int64), np.empty(RUN), np.empty(RUN), np.empty(WORK),
+        np.zeros(CLASSES, np.int64), np.array(MIDDLES), np.empty(2 * NEAREST, np.int64), np.full(MARKS, -1, np.int64),
     )  # fmt: skip
 
 
@@ -218,7 +225,7 @@ def _take_loose(rows: Rows, given: Samples, part: Part, work: Workspace, count: 
     take_tile(tile, 0, lanes, LANES, len(work.loose), config)
     for at in range(count):
         lane = work.loose[at]
-        for row in (L_Z, L_EXPECTED, L_SPREAD, L_TRUST):
+        for row in (L_Z, L_EXPECTED, L_SPREAD, L_TRUST, L_OFF):
             lanes[row + lane] = lanes[row + LANES + at]
         series = given.series[part.low + lane]
         kept, place = rows.tiles[series >> SHIFT], series & (TILE - 1)
@@ -228,7 +235,7 @@ def _take_loose(rows: Rows, given: Samples, part: Part, work: Workspace, count: 
             move_back(tile, at, rows.flat, series)
             continue
         lanes[L_Z + lane], lanes[L_EXPECTED + lane], lanes[L_SPREAD + lane] = 0.0, lanes[L_VALUE + lane], 0.0
-        lanes[L_TRUST + lane] = 0.0
+        lanes[L_TRUST + lane] = lanes[L_OFF + lane] = 0.0
         if kept[COUNT, place] == 0.0:
             _open_series(kept, place, lanes[L_VALUE + lane], lanes[L_TS + lane])
         else:
@@ -237,9 +244,10 @@ def _take_loose(rows: Rows, given: Samples, part: Part, work: Workspace, count: 
 
 @inlined
 def _store(scored: Scored, part: Part, lanes: Float64) -> None:
-    """Copy z, mean and spread of the values of a part from the lanes to `scored`."""
-    z, expected, spread = (
+    """Copy z, mean, spread and how far off the values of a part are from the lanes to `scored`."""
+    z, expected, spread, off = (
         scored.z[part.low : part.high], scored.expected[part.low : part.high], scored.spread[part.low : part.high],
+        scored.off[part.low : part.high],
     )  # fmt: skip
     for lane in range(len(z)):
         z[lane] = lanes[L_Z + lane]
@@ -247,6 +255,8 @@ def _store(scored: Scored, part: Part, lanes: Float64) -> None:
         expected[lane] = lanes[L_EXPECTED + lane]
     for lane in range(len(z)):
         spread[lane] = lanes[L_SPREAD + lane]
+    for lane in range(len(z)):
+        off[lane] = lanes[L_OFF + lane]
 
 
 @inlined

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detection import columns
-from models.detection.bank import Bank
+from models.detection.bank import FIRST_TAILS, TAILS, Bank
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch, Float64, Forgotten, Int32, Int64, Names, Reused
 from topics.kernel import kernel
@@ -34,7 +34,6 @@ BINS, FIRST, NEWEST, HOUR, SUM, COUNT, MEAN, BEGAN, HOURS, HELD, RESIDUE, PLAIN,
 FIELDS: Final = 14
 
 USEFUL: Final = 0.5  # of the squares off the mean that may be left
-ANEW: Final = (math.log(3.0), 0.3)  # where the tail of an entity's log score begins, and its length, as at first
 FRESH: Final = 16.0  # samples that a series rests on from then on
 RECENT: Final = 32.0  # samples that the boundary of its entity rests on
 EAGER: Final = 0.05  # most that the share in force changes in an hour
@@ -140,8 +139,8 @@ def renew(bank: Bank, names: Names, series: list[int]) -> None:
     entities = sorted({names.series[at][0] for at in series})
     for column in (columns.SAMPLES, columns.RAISED_SAMPLE):
         bank.entities[entities, column] = np.minimum(bank.entities[entities, column], RECENT)
-    bank.entities[entities, columns.HITS] = 0.0
-    bank.entities[np.ix_(entities, (columns.USUAL, columns.STRETCH))] = ANEW
+    bank.entities[np.ix_(entities, (columns.HITS, columns.NARROW_HITS))] = 0.0
+    bank.entities[np.ix_(entities, TAILS)] = FIRST_TAILS
 
 
 class Season:

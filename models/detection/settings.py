@@ -29,6 +29,8 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Allowed range: a value below it is an alarm at once, whatever has been learned ..."""
     high: float | None = None
     """... and so is one above it."""
+    false_alarms_a_week: Annotated[float, msgspec.Meta(gt=0, le=1_000)] | None = None
+    """Budget of false alarms of an entity, instead of that of all; see `detection.false_alarms_a_week`."""
     alarms_a_day: int | None = None
     """Alarms that an entity may raise in a day of its own time; beyond it only critical ones are told."""
     rest_s: float | None = None
@@ -43,7 +45,7 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     opens_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """... in so many samples running; 1 if nothing is said."""
     closes_at: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """It closes when its score is below so many boundaries, 0.4 if nothing is said, ..."""
+    """It closes when its score is below so many boundaries, 0.85 if nothing is said, ..."""
     closes_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """... in so many samples running; 8 if nothing is said."""
     shifts: bool | None = None
@@ -65,6 +67,12 @@ class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     patterns: tuple[Pattern, ...] = ()
     """The first one that matches and says something of an option decides it."""
+    false_alarms_a_week: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = 1.0
+    """Budget: how many false alarms a week each entity may raise, by its own time. The boundaries of its scores follow
+    from it, at any rate of sampling. Alarms beyond it are kept and marked, and do not open incidents."""
+    false_alarms_a_week_per_fleet: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Budget of all entities together; each partition has its share. When it is spent, only alarms that are too strange
+    to be false are told. None, if nothing is said."""
     most_watched: int = 500
     """Entities of a partition that have learners of their own; those that come later have the bank alone."""
     forget_after_days: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10

@@ -95,7 +95,7 @@ def _sum_up(row: Float64, ts: float, y: float) -> bool:
 
 
 @inlined
-def _moved(row: Float64, ts: float, score: float, boundary: float) -> int:
+def _moved(row: Float64, ts: float, score: float, over: float) -> int:
     """The event of a sample: QUIET; CONTINUE while a change is gathered, RAISE with the last of that; CLEAR."""
     if row[GATHER] > 0.0:
         row[GATHER] -= 1.0
@@ -107,7 +107,7 @@ def _moved(row: Float64, ts: float, score: float, boundary: float) -> int:
     if row[OPEN] > 0.0:
         row[OPEN] -= 1.0
         return CLEAR if row[OPEN] == 0.0 else QUIET
-    if score <= boundary and _sum_up(row, ts, math.log(1.0 + score)):
+    if over <= 0.0 and _sum_up(row, ts, math.log(1.0 + score)):
         row[GATHER], row[KIND] = GATHERED, 0.0 if row[RISING] <= AT_ONCE else 1.0
         row[SAMPLES], row[VARIANCE], row[SUM] = 0.0, 0.0, 0.0  # from here on what is new is what is ordinary
     return QUIET
@@ -124,12 +124,12 @@ def follow(
     for sample in range(len(entities)):
         events[sample] = QUIET
         at = entities[sample]
-        if passed[at] or scored.boundary[sample] == math.inf:  # the latter is a repeat, or late
+        if passed[at] or scored.over[sample] == -math.inf:  # the latter is a repeat, or late
             continue
         rows[at, AGE] += 1.0
         if rows[at, AGE] < EVERY and rows[at, GATHER] == 0.0:
             continue
-        event = _moved(rows[at], float(stamps[sample]), scored.score[sample], scored.boundary[sample])
+        event = _moved(rows[at], float(stamps[sample]), scored.score[sample], scored.over[sample])
         if event != QUIET:
             events[sample], since[sample] = event, rows[at, SINCE]
             count += 1

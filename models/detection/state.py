@@ -13,7 +13,7 @@ import numpy as np
 
 from models.detection.absence import AbsenceState
 from models.detection.alarm_trajectory import Trajectory
-from models.detection.alarms import Out, Told
+from models.detection.alarms import Out, Purse, Told
 from models.detection.columns import ENTITY_FIELDS, SERIES_FIELDS, TILE, rows_of, tiles_for, tiles_of
 from models.detection.entity_detectors import DetectorState
 from models.detection.forks import Fork
@@ -26,7 +26,7 @@ from topics.batch import Float64
 from topics.learning import Feedback
 from topics.state import OTHER_VERSION
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 Buffer = bytes | memoryview
 
@@ -52,6 +52,7 @@ class _State(msgspec.Struct):
     watched: list[int]
     absence: AbsenceState
     told: dict[str, Told]
+    purses: dict[str, Purse]
     out: dict[int, Out]
     ended: dict[int, int]
     held: dict[str, Held]
@@ -88,6 +89,7 @@ def pieces(detector: PartitionDetector) -> list[Buffer]:
         watched=detector.detectors.dump_watched(),
         absence=detector.absence.dump(),
         told=detector.alarms.told,
+        purses=detector.alarms.purses,
         out=detector.ranges.out,
         ended=detector.ranges.ended,
         held=detector.hysteresis.held,
@@ -119,7 +121,7 @@ def load(detector: PartitionDetector, state: Buffer) -> None:
     detector.detectors.load(kept.detectors, kept.watched)
     detector.absence.load(kept.absence)
     detector.alarms.told, detector.ranges.out, detector.ranges.ended = kept.told, kept.out, kept.ended
-    detector.hysteresis.held = kept.held
+    detector.alarms.purses, detector.hysteresis.held = kept.purses, kept.held
     detector.shifts.load(kept.shifts)
     detector.trajectories.open = kept.trajectories
     detector.season.load(kept.season)

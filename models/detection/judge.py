@@ -1,0 +1,180 @@
+"""When an entity is off: the two paths to an alarm, each with a boundary in the tail of its own log scores.
+
+A boundary lies a number of mean lengths of that tail beyond where it begins. The number follows from the budget: false
+alarms a week at the rate at which samples come, by which an exponential tail is so much rarer. An alarm is told at its
+onset, and is ongoing; it ends after some samples below its boundary. Since the short memory of each series follows, one
+that stays at a new level ends so by itself, unless an incident is open on it (`forks`). What is learned of the tails
+while an alarm is on counts little, and more the longer alarms are on.
+
+Sources: quantile by stochastic approximation (Robbins and Monro 1951), exponential tail over a threshold (Pickands
+1975), rate of clusters of exceedances (Leadbetter 1983).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from models.detection.columns import (
+    AGAIN,
+    ALARMED,
+    BROAD,
+    BY_BREADTH,
+    BY_FEW,
+    BY_ONE,
+    CALM,
+    CLEAR,
+    CONTINUE,
+    FORKED,
+    HITS,
+    HITS_THEN,
+    LOWEST,
+    NARROW,
+    NARROW_HITS,
+    NARROW_HITS_THEN,
+    NARROW_STRETCH,
+    NARROW_STRETCH_THEN,
+    NARROW_USUAL,
+    NARROW_USUAL_THEN,
+    NEWEST,
+    ONSET,
+    PERIOD,
+    QUIET,
+    RAISE,
+    RAISED,
+    RAISED_SAMPLE,
+    RARER,
+    RECOVERING,
+    SAMPLES,
+    SHARE,
+    STRETCH,
+    STRETCH_THEN,
+    TOLD,
+    TOP,
+    USUAL,
+    USUAL_THEN,
+    WIDE,
+)  # fmt: skip
+from models.detection.config import DetectorConfig
+from topics.batch import Float64
+from topics.kernel import inlined
+
+FIRST_TAIL: Final = (math.log(3.0), 0.3)  # of an entity's log scores: where it begins, and its length
+MINUTE_MS: Final = 60_000.0  # between samples, for which the boundaries' units are given
+LEARNED: Final = 16.0  # samples between two looks at how often samples come
+
+
+@inlined
+def judge(
+    row: Float64, logs: tuple[float, float], strangest: tuple[float, float], ts: float, config: DetectorConfig
+) -> tuple[int, int, float]:
+    """The event of a sample, its path, and the log of its multiple of the boundary.
+
+    row: of the entity; logs: of both paths' scores; strangest: of a series that is trusted alone, in tails of its own,
+    and the largest distance of any, in spreads.
+    """
+    row[SAMPLES] += 1.0
+    _pace_of(row, ts, config)
+    row[BROAD] += config.broad_smooth * (math.exp(logs[0]) - 1.0 - row[BROAD])
+    one = math.log(1.0 + strangest[0]) if strangest[0] > 0.0 else 0.0
+    few = max(logs[1], one)
+    row[NARROW] += config.narrow_smooth * (few - row[NARROW])
+    broad, wider = math.log(1.0 + row[BROAD]), math.log(1.0 + row[WIDE]) if row[WIDE] > 0.0 else 0.0
+    units = config.broad_units + config.broad_rarer * row[RARER], config.narrow_units + config.narrow_rarer * row[RARER]
+    first = max(row[USUAL] + units[0] * row[STRETCH], config.least_log) + wider
+    second = max(row[NARROW_USUAL] + units[1] * row[NARROW_STRETCH], config.least_log) + wider
+    by_breadth, by_few = broad - first, row[NARROW] - second
+    far = strangest[1] >= config.extreme
+    if far:
+        by_few = max(by_few, math.log(strangest[1] / config.extreme) + 1e-9)
+    path, over = BY_BREADTH, by_breadth
+    if by_few > by_breadth:
+        path, over = BY_ONE if far or one > logs[1] else BY_FEW, by_few
+    event = _event(row, over, max(over, logs[0] - first, few - second), ts, config)
+    row[SHARE] += max(1e-3, 1.0 / (row[SAMPLES] + 200.0)) * (row[ALARMED] - row[SHARE])
+    if row[FORKED] == 0.0:
+        weight = 1.0
+        if row[ALARMED] == 1.0:
+            share = row[SHARE] / config.on_share
+            weight = min(1.0, config.on_weight * max(1.0, share * share))
+        _learn_tail(row, broad, weight, (USUAL, STRETCH, HITS), config)
+        _learn_tail(row, row[NARROW], weight, (NARROW_USUAL, NARROW_STRETCH, NARROW_HITS), config)
+    return event, path, over
+
+
+@inlined
+def _event(row: Float64, over: float, at_once: float, ts: float, config: DetectorConfig) -> int:
+    """The event of a sample. at_once: how far it is beyond its boundary before it is smoothed."""
+    if row[ALARMED] == 0.0:
+        if at_once <= 0.0:
+            row[ONSET] = 0.0
+        elif row[ONSET] == 0.0:
+            row[ONSET] = ts
+            _remember(row)
+        if over > 0.0 and row[SAMPLES] > 2.0 * config.young:
+            _begin(row, over, ts)
+            row[ALARMED] = 1.0
+            return RAISE
+        return QUIET
+    row[CALM] = 0.0 if over > math.log(config.close) else row[CALM] + 1.0
+    if row[CALM] >= config.calm:
+        row[ALARMED], row[ONSET] = 0.0, 0.0
+        if row[FORKED] == RECOVERING:
+            row[FORKED] = 0.0
+        return CLEAR
+    row[TOP] = max(row[TOP], over)
+    if row[TOP] - row[LOWEST] < config.again or over < row[LOWEST]:
+        row[LOWEST] = over  # it is rising still, or falling
+    elif over > max(0.0, row[LOWEST] + config.again) and row[SAMPLES] - row[RAISED_SAMPLE] > config.again_samples:
+        row[ONSET] = ts
+        _begin(row, over, ts)
+        return AGAIN
+    if ts - row[TOLD] >= config.repeat_ms:
+        row[TOLD] = ts
+        return CONTINUE
+    return QUIET
+
+
+@inlined
+def _begin(row: Float64, over: float, ts: float) -> None:
+    """An alarm begins."""
+    row[RAISED], row[TOLD], row[RAISED_SAMPLE], row[CALM] = ts, ts, row[SAMPLES], 0.0
+    row[TOP], row[LOWEST] = over, over
+
+
+@inlined
+def _remember(row: Float64) -> None:
+    """Keep the tails as they are before what may be a fault is learned."""
+    row[USUAL_THEN], row[STRETCH_THEN], row[HITS_THEN] = row[USUAL], row[STRETCH], row[HITS]
+    row[NARROW_USUAL_THEN], row[NARROW_STRETCH_THEN] = row[NARROW_USUAL], row[NARROW_STRETCH]
+    row[NARROW_HITS_THEN] = row[NARROW_HITS]
+
+
+@inlined
+def _pace_of(row: Float64, ts: float, config: DetectorConfig) -> None:
+    """Learn how often samples come, and now and then what the budget says of the boundaries at this pace."""
+    if row[NEWEST] > 0.0:
+        gap = ts - row[NEWEST]
+        if row[PERIOD] > 0.0:
+            row[PERIOD] += max(0.02, 1.0 / row[SAMPLES]) * (min(gap, 4.0 * row[PERIOD]) - row[PERIOD])
+        else:
+            row[PERIOD] = gap
+    row[NEWEST] = ts
+    if row[SAMPLES] % LEARNED == 0.0 and row[PERIOD] > 0.0:
+        row[RARER] = math.log(MINUTE_MS / row[PERIOD] / config.budget)
+
+
+@inlined
+def _learn_tail(row: Float64, x: float, weight: float, tail: tuple[int, int, int], config: DetectorConfig) -> None:
+    """Learn where the tail of a log score begins, and how long it is."""
+    usual, stretch, hits = tail
+    over = x - row[usual]
+    gain = weight * row[stretch] * max(3e-4, 1.0 / (0.3 * row[SAMPLES] + 10.0))
+    if over > 0.0:
+        row[hits] += weight
+        row[usual] += gain * config.usual
+        excess = min(over, 3.0 * row[stretch])  # one wild score says little of the length of a tail
+        rate = weight * max(1.5e-3, 1.0 / (row[hits] + 12.0))
+        row[stretch] = max(row[stretch] + rate * (excess - row[stretch]), 0.05)
+    else:
+        row[usual] -= gain * (1.0 - config.usual)
