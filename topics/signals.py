@@ -11,8 +11,9 @@ from topics.spec import Count, Instant, Record, Topic, Word, system_of
 # what a writer of today may say; a reader accepts every Word, see topics.spec
 AnomalyKind = Literal["point", "contextual", "collective", "change_point", "drift", "absence", "trend"]
 Direction = Literal["up", "down"]
-AlarmPath = Literal["broad", "narrow", "one"]  # many series of an entity, a few, or one that is trusted alone
-Suppressed = Literal["", "entity", "fleet"]  # whose budget of false alarms is spent
+# many series of an entity, a few, or one that is trusted alone; none: its detector knows no paths
+AlarmPath = Literal["none", "broad", "narrow", "one"]
+Suppressed = Literal["none", "entity", "fleet"]  # whose budget of false alarms is spent
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -51,8 +52,8 @@ class Anomaly(Record, frozen=True):
     detector_version: Count
     evidence: str = ""  # topic-partition-offset of the sample
     view: Word = "first"  # second: from a detector on which incidents do not rest
-    path: Word = ""  # see `AlarmPath`; empty where a detector has no such paths
-    suppressed: Word = ""  # see `Suppressed`: nobody is to be woken; empty: it is told
+    path: Word = "none"  # see `AlarmPath`
+    suppressed: Word = "none"  # see `Suppressed`: nobody is to be woken
 
 
 ANOMALIES = Topic(

@@ -189,7 +189,7 @@ def _alarms(said: Iterable[Anomaly], rows: int) -> dict[str, Int8]:
     found = {FIRST: np.zeros(rows, np.int8)}
     since: dict[tuple[str, str], int] = {}
     for anomaly in said:
-        if anomaly.suppressed:
+        if anomaly.suppressed != "none":
             continue
         key, row = (anomaly.detector, anomaly.id), Origin.parse(anomaly.evidence).offset
         if anomaly.state == "raised":

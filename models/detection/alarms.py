@@ -72,7 +72,7 @@ class Told(msgspec.Struct):
     spent: int = 0  # alarms of that day
     onset: int = 0  # of the alarm that waits to be borne out
     waited: int = 0  # samples of it
-    suppressed: Suppressed = ""  # whose budget could not pay for the alarm that is on
+    suppressed: Suppressed = "none"  # whose budget could not pay for the alarm that is on
 
 
 class Purse(msgspec.Struct):
@@ -127,24 +127,24 @@ class Alarms:
             return self._ended(told, scored_sample)
         if told is None:
             told = self.told[entity] = Told()
-        if told.on and event != AGAIN and not told.suppressed:
-            return CONTINUE, ""
-        if self.chosen and not (told.on and told.suppressed) and not self._wanted(entity, told, scored_sample, found):
-            return (CONTINUE if told.on else QUIET), ""
-        was_on, was_suppressed = told.on, told.suppressed
+        if told.on and event != AGAIN and told.suppressed == "none":
+            return CONTINUE, "none"
+        if self.chosen and not (told.on and told.suppressed != "none") and not self._wanted(entity, told, scored_sample, found):
+            return (CONTINUE if told.on else QUIET), "none"
+        was_on, before = told.on, told.suppressed
         suppressed = self._suppressed(entity, scored_sample)
-        if was_on and suppressed:
-            return (QUIET if was_suppressed else CONTINUE), was_suppressed
+        if was_on and suppressed != "none":
+            return (CONTINUE if before == "none" else QUIET), before
         if told.day != scored_sample.ts // DAY_MS:
             told.day, told.spent = scored_sample.ts // DAY_MS, 0
         told.on, told.suppressed, told.spent = True, suppressed, told.spent + 1
-        return (AGAIN if was_on and not was_suppressed else RAISE), suppressed
+        return (AGAIN if was_on and before == "none" else RAISE), suppressed
 
     def _ended(self, told: Told | None, scored_sample: ScoredSample) -> tuple[int, Suppressed]:
         """An alarm of the bank is over."""
         if told is None or not told.on:
-            return QUIET, ""
-        suppressed, told.on, told.suppressed, told.ended = told.suppressed, False, "", scored_sample.ts
+            return QUIET, "none"
+        suppressed, told.on, , False, "", scored_sample.ts
         return CLEAR, suppressed
 
     def _suppressed(self, entity: str, scored_sample: ScoredSample) -> Suppressed:
@@ -159,7 +159,7 @@ class Alarms:
                 return "fleet"
             self._purse(FLEET).left -= cost
         own.left -= cost
-        return ""
+        return "none"
 
     def _purse(self, entity: str) -> Purse:
         return self.purses.setdefault(entity, Purse())

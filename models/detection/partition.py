@@ -130,7 +130,7 @@ class PartitionDetector:
         scored_sample = ScoredSample(ts, onset, ratio, own.stop - own.start, level, tail)
         heard, suppressed = self.alarms.heard(entity, event, scored_sample, anomalies.deviations(batch, scored, sample))
         if heard == AGAIN and (before := self.trajectories.onset(entity)):
-            yield anomalies.of_bank(batch, scored, sample, ("cleared", before, ""), self.trajectories)
+            yield anomalies.of_bank(batch, scored, sample, ("cleared", before, "none"), self.trajectories)
         if heard != QUIET:
             told = anomalies.STATES[heard], onset, suppressed
             anomaly = anomalies.of_bank(batch, scored, sample, told, self.trajectories)
