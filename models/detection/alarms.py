@@ -129,7 +129,8 @@ class Alarms:
             told = self.told[entity] = Told()
         if told.on and event != AGAIN and told.suppressed == "none":
             return CONTINUE, "none"
-        if self.chosen and not (told.on and told.suppressed != "none") and not self._wanted(entity, told, scored_sample, found):
+        waits = told.on and told.suppressed != "none"
+        if self.chosen and not waits and not self._wanted(entity, told, scored_sample, found):
             return (CONTINUE if told.on else QUIET), "none"
         was_on, before = told.on, told.suppressed
         suppressed = self._suppressed(entity, scored_sample)
@@ -144,7 +145,8 @@ class Alarms:
         """An alarm of the bank is over."""
         if told is None or not told.on:
             return QUIET, "none"
-        suppressed, told.on, , False, "", scored_sample.ts
+        suppressed = told.suppressed
+        told.on, told.suppressed, told.ended = False, "none", scored_sample.ts
         return CLEAR, suppressed
 
     def _suppressed(self, entity: str, scored_sample: ScoredSample) -> Suppressed:
