@@ -87,7 +87,8 @@ class Trajectories:
     ) -> AnomalyKind:
         """The kind of an alarm by now; at its end, the kind that it was last.
 
-        times: of the sample and of the onset; found: strongest first, not empty; spread: of the first one when it is ordinary.
+        times: of the sample and of the onset; found: strongest first, not empty; spread: of the first one when it is
+        ordinary.
         """
         ts, onset = times
         if state == "cleared":

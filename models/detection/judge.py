@@ -61,6 +61,7 @@ from topics.kernel import inlined
 
 FIRST_TAIL: Final = (math.log(3.0), 0.3)  # of an entity's log scores: where it begins, and its length
 MINUTE_MS: Final = 60_000.0  # between samples, for which the boundaries' units are given
+OVER: Final = -1.0  # of CALM: the last sample ended an alarm
 LEARNED: Final = 16.0  # samples between two looks at how often samples come
 
 
@@ -106,6 +107,8 @@ def judge(
 def _event(row: Float64, over: float, at_once: float, ts: float, config: DetectorConfig) -> int:
     """The event of a sample. at_once: how far it is beyond its boundary before it is smoothed."""
     if row[ALARMED] == 0.0:
+        if row[CALM] == OVER:  # the onset of what has just ended was still told with it
+            row[CALM], row[ONSET] = 0.0, 0.0
         if at_once <= 0.0:
             row[ONSET] = 0.0
         elif row[ONSET] == 0.0:
@@ -118,7 +121,7 @@ def _event(row: Float64, over: float, at_once: float, ts: float, config: Detecto
         return QUIET
     row[CALM] = 0.0 if over > math.log(config.close) else row[CALM] + 1.0
     if row[CALM] >= config.calm:
-        row[ALARMED], row[ONSET] = 0.0, 0.0
+        row[ALARMED], row[CALM] = 0.0, OVER
         if row[FORKED] == RECOVERING:
             row[FORKED] = 0.0
         return CLEAR
