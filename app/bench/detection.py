@@ -113,9 +113,9 @@ def judged(path: Path, family: str, judge: Judge) -> Result:
 
 
 def _attributed(attribution: Float64, labels: Path) -> tuple[int, int, int]:
-    """The number of events whose top metric, and of those one of whose top three metrics, is a labelled one."""
+    """Events whose top metric, and those one of whose top three metrics, is a labelled one; and how many have labels."""
     top1 = top3 = explained = 0
-    for line in labels.read_text().splitlines():
+    for line in labels.read_text().splitlines() if labels.is_file() else ():
         span, _, dimensions = line.partition(":")
         first, last = (int(edge) for edge in span.split("-"))
         explained += 1
