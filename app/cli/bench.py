@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -91,16 +91,22 @@ def policies(
 
 @benches.command()
 def detection(
-    data: Annotated[Path, typer.Option(help="Folder with smd, asd and nab")] = Path("../shared/data"),
+    data: Annotated[Path, typer.Option(help="Folder with smd, asd, nab and kpi")] = Path("../shared/data"),
+    protocol: Annotated[
+        Literal["fixed", "loo"],
+        typer.Option(help="Detectors as they are, or for each machine with the knob that is best on the others"),
+    ] = "fixed",
+    only: Annotated[str, typer.Option(help="Parts to run, of smd,asd,nab,kpi,noise,brief; all if none is given")] = "",
+    processes: Annotated[int, typer.Option(min=1, help="Processes to split the work over")] = 2,
     json: JsonOption = False,
 ) -> None:
-    """How right the detector is on labelled recordings, beside River's trees and two plain detectors.
+    """How right the detector is on labelled recordings and quiet on noise, beside River's trees and plain detectors.
 
-    Example: `opsloop bench detection --data ../shared/data`
+    Example: `opsloop bench detection --data ../shared/data --protocol loo --only smd,asd`
     """
     from app.bench import detection as bench
 
-    bench.run(data, json)
+    bench.run(data, json, protocol, [part.strip() for part in only.split(",") if part.strip()], processes)
 
 
 @benches.command()
