@@ -73,7 +73,7 @@ from models.detection.columns import (
     tiles_for,
 )  # fmt: skip
 from models.detection.config import DetectorConfig, narrowed
-from models.detection.entity_score import broad_and_narrow, strongest
+from models.detection.entity_score import entity_score
 from models.detection.groups import EVERY, find, merge
 from models.detection.judge import FIRST_TAIL
 from models.detection.judge import judge as judge_paths
@@ -195,7 +195,6 @@ def _run(
 def _many(rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace, config: DetectorConfig) -> None:
     """Take a run of entities with many series each."""
     take_values(rows, given, scored, run, work, config)
-    strongest(scored.z, given.start[run.first : run.end + 1], work.rank, work.work, config)
     for sample in range(run.first, run.end):
         slot = sample - run.first
         if work.fresh[slot] > 0:
@@ -203,14 +202,13 @@ def _many(rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace
             series, off, bits = given.series[low:end], scored.off[low:end], scored.bits[low:end]
             if row[GROUPED] > 0.0:
                 merge(rows.tiles, series, off, rows.held)
-            broad, narrow, farthest = broad_and_narrow(off, bits, work.classes, work.middles)
+            found = entity_score(scored.z[low:end], off, bits, (work.classes, work.middles), config)
             scored.event[sample], scored.path[sample], scored.over[sample] = judge_paths(
-                row, (broad, narrow), (work.single[slot], farthest), float(given.ts[sample]), config
+                row, (found.broad, found.narrow), (work.single[slot], found.farthest), float(given.ts[sample]), config
             )
-            raw = math.exp((work.rank[slot] + broad) / 3.0) - 1.0
-            row[SCORE] += config.smooth * (raw - row[SCORE])
+            row[SCORE] += config.smooth * (found.rank - row[SCORE])
             scored.score[sample] = row[SCORE]
-            if row[SAMPLES] % EVERY == 0.0:
+            if int(row[SAMPLES]) & EVERY == 0:
                 find(rows.tiles, series, row, work.firsts)
 
 

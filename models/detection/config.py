@@ -32,7 +32,7 @@ class DetectorConfig(NamedTuple):
     cap: float = 100.0  # largest |z| that counts for an entity
     strong: float = 1 / 3  # weight of the plain mean against the geometric one
     tail: float = 0.98  # quantile of a series' |z| that is its tail; taken to be 3 at least
-    smooth: float = 0.2  # rate at which an entity's score follows
+    smooth: float = 0.25  # rate at which an entity's score follows
     plain: float = 3.0  # a score so many times the boundary is an alarm at once
     usual: float = 0.98  # quantile of an entity's log score where its tail begins
     surprise: float = 2.0  # the boundary, in mean lengths of that tail beyond it
@@ -43,7 +43,7 @@ class DetectorConfig(NamedTuple):
     quiet: float = 1.25  # ... or below this, which is ordinary for every entity ...
     calm: float = 8.0  # ... for so many samples
     broad_smooth: float = 0.25  # rate at which the broad path's score follows
-    broad_units: float = 2.25  # its boundary, in mean lengths of its tail beyond where that begins ...
+    broad_units: float = 2.3  # its boundary, in mean lengths of its tail beyond where that begins ...
     broad_rarer: float = 0.75  # ... and what each e-fold of fewer false alarms adds to it
     narrow_smooth: float = 0.5  # the same of the narrow path, whose log follows
     narrow_units: float = 6.3

@@ -1,7 +1,7 @@
 """Series of an entity that measure one thing count once: learned from which way they step.
 
 Of each series the signs of its last 48 steps are kept. Two that step together, or against each other, in nearly all of
-48 samples, and again in the next 48, measure one thing: a disk's reads and its bytes read, the share used and the share
+them, and again 64 samples later, measure one thing: a disk's reads and its bytes read, the share used and the share
 free. A series that steps one way only says nothing. The first of a group stands for it, with what is largest in it.
 
 Source: sign sketches, whose distance is the angle between two series (Charikar 2002).
@@ -15,7 +15,8 @@ from models.detection.columns import GROUP, GROUPED, SHIFT, SIGNS, TILE
 from topics.batch import Float64, Int32, Int64
 from topics.kernel import inlined, kernel
 
-EVERY: Final = 48.0  # samples between two looks; as many signs are kept
+KEPT: Final = 48  # signs
+EVERY: Final = 63  # bits of the number of a sample that are 0 where it is looked who goes together
 ALIKE: Final = 7  # of so many signs at most are those of two that measure one thing different, or the same
 LIVELY: Final = 12  # least number of steps up, and of others
 NEAREST: Final = 64  # of the groups found so far so many are looked at: those of names that stand near
@@ -44,10 +45,10 @@ def find(tiles: Float64, series: Int32, entity: Float64, firsts: Int64) -> None:
         tile, place = tiles[number >> SHIFT], number & (TILE - 1)
         bits, found = int(tile[SIGNS, place]), 0.0
         ones = _ones(bits)
-        if LIVELY <= ones <= int(EVERY) - LIVELY:
+        if LIVELY <= ones <= KEPT - LIVELY:
             for other in range(min(count, NEAREST)):
                 apart = _ones(bits ^ firsts[2 * other])
-                if apart <= ALIKE or apart >= int(EVERY) - ALIKE:
+                if apart <= ALIKE or apart >= KEPT - ALIKE:
                     found = 1.0 + firsts[2 * other + 1]
                     break
             if found == 0.0:

@@ -62,7 +62,7 @@ from topics.kernel import inlined
 FIRST_TAIL: Final = (math.log(3.0), 0.3)  # of an entity's log scores: where it begins, and its length
 MINUTE_MS: Final = 60_000.0  # between samples, for which the boundaries' units are given
 OVER: Final = -1.0  # of CALM: the last sample ended an alarm
-LEARNED: Final = 16.0  # samples between two looks at how often samples come
+LEARNED: Final = 15  # bits of the number of a sample that are 0 where it is looked at how often samples come
 
 
 @inlined
@@ -74,13 +74,16 @@ def judge(
     row: of the entity; logs: of both paths' scores; strangest: of a series that is trusted alone, in tails of its own,
     and the largest distance of any, in spreads.
     """
+    if row[SAMPLES] == 0.0:
+        row[BROAD] = 1.0
     row[SAMPLES] += 1.0
-    _pace_of(row, ts, config)
-    row[BROAD] += config.broad_smooth * (math.exp(logs[0]) - 1.0 - row[BROAD])
+    each = 1.0 / (0.3 * row[SAMPLES] + 10.0)
+    _pace_of(row, ts, each, config)
+    row[BROAD] += config.broad_smooth * (math.exp(logs[0]) - row[BROAD])
     one = math.log(1.0 + strangest[0]) if strangest[0] > 0.0 else 0.0
     few = max(logs[1], one)
     row[NARROW] += config.narrow_smooth * (few - row[NARROW])
-    broad, wider = math.log(1.0 + row[BROAD]), math.log(1.0 + row[WIDE]) if row[WIDE] > 0.0 else 0.0
+    broad, wider = math.log(row[BROAD]), math.log(1.0 + row[WIDE]) if row[WIDE] > 0.0 else 0.0
     units = config.broad_units + config.broad_rarer * row[RARER], config.narrow_units + config.narrow_rarer * row[RARER]
     first = max(row[USUAL] + units[0] * row[STRETCH], config.least_log) + wider
     second = max(row[NARROW_USUAL] + units[1] * row[NARROW_STRETCH], config.least_log) + wider
@@ -92,14 +95,15 @@ def judge(
     if by_few > by_breadth:
         path, over = BY_ONE if far or one > logs[1] else BY_FEW, by_few
     event = _event(row, over, max(over, logs[0] - first, few - second), ts, config)
-    row[SHARE] += max(1e-3, 1.0 / (row[SAMPLES] + 200.0)) * (row[ALARMED] - row[SHARE])
+    row[SHARE] += max(1e-3, 0.05 * each) * (row[ALARMED] - row[SHARE])
     if row[FORKED] == 0.0:
         weight = 1.0
         if row[ALARMED] == 1.0:
             share = row[SHARE] / config.on_share
             weight = min(1.0, config.on_weight * max(1.0, share * share))
-        _learn_tail(row, broad, weight, (USUAL, STRETCH, HITS), config)
-        _learn_tail(row, row[NARROW], weight, (NARROW_USUAL, NARROW_STRETCH, NARROW_HITS), config)
+        slow = weight * max(3e-4, each)
+        _learn_tail(row, broad, (weight, slow), (USUAL, STRETCH, HITS), config)
+        _learn_tail(row, row[NARROW], (weight, slow), (NARROW_USUAL, NARROW_STRETCH, NARROW_HITS), config)
     return event, path, over
 
 
@@ -154,25 +158,27 @@ def _remember(row: Float64) -> None:
 
 
 @inlined
-def _pace_of(row: Float64, ts: float, config: DetectorConfig) -> None:
+def _pace_of(row: Float64, ts: float, each: float, config: DetectorConfig) -> None:
     """Learn how often samples come, and now and then what the budget says of the boundaries at this pace."""
     if row[NEWEST] > 0.0:
         gap = ts - row[NEWEST]
         if row[PERIOD] > 0.0:
-            row[PERIOD] += max(0.02, 1.0 / row[SAMPLES]) * (min(gap, 4.0 * row[PERIOD]) - row[PERIOD])
+            row[PERIOD] += max(0.02, each) * (min(gap, 4.0 * row[PERIOD]) - row[PERIOD])
         else:
             row[PERIOD] = gap
     row[NEWEST] = ts
-    if row[SAMPLES] % LEARNED == 0.0 and row[PERIOD] > 0.0:
+    if int(row[SAMPLES]) & LEARNED == 0 and row[PERIOD] > 0.0:
         row[RARER] = math.log(MINUTE_MS / row[PERIOD] / config.budget)
 
 
 @inlined
-def _learn_tail(row: Float64, x: float, weight: float, tail: tuple[int, int, int], config: DetectorConfig) -> None:
-    """Learn where the tail of a log score begins, and how long it is."""
-    usual, stretch, hits = tail
+def _learn_tail(
+    row: Float64, x: float, weights: tuple[float, float], tail: tuple[int, int, int], config: DetectorConfig
+) -> None:
+    """Learn where the tail of a log score begins, and how long it is. weights: of the sample, and as a rate."""
+    (weight, slow), (usual, stretch, hits) = weights, tail
     over = x - row[usual]
-    gain = weight * row[stretch] * max(3e-4, 1.0 / (0.3 * row[SAMPLES] + 10.0))
+    gain = slow * row[stretch]
     if over > 0.0:
         row[hits] += weight
         row[usual] += gain * config.usual

@@ -35,7 +35,7 @@ from models.detection.columns import (
     Scored,
 )  # fmt: skip
 from models.detection.config import DetectorConfig
-from models.detection.entity_score import CLASSES, MIDDLES, WORK
+from models.detection.entity_score import CLASSES, MIDDLES
 from models.detection.groups import NEAREST
 from models.detection.lanes import (
     L_EXPECTED,
@@ -77,8 +77,6 @@ class Workspace(NamedTuple):
     pace: Float64  # (RUN,) of each sample of the run
     fresh: Int64  # (RUN,) how many of its values are news
     single: Float64  # (RUN,) largest |z| of one series alone, in tails of its own
-    rank: Float64  # (RUN,) log of how strong the strongest series of each sample are
-    work: Float64  # (WORK,) of the largest |z|
     classes: Int64  # (CLASSES,) of sizes
     middles: Float64  # (CLASSES,) their logs
     firsts: Int64  # (2 * NEAREST,) of groups
@@ -99,7 +97,7 @@ def workspace_of() -> Workspace:
     """A new workspace."""
     return Workspace(
         np.zeros(LANE_ROWS * PITCH), np.zeros(TILE_SIZE), np.zeros(TILE, np.int64), np.empty(LANES, np.int64),
-        np.empty(RUN), np.empty(RUN, np.int64), np.empty(RUN), np.empty(RUN), np.empty(WORK),
+        np.empty(RUN), np.empty(RUN, np.int64), np.empty(RUN),
         np.zeros(CLASSES, np.int64), np.array(MIDDLES), np.empty(2 * NEAREST, np.int64), np.full(MARKS, -1, np.int64),
     )  # fmt: skip
 
