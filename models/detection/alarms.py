@@ -150,7 +150,9 @@ class Alarms:
         return CLEAR, suppressed
 
     def _suppressed(self, entity: str, scored_sample: ScoredSample) -> Suppressed:
-        """Whose budget cannot pay for an alarm now; else it is paid."""
+        """Whose budget cannot pay for an alarm now; else it is paid. Of an entity with one series the bank minds it."""
+        if scored_sample.series == 1:
+            return "none"
         a_week = self.settings.of_entity("false_alarms_a_week", entity) or self.settings.false_alarms_a_week
         cost = 1.0 / (1.0 + scored_sample.ratio ** (1.0 / scored_sample.tail)) if scored_sample.ratio < WILD else 0.0
         own = self._purse(entity)

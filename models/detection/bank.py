@@ -1,17 +1,12 @@
 """The detector bank: every value is scored against what is ordinary for its series, then learned.
 
-A series is seen through three views: its level against a mean with long memory, its next step against what its recent
-level and slope foretell, and its short average against the mean. Each view has a spread of its own, so that z means the
-same for a smooth daily curve, a counter and noise. An entity's score says how *broadly or strongly* it is off: the
-geometric mean of its eight largest |z|, or a third of their mean, or the largest one alone, in tails of its own series,
-where its name says that a person would act on it alone. Its boundary is learned from its own scores. No labels, no
-training phase; bounded state; no look ahead.
-
-What is scored is never clipped; what is learned always is, and the more an entity is off, the slower it is learned.
-Rule for a new normal: from its alarm on, for `hold_samples` samples and `hold_ms` of event time, what is far off is not
-learned at all; then learning goes on at the ordinary rate, and a level that stays is accepted once mean and spread
-have reached it. The boundary learns from the first, a tenth as fast as else: an alarm that nobody takes up ends after
-some hundreds of samples. An open incident (`forks`) stops both.
+A series is seen through four views: its level against a mean with long memory and against one with short memory, its
+next step against what its recent level and slope foretell, and its short average against the mean. Each view has a
+spread of its own, so that z means the same for a smooth daily curve, a counter and noise. A series is off as far as
+both memories say; so a level that stays is ordinary once the short one has followed. How far an entity is off is said by
+half of its series, or by a few of them (`entity_score`), and when that is an alarm by `judge`. No labels, no training
+phase; bounded state; no look ahead. What is scored is never clipped; what is learned always is. An open incident
+(`forks`) stops learning.
 
 Sources: exponentially weighted Welford form (West 1979), clipped learning (Huber 1964), Holt's linear prediction
 (1957), quantile by stochastic approximation (Robbins and Monro 1951), exponential tail over a threshold (Pickands
@@ -27,17 +22,11 @@ from typing import Final
 import numpy as np
 
 from models.detection.columns import (
-    ALARMED,
     BY_BREADTH,
-    CALM,
-    CLEAR,
-    CONTINUE,
     COUNT,
     ENTITY_FIELDS,
     FORKED,
     GROUPED,
-    HITS,
-    HITS_THEN,
     LEVEL,
     MEAN,
     NARROW_STRETCH,
@@ -45,8 +34,6 @@ from models.detection.columns import (
     ONSET,
     PEAK,
     QUIET,
-    RAISE,
-    RAISED,
     RAISED_SAMPLE,
     RECOVERING,
     SAMPLES,
@@ -56,16 +43,11 @@ from models.detection.columns import (
     SERIES_FIELDS,
     SHORT,
     STRETCH,
-    STRETCH_THEN,
     TAIL,
     TILE,
-    TOLD,
     TRUST,
     UNIVARIATE,
     USUAL,
-    USUAL_THEN,
-    WARY,
-    WIDE,
     Rows,
     Samples,
     Scored,
@@ -75,76 +57,18 @@ from models.detection.columns import (
 from models.detection.config import DetectorConfig, narrowed
 from models.detection.entity_score import entity_score
 from models.detection.groups import EVERY, find, merge
-from models.detection.judge import FIRST_TAIL
-from models.detection.judge import judge as judge_paths
-from models.detection.points import MARKS, RUN, Part, Workspace, seen, take_values, workspace_of
+from models.detection.judge import FIRST_TAIL, judge
+from models.detection.one_series import alone
+from models.detection.points import MARKS, RUN, Part, Workspace, take_values, workspace_of
 from models.detection.prior import prior
 from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
 from models.detection.univariate import MOST as MOST_UNIVARIATE
-from models.detection.univariate import Univariate, close_row, open_row, rested, surprise
+from models.detection.univariate import Univariate, close_row, open_row
 from topics.batch import Float64, Forgotten, Names, Reused
 from topics.kernel import inlined, kernel
 
 TAILS: Final = [USUAL, STRETCH, NARROW_USUAL, NARROW_STRETCH]
 FIRST_TAILS: Final = [*FIRST_TAIL, *FIRST_TAIL]
-
-
-@inlined
-def judge(entities: Float64, at: int, raw: float, ts: float, config: DetectorConfig) -> tuple[int, float]:
-    """The event of a sample with score `raw`: QUIET, RAISE, CONTINUE or CLEAR. And the boundary it was held against."""
-    if entities[at, SAMPLES] == 0.0:
-        entities[at, SCORE] = raw
-    entities[at, SAMPLES] += 1.0
-    entities[at, SCORE] += config.smooth * (raw - entities[at, SCORE])
-    usual = math.exp(entities[at, USUAL] + config.surprise * entities[at, STRETCH]) - 1.0
-    boundary = max(config.least, usual) * (1.0 + entities[at, WARY]) * (1.0 + entities[at, WIDE])
-    restless = raw > max(config.settle * boundary, config.quiet)
-    entities[at, CALM] = 0.0 if restless else entities[at, CALM] + 1.0
-    event = QUIET
-    if entities[at, ALARMED] == 0.0:
-        entities[at, WARY] *= 1.0 - config.forget
-        if raw <= boundary and entities[at, SCORE] <= boundary:
-            entities[at, ONSET] = 0.0
-        elif entities[at, ONSET] == 0.0:
-            entities[at, ONSET] = ts
-            for now, then in ((USUAL, USUAL_THEN), (STRETCH, STRETCH_THEN), (HITS, HITS_THEN)):
-                entities[at, then] = entities[at, now]
-        if (entities[at, SCORE] > boundary or raw > config.plain * boundary) and entities[
-            at, SAMPLES
-        ] > 2.0 * config.young:
-            event = RAISE
-            entities[at, ALARMED], entities[at, RAISED], entities[at, TOLD] = 1.0, ts, ts
-            entities[at, RAISED_SAMPLE] = entities[at, SAMPLES]
-    elif entities[at, CALM] >= config.calm:
-        event = CLEAR
-        entities[at, ALARMED] = 0.0
-        if entities[at, FORKED] == RECOVERING:
-            entities[at, FORKED] = 0.0
-        entities[at, SCORE] = min(raw, entities[at, SCORE])
-        entities[at, WARY] += config.wary
-    elif ts - entities[at, TOLD] >= config.repeat_ms:
-        event = CONTINUE
-        entities[at, TOLD] = ts
-    _calibrate(entities, at, config)
-    return event, boundary
-
-
-@inlined
-def _calibrate(entities: Float64, at: int, config: DetectorConfig) -> None:
-    """Learn where the tail of the log score begins, and how long it is; from an alarm only a tenth as fast."""
-    if entities[at, FORKED] > 0.0:
-        return
-    weight = 0.1 if entities[at, ALARMED] == 1.0 else 1.0
-    over = math.log(1.0 + entities[at, SCORE]) - entities[at, USUAL]
-    gain = weight * entities[at, STRETCH] * max(3e-4, 1.0 / (0.3 * entities[at, SAMPLES] + 10.0))
-    if over > 0.0:
-        entities[at, HITS] += weight
-        entities[at, USUAL] += gain * config.usual
-        excess = min(over, 3.0 * entities[at, STRETCH])  # one wild score says little of the length of a tail
-        rate = weight * max(1.5e-3, 1.0 / (entities[at, HITS] + 12.0))
-        entities[at, STRETCH] = max(entities[at, STRETCH] + rate * (excess - entities[at, STRETCH]), 0.05)
-    else:
-        entities[at, USUAL] -= gain * (1.0 - config.usual)
 
 
 @inlined
@@ -180,13 +104,13 @@ def _run(
         mark = entity & (MARKS - 1)
         if work.marks[mark] == first:  # seen in this run, or one that shares its place: a shorter run does no harm
             break
-        alone = (
+        univariate_row = (
             rows.entities[entity, UNIVARIATE] >= 0.0
             and _univariate_row(rows, entity, float(given.ts[end]), config, univariate) > 0
         )
-        if alone != univariate_only and end > first:
+        if univariate_row != univariate_only and end > first:
             break
-        work.marks[mark], univariate_only = first, alone
+        work.marks[mark], univariate_only = first, univariate_row
         end += 1
     return end, univariate_only
 
@@ -203,41 +127,13 @@ def _many(rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace
             if row[GROUPED] > 0.0:
                 merge(rows.tiles, series, off, rows.held)
             found = entity_score(scored.z[low:end], off, bits, (work.classes, work.middles), config)
-            scored.event[sample], scored.path[sample], scored.over[sample] = judge_paths(
+            scored.event[sample], scored.path[sample], scored.over[sample] = judge(
                 row, (found.broad, found.narrow), (work.single[slot], found.farthest), float(given.ts[sample]), config
             )
             row[SCORE] += config.smooth * (found.rank - row[SCORE])
             scored.score[sample] = row[SCORE]
             if int(row[SAMPLES]) & EVERY == 0:
                 find(rows.tiles, series, row, work.firsts)
-
-
-@kernel
-def _alone(
-    rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace, kinds: tuple[DetectorConfig, Univariate]
-) -> None:
-    """Take a run of entities with one series each."""
-    narrow, univariate = kinds
-    for sample in range(run.first, run.end):
-        slot, entity, ts = sample - run.first, given.entity[sample], float(given.ts[sample])
-        row, scored.score[sample] = int(rows.entities[entity, UNIVARIATE]), 0.0
-        if work.pace[slot] != 0.0:
-            work.pace[slot] = 1.0  # nothing else bears witness to a fault, and its tails mind what is learned
-        for point in range(given.start[sample], given.start[sample + 1]):
-            at, value = given.series[point], given.value[point]
-            tile, place = rows.tiles[at // TILE], at % TILE
-            if tile[COUNT, place] > 0.0 and ts > tile[SEEN, place]:
-                scored_sample = seen(tile, place, value, ts, narrow)
-                work.single[slot] = surprise(rows.univariate, row, scored_sample, work.pace[slot], univariate)
-                break  # it has no other
-    take_values(rows, given, scored, run, work, narrow)
-    for sample in range(run.first, run.end):
-        slot, entity, ts = sample - run.first, given.entity[sample], float(given.ts[sample])
-        if work.fresh[slot] > 0:
-            row, nth = int(rows.entities[entity, UNIVARIATE]), rows.entities[entity, SAMPLES]
-            scored.event[sample], boundary = judge(rows.entities, entity, work.single[slot], ts, narrow)
-            scored.score[sample] = rested(rows.univariate, row, work.single[slot], boundary, nth, univariate)
-            scored.over[sample] = math.log(scored.score[sample] / boundary + 1e-9)
 
 
 @kernel
@@ -262,11 +158,12 @@ def take(
             slot, entity = sample - first, given.entity[sample]
             work.pace[slot] = _pace(entities[entity], config)
             work.fresh[slot], work.single[slot] = given.start[sample + 1] - given.start[sample], 0.0
+            scored.suppressed[sample] = 0
             scored.event[sample], scored.path[sample] = QUIET, BY_BREADTH
             scored.score[sample], scored.over[sample] = entities[entity, SCORE], -math.inf
         run = Part(first, end, given.start[first], given.start[end], univariate_only)
         if univariate_only:
-            _alone(rows, given, scored, run, work, (narrow, univariate))
+            alone(rows, given, scored, run, work, (narrow, univariate))
         else:
             _many(rows, given, scored, run, work, config)
         for sample in range(first, end):
@@ -279,7 +176,8 @@ class Bank:
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         self.config = config or DetectorConfig()
-        self.narrow, self.univariate_config = narrowed(self.config), Univariate()
+        self.narrow = narrowed(self.config)
+        self.univariate_config = Univariate(false_alarms_a_week=self.config.budget)
         self.tiles = np.zeros((0, SERIES_FIELDS, TILE))
         self.entities = np.zeros((0, ENTITY_FIELDS))
         self.univariate = np.zeros((1, UNIVARIATE_FIELDS))

@@ -26,7 +26,8 @@ NARROW_USUAL_THEN, NARROW_STRETCH_THEN, NARROW_HITS_THEN = 24, 25, 26
 SHARE, TOP, LOWEST = 27, 28, 29  # of time in alarm; farthest beyond the boundary since the alarm began, and least since
 PERIOD, NEWEST, RARER = 30, 31, 32  # ms between samples; event time of the last; what the budget adds to boundaries
 GROUPED = 33  # series that go together with others
-ENTITY_FIELDS: Final = 34
+OWN_BUDGET = 34  # log of its budget as a multiple of that of all
+ENTITY_FIELDS: Final = 35
 TAIL_NOW: Final = [USUAL, STRETCH, HITS, NARROW_USUAL, NARROW_STRETCH, NARROW_HITS]
 TAIL_THEN: Final = [
     USUAL_THEN, STRETCH_THEN, HITS_THEN, NARROW_USUAL_THEN, NARROW_STRETCH_THEN, NARROW_HITS_THEN,
@@ -97,6 +98,7 @@ class Scored(NamedTuple):
     spread: Float64  # (n,) of the level around it
     off: Float64  # (n,) 1 + how far off by all views together, 0 where a series does not count
     bits: Int64  # (n,) the memory of `off`, as whole numbers
+    suppressed: Int32  # (m,) 1 where an alarm was not told because the budget was spent; of entities with one series
 
     @classmethod
     def room(cls, samples: int, values: int) -> Scored:
@@ -105,6 +107,7 @@ class Scored(NamedTuple):
         return cls(
             np.empty(samples, np.int32), np.empty(samples, np.int32), np.empty(samples), np.empty(samples),
             np.empty(samples), np.empty(values), np.empty(values), np.empty(values), off, off.view(np.int64),
+            np.zeros(samples, np.int32),
         )  # fmt: skip
 
     def first(self, samples: int, values: int) -> Scored:
@@ -112,5 +115,5 @@ class Scored(NamedTuple):
         m, n = slice(samples), slice(values)
         return Scored(
             self.event[m], self.path[m], self.score[m], self.over[m], self.onset[m],
-            self.z[n], self.expected[n], self.spread[n], self.off[n], self.bits[n],
+            self.z[n], self.expected[n], self.spread[n], self.off[n], self.bits[n], self.suppressed[m],
         )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 
@@ -14,9 +13,7 @@ class DetectorConfig(NamedTuple):
     warm: float = 100.0  # samples of a series before learning is clipped so
     loose: float = 10.0  # and how it is before, from the first few on
     settled: float = 100.0  # samples from which the clip is at its widest: winsor^2 / pull
-    wider: float = (
-        2.0  # the clip of what is learned of a spread and of the short memory, as a multiple of that of a mean
-    )
+    wider: float = 2.0  # the clip of what is learned of a spread and of the short memory, in those of a mean
     steps: float = 2.5  # and of steps
     fast_memory: float = 1e-2  # slowest rate of the short memory
     step_memory: float = 1e-3  # and of the size of steps
@@ -30,18 +27,9 @@ class DetectorConfig(NamedTuple):
     near: float = 0.5  # rate at which the recent level follows, and within it the slope
     ordinary: float = 2.0  # |z| of level and short average that every series wanders through, taken off
     cap: float = 100.0  # largest |z| that counts for an entity
-    strong: float = 1 / 3  # weight of the plain mean against the geometric one
     tail: float = 0.98  # quantile of a series' |z| that is its tail; taken to be 3 at least
     smooth: float = 0.25  # rate at which an entity's score follows
-    plain: float = 3.0  # a score so many times the boundary is an alarm at once
     usual: float = 0.98  # quantile of an entity's log score where its tail begins
-    surprise: float = 2.0  # the boundary, in mean lengths of that tail beyond it
-    least: float = 2.0  # no boundary is lower
-    wary: float = 0.8  # each alarm raises the boundary by this share ...
-    forget: float = 0.005  # ... which fades at this rate a sample: the budget of an entity that cries often
-    settle: float = 0.4  # an alarm ends when the score stays below this share of the boundary ...
-    quiet: float = 1.25  # ... or below this, which is ordinary for every entity ...
-    calm: float = 8.0  # ... for so many samples
     broad_smooth: float = 0.25  # rate at which the broad path's score follows
     broad_units: float = 2.3  # its boundary, in mean lengths of its tail beyond where that begins ...
     broad_rarer: float = 0.75  # ... and what each e-fold of fewer false alarms adds to it
@@ -51,18 +39,20 @@ class DetectorConfig(NamedTuple):
     least_log: float = 0.9  # no boundary of a log score is lower
     budget: float = 1.0  # false alarms a week
     extreme: float = 1000.0  # spreads off at which one series alone is an alarm
-    close: float = 0.85  # an alarm ends when it has been below this share of the boundary for `calm` samples
+    close: float = 0.85  # an alarm ends when it has been below this share of the boundary ...
+    calm: float = 8.0  # ... for so many samples
     again: float = 1.0  # after the log score has fallen by so much and risen by so much again, another alarm begins ...
     again_samples: float = 32.0  # ... if so many samples have passed
     on_weight: float = 0.1  # what a sample teaches the tails while an alarm is on ...
     on_share: float = 0.05  # ... and more, once alarms are on for more than this share of the time
-    doubt: float = 2.0  # score from which an entity is learned more slowly
-    far: float = 3.0  # spreads off the mean from which nothing is learned while an alarm is young
-    hold_samples: float = 500.0
-    hold_ms: float = 120_000.0
+    far: float = 3.0  # spreads from which a series that never moved does
+    hold_samples: float = 500.0  # after a confirmed fault nothing is learned for so many, unless its alarm ends before
     repeat_ms: float = 200.0  # an alarm that is on is told again at most so often
 
 
 def narrowed(config: DetectorConfig) -> DetectorConfig:
-    """The constants for an entity with one series: it is followed quickly, and its own tails set the boundary."""
-    return config._replace(winsor=40.0, short=1 / 8, near=0.8, smooth=1.0, surprise=-math.inf)
+    """The constants for an entity with one series: it is followed quickly."""
+    return config._replace(
+        winsor=40.0, warm=32.0, settled=160.0, wider=1.0, steps=1.0, step_memory=config.memory, floor=0.003,
+        short=1 / 8, near=0.8,
+    )  # fmt: skip

@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 
 from models.detection import columns
-from models.detection.bank import judge
 from models.detection.base import WHOLE, Detector, StateError
-from models.detection.columns import CLEAR, CONTINUE, ENTITY_FIELDS, QUIET, RAISE
+from models.detection.columns import AGAIN, CLEAR, CONTINUE, ENTITY_FIELDS, QUIET, RAISE
 from models.detection.config import DetectorConfig
+from models.detection.judge import judge
 from models.detection.members import MEMBERS, Member, member, names
 from topics.batch import Float64
 from topics.kernel import kernel
@@ -153,8 +153,9 @@ class EntityDetectors:
         if own <= SETTLED:
             return QUIET, 0.0, WHOLE
         self.row[0, columns.FORKED] = 0.0 if learn else columns.OPEN
-        event, boundary = judge(self.row, 0, min(max(error / deviation, 0.0), CONFIG.cap), float(ts), CONFIG)
-        return event, float(self.row[0, columns.SCORE] / boundary), found
+        off = math.log1p(min(max(error / deviation, 0.0), CONFIG.cap))
+        event, _, over = judge(self.row[0], (off, 0.0), (0.0, 0.0), float(ts), CONFIG)
+        return CONTINUE if event == AGAIN else event, math.exp(over), found
 
     def _told(self, ts: int, values: Float64, x: Float64, spread: Float64, learn: bool) -> tuple[int, float, int]:
         """A detector that says by itself when something changed: held against a scale that stands still."""

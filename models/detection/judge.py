@@ -38,6 +38,7 @@ from models.detection.columns import (
     NARROW_USUAL_THEN,
     NEWEST,
     ONSET,
+    OWN_BUDGET,
     PERIOD,
     QUIET,
     RAISE,
@@ -168,7 +169,7 @@ def _pace_of(row: Float64, ts: float, each: float, config: DetectorConfig) -> No
             row[PERIOD] = gap
     row[NEWEST] = ts
     if int(row[SAMPLES]) & LEARNED == 0 and row[PERIOD] > 0.0:
-        row[RARER] = math.log(MINUTE_MS / row[PERIOD] / config.budget)
+        row[RARER] = math.log(MINUTE_MS / row[PERIOD] / config.budget) - row[OWN_BUDGET]
 
 
 @inlined

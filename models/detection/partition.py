@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from operator import itemgetter
 
@@ -12,7 +13,17 @@ from models.detection.absence import Absence
 from models.detection.alarm_trajectory import Trajectories
 from models.detection.alarms import OFF, Alarms, Ranges, ScoredSample, strongest_levels
 from models.detection.bank import Bank
-from models.detection.columns import AGAIN, BY_BREADTH, CLEAR, NARROW_STRETCH, QUIET, STRETCH, Samples, Scored
+from models.detection.columns import (
+    AGAIN,
+    BY_BREADTH,
+    CLEAR,
+    NARROW_STRETCH,
+    OWN_BUDGET,
+    QUIET,
+    STRETCH,
+    Samples,
+    Scored,
+)
 from models.detection.config import DetectorConfig
 from models.detection.detector_set import DetectorSet
 from models.detection.forks import Forks
@@ -20,7 +31,7 @@ from models.detection.hysteresis import Hysteresis
 from models.detection.season import Season, renew
 from models.detection.settings import DetectionSettings
 from models.detection.shift import Shifts
-from topics.batch import Batch, Float64, Forgotten, Reused, Steer
+from topics.batch import Batch, Float64, Forgotten, Names, Reused, Steer
 from topics.signals import Anomaly
 
 Given = Batch | Steer | Forgotten | Reused
@@ -63,11 +74,19 @@ class PartitionDetector:
 
     def scored(self, batch: Batch) -> Iterator[tuple[Scored, list[Anomaly]]]:
         """What the bank makes of a batch and what is said of it, in parts that follow each other; it is learned."""
-        self.bank.admit(batch.names)
+        self._admit(batch.names)
         for part, value, proven in self.season.take(batch, self.forks.open):
             yield self._observe(part, value)
             if proven:
                 renew(self.bank, batch.names, proven)
+
+    def _admit(self, names: Names) -> None:
+        known, budget = self.bank.n_entities, self.bank.config.budget
+        self.bank.admit(names)
+        if self.settings.says("false_alarms_a_week"):
+            for number in range(known, self.bank.n_entities):
+                own = self.settings.of_entity("false_alarms_a_week", names.entities[number])
+                self.bank.entities[number, OWN_BUDGET] = math.log((own or budget) / budget)
 
     def forget(self, forgotten: Forgotten) -> list[Anomaly]:
         """Forget all that was learned of series and entities that have ended: absences that end so."""
@@ -120,6 +139,8 @@ class PartitionDetector:
         """What the bank says of a sample, if users want to know."""
         event, onset = self.hysteresis.event(batch, scored, sample)
         if event == QUIET:
+            if scored.suppressed[sample] and onset == batch.ts[sample]:  # its budget is kept by the bank
+                yield anomalies.of_bank(batch, scored, sample, ("cleared", onset, "entity"), self.trajectories)
             return
         number = int(batch.entity[sample])
         entity, row = batch.names.entities[number], self.bank.entities[number]
