@@ -31,10 +31,10 @@ class DetectorConfig(NamedTuple):
     smooth: float = 0.25  # rate at which an entity's score follows
     usual: float = 0.98  # quantile of an entity's log score where its tail begins
     broad_smooth: float = 0.25  # rate at which the broad path's score follows
-    broad_units: float = 2.3  # its boundary, in mean lengths of its tail beyond where that begins ...
+    broad_units: float = 2.25  # its boundary, in mean lengths of its tail beyond where that begins ...
     broad_rarer: float = 0.75  # ... and what each e-fold of fewer false alarms adds to it
     narrow_smooth: float = 0.5  # the same of the narrow path, whose log follows
-    narrow_units: float = 6.3
+    narrow_units: float = 6.2
     narrow_rarer: float = 1.0
     least_log: float = 0.9  # no boundary of a log score is lower
     budget: float = 1.0  # false alarms a week

@@ -1,6 +1,7 @@
 """Symptoms from deviating metrics: the table of rules, and the tracker that applies it to anomalies.
 
-A symptom is confirmed when enough samples show it for long enough. It ends with a sample that does not show it: the
+A symptom is confirmed when enough samples show it for long enough; one on the narrow path, of a few series only, when a
+second sample shows it or another entity of its system is off as well. It ends with a sample that does not show it: the
 lack of samples ends nothing.
 """
 
@@ -51,6 +52,7 @@ RULES: Final[tuple[SymptomRule, ...]] = (
 
 ENTITIES_KEPT: Final = 5_000  # a snapshot of so many, each with its attribution, still fits in one record
 STATES: Final = frozenset({"raised", "continuing", "cleared"})  # of an alarm; nothing follows from another one
+SECOND_LOOK: Final = 2  # samples that a symptom on the narrow path takes, unless another entity is off as well
 GRACE_MS: Final = 600  # a symptom that samples of this time do not show goes on
 
 
@@ -87,6 +89,8 @@ class Tracker(KeyedState):
         entity = anomaly.entity
         if anomaly.view != "first" or anomaly.state not in STATES:
             return []  # its alarm begins and ends by itself, and says nothing of what the first view sees
+        if anomaly.suppressed != "none":
+            return []  # its budget of false alarms is spent: nobody is to be woken
         if anomaly.ts <= self.newest.get(entity, 0):
             return []  # a repeat, or late: a newer sample was taken already
         self.newest[entity] = anomaly.ts
@@ -99,7 +103,8 @@ class Tracker(KeyedState):
         self.context[entity] = anomaly.attribution
         known = {s.symptom: s for s in self.symptoms.get(entity, ())}
         shown = dict(_shown(anomaly.attribution))
-        now = [_seen(known.get(symptom), anomaly, found) for symptom, found in shown.items()]
+        least = 1 if anomaly.path != "narrow" or self._others_are_off(entity) else SECOND_LOOK
+        now = [_seen(known.get(symptom), anomaly, found, least) for symptom, found in shown.items()]
         fresh = [s for s in now if s.confirmed and not (s.symptom in known and known[s.symptom].confirmed)]
         kept = (s for s in known.values() if s.symptom not in shown and anomaly.ts - s.last <= GRACE_MS)
         if found := (*now, *kept):
@@ -137,6 +142,10 @@ class Tracker(KeyedState):
         """The contribution of a metric to the last sample of an entity, if it deviated upwards."""
         return next((c for c in self.context.get(entity, ()) if c.z > 0 and fnmatchcase(c.metric, metric)), None)
 
+    def _others_are_off(self, entity: str) -> bool:
+        """Whether another entity of the same system has an alarm."""
+        return any(other != entity for other in self.context.keys_of(system_of(entity)))
+
     def _bound(self) -> None:
         if len(self.newest) > ENTITIES_KEPT:
             self.forget(next(iter(self.newest)))
@@ -162,13 +171,14 @@ def _matters(rule: SymptomRule, c: Contribution) -> bool:
     return abs(c.z) >= rule.z and off >= rule.least and off >= rule.ratio * abs(c.expected)
 
 
-def _seen(known: Symptom | None, anomaly: Anomaly, found: tuple[SymptomRule, Contribution]) -> Symptom:
+def _seen(known: Symptom | None, anomaly: Anomaly, found: tuple[SymptomRule, Contribution], least: int) -> Symptom:
+    """A symptom after one more sample that shows it. least: samples that it takes whatever its rule says."""
     rule, c = found
     before = known or Symptom(
         anomaly.entity, rule.symptom, c.metric, anomaly.ts, anomaly.ts, 0, c.z, c.value, c.expected, anomaly.evidence
     )
     samples = before.samples + 1
-    lasted = samples >= rule.samples and anomaly.ts - before.onset >= rule.lasts_ms
+    lasted = samples >= max(rule.samples, least) and anomaly.ts - before.onset >= rule.lasts_ms
     return msgspec.structs.replace(
         before, last=anomaly.ts, samples=samples, z=c.z, value=c.value, expected=c.expected, metric=c.metric,
         confirmed=before.confirmed or lasted,
