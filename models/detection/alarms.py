@@ -25,6 +25,9 @@ from topics.signals import Suppressed
 DAY_MS: Final = 86_400_000
 WEEK_MS: Final = 7 * DAY_MS
 FLEET: Final = ""
+FIRST: Final = 1.0  # what is in it at first
+AS_STRONG: Final = 1.5  # an alarm of at most so many times the strongest before is taken to be another of its kind ...
+REPEATED: Final = 0.5  # ... and costs at least so much
 BURST: Final = 3.0  # false alarms that a budget may pay at once, in multiples of a week's where that is more than one
 WILD: Final = 20.0  # boundaries from which an alarm is not false
 CRITICAL: Final = 8.0  # boundaries: such an alarm is told beyond its entity's budget
@@ -78,13 +81,17 @@ class Told(msgspec.Struct):
 class Purse(msgspec.Struct):
     """What is left of a budget of false alarms."""
 
-    left: float = BURST
+    left: float = FIRST
     filled: int = 0  # event time
+    strongest: float = 0.0  # multiple of the boundary of the strongest alarm, which fades by half in a week
+    seen: int = 0  # event time of that
+    onset: int = 0  # of the last alarm
 
     def fill(self, a_week: float, ts: int) -> float:
         """Fill it with what has come since, and return what is in it."""
         most = BURST * max(1.0, a_week)
-        self.left = min(self.left + a_week * max(ts - self.filled, 0) / WEEK_MS, most) if self.filled else most
+        since = max(ts - self.filled, 0) if self.filled else 0
+        self.left = min(self.left + a_week * since / WEEK_MS, most)
         self.filled = max(self.filled, ts)
         return self.left
 
@@ -154,7 +161,7 @@ class Alarms:
         if scored_sample.series == 1:
             return "none"
         a_week = self.settings.of_entity("false_alarms_a_week", entity) or self.settings.false_alarms_a_week
-        cost = 1.0 / (1.0 + scored_sample.ratio ** (1.0 / scored_sample.tail)) if scored_sample.ratio < WILD else 0.0
+        cost = self._cost(entity, scored_sample)
         own = self._purse(entity)
         if own.fill(a_week, scored_sample.ts) < cost:
             return "entity"
@@ -164,6 +171,17 @@ class Alarms:
             self._purse(FLEET).left -= cost
         own.left -= cost
         return "none"
+
+    def _cost(self, entity: str, scored_sample: ScoredSample) -> float:
+        """How likely an alarm is false: by its tail, and by what came before without being called a fault."""
+        ts, ratio = scored_sample.ts, scored_sample.ratio
+        false = 1.0 / (1.0 + ratio ** (1.0 / scored_sample.tail)) if ratio < WILD else 0.0
+        purse = self._purse(entity)
+        faded = purse.strongest * 0.5 ** (max(ts - purse.seen, 0) / WEEK_MS)
+        again = ratio <= AS_STRONG * faded and scored_sample.onset != purse.onset
+        if scored_sample.onset != purse.onset or ratio > faded:
+            purse.strongest, purse.seen, purse.onset = max(ratio, faded), ts, scored_sample.onset
+        return max(false, REPEATED if again else 0.0)
 
     def _purse(self, entity: str) -> Purse:
         return self.purses.setdefault(entity, Purse())

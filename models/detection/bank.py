@@ -3,8 +3,8 @@
 A series is seen through four views: its level against a mean with long memory and against one with short memory, its
 next step against what its recent level and slope foretell, and its short average against the mean. Each view has a
 spread of its own, so that z means the same for a smooth daily curve, a counter and noise. A series is off as far as
-both memories say; so a level that stays is ordinary once the short one has followed. How far an entity is off is said by
-half of its series, or by a few of them (`entity_score`), and when that is an alarm by `judge`. No labels, no training
+both memories say; so a level that stays is ordinary once the short one has followed. How far an entity is off is said
+by half of its series, or by a few of them (`entity_score`), and when that is an alarm by `judge`. No labels, no training
 phase; bounded state; no look ahead. What is scored is never clipped; what is learned always is. An open incident
 (`forks`) stops learning.
 
@@ -41,7 +41,9 @@ from models.detection.columns import (
     SEEN,
     SERIES,
     SERIES_FIELDS,
+    SHIFT,
     SHORT,
+    SIGNS,
     STRETCH,
     TAIL,
     TILE,
@@ -56,7 +58,7 @@ from models.detection.columns import (
 )  # fmt: skip
 from models.detection.config import DetectorConfig, narrowed
 from models.detection.entity_score import entity_score
-from models.detection.groups import EVERY, find, merge
+from models.detection.groups import EVERY, find, lively, merge
 from models.detection.judge import FIRST_TAIL, judge
 from models.detection.one_series import alone
 from models.detection.points import MARKS, RUN, Part, Workspace, take_values, workspace_of
@@ -64,7 +66,7 @@ from models.detection.prior import prior
 from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
 from models.detection.univariate import MOST as MOST_UNIVARIATE
 from models.detection.univariate import Univariate, close_row, open_row
-from topics.batch import Float64, Forgotten, Names, Reused
+from topics.batch import Float64, Forgotten, Int32, Names, Reused
 from topics.kernel import inlined, kernel
 
 TAILS: Final = [USUAL, STRETCH, NARROW_USUAL, NARROW_STRETCH]
@@ -115,6 +117,15 @@ def _run(
     return end, univariate_only
 
 
+@kernel
+def _lively(tiles: Float64, series: Int32, off: Float64) -> bool:
+    """Whether the series of a sample that is farthest off has moved up and down all the time before."""
+    most = 0
+    for at in range(len(series)):
+        most = at if off[at] > off[most] else most
+    return lively(int(tiles[series[most] >> SHIFT, SIGNS, series[most] & (TILE - 1)]))
+
+
 @inlined
 def _many(rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace, config: DetectorConfig) -> None:
     """Take a run of entities with many series each."""
@@ -127,8 +138,11 @@ def _many(rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace
             if row[GROUPED] > 0.0:
                 merge(rows.tiles, series, off, rows.held)
             found = entity_score(scored.z[low:end], off, bits, (work.classes, work.middles), config)
+            farthest = found.farthest
+            if farthest >= config.extreme and not _lively(rows.tiles, series, off):
+                farthest = 0.0
             scored.event[sample], scored.path[sample], scored.over[sample] = judge(
-                row, (found.broad, found.narrow), (work.single[slot], found.farthest), float(given.ts[sample]), config
+                row, (found.broad, found.narrow), (work.single[slot], farthest), float(given.ts[sample]), config
             )
             row[SCORE] += config.smooth * (found.rank - row[SCORE])
             scored.score[sample] = row[SCORE]

@@ -15,6 +15,7 @@ class DetectorConfig(NamedTuple):
     settled: float = 100.0  # samples from which the clip is at its widest: winsor^2 / pull
     wider: float = 2.0  # the clip of what is learned of a spread and of the short memory, in those of a mean
     steps: float = 2.5  # and of steps
+    gross: float = 0.04  # share that is learned at least: many rare jumps are not strange for ever
     fast_memory: float = 1e-2  # slowest rate of the short memory
     step_memory: float = 1e-3  # and of the size of steps
     moved: float = 1e-3  # a series that has moved has a variance of more than so much of its least
@@ -38,6 +39,8 @@ class DetectorConfig(NamedTuple):
     narrow_rarer: float = 1.0
     least_log: float = 0.9  # no boundary of a log score is lower
     budget: float = 1.0  # false alarms a week
+    green: float = 60.0  # a tail known by so many samples is taken to be twice as long
+    alone: float = 5.0  # tails of its own at which a series that is trusted alone is an alarm
     extreme: float = 1000.0  # spreads off at which one series alone is an alarm
     close: float = 0.85  # an alarm ends when it has been below this share of the boundary ...
     calm: float = 8.0  # ... for so many samples

@@ -33,6 +33,13 @@ def _ones(bits: int) -> int:
     return (bits + (bits >> 32)) & 0xFF
 
 
+@inlined
+def lively(bits: int) -> bool:
+    """Whether steps went up as well as not, by their signs."""
+    ones = _ones(bits)
+    return LIVELY <= ones <= KEPT - LIVELY
+
+
 @kernel
 def find(tiles: Float64, series: Int32, entity: Float64, firsts: Int64) -> None:
     """Look which series of a sample go together; what two looks agree on holds. firsts: (2 * NEAREST,) scratch.
@@ -44,8 +51,7 @@ def find(tiles: Float64, series: Int32, entity: Float64, firsts: Int64) -> None:
         number = int(series[at])
         tile, place = tiles[number >> SHIFT], number & (TILE - 1)
         bits, found = int(tile[SIGNS, place]), 0.0
-        ones = _ones(bits)
-        if LIVELY <= ones <= KEPT - LIVELY:
+        if lively(bits):
             for other in range(min(count, NEAREST)):
                 apart = _ones(bits ^ firsts[2 * other])
                 if apart <= ALIKE or apart >= KEPT - ALIKE:

@@ -62,6 +62,7 @@ from topics.kernel import inlined
 
 FIRST_TAIL: Final = (math.log(3.0), 0.3)  # of an entity's log scores: where it begins, and its length
 MINUTE_MS: Final = 60_000.0  # between samples, for which the boundaries' units are given
+LEAST_OVER: Final = 1e-9  # log of how far beyond its boundary an alarm is at least
 OVER: Final = -1.0  # of CALM: the last sample ended an alarm
 LEARNED: Final = 15  # bits of the number of a sample that are 0 where it is looked at how often samples come
 
@@ -73,7 +74,7 @@ def judge(
     """The event of a sample, its path, and the log of its multiple of the boundary.
 
     row: of the entity; logs: of both paths' scores; strangest: of a series that is trusted alone, in tails of its own,
-    and the largest distance of any, in spreads.
+    and the largest distance of a lively one, in spreads.
     """
     if row[SAMPLES] == 0.0:
         row[BROAD] = 1.0
@@ -81,20 +82,23 @@ def judge(
     each = 1.0 / (0.3 * row[SAMPLES] + 10.0)
     _pace_of(row, ts, each, config)
     row[BROAD] += config.broad_smooth * (math.exp(logs[0]) - row[BROAD])
-    one = math.log(1.0 + strangest[0]) if strangest[0] > 0.0 else 0.0
-    few = max(logs[1], one)
+    few = logs[1]
     row[NARROW] += config.narrow_smooth * (few - row[NARROW])
     broad, wider = math.log(row[BROAD]), math.log(1.0 + row[WIDE]) if row[WIDE] > 0.0 else 0.0
     units = config.broad_units + config.broad_rarer * row[RARER], config.narrow_units + config.narrow_rarer * row[RARER]
-    first = max(row[USUAL] + units[0] * row[STRETCH], config.least_log) + wider
-    second = max(row[NARROW_USUAL] + units[1] * row[NARROW_STRETCH], config.least_log) + wider
-    by_breadth, by_few = broad - first, row[NARROW] - second
-    far = strangest[1] >= config.extreme
-    if far:
-        by_few = max(by_few, math.log(strangest[1] / config.extreme) + 1e-9)
+    green = 1.0 + config.green * (1.0 + max(row[RARER], 0.0)) / row[SAMPLES]  # few samples say little of a far tail
+    first = max(row[USUAL] + green * units[0] * row[STRETCH], config.least_log) + wider
+    second = max(row[NARROW_USUAL] + green * units[1] * row[NARROW_STRETCH], config.least_log) + wider
+    by_breadth, by_few, one = (
+        broad - first,
+        row[NARROW] - second,
+        max(strangest[0] / config.alone, strangest[1] / config.extreme),
+    )
     path, over = BY_BREADTH, by_breadth
     if by_few > by_breadth:
-        path, over = BY_ONE if far or one > logs[1] else BY_FEW, by_few
+        path, over = BY_FEW, by_few
+    if one >= 1.0 and math.log(one) >= over:
+        path, over = BY_ONE, math.log(one) + LEAST_OVER
     event = _event(row, over, max(over, logs[0] - first, few - second), ts, config)
     row[SHARE] += max(1e-3, 0.05 * each) * (row[ALARMED] - row[SHARE])
     if row[FORKED] == 0.0:

@@ -165,13 +165,15 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, co
         lanes[to + L_OFF + i] = 1.0 + mature * off if moved | (abs(level) > config.far) else 0.0
         limit, taken = lanes[to + L_LIMIT + i], pace > 0.0
         learned = min(max(error, -limit * spread), limit * spread)
-        wider = min(abs(error), config.wider * limit * spread)
+        wider = max(min(abs(error), config.wider * limit * spread), config.gross * abs(error))
         bend = min(abs(short - mean), limit * short_spread)
         slow = max(config.memory, each)
         _learn(flat, at + i, taken, slow, (learned, wider, bend))
-        size, quick = min(abs(step), config.steps * limit * step_spread), max(config.step_memory, each)
+        size = max(min(abs(step), config.steps * limit * step_spread), config.gross * abs(step))
+        quick = max(config.step_memory, each)
         flat[at + T_STEP_VARIANCE + i] = step_variance + (quick * (size * size - step_variance) if taken else 0.0)
-        reach, quick = config.wider * limit * fast_spread, max(config.fast_memory, each)
+        reach = max(config.wider * limit * fast_spread, config.gross * abs(away))
+        quick = max(config.fast_memory, each)
         away = min(max(away, -reach), reach)
         flat[at + T_FAST + i] += quick * away if taken else 0.0
         flat[at + T_FAST_VARIANCE + i] = (

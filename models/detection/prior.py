@@ -57,7 +57,7 @@ MEASURES: Final[Mapping[str, Prior]] = {
         "http.server.duration.p95", "http.server.own.duration.p50", "http.server.own.duration.p95",
         "http.request.duration.seconds", "http.server.request.duration.seconds",
         "http.client.request.duration.seconds", "http.server.requests.seconds", "grpc.server.handling.seconds",
-        "probe.duration.seconds", "scrape.duration.seconds",
+        "probe.duration.seconds",
     ), DURATION),
     **dict.fromkeys(("http.server.error.ratio", "http.client.error.ratio"), RATIO),
     **dict.fromkeys((
