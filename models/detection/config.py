@@ -32,14 +32,14 @@ class DetectorConfig(NamedTuple):
     smooth: float = 0.25  # rate at which an entity's score follows
     usual: float = 0.98  # quantile of an entity's log score where its tail begins
     broad_smooth: float = 0.25  # rate at which the broad path's score follows
-    broad_units: float = 2.25  # its boundary, in mean lengths of its tail beyond where that begins ...
+    broad_units: float = 1.9  # its boundary, in mean lengths of its tail beyond where that begins ...
     broad_rarer: float = 0.75  # ... and what each e-fold of fewer false alarms adds to it
     narrow_smooth: float = 0.5  # the same of the narrow path, whose log follows
-    narrow_units: float = 6.2
+    narrow_units: float = 5.7
     narrow_rarer: float = 1.0
     least_log: float = 0.9  # no boundary of a log score is lower
     budget: float = 1.0  # false alarms a week
-    green: float = 60.0  # a tail known by so many samples is taken to be twice as long
+    green: float = 40.0  # a tail known by so many samples is taken to be twice as long
     alone: float = 5.0  # tails of its own at which a series that is trusted alone is an alarm
     extreme: float = 1000.0  # spreads off at which one series alone is an alarm
     close: float = 0.85  # an alarm ends when it has been below this share of the boundary ...
