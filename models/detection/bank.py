@@ -4,9 +4,9 @@ A series is seen through four views: its level against a mean with long memory a
 next step against what its recent level and slope foretell, and its short average against the mean. Each view has a
 spread of its own, so that z means the same for a smooth daily curve, a counter and noise. A series is off as far as
 both memories say; so a level that stays is ordinary once the short one has followed. How far an entity is off is said
-by half of its series, or by a few of them (`entity_score`), and when that is an alarm by `judge`. No labels, no training
-phase; bounded state; no look ahead. What is scored is never clipped; what is learned always is. An open incident
-(`forks`) stops learning.
+by half of its series, or by a few of them (`entity_score`), and when that is an alarm by `judge`. No labels, no
+training phase; bounded state; no look ahead. What is scored is never clipped; what is learned always is. An open
+incident (`forks`) stops learning.
 
 Sources: exponentially weighted Welford form (West 1979), clipped learning (Huber 1964), Holt's linear prediction
 (1957), quantile by stochastic approximation (Robbins and Monro 1951), exponential tail over a threshold (Pickands

@@ -17,6 +17,7 @@ from models.detection.columns import (
     AGAIN,
     BY_BREADTH,
     CLEAR,
+    CONTINUE,
     NARROW_STRETCH,
     OWN_BUDGET,
     QUIET,
@@ -152,6 +153,8 @@ class PartitionDetector:
         heard, suppressed = self.alarms.heard(entity, event, scored_sample, anomalies.deviations(batch, scored, sample))
         if heard == AGAIN and (before := self.trajectories.onset(entity)):
             yield anomalies.of_bank(batch, scored, sample, ("cleared", before, "none"), self.trajectories)
+        if heard in (CONTINUE, CLEAR):  # of the alarm that was told, also when a second one was not
+            onset = self.trajectories.onset(entity) or onset
         if heard != QUIET:
             told = anomalies.STATES[heard], onset, suppressed
             anomaly = anomalies.of_bank(batch, scored, sample, told, self.trajectories)
