@@ -181,7 +181,9 @@ def take(
         else:
             _many(rows, given, scored, run, work, config)
         for sample in range(first, end):
+            by_breadth = scored.path[sample] == BY_BREADTH
             scored.onset[sample] = entities[given.entity[sample], ONSET]
+            scored.tail[sample] = entities[given.entity[sample], STRETCH if by_breadth else NARROW_STRETCH]
         first = end
 
 

@@ -17,7 +17,9 @@ SHIFT: Final = 3
 TILE: Final = 1 << SHIFT  # series whose columns lie side by side: one move of the processor takes a column of all eight
 
 # columns of an entity
-SAMPLES, SCORE, USUAL, STRETCH, HITS, WARY, CALM, ALARMED, RAISED, RAISED_SAMPLE, ONSET, TOLD, FORKED, WIDE = range(14)
+SAMPLES, SCORE, USUAL, STRETCH, HITS, TRUSTED, CALM, ALARMED, RAISED, RAISED_SAMPLE, ONSET, TOLD, FORKED, WIDE = range(
+    14
+)
 SERIES, UNIVARIATE = 14, 15  # how many have opened; the row of the one that there is, 0 for none, -1 for never
 USUAL_THEN, STRETCH_THEN, HITS_THEN = 16, 17, 18  # as they were at the onset, before what followed was learned
 # the two paths of an alarm, each with a score and a tail of its own: the broad one is the first, in USUAL to HITS
@@ -93,6 +95,7 @@ class Scored(NamedTuple):
     score: Float64  # (m,) how far the entity is off, smoothed: it ranks samples
     over: Float64  # (m,) log of its multiple of the boundary: an alarm begins at 0; -inf where nothing was scored
     onset: Float64  # (m,) event time of the first sample above it, as it was known at this sample; 0: none
+    tail: Float64  # (m,) mean length of the tail of the path's log scores, as it was known at this sample
     z: Float64  # (n,) of the strongest view, signed by the view
     expected: Float64  # (n,) the mean before this value was learned
     spread: Float64  # (n,) of the level around it
@@ -106,8 +109,8 @@ class Scored(NamedTuple):
         off = np.empty(values)
         return cls(
             np.empty(samples, np.int32), np.empty(samples, np.int32), np.empty(samples), np.empty(samples),
-            np.empty(samples), np.empty(values), np.empty(values), np.empty(values), off, off.view(np.int64),
-            np.zeros(samples, np.int32),
+            np.empty(samples), np.empty(samples), np.empty(values), np.empty(values), np.empty(values), off,
+            off.view(np.int64), np.zeros(samples, np.int32),
         )  # fmt: skip
 
     def first(self, samples: int, values: int) -> Scored:
@@ -115,5 +118,5 @@ class Scored(NamedTuple):
         m, n = slice(samples), slice(values)
         return Scored(
             self.event[m], self.path[m], self.score[m], self.over[m], self.onset[m],
-            self.z[n], self.expected[n], self.spread[n], self.off[n], self.bits[n], self.suppressed[m],
+            self.tail[m], self.z[n], self.expected[n], self.spread[n], self.off[n], self.bits[n], self.suppressed[m],
         )  # fmt: skip

@@ -40,7 +40,11 @@ class DetectorConfig(NamedTuple):
     least_log: float = 0.9  # no boundary of a log score is lower
     budget: float = 1.0  # false alarms a week
     green: float = 40.0  # a tail known by so many samples is taken to be twice as long
-    alone: float = 5.0  # tails of its own at which a series that is trusted alone is an alarm
+    alone: float = (
+        2.0  # tails of its own at which a series that is trusted alone is an alarm, smoothed at this rate ...
+    )
+    alone_smooth: float = 0.2
+    at_once: float = 6.0  # ... and not
     extreme: float = 1000.0  # spreads off at which one series alone is an alarm
     close: float = 0.85  # an alarm ends when it has been below this share of the boundary ...
     calm: float = 8.0  # ... for so many samples

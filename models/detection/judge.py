@@ -52,6 +52,7 @@ from models.detection.columns import (
     STRETCH_THEN,
     TOLD,
     TOP,
+    TRUSTED,
     USUAL,
     USUAL_THEN,
     WIDE,
@@ -89,11 +90,9 @@ def judge(
     green = 1.0 + config.green * (1.0 + max(row[RARER], 0.0)) / row[SAMPLES]  # few samples say little of a far tail
     first = max(row[USUAL] + green * units[0] * row[STRETCH], config.least_log) + wider
     second = max(row[NARROW_USUAL] + green * units[1] * row[NARROW_STRETCH], config.least_log) + wider
-    by_breadth, by_few, one = (
-        broad - first,
-        row[NARROW] - second,
-        max(strangest[0] / config.alone, strangest[1] / config.extreme),
-    )
+    row[TRUSTED] += config.alone_smooth * (strangest[0] - row[TRUSTED])
+    by_breadth, by_few = broad - first, row[NARROW] - second
+    one = max(row[TRUSTED] / config.alone, strangest[0] / config.at_once, strangest[1] / config.extreme)
     path, over = BY_BREADTH, by_breadth
     if by_few > by_breadth:
         path, over = BY_FEW, by_few

@@ -13,18 +13,7 @@ from models.detection.absence import Absence
 from models.detection.alarm_trajectory import Trajectories
 from models.detection.alarms import OFF, Alarms, Ranges, ScoredSample, strongest_levels
 from models.detection.bank import Bank
-from models.detection.columns import (
-    AGAIN,
-    BY_BREADTH,
-    CLEAR,
-    CONTINUE,
-    NARROW_STRETCH,
-    OWN_BUDGET,
-    QUIET,
-    STRETCH,
-    Samples,
-    Scored,
-)
+from models.detection.columns import AGAIN, CLEAR, CONTINUE, OWN_BUDGET, QUIET, Samples, Scored
 from models.detection.config import DetectorConfig
 from models.detection.detector_set import DetectorSet
 from models.detection.forks import Forks
@@ -144,11 +133,10 @@ class PartitionDetector:
                 yield anomalies.of_bank(batch, scored, sample, ("cleared", onset, "entity"), self.trajectories)
             return
         number = int(batch.entity[sample])
-        entity, row = batch.names.entities[number], self.bank.entities[number]
+        entity = batch.names.entities[number]
         own = slice(int(batch.start[sample]), int(batch.start[sample + 1]))
         level = strongest_levels(batch.value[own], scored.expected[own], scored.spread[own])
-        tail = float(row[STRETCH if scored.path[sample] == BY_BREADTH else NARROW_STRETCH])
-        ts, ratio = int(batch.ts[sample]), anomalies.ratio_of(scored, sample)
+        ts, ratio, tail = int(batch.ts[sample]), anomalies.ratio_of(scored, sample), float(scored.tail[sample])
         scored_sample = ScoredSample(ts, onset, ratio, own.stop - own.start, level, tail)
         heard, suppressed = self.alarms.heard(entity, event, scored_sample, anomalies.deviations(batch, scored, sample))
         if heard == AGAIN and (before := self.trajectories.onset(entity)):

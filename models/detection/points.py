@@ -16,7 +16,6 @@ from models.detection.columns import (
     LEVEL,
     MEAN,
     PEAK,
-    SAMPLES,
     SEEN,
     SERIES,
     SHIFT,
@@ -24,11 +23,9 @@ from models.detection.columns import (
     SHORT_VARIANCE,
     SLOPE,
     STEP_VARIANCE,
-    STRETCH,
     TAIL,
     TILE,
     TRUST,
-    USUAL,
     VARIANCE,
     Rows,
     Samples,
@@ -63,8 +60,6 @@ from topics.kernel import inlined, kernel
 
 RUN: Final = 160  # values of different series that are judged together, or samples
 MARKS: Final = 256
-# where the tail of an entity's log score begins, and its length, when a name of its first series says its floor
-NAMED_USUAL, NAMED_STRETCH = math.log(2.0), 0.2
 
 
 class Workspace(NamedTuple):
@@ -109,14 +104,6 @@ def _open_series(tile: Float64, at: int, value: float, ts: float) -> None:
     tile[MEAN, at] = tile[SHORT, at] = tile[LEVEL, at] = value
     tile[PEAK, at] = max(tile[PEAK, at], abs(value))
     tile[SEEN, at] = ts
-
-
-@inlined
-def _count_series(entity: Float64, peak: float) -> None:
-    """The first value of a series has come. peak: by its name; above 0 its floors are known: it is judged sooner."""
-    entity[SERIES] += 1.0
-    if peak > 0.0 and entity[SAMPLES] == 0.0:
-        entity[USUAL], entity[STRETCH] = NAMED_USUAL, NAMED_STRETCH
 
 
 @kernel
@@ -228,7 +215,7 @@ def _take_loose(rows: Rows, given: Samples, part: Part, work: Workspace, count: 
         series = given.series[part.low + lane]
         kept, place = rows.tiles[series >> SHIFT], series & (TILE - 1)
         if kept[SEEN, place] == 0.0:
-            _count_series(rows.entities[given.entity[part.first + work.slot[lane]]], kept[PEAK, place])
+            rows.entities[given.entity[part.first + work.slot[lane]], SERIES] += 1.0
         if kept[COUNT, place] > 0.0 and lanes[L_TS + lane] > kept[SEEN, place]:
             move_back(tile, at, rows.flat, series)
             continue
