@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 
 from models.detection.columns import (
+    ALARMED,
     BY_BREADTH,
     COUNT,
     ENTITY_FIELDS,
@@ -34,6 +35,7 @@ from models.detection.columns import (
     ONSET,
     PEAK,
     QUIET,
+    RAISED,
     RAISED_SAMPLE,
     RECOVERING,
     SAMPLES,
@@ -74,11 +76,13 @@ FIRST_TAILS: Final = [*FIRST_TAIL, *FIRST_TAIL]
 
 
 @inlined
-def _pace(row: Float64, config: DetectorConfig) -> float:
-    """How fast to learn from an entity now: 1 is fully, 0 is not at all."""
+def _pace(row: Float64, ts: float, config: DetectorConfig) -> float:
+    """How fast to learn from an entity now: 1 is fully, 0 is not at all; below 0, not what is far off."""
     if row[FORKED] == RECOVERING and row[SAMPLES] - row[RAISED_SAMPLE] > config.hold_samples:
         row[FORKED] = 0.0
-    return 0.0 if row[FORKED] > 0.0 else 1.0
+    if row[FORKED] > 0.0:
+        return 0.0
+    return -1.0 if row[ALARMED] == 1.0 and ts - row[RAISED] <= config.hold_ms else 1.0
 
 
 @kernel
@@ -170,7 +174,7 @@ def take(
         end, univariate_only = _run(rows, given, first, work, config, univariate)
         for sample in range(first, end):
             slot, entity = sample - first, given.entity[sample]
-            work.pace[slot] = _pace(entities[entity], config)
+            work.pace[slot] = _pace(entities[entity], float(given.ts[sample]), config)
             work.fresh[slot], work.single[slot] = given.start[sample + 1] - given.start[sample], 0.0
             scored.suppressed[sample] = 0
             scored.event[sample], scored.path[sample] = QUIET, BY_BREADTH

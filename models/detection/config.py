@@ -10,9 +10,9 @@ class DetectorConfig(NamedTuple):
 
     memory: float = 1e-4  # slowest rate of learning: 1/n falls to this
     winsor: float = 4.0  # what is learned is clipped at so many spreads
-    warm: float = 100.0  # samples of a series before learning is clipped so
+    warm: float = 32.0  # samples of a series before learning is clipped so
     loose: float = 10.0  # and how it is before, from the first few on
-    settled: float = 100.0  # samples from which the clip is at its widest: winsor^2 / pull
+    settled: float = 160.0  # samples from which the clip is at its widest: winsor^2 / pull
     wider: float = 2.0  # the clip of what is learned of a spread and of the short memory, in those of a mean
     steps: float = 2.5  # and of steps
     gross: float = 0.04  # share that is learned at least: many rare jumps are not strange for ever
@@ -32,14 +32,14 @@ class DetectorConfig(NamedTuple):
     smooth: float = 0.25  # rate at which an entity's score follows
     usual: float = 0.98  # quantile of an entity's log score where its tail begins
     broad_smooth: float = 0.25  # rate at which the broad path's score follows
-    broad_units: float = 1.9  # its boundary, in mean lengths of its tail beyond where that begins ...
+    broad_units: float = 2.0  # its boundary, in mean lengths of its tail beyond where that begins ...
     broad_rarer: float = 0.75  # ... and what each e-fold of fewer false alarms adds to it
     narrow_smooth: float = 0.5  # the same of the narrow path, whose log follows
     narrow_units: float = 5.7
     narrow_rarer: float = 1.0
     least_log: float = 0.9  # no boundary of a log score is lower
     budget: float = 1.0  # false alarms a week
-    green: float = 40.0  # a tail known by so many samples is taken to be twice as long
+    green: float = 35.0  # a tail known by so many samples is taken to be twice as long
     alone: float = (
         2.0  # tails of its own at which a series that is trusted alone is an alarm, smoothed at this rate ...
     )
@@ -48,11 +48,15 @@ class DetectorConfig(NamedTuple):
     extreme: float = 1000.0  # spreads off at which one series alone is an alarm
     close: float = 0.85  # an alarm ends when it has been below this share of the boundary ...
     calm: float = 8.0  # ... for so many samples
+    linger: float = 0.7  # log of how far beyond its boundary a smoothed score is at most, from which it falls
     again: float = 1.0  # after the log score has fallen by so much and risen by so much again, another alarm begins ...
     again_samples: float = 32.0  # ... if so many samples have passed
     on_weight: float = 0.1  # what a sample teaches the tails while an alarm is on ...
     on_share: float = 0.05  # ... and more, once alarms are on for more than this share of the time
-    far: float = 3.0  # spreads from which a series that never moved does
+    far: float = (
+        3.0  # spreads from which a series that never moved does, and what a young alarm's entity does not learn
+    )
+    hold_ms: float = 120_000.0  # time for which an alarm is young: somebody may open an incident
     hold_samples: float = 500.0  # after a confirmed fault nothing is learned for so many, unless its alarm ends before
     repeat_ms: float = 200.0  # an alarm that is on is told again at most so often
 
@@ -60,6 +64,6 @@ class DetectorConfig(NamedTuple):
 def narrowed(config: DetectorConfig) -> DetectorConfig:
     """The constants for an entity with one series: it is followed quickly."""
     return config._replace(
-        winsor=40.0, warm=32.0, settled=160.0, wider=1.0, steps=1.0, step_memory=config.memory, floor=0.003,
+        winsor=40.0, wider=1.0, steps=1.0, step_memory=config.memory, floor=0.003,
         short=1 / 8, near=0.8,
     )  # fmt: skip

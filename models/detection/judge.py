@@ -98,6 +98,10 @@ def judge(
         path, over = BY_FEW, by_few
     if one >= 1.0 and math.log(one) >= over:
         path, over = BY_ONE, math.log(one) + LEAST_OVER
+    if row[ALARMED] == 1.0:  # what was far beyond does not hold the alarm on when it is over
+        row[BROAD] = min(row[BROAD], math.exp(first + config.linger))
+        row[NARROW] = min(row[NARROW], second + config.linger)
+        row[TRUSTED] = min(row[TRUSTED], 2.0 * config.alone)
     event = _event(row, over, max(over, logs[0] - first, few - second), ts, config)
     row[SHARE] += max(1e-3, 0.05 * each) * (row[ALARMED] - row[SHARE])
     if row[FORKED] == 0.0:

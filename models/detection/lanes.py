@@ -133,8 +133,8 @@ def _strongest(level: float, step: float, short: float, ordinary: float) -> floa
 def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, config: DetectorConfig) -> None:
     """Write z, mean, spread and how far off the eight values from `lane` on are into `lanes`, then learn each.
 
-    The pace is 1, or 0 where nothing is learned. many: eight, but the compiler is not to know: it would not take so
-    few at once.
+    The pace is 1, or 0 where nothing is learned, or below 0 where what is far off is not. many: eight, but the compiler
+    is not to know: it would not take so few at once.
     """
     at, to = (tile * TILE_SIZE) & PLACE, lane & LANE
     for i in range(many):
@@ -163,7 +163,8 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, co
         moved = variance > config.moved * floor
         off = off if moved else max(min(off, config.cap), config.unmoved * off)  # nothing is known of its spread
         lanes[to + L_OFF + i] = 1.0 + mature * off if moved | (abs(level) > config.far) else 0.0
-        limit, taken = lanes[to + L_LIMIT + i], pace > 0.0
+        limit = lanes[to + L_LIMIT + i]
+        taken = (pace > 0.0) | ((pace < 0.0) & (abs(level) < config.far))
         learned = min(max(error, -limit * spread), limit * spread)
         wider = max(min(abs(error), config.wider * limit * spread), config.gross * abs(error))
         bend = min(abs(short - mean), limit * short_spread)
@@ -181,7 +182,7 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, co
         )
         signs = 2.0 * flat[at + T_SIGNS + i] + (1.0 if step > 0.0 else 0.0)
         flat[at + T_SIGNS + i] = signs - SIGNS_END if signs >= SIGNS_END else signs
-        flat[at + T_COUNT + i] = count + pace if taken else count
+        flat[at + T_COUNT + i] = count + abs(pace) if taken else count
         # it is back: what it did during the fault foretells nothing
         back = (pace <= 0.0) & (abs(known * level) < 1.0) & (max(abs(average), abs(z)) > 3.0)
         flat[at + T_SHORT + i] = value if back else short
