@@ -20,7 +20,7 @@ def followed(values: Iterable[float], trajectories: Trajectories) -> list[Anomal
     for scored_sample, value in enumerate(values):
         said = (Contribution(metric="m", z=9.0, value=float(value), expected=EXPECTED),)
         state = "continuing" if trajectories.open else "raised"
-        found.append(trajectories.kind("db", state, 10**12 + 250 * scored_sample, said, SPREAD))
+        found.append(trajectories.kind("db", state, (10**12 + 250 * scored_sample, 10**12), said, SPREAD))
     return found
 
 
@@ -59,7 +59,8 @@ def test_what_is_cleared_is_what_it_was_last_and_the_next_alarm_begins_anew() ->
     again = Trajectories()
     again.open = msgspec.json.decode(msgspec.json.encode(trajectories.open), type=dict[str, Trajectory])
     normal = (Contribution(metric="m", z=0.0, value=50.0, expected=50.0),)
-    assert again.kind("db", "cleared", 10**12 + 10**6, normal, SPREAD) == "change_point"
-    assert not again.open
-    assert again.kind("db", "cleared", 10**12 + 10**6, normal, SPREAD) == "point"
+    assert again.onset("db") == 10**12
+    assert again.kind("db", "cleared", (10**12 + 10**6, 10**12), normal, SPREAD) == "change_point"
+    assert again.onset("db") == 0
+    assert again.kind("db", "cleared", (10**12 + 10**6, 10**12), normal, SPREAD) == "point"
     assert followed([80.0], again) == ["point"]
