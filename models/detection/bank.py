@@ -140,7 +140,7 @@ def _many(rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace
             row, low, end = rows.entities[given.entity[sample]], given.start[sample], given.start[sample + 1]
             series, off, bits = given.series[low:end], scored.off[low:end], scored.bits[low:end]
             if row[GROUPED] > 0.0:
-                merge(rows.tiles, series, off, rows.held)
+                merge(rows.tiles, series, off, work.firsts)
             found = entity_score(scored.z[low:end], off, bits, (work.classes, work.middles), config)
             farthest = found.farthest
             if farthest >= config.extreme and not _lively(rows.tiles, series, off):
@@ -201,7 +201,6 @@ class Bank:
         self.tiles = np.zeros((0, SERIES_FIELDS, TILE))
         self.entities = np.zeros((0, ENTITY_FIELDS))
         self.univariate = np.zeros((1, UNIVARIATE_FIELDS))
-        self.held = np.zeros(0)
         self.n_series = self.n_entities = 0  # what lies beyond is room for more
         self._work = workspace_of()
         self._scored = Scored.room(0, 0)  # kept: fresh memory for each batch would cost more than its arithmetic
@@ -218,7 +217,6 @@ class Bank:
         self.entities[known:, TAILS] = FIRST_TAILS
         wanted = self.n_series + len(fresh)
         self.tiles = _room(self.tiles, tiles_for(wanted))
-        self.held = np.zeros(len(self.tiles) * TILE) if len(self.held) < wanted else self.held
         for at, (_, metric) in enumerate(fresh, self.n_series):
             self._open(at, metric)
         self.n_series = wanted
@@ -268,7 +266,7 @@ class Bank:
 
     def load(self, tiles: Float64, n_series: int) -> None:
         """Replace all tiles. n_series: how many series are in them."""
-        self.tiles, self.n_series, self.held = tiles, n_series, np.zeros(len(tiles) * TILE)
+        self.tiles, self.n_series = tiles, n_series
 
     @property
     def univariate_rows(self) -> Float64:
@@ -282,7 +280,7 @@ class Bank:
             self._scored = Scored.room(max(samples, len(self._scored.event)), max(values, len(self._scored.z)))
         scored = self._scored.first(samples, values)
         take(
-            Rows(self.tiles, self.tiles.reshape(-1), self.entities, self.univariate, self.held),
+            Rows(self.tiles, self.tiles.reshape(-1), self.entities, self.univariate),
             given,
             scored,
             self._work,

@@ -11,7 +11,7 @@ from topics.batch import Float64, Int32, Int64
 # columns of a series
 COUNT, MEAN, VARIANCE, SHORT, SHORT_VARIANCE, LEVEL, SLOPE, STEP_VARIANCE, PEAK, TAIL, TRUST, SEEN = range(12)
 FAST, FAST_VARIANCE = 12, 13  # a mean with short memory, and its spread
-SIGNS, GROUP = 14, 15  # which way the last steps went, as bits; what it measures together with others: `groups`
+SIGNS, GROUP = 14, 15  # which way the last steps went, as bits; the mark of its group: `groups`
 SERIES_FIELDS: Final = 16
 SHIFT: Final = 3
 TILE: Final = 1 << SHIFT  # series whose columns lie side by side: one move of the processor takes a column of all eight
@@ -54,7 +54,6 @@ class Rows(NamedTuple):
     flat: Float64  # the same memory in one dimension, which costs less to find one's way in
     entities: Float64  # (n_entities, ENTITY_FIELDS)
     univariate: Float64  # (n_rows, FIELDS of univariate.py)
-    held: Float64  # (n_series,) scratch, all 0
 
 
 def tiles_for(series: int) -> int:

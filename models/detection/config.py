@@ -37,7 +37,8 @@ class DetectorConfig(NamedTuple):
     narrow_smooth: float = 0.5  # the same of the narrow path, whose log follows
     narrow_units: float = 5.7
     narrow_rarer: float = 1.0
-    least_log: float = 0.9  # no boundary of a log score is lower
+    least_log: float = 0.9  # no boundary of a log score is lower ...
+    most_log: float = 2.8  # ... and none is higher
     budget: float = 1.0  # false alarms a week
     green: float = 35.0  # a tail known by so many samples is taken to be twice as long
     alone: float = (

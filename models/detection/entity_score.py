@@ -18,6 +18,7 @@ from topics.kernel import PLACE, inlined
 
 STRONGEST: Final = 3  # series that make up the narrow path
 CAP: Final = 101.0  # largest that counts, as 1 + how far off
+PARTS: Final = 1024.0  # of a spread: whole numbers have the same sum in any order
 CLASSES: Final = 28  # of sizes: four for each doubling up to CAP
 FIRST_CLASS: Final = 4 * 1023  # bits of 1.0, without all but the first two of its fraction
 FRACTION: Final = 50  # bits below those two
@@ -43,14 +44,14 @@ def entity_score(
     numbers; classes: (CLASSES,) all 0 before and after, and the logs of their middles.
     """
     counts, middles = classes
-    live, highest, farthest, strength = 0, 0, 1.0, 0.0
+    live, highest, farthest, strength = 0, 0, 1.0, 0
     t0 = t1 = t2 = s0 = s1 = s2 = 1.0
     for at in range(len(off)):
         size, strong = off[at], 1.0 + min(abs(z[at]), config.cap)
+        strength += int(PARTS * strong)
         s2 = max(s2, min(s1, strong))
         s1 = max(s1, min(s0, strong))
         s0 = max(s0, strong)
-        strength += strong
         if size > 0.0:
             live += 1
             farthest = max(farthest, size)
@@ -73,5 +74,5 @@ def entity_score(
     for of_size in range(CLASSES):
         counts[of_size] = 0
     broad, few = total / many, min(live, STRONGEST)
-    rank = broad + math.log(s0 * s1 * s2) / few + math.log(max(strength / live, 1.0))
+    rank = broad + math.log(s0 * s1 * s2) / few + math.log(max(strength / (PARTS * live), 1.0))
     return EntityScore(broad, math.log(t0 * t1 * t2) / few, rank, farthest - 1.0)

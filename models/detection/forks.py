@@ -14,7 +14,7 @@ import numpy as np
 
 from models.detection import columns
 from models.detection.bank import Bank, take
-from models.detection.columns import TILE, Rows, Samples, Scored, rows_of, tiles_of
+from models.detection.columns import Rows, Samples, Scored, rows_of, tiles_of
 from models.detection.points import workspace_of
 from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
 from models.detection.univariate import ROWS
@@ -139,7 +139,7 @@ class Forks:
             np.array(series, np.int32), np.array(value, np.float64),
         )  # fmt: skip
         rows, scored = (
-            Rows(fork.tiles, fork.tiles.reshape(-1), fork.entity, fork.univariate, np.zeros(len(fork.tiles) * TILE)),
+            Rows(fork.tiles, fork.tiles.reshape(-1), fork.entity, fork.univariate),
             Scored.room(len(stamps), len(series)),
         )
         take(rows, copied, scored, self.work, (self.bank.config, self.bank.narrow, self.bank.univariate_config))

@@ -4,6 +4,9 @@ Of each series the signs of its last 48 steps are kept. Two that step together, 
 them, and again 64 samples later, measure one thing: a disk's reads and its bytes read, the share used and the share
 free. A series that steps one way only says nothing. The first of a group stands for it, with what is largest in it.
 
+A group is known by a mark that its series share, the signs of one of them when it was found: so it does not matter
+which numbers series have.
+
 Source: sign sketches, whose distance is the angle between two series (Charikar 2002).
 """
 
@@ -44,49 +47,50 @@ def lively(bits: int) -> bool:
 def find(tiles: Float64, series: Int32, entity: Float64, firsts: Int64) -> None:
     """Look which series of a sample go together; what two looks agree on holds. firsts: (2 * NEAREST,) scratch.
 
-    GROUP of a series is 1 + the first of its group; below 0 where one look alone says so; 0: it stands alone.
+    GROUP of a series is the mark of its group; below 0 where one look alone says so; 0: it stands alone.
     """
     count, grouped = 0, 0.0
     for at in range(len(series)):
-        number = int(series[at])
-        tile, place = tiles[number >> SHIFT], number & (TILE - 1)
-        bits, found = int(tile[SIGNS, place]), 0.0
+        tile, place = tiles[int(series[at]) >> SHIFT], int(series[at]) & (TILE - 1)
+        bits, before, found, mark = int(tile[SIGNS, place]), tile[GROUP, place], -1, 0
         if lively(bits):
+            mark = int(before) if before > 0.0 else bits
             for other in range(min(count, NEAREST)):
                 apart = _ones(bits ^ firsts[2 * other])
                 if apart <= ALIKE or apart >= KEPT - ALIKE:
-                    found = 1.0 + firsts[2 * other + 1]
+                    found = firsts[2 * other + 1]
                     break
-            if found == 0.0:
-                slot = count % NEAREST
-                firsts[2 * slot], firsts[2 * slot + 1] = bits, number
-                count += 1
-        before = tile[GROUP, place]
-        if found > 0.0:
+                if firsts[2 * other + 1] == mark:
+                    mark = bits  # it has left the group of that one
+        if found > 0:
             tile[GROUP, place] = found if abs(before) == found else -found
-        else:
-            tile[GROUP, place] = -before if before > 0.0 else 0.0
-        grouped += 1.0 if tile[GROUP, place] > 0.0 else 0.0
+            grouped += 1.0 if tile[GROUP, place] > 0.0 else 0.0
+            continue
+        tile[GROUP, place] = mark  # others may join it
+        if mark > 0:
+            slot = count % NEAREST
+            firsts[2 * slot], firsts[2 * slot + 1] = bits, mark
+            count += 1
     entity[GROUPED] = grouped
 
 
 @inlined
-def merge(tiles: Float64, series: Int32, off: Float64, held: Float64) -> None:
+def merge(tiles: Float64, series: Int32, off: Float64, firsts: Int64) -> None:
     """Let the largest of each group stand where the first of it in the sample does, and the others not count.
 
-    off: (k,) of a sample, 0 where nothing is said, changed in place; held: by series, all 0 before and after.
+    off: (k,) of a sample, 0 where nothing is said, changed in place; firsts: (2 * NEAREST,) scratch.
     """
+    count = 0
     for at in range(len(series)):
-        number = int(series[at])
-        first = _first(tiles, number)
-        held[first] = max(held[first], off[at])
-    for at in range(len(series)):
-        first = _first(tiles, int(series[at]))
-        off[at], held[first] = held[first], 0.0
-
-
-@inlined
-def _first(tiles: Float64, number: int) -> int:
-    """The series that stands for the group of a series: itself, if it has none."""
-    group = tiles[number >> SHIFT, GROUP, number & (TILE - 1)]
-    return int(group) - 1 if group > 0.0 else number
+        mark = int(tiles[int(series[at]) >> SHIFT, GROUP, int(series[at]) & (TILE - 1)])
+        if mark > 0:
+            found = -1
+            for other in range(count):
+                if firsts[2 * other] == mark:
+                    found = firsts[2 * other + 1]
+                    break
+            if found >= 0:
+                off[found], off[at] = max(off[found], off[at]), 0.0
+            elif count < NEAREST:
+                firsts[2 * count], firsts[2 * count + 1] = mark, at
+                count += 1

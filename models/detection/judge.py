@@ -88,8 +88,9 @@ def judge(
     broad, wider = math.log(row[BROAD]), math.log(1.0 + row[WIDE]) if row[WIDE] > 0.0 else 0.0
     units = config.broad_units + config.broad_rarer * row[RARER], config.narrow_units + config.narrow_rarer * row[RARER]
     green = 1.0 + config.green * (1.0 + max(row[RARER], 0.0)) / row[SAMPLES]  # few samples say little of a far tail
-    first = max(row[USUAL] + green * units[0] * row[STRETCH], config.least_log) + wider
-    second = max(row[NARROW_USUAL] + green * units[1] * row[NARROW_STRETCH], config.least_log) + wider
+    first = min(max(row[USUAL] + green * units[0] * row[STRETCH], config.least_log), config.most_log) + wider
+    second = min(max(row[NARROW_USUAL] + green * units[1] * row[NARROW_STRETCH], config.least_log), config.most_log)
+    second += wider
     row[TRUSTED] += config.alone_smooth * (strangest[0] - row[TRUSTED])
     by_breadth, by_few = broad - first, row[NARROW] - second
     one = max(row[TRUSTED] / config.alone, strangest[0] / config.at_once, strangest[1] / config.extreme)
