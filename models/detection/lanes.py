@@ -173,7 +173,7 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, co
         size = max(min(abs(step), config.steps * limit * step_spread), config.gross * abs(step))
         quick = max(config.step_memory, each)
         flat[at + T_STEP_VARIANCE + i] = step_variance + (quick * (size * size - step_variance) if taken else 0.0)
-        reach = max(config.wider * limit * fast_spread, config.gross * abs(away))
+        reach = max(config.reach * limit * fast_spread, config.gross * abs(away))
         quick = max(config.fast_memory, each)
         away = min(max(away, -reach), reach)
         flat[at + T_FAST + i] += quick * away if taken else 0.0
