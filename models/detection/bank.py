@@ -26,6 +26,7 @@ from models.detection.columns import (
     BY_BREADTH,
     COUNT,
     ENTITY_FIELDS,
+    FAST,
     FORKED,
     GROUPED,
     LEVEL,
@@ -234,7 +235,7 @@ class Bank:
         row[:] = 0.0
         row[TAIL], row[PEAK], row[TRUST] = 3.0 if metric else 0.0, found.peak, found.trust
         if not math.isnan(found.mean):
-            row[[MEAN, SHORT, LEVEL]], row[COUNT] = found.mean, 2.0 * self.config.young
+            row[[MEAN, SHORT, LEVEL, FAST]], row[COUNT] = found.mean, 2.0 * self.config.young
 
     def forget(self, forgotten: Forgotten) -> None:
         """Empty the rows of series and entities that have ended."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from models.detection.columns import (
     COUNT,
+    FAST,
     LEVEL,
     MEAN,
     PEAK,
@@ -101,7 +102,7 @@ def workspace_of() -> Workspace:
 def _open_series(tile: Float64, at: int, value: float, ts: float) -> None:
     """The first value of series `at` of a tile."""
     tile[COUNT, at] = 1.0
-    tile[MEAN, at] = tile[SHORT, at] = tile[LEVEL, at] = value
+    tile[MEAN, at] = tile[SHORT, at] = tile[LEVEL, at] = tile[FAST, at] = value
     tile[PEAK, at] = max(tile[PEAK, at], abs(value))
     tile[SEEN, at] = ts
 

@@ -1,0 +1,196 @@
+"""When an alarm begins and ends, by which path, and how boundaries follow from the budget and the rate of sampling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from agents.detect import Detect
+from app.offline.score import batch_of
+from models.detection import columns
+from models.detection.bank import Bank
+from models.detection.columns import AGAIN, BY_BREADTH, BY_FEW, BY_ONE, CLEAR, RAISE, Scored
+from models.detection.config import DetectorConfig
+from models.detection.judge import FIRST_TAIL
+from models.detection.settings import DetectionSettings
+from tests.models.detection.test_bank import START, bank_of, samples
+from topics.batch import Float64, Names
+from topics.signals import Anomaly
+
+MINUTE, KNOWN = 60_000, 6_000  # ms; samples after which the tails of an entity are known
+Change = Callable[[Float64], object]
+
+
+def site(series: int, after: int, seed: int = 1) -> Float64:
+    """Noise around 50 of spread 2."""
+    return np.random.default_rng(seed).normal(50, 2, (KNOWN + after, series))
+
+
+def scored_of(values: Float64, period_ms: int = MINUTE) -> tuple[Bank, Scored]:
+    bank, _ = bank_of(1, values.shape[1])
+    return bank, bank.take(samples(values, period_ms=period_ms))
+
+
+def events(scored: Scored, *kinds: int) -> list[int]:
+    return [int(at) - KNOWN for at in np.flatnonzero(np.isin(scored.event, kinds))]
+
+
+def on_at_the_end(scored: Scored) -> bool:
+    edges = [event for event in scored.event.tolist() if event in (RAISE, AGAIN, CLEAR)]
+    return bool(edges) and edges[-1] != CLEAR
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_shift_of_all_is_told_within_two_samples_with_its_onset_and_ends_by_itself(seed: int) -> None:
+    values = site(20, 400, seed)
+    values[KNOWN:] += 16.0
+    _, scored = scored_of(values)
+    (begun,), (ended, *_) = events(scored, RAISE, AGAIN), events(scored, CLEAR)
+    assert 0 <= begun <= 1
+    assert scored.onset[KNOWN + begun] == START + MINUTE * KNOWN
+    assert 8 < ended < 200
+    assert not on_at_the_end(scored)
+
+
+def told(values: Float64, settings: DetectionSettings | None = None) -> list[Anomaly]:
+    metrics = [f"m{at}" for at in range(values.shape[1])]
+    ts = START + MINUTE * np.arange(len(values), dtype=np.int64)
+    found = Detect(settings).step([batch_of(Names(), "e", metrics, ts, values)], 0)
+    return [a for a in found if a.detector == "bank" and a.state != "continuing"]
+
+
+def test_what_stays_where_it_went_is_a_change_of_level_at_the_end_of_its_alarm_and_what_comes_back_is_none() -> None:
+    stays, back = site(20, 400), site(20, 400)
+    stays[KNOWN:] += 16.0
+    back[KNOWN : KNOWN + 5] += 16.0
+    for values, kind in ((stays, "change_point"), (back, "point")):
+        raised, cleared = told(values)
+        assert (raised.state, raised.kind, raised.path) == ("raised", "point", raised.path)
+        assert (cleared.state, cleared.kind, cleared.id) == ("cleared", kind, raised.id)
+
+
+def test_a_second_fault_in_an_alarm_ends_the_first_and_has_an_id_of_its_own() -> None:
+    values = site(20, 400)
+    values[KNOWN:] += np.r_[np.full(40, 16.0), np.full(360, 200.0)][:, None]
+    _, scored = scored_of(values)
+    begun = events(scored, RAISE, AGAIN)
+    assert begun[0] <= 1
+    assert 40 <= begun[1] <= 42
+    found = told(values)
+    first, second = (a for a in found[:4] if a.state == "raised")
+    assert first.id != second.id
+    assert [a.id for a in found if a.state == "cleared"][:2] == [first.id, second.id]
+
+
+SHAPES: dict[str, Change] = {
+    "step": lambda v: v.__iadd__(100.0),
+    "ramp": lambda v: v.__iadd__(0.5 * np.arange(len(v))[:, None]),
+    "square wave": lambda v: v.__iadd__(40.0 * (np.arange(len(v))[:, None] // 50 % 2)),
+    "constant after noise": lambda v: v.__setitem__(slice(None), 50.0),
+    "another constant after noise": lambda v: v.__setitem__(slice(None), 90.0),
+    "alternating": lambda v: v.__iadd__(40.0 * (np.arange(len(v))[:, None] % 2)),
+    "wider": lambda v: v.__isub__(50.0).__imul__(8.0).__iadd__(50.0),
+    "another unit": lambda v: v.__imul__(1000.0),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_alarm_is_on_for_ever(shape: str) -> None:
+    values = site(8, 6_000)
+    SHAPES[shape](values[KNOWN:])
+    _, scored = scored_of(values)
+    ends = [at for at in events(scored, CLEAR) if at >= 0]
+    begins = [at for at in events(scored, RAISE) if at >= 0]
+    assert not on_at_the_end(scored)
+    assert all(end - begin < 2_000 for begin, end in zip(begins, ends, strict=True))
+
+
+def test_no_alarm_is_on_for_ever_after_a_gap() -> None:
+    values = site(8, 3_000)
+    values[KNOWN:] += 30.0
+    given = samples(values, period_ms=MINUTE)
+    bank, _ = bank_of(1, 8)
+    scored = bank.take(given._replace(ts=given.ts + np.where(np.arange(len(values)) < KNOWN + 2, 0, 10 * 86_400_000)))
+    assert events(scored, RAISE, AGAIN)
+    assert not on_at_the_end(scored)
+
+
+def test_brief_faults_of_few_series_are_found_and_come_by_the_narrow_path() -> None:
+    found = 0
+    for seed in range(10):
+        values = site(38, 50, seed)
+        values[KNOWN : KNOWN + 3, 5:8] += 12.0
+        _, scored = scored_of(values)
+        raised = [at for at in events(scored, RAISE) if 0 <= at < 5]
+        found += bool(raised)
+        assert all(scored.path[KNOWN + at] == BY_FEW for at in raised)
+    assert found >= 8
+
+
+def test_what_shakes_all_comes_by_the_broad_path() -> None:
+    values = np.random.default_rng(3).standard_t(2, (KNOWN + 50, 38)) + 50  # of a few far ones it is used
+    values[KNOWN:] += 30.0
+    _, scored = scored_of(values)
+    (raised, *_) = [at for at in events(scored, RAISE) if at >= 0]
+    assert raised < 10
+    assert scored.path[KNOWN + raised] == BY_BREADTH
+
+
+@pytest.mark.parametrize("known", [40, KNOWN])
+def test_one_series_of_many_that_is_off_by_thousands_of_spreads_is_told_whatever_its_name(known: int) -> None:
+    values = site(38, 10)[KNOWN - known :]
+    values[known:, 7] += 3_000 * 2.0
+    _, scored = scored_of(values)
+    (raised, *_) = np.flatnonzero(scored.event == RAISE)
+    assert (raised, scored.path[raised]) == (known, BY_ONE)
+
+
+def test_a_series_begins_where_its_first_value_is_in_all_its_memories() -> None:
+    """Else the spread of the short one is that of the way from nothing to its level, for hundreds of samples."""
+    bank, scored = scored_of(site(8, 0)[:40])
+    assert bank.series[:, columns.FAST] == pytest.approx(50.0, abs=2.0)
+    assert bank.series[:, columns.FAST_VARIANCE] == pytest.approx(4.0, abs=3.0)
+    assert scored.event.max() == 0
+
+
+def test_an_entity_is_judged_from_its_seventeenth_sample_on() -> None:
+    for samples_, is_told in ((15, False), (16, True)):
+        values = site(8, 1)[-samples_ - 1 :]
+        values[-1] += 1e9
+        _, scored = scored_of(values)
+        assert bool(scored.event[-1] == RAISE) is is_told
+
+
+def test_an_entity_that_is_new_begins_with_the_first_tail_on_both_paths() -> None:
+    bank, _ = bank_of(1, 2)
+    assert bank.entities[0, [columns.USUAL, columns.STRETCH]].tolist() == [*FIRST_TAIL]
+    assert bank.entities[0, [columns.NARROW_USUAL, columns.NARROW_STRETCH]].tolist() == [*FIRST_TAIL]
+    assert (math.log(3.0), 0.3) == FIRST_TAIL
+
+
+@pytest.mark.parametrize("period_ms", [1_000, 15_000, 60_000])
+@pytest.mark.parametrize("budget", [0.1, 1.0, 10.0])
+def test_boundaries_follow_the_rate_of_sampling_and_the_budget(period_ms: int, budget: float) -> None:
+    values = site(8, 0)[:320]
+    found = []
+    for config in (DetectorConfig(), DetectorConfig(budget=budget)):
+        bank = Bank(config)
+        names = Names()
+        names.intern("e0", [f"m{at}" for at in range(8)])
+        bank.admit(names)
+        scored = bank.take(samples(values, period_ms=period_ms if config.budget == budget else MINUTE))
+        found.append((bank.entities[0, columns.RARER], scored.score.copy(), bank.series))
+    assert found[1][0] == pytest.approx(math.log(MINUTE / period_ms / budget))
+    assert found[0][1].tobytes() == found[1][1].tobytes(), "neither ranks samples otherwise"
+    plain, chosen = found[0][2].copy(), found[1][2].copy()
+    plain[:, columns.SEEN] = chosen[:, columns.SEEN] = 0.0
+    assert plain.tobytes() == chosen.tobytes(), "nor learns of series otherwise"
+
+
+def test_the_rarer_false_alarms_are_to_be_the_farther_both_boundaries_are() -> None:
+    values = site(8, 1)
+    over = [float(scored_of(values, period_ms)[1].over[-1]) for period_ms in (60_000, 15_000, 1_000)]
+    assert over[0] > over[1] > over[2]
