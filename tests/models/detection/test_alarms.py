@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -92,14 +93,14 @@ def test_the_first_pattern_that_says_something_decides() -> None:
 
 def heard(settings: Pattern, alarms: int, apart_s: int, ratio: float = 2.0) -> list[int]:
     """Which of some alarms are told, each of ten looks, `apart_s` after one another."""
-    book, found = Alarms(DetectionSettings((settings,))), []
+    book, found = Alarms(DetectionSettings((settings,), false_alarms_a_week=1000)), []
     for number in range(alarms):
         for scored_sample in range(10):
             ts = 86_400_000 * 19_000 + 1000 * (number * apart_s + scored_sample)
             event = RAISE if scored_sample == 0 else CLEAR if scored_sample == 9 else CONTINUE
-            said = book.heard(
-                "db", event, ScoredSample(ts, ts - 1000 * scored_sample, ratio), [Deviation("m", 2.0, 1.0)]
-            )
+            sample = ScoredSample(ts, ts - 1000 * scored_sample, ratio)
+            said, suppressed = book.heard("db", event, sample, [Deviation("m", 2.0, 1.0)])
+            assert suppressed == "none"
             assert said == (event if number in found or scored_sample == 0 else QUIET) or said == QUIET
             if said == RAISE:
                 found.append(number)
@@ -175,7 +176,7 @@ def edges(*ratios: float, **pattern: Any) -> list[tuple[int, int, int]]:
             np.zeros(1, np.int64),
         )
         scored = Scored.room(1, 1)
-        scored.event[0], scored.score[0], scored.boundary[0], scored.onset[0] = QUIET, 3.0 * ratio, 3.0, 0.0
+        scored.event[0], scored.over[0], scored.onset[0] = QUIET, math.log(ratio), 0.0
         for sample in hysteresis.samples(batch, scored):
             event, onset = hysteresis.event(batch, scored, sample)
             found += [(scored_sample, event, (onset - 10**9) // 1000)] if event != QUIET else []
@@ -241,3 +242,53 @@ def test_the_settings_of_the_docs_are_read(tmp_path: Path) -> None:
     assert patterns[0].learners == ("half_space_trees", "adwin")
     table = re.findall(r"^\| `(\w+)` \| (\w+) \|", page, re.M)
     assert table == [(name, member(name).kind) for name in MEMBERS]
+
+
+def costing(book: Alarms, entity: str, ts: int, ratio: float) -> tuple[int, str]:
+    """What is told of an alarm that begins now."""
+    return book.heard(entity, RAISE, ScoredSample(ts, ts, ratio), [Deviation("m", 2.0, 1.0)])
+
+
+def test_an_alarm_that_its_budget_cannot_pay_is_marked_and_told_once_it_is_severe() -> None:
+    book, found = Alarms(DetectionSettings()), []
+    for number in range(8):
+        ts = 10**12 + 60_000 * number
+        found.append(costing(book, "db", ts, 1.0))
+        if number < 7:
+            assert book.heard("db", CLEAR, ScoredSample(ts + 1, ts, 0.1), [])[0] == CLEAR
+    assert found == [(RAISE, "none")] * 6 + [(RAISE, "entity")] * 2, "three false ones, of alarms that are so to a half"
+    assert book.heard("db", CONTINUE, ScoredSample(ts + 2, ts, 1.5), [Deviation("m", 2.0, 1.0)]) == (QUIET, "entity")
+    assert book.heard("db", CONTINUE, ScoredSample(ts + 3, ts, 25.0), [Deviation("m", 2.0, 1.0)]) == (RAISE, "none")
+    assert book.heard("db", CONTINUE, ScoredSample(ts + 4, ts, 1.5), [Deviation("m", 2.0, 1.0)]) == (CONTINUE, "none")
+    assert book.heard("db", CLEAR, ScoredSample(ts + 5, ts, 0.1), []) == (CLEAR, "none")
+
+
+def test_a_suppressed_alarm_ends_as_one() -> None:
+    book = Alarms(DetectionSettings())
+    for number in range(7):
+        ts = 10**12 + 60_000 * number
+        begun = costing(book, "db", ts, 1.0)
+        ended = book.heard("db", CLEAR, ScoredSample(ts + 1, ts, 0.1), [])
+        assert begun[1] == ended[1] == ("entity" if number == 6 else "none")
+
+
+def test_a_budget_is_filled_by_event_time_and_those_of_entities_are_their_own() -> None:
+    book = Alarms(DetectionSettings((Pattern(entities="loud", false_alarms_a_week=100.0),)))
+    week = 7 * 86_400_000
+    for number in range(7):
+        assert costing(book, f"db-{number}", 10**12, 1.0) == (RAISE, "none")
+    for number in range(12):
+        told_now = costing(book, "db", 10**12 + number, 1.0)[1], costing(book, "loud", 10**12 + number, 1.0)[1]
+        assert told_now == ("none" if number < 6 else "entity", "none")
+        for entity in ("db", "loud"):
+            book.heard(entity, CLEAR, ScoredSample(10**12 + number, 10**12, 0.1), [])
+    assert costing(book, "db", 10**12 + week, 1.0) == (RAISE, "none")
+
+
+@pytest.mark.parametrize(("share", "paid"), [(1.0, 12), (0.5, 6)])
+def test_the_budget_of_the_fleet_is_shared_by_its_entities_and_partitions(share: float, paid: int) -> None:
+    book = Alarms(DetectionSettings(false_alarms_a_week_per_fleet=2.0), share)
+    said = [costing(book, f"db-{number}", 10**12, 1.0)[1] for number in range(20)]
+    assert said == ["none"] * paid + ["fleet"] * (20 - paid)
+    assert costing(book, "severe", 10**12, 25.0) == (RAISE, "none")
+    assert len(book.purses) == 22

@@ -145,7 +145,7 @@ def test_one_series_of_many_that_is_off_by_thousands_of_spreads_is_told_whatever
     values[known:, 7] += 3_000 * 2.0
     _, scored = scored_of(values)
     (raised, *_) = np.flatnonzero(scored.event == RAISE)
-    assert (raised, scored.path[raised]) == (known, BY_ONE)
+    assert (int(raised), int(scored.path[raised])) == (known, BY_ONE)
 
 
 def test_a_series_begins_where_its_first_value_is_in_all_its_memories() -> None:
