@@ -159,7 +159,9 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, co
         z = mature * _strongest(known * level, stepped, known * average, config.ordinary)
         lanes[to + L_Z + i], lanes[to + L_EXPECTED + i], lanes[to + L_SPREAD + i] = z, mean, spread
         # new against the last hours and against all that was; or a step, where steps are news
-        off = max(news * abs(stepped), min(abs(fast), abs(level)))
+        # while nothing is learned, a counter leaves both behind, which is no news
+        held = 1.0 if pace > 0.0 else known
+        off = max(news * abs(stepped), held * min(abs(fast), abs(level)))
         moved = variance > config.moved * floor
         off = off if moved else max(min(off, config.cap), config.unmoved * off)  # nothing is known of its spread
         lanes[to + L_OFF + i] = 1.0 + mature * off if moved | (abs(level) > config.far) else 0.0
