@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -134,10 +135,10 @@ def test_a_fault_is_told_loudly_once_and_stays_in_order_below_the_boundary() -> 
     values = np.random.default_rng(4).normal(10, 1, 1200)
     values[1000:1050] += 30
     scored = bank.take(samples(values))
-    loud = np.flatnonzero(scored.score[1000:1050] > scored.boundary[1000:1050])
+    loud = np.flatnonzero(scored.over[1000:1050] > 0.0)
     assert 1 <= len(loud) < 10
     damped = np.delete(scored.score[1000:1050], loud)
-    assert (damped < scored.boundary[1000]).all()
+    assert (np.delete(scored.over[1000:1050], loud) <= 0.0).all()
     assert np.median(damped[:20]) > np.median(scored.score[500:1000])
 
 
@@ -177,7 +178,7 @@ def test_a_confirmed_fault_is_as_strange_the_second_time_and_a_new_trend_is_acce
         forks.steer(steer(names, "close", label))
         forks.take(samples(calm[:400] if label == "confirmed" else fault, 1300))
         second = forks.take(samples(fault[:20], 1700 if label == "confirmed" else 1600))
-        ends[label] = float((second.score / second.boundary).max())
+        ends[label] = math.exp(second.over.max())
         assert before.shape == bank.univariate_rows.shape
     assert ends["confirmed"] > 1.0
     assert ends["new_trend"] < 0.5
