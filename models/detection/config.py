@@ -14,7 +14,7 @@ class DetectorConfig(NamedTuple):
     loose: float = 10.0  # and how it is before, from the first few on
     settled: float = 160.0  # samples from which the clip is at its widest: winsor^2 / pull
     wider: float = 2.0  # the clip of what is learned of a spread, in those of a mean
-    reach: float = 1.5  # and of the short memory
+    reach: float = 3.0  # and of the short memory
     steps: float = 2.5  # and of steps
     gross: float = 0.04  # share that is learned at least: many rare jumps are not strange for ever
     fast_memory: float = 1e-2  # slowest rate of the short memory
@@ -39,7 +39,7 @@ class DetectorConfig(NamedTuple):
     narrow_units: float = 5.7
     narrow_rarer: float = 1.0
     least_log: float = 0.9  # no boundary of a log score is lower ...
-    most_log: float = 2.5  # ... and none is higher
+    most_log: float = 3.0  # ... and none is higher
     budget: float = 1.0  # false alarms a week
     green: float = 35.0  # a tail known by so many samples is taken to be twice as long
     alone: float = (
