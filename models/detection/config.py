@@ -33,15 +33,16 @@ class DetectorConfig(NamedTuple):
     smooth: float = 0.25  # rate at which an entity's score follows
     usual: float = 0.98  # quantile of an entity's log score where its tail begins
     broad_smooth: float = 0.25  # rate at which the broad path's score follows
-    broad_units: float = 2.0  # its boundary, in mean lengths of its tail beyond where that begins ...
+    broad_units: float = 2.2  # its boundary, in mean lengths of its tail beyond where that begins ...
     broad_rarer: float = 0.75  # ... and what each e-fold of fewer false alarms adds to it
     narrow_smooth: float = 0.5  # the same of the narrow path, whose log follows
     narrow_units: float = 5.7
     narrow_rarer: float = 1.0
     least_log: float = 0.9  # no boundary of a log score is lower ...
-    most_log: float = 3.0  # ... and none is higher
+    most_log: float = 2.7  # ... and none is higher
     budget: float = 1.0  # false alarms a week
     green: float = 35.0  # a tail known by so many samples is taken to be twice as long
+    fewer: float = 100.0  # samples by which it is believed at first that a tail is as long as others are
     alone: float = (
         2.0  # tails of its own at which a series that is trusted alone is an alarm, smoothed at this rate ...
     )

@@ -61,8 +61,9 @@ from models.detection.config import DetectorConfig
 from topics.batch import Float64
 from topics.kernel import inlined
 
-FIRST_TAIL: Final = (math.log(3.0), 0.3)  # of an entity's log scores: where it begins, and its length
+FIRST_TAIL: Final = (math.log(3.0), 0.2)  # of an entity's log scores: where it begins, and its length
 MINUTE_MS: Final = 60_000.0  # between samples, for which the boundaries' units are given
+SHORTEST: Final = 0.05  # a tail is
 LEAST_OVER: Final = 1e-9  # log of how far beyond its boundary an alarm is at least
 OVER: Final = -1.0  # of CALM: the last sample ended an alarm
 LEARNED: Final = 15  # bits of the number of a sample that are 0 where it is looked at how often samples come
@@ -88,9 +89,11 @@ def judge(
     broad, wider = math.log(row[BROAD]), math.log(1.0 + row[WIDE]) if row[WIDE] > 0.0 else 0.0
     units = config.broad_units + config.broad_rarer * row[RARER], config.narrow_units + config.narrow_rarer * row[RARER]
     green = 1.0 + config.green * (1.0 + max(row[RARER], 0.0)) / row[SAMPLES]  # few samples say little of a far tail
-    first = min(max(row[USUAL] + green * units[0] * row[STRETCH], config.least_log), config.most_log) + wider
-    second = min(max(row[NARROW_USUAL] + green * units[1] * row[NARROW_STRETCH], config.least_log), config.most_log)
-    second += wider
+    tails = (USUAL, STRETCH, HITS), (NARROW_USUAL, NARROW_STRETCH, NARROW_HITS)
+    if row[ONSET] != 0.0 and row[ALARMED] == 0.0:  # what may be a fault does not move its own boundary
+        tails = (USUAL_THEN, STRETCH_THEN, HITS_THEN), (NARROW_USUAL_THEN, NARROW_STRETCH_THEN, NARROW_HITS_THEN)
+    first = _boundary(row, tails[0], green * units[0], config) + wider
+    second = _boundary(row, tails[1], green * units[1], config) + wider
     row[TRUSTED] += config.alone_smooth * (strangest[0] - row[TRUSTED])
     by_breadth, by_few = broad - first, row[NARROW] - second
     one = max(row[TRUSTED] / config.alone, strangest[0] / config.at_once, strangest[1] / config.extreme)
@@ -114,6 +117,15 @@ def judge(
         _learn_tail(row, broad, (weight, slow), (USUAL, STRETCH, HITS), config)
         _learn_tail(row, row[NARROW], (weight, slow), (NARROW_USUAL, NARROW_STRETCH, NARROW_HITS), config)
     return event, path, over
+
+
+@inlined
+def _boundary(row: Float64, tail: tuple[int, int, int], units: float, config: DetectorConfig) -> float:
+    """So many mean lengths beyond where a tail begins. One that fewer samples reach than should is shorter."""
+    usual, stretch, hits = tail
+    few = 1.0 - config.usual
+    reached = min((row[hits] + few * config.fewer) / (few * (row[SAMPLES] + config.fewer)), 1.0)
+    return min(max(row[usual] + units * max(reached * row[stretch], SHORTEST), config.least_log), config.most_log)
 
 
 @inlined
@@ -193,6 +205,6 @@ def _learn_tail(
         row[usual] += gain * config.usual
         excess = min(over, 3.0 * row[stretch])  # one wild score says little of the length of a tail
         rate = weight * max(1.5e-3, 1.0 / (row[hits] + 12.0))
-        row[stretch] = max(row[stretch] + rate * (excess - row[stretch]), 0.05)
+        row[stretch] = max(row[stretch] + rate * (excess - row[stretch]), SHORTEST)
     else:
         row[usual] -= gain * (1.0 - config.usual)
