@@ -70,11 +70,12 @@ from models.detection.columns import (
 )  # fmt: skip
 from models.detection.config import DetectorConfig, narrowed
 from models.detection.entity_score import common_or_strong
-from models.detection.points import MARKS, RUN, Part, Workspace, seen, take_values, workspace_of
+from models.detection.one_series import alone
+from models.detection.points import MARKS, RUN, Part, Workspace, take_values, workspace_of
 from models.detection.prior import prior
 from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
 from models.detection.univariate import MOST as MOST_UNIVARIATE
-from models.detection.univariate import Univariate, close_row, open_row, rested, surprise
+from models.detection.univariate import Univariate, close_row, open_row
 from topics.batch import Float64, Forgotten, Names, Reused
 from topics.kernel import inlined, kernel
 
@@ -180,13 +181,13 @@ def _run(
         mark = entity & (MARKS - 1)
         if work.marks[mark] == first:  # seen in this run, or one that shares its place: a shorter run does no harm
             break
-        alone = (
+        univariate_row = (
             rows.entities[entity, UNIVARIATE] >= 0.0
             and _univariate_row(rows, entity, float(given.ts[end]), config, univariate) > 0
         )
-        if alone != univariate_only and end > first:
+        if univariate_row != univariate_only and end > first:
             break
-        work.marks[mark], univariate_only = first, alone
+        work.marks[mark], univariate_only = first, univariate_row
         end += 1
     return end, univariate_only
 
@@ -202,35 +203,6 @@ def _many(rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace
             raw, ts = work.single[slot], float(given.ts[sample])
             scored.event[sample], scored.boundary[sample] = judge(rows.entities, entity, raw, ts, config)
             scored.score[sample] = rows.entities[entity, SCORE]
-
-
-@kernel
-def _alone(
-    rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace, kinds: tuple[DetectorConfig, Univariate]
-) -> None:
-    """Take a run of entities with one series each."""
-    narrow, univariate = kinds
-    for sample in range(run.first, run.end):
-        slot, entity, ts = sample - run.first, given.entity[sample], float(given.ts[sample])
-        row, scored.score[sample] = int(rows.entities[entity, UNIVARIATE]), 0.0
-        if work.pace[slot] != 0.0:
-            work.pace[slot] = 1.0  # nothing else bears witness to a fault, and its tails mind what is learned
-        for point in range(given.start[sample], given.start[sample + 1]):
-            at, value = given.series[point], given.value[point]
-            tile, place = rows.tiles[at // TILE], at % TILE
-            if tile[COUNT, place] > 0.0 and ts > tile[SEEN, place]:
-                scored_sample = seen(tile, place, value, ts, narrow)
-                work.single[slot] = surprise(rows.univariate, row, scored_sample, work.pace[slot], univariate)
-                break  # it has no other
-    take_values(rows, given, scored, run, work, narrow)
-    for sample in range(run.first, run.end):
-        slot, entity, ts = sample - run.first, given.entity[sample], float(given.ts[sample])
-        if work.fresh[slot] > 0:
-            row, nth = int(rows.entities[entity, UNIVARIATE]), rows.entities[entity, SAMPLES]
-            scored.event[sample], scored.boundary[sample] = judge(rows.entities, entity, work.single[slot], ts, narrow)
-            scored.score[sample] = rested(
-                rows.univariate, row, work.single[slot], scored.boundary[sample], nth, univariate
-            )
 
 
 @kernel
@@ -262,7 +234,7 @@ def take(
             )
         run = Part(first, end, given.start[first], given.start[end], univariate_only)
         if univariate_only:
-            _alone(rows, given, scored, run, work, (narrow, univariate))
+            alone(rows, given, scored, run, work, (narrow, univariate))
         else:
             _many(rows, given, scored, run, work, config)
         for sample in range(first, end):

@@ -38,7 +38,16 @@ FIRST_TS: Final = REST + RESTS
 AGAINST, RESIDUE, MEAN_RESIDUE, BINS = range(4)
 DAY: Final = FIRST_TS + 1
 WEEK: Final = DAY + BINS + 2 * HOURS
-FIELDS: Final = WEEK + BINS + 4 * HOURS
+# ... then what one_series.py judges alarms by: the fast memory of the value, and of what a profile leaves unexplained;
+# how strange the sample is, and of it and of what came of late; the tail of that; the budget; and what came at which hour
+WEEK_BINS: Final = 84  # of two hours
+NEAR, OFF = WEEK + BINS + 4 * HOURS, WEEK + BINS + 4 * HOURS + 2  # mean and variance each
+EXPLAINED, UNEXPLAINED, PROFILE_Z, STRANGE, WITNESS_TAIL, WITNESS_STRETCH = range(OFF + 2, OFF + 8)
+BEGIN, EXCESS, CLUSTERS, ENTERED, RECENT, TOKENS, SUPPRESSED, NEXT_ONSET = range(OFF + 8, OFF + 16)
+LAST_TS, INTERVAL, AWAKE, HOUR, HOUR_PEAK = range(OFF + 16, OFF + 21)
+DAY_PEAKS: Final = OFF + 21
+WEEK_PEAKS: Final = DAY_PEAKS + HOURS
+FIELDS: Final = WEEK_PEAKS + WEEK_BINS
 
 MOST: Final = 20_000  # rows of a partition
 # row 0 holds how many rows there are, and the first free one of these, which holds the next one; 0: none
@@ -65,6 +74,31 @@ class Univariate(NamedTuple):
     day_rate: float = 0.02  # slowest rate at which an hour is learned
     lively: float = 1.0  # weight of the view
     daily: float = 1.0
+    false_alarms_a_week: float = 1.0  # of an entity, in its own time: what its boundary follows from
+    near: float = 1e-2  # slowest rate of the fast memory
+    near_clip: float = 6.0
+    witness: float = 6.0  # nats of all views that a nat of the witness bears out
+    usual: float = 0.95  # quantile of the nats where their tail begins
+    gap: float = 8.0  # samples without any, after which what is in the tail is another cluster
+    wildest_nats: float = 3.0  # most mean excesses that one sample teaches
+    least_excess: float = 0.7
+    least_lengths: float = 1.0
+    least_nats: float = 10.0
+    burst: float = 3.0  # tokens that an entity may save
+    dearer: float = 0.5  # mean excesses that a sample has to be stranger for each token that is missing
+    dearer_share: float = 0.3
+    green: float = 60.0
+    grown: float = 500.0
+    least_hits: float = 20.0
+    debt: float = 6.0  # most tokens that are missing
+    settle: float = 0.4  # an alarm ends below this share of the boundary ...
+    calm: float = 5.0  # ... for so many samples
+    longest: float = 300.0  # samples that an alarm lasts at most
+    apart: float = 5.0  # samples from which a further fault is told
+    again: float = 1.25  # and how much stranger it has to be than what came of late, ...
+    fading: float = 1 / 32  # ... which fades at this rate
+    like_before: float = 1.6  # what is less than so many times as strange as it was at this hour before is not told
+    forgets: float = 0.2  # rate at which an hour forgets what came in it
 
 
 class Seen(NamedTuple):
@@ -102,6 +136,9 @@ def open_row(rows: Float64, ts: float, config: Univariate) -> int:
     rows[at, FIRST_TS] = ts
     for view in range(VIEWS):
         rows[at, TAIL + view], rows[at, STRETCH + view] = config.least_tail, config.least_stretch
+    rows[at, WITNESS_TAIL], rows[at, WITNESS_STRETCH] = config.least_tail, config.least_stretch
+    rows[at, BEGIN], rows[at, EXCESS], rows[at, CLUSTERS] = config.least_nats, 2.0, 0.01
+    rows[at, TOKENS] = config.burst
     return at
 
 
@@ -120,7 +157,8 @@ def surprise(rows: Float64, at: int, seen: Seen, pace: float, config: Univariate
     total += _nats(rows, at, 1, abs(seen.average), pace, config)
     total += _nats(rows, at, 2, abs(seen.step), pace, config)
     total += config.lively * _nats(rows, at, LIVELY, _lively(rows, at, abs(seen.step), pace, config), pace, config)
-    total += config.daily * _nats(rows, at, DAILY, _daily(rows, at, seen, pace, config), pace, config)
+    rows[at, PROFILE_Z] = _daily(rows, at, seen, pace, config)
+    total += config.daily * _nats(rows, at, DAILY, rows[at, PROFILE_Z], pace, config)
     if pace != 0.0:
         rows[at, SAMPLES] += 1.0
     return float(total / config.unit)
@@ -129,18 +167,47 @@ def surprise(rows: Float64, at: int, seen: Seen, pace: float, config: Univariate
 @kernel
 def _nats(rows: Float64, at: int, view: int, z: float, pace: float, config: Univariate) -> float:
     """-ln of how rarely a view is as large as z, by its exponential tail, which learns z."""
-    tail, stretch = rows[at, TAIL + view], rows[at, STRETCH + view]
+    return _in_tail(rows, at, (TAIL + view, STRETCH + view), z, pace, config)
+
+
+@kernel
+def _in_tail(rows: Float64, at: int, where: tuple[int, int], z: float, pace: float, config: Univariate) -> float:
+    """The same of a tail whose columns are given."""
+    tail, stretch = rows[at, where[0]], rows[at, where[1]]
     rare, over = 1.0 - config.quantile, z - tail
     nats = -math.log(rare) * (1.0 if over > 0.0 else z / tail) + max(over, 0.0) / stretch
     if pace != 0.0:
         gain = stretch * max(3e-4, 1.0 / (0.3 * rows[at, SAMPLES] + 10.0))
         tail += gain * config.quantile if over > 0.0 else -gain * rare
-        rows[at, TAIL + view] = max(tail, config.least_tail)
+        rows[at, where[0]] = max(tail, config.least_tail)
         if over > 0.0:
             rate = max(1.5e-3, 1.0 / (rare * rows[at, SAMPLES] + 12.0))
             stretch += rate * (min(over, config.wildest * stretch) - stretch)
-            rows[at, STRETCH + view] = max(stretch, 0.2 * config.least_stretch)
+            rows[at, where[1]] = max(stretch, 0.2 * config.least_stretch)
     return float(min(nats, config.cap))
+
+
+@kernel
+def strangeness(rows: Float64, at: int, seen: Seen, nats: float, pace: float, config: Univariate) -> float:
+    """The nats of all views, as far as the witness bears them out: off from all that was, and from what was of late."""
+    fast = _off_near(rows, at, NEAR, seen.value, seen.floor, config)
+    explained = _off_near(rows, at, OFF, rows[at, UNEXPLAINED], seen.floor, config)
+    z = min(abs(seen.level), fast)
+    if rows[at, EXPLAINED] == 1.0:
+        z = min(explained, rows[at, PROFILE_Z])
+    return min(nats, config.witness * _in_tail(rows, at, (WITNESS_TAIL, WITNESS_STRETCH), z, pace, config))
+
+
+@kernel
+def _off_near(rows: Float64, at: int, field: int, value: float, floor: float, config: Univariate) -> float:
+    """How far a value is from its fast memory, in its own spread; then let it learn: it has no need to be spared."""
+    n, off = rows[at, SAMPLES], value - rows[at, field]
+    spread = math.sqrt(rows[at, field + 1] + floor * floor)
+    limit = config.near_clip * spread if n > 32.0 else math.inf
+    rate, learned = max(config.near, 1.0 / (n + 1.0)), min(max(off, -limit), limit)
+    rows[at, field] += rate * learned
+    rows[at, field + 1] = (1.0 - rate) * (rows[at, field + 1] + rate * learned * learned)
+    return float(abs(off) / spread * max(0.0, 1.0 - 8.0 / (n + 1.0)))
 
 
 @kernel
@@ -162,11 +229,15 @@ def _daily(rows: Float64, at: int, seen: Seen, pace: float, config: Univariate) 
     """How far a value is from what is usual at this hour, in its own spread, by the better profile; 0 where none is."""
     hour, age = int(seen.ts // HOUR_MS), seen.ts - rows[at, FIRST_TS]
     weekend = (hour // HOURS + EPOCH_DAY) % WEEK_DAYS >= SATURDAY
+    day_mean = rows[at, DAY + BINS + hour % HOURS]
     by_day = _profile(rows, at, Bins(DAY, HOURS, hour % HOURS, age >= HOURS * HOUR_MS), seen, pace, config)
     place = hour % HOURS + (HOURS if weekend else 0)
+    week_mean = rows[at, WEEK + BINS + place]
     by_week = _profile(rows, at, Bins(WEEK, 2 * HOURS, place, age >= WEEK_DAYS * HOURS * HOUR_MS), seen, pace, config)
     if by_week >= 0.0 and (by_day < 0.0 or rows[at, WEEK + RESIDUE] < config.week_gain * rows[at, DAY + RESIDUE]):
+        rows[at, EXPLAINED], rows[at, UNEXPLAINED] = 1.0, seen.value - week_mean
         return by_week
+    rows[at, EXPLAINED], rows[at, UNEXPLAINED] = (1.0 if by_day >= 0.0 else 0.0), seen.value - day_mean
     return max(by_day, 0.0)
 
 
