@@ -227,6 +227,7 @@ def take(
             slot, entity = sample - first, given.entity[sample]
             work.pace[slot] = _pace(entities, entity, float(given.ts[sample]), config)
             work.fresh[slot], work.single[slot] = given.start[sample + 1] - given.start[sample], 0.0
+            scored.suppressed[sample] = 0
             scored.event[sample], scored.score[sample], scored.boundary[sample] = (
                 QUIET,
                 entities[entity, SCORE],

@@ -80,16 +80,20 @@ class Scored(NamedTuple):
     z: Float64  # (n,) of the strongest view, signed by the view
     expected: Float64  # (n,) the mean before this value was learned
     spread: Float64  # (n,) of the level around it
+    suppressed: Int32  # (m,) 1 where an alarm was not told because the budget was spent; of entities with one series
 
     @classmethod
     def room(cls, samples: int, values: int) -> Scored:
         """Arrays of these lengths, unset."""
-        of_samples = [np.empty(samples) for _ in range(3)]
-        return cls(np.empty(samples, np.int32), *of_samples, *(np.empty(values) for _ in range(3)))
+        score, boundary, onset = (np.empty(samples) for _ in range(3))
+        z, expected, spread = (np.empty(values) for _ in range(3))
+        event, suppressed = np.empty(samples, np.int32), np.zeros(samples, np.int32)
+        return cls(event, score, boundary, onset, z, expected, spread, suppressed)
 
     def first(self, samples: int, values: int) -> Scored:
         """The first of each, without a copy."""
         m, n = slice(samples), slice(values)
         return Scored(
-            self.event[m], self.score[m], self.boundary[m], self.onset[m], self.z[n], self.expected[n], self.spread[n]
+            self.event[m], self.score[m], self.boundary[m], self.onset[m],
+            self.z[n], self.expected[n], self.spread[n], self.suppressed[m],
         )  # fmt: skip

@@ -7,7 +7,7 @@ unexplained.
 
 The boundary follows from the budget, in false alarms a week of the entity's own time: the tail of the nats is learned
 online, where it begins, how often it is entered and how long it is, and so how far in it noise comes once in a budget.
-Alarms cost tokens that come back at the rate of the budget; without tokens a sample has to be stranger, by more the more
+Alarms cost tokens that come back at the rate of the budget; without them a sample has to be stranger, by more the more
 was told. What came at this hour of the day or of the week before, and was as strange then, is not told either.
 
 Sources: exponential tail over a threshold (Pickands 1975), clusters of exceedances (Leadbetter 1983), token bucket
@@ -107,6 +107,7 @@ def alone(
             score = rested(rows.univariate, row, raw, narrow.least, nth, univariate)
             scored.score[sample] = raw if event == RAISE else score
             scored.event[sample], scored.boundary[sample] = event, boundary / univariate.unit
+            scored.suppressed[sample] = int(rows.univariate[row, SUPPRESSED])
 
 
 @kernel
@@ -120,11 +121,12 @@ def judge_one(
     nats = own[STRANGE]
     _refill(own, ts, config)
     ordinary = boundary_of(own, config) * (1.0 + entity[WIDE])
-    missing = max(0.0, 1.0 - own[TOKENS])
-    wanted = ordinary * (1.0 + config.dearer_share * missing) + own[EXCESS] * config.dearer * missing
+    if own[LOOKS] == config.grown:
+        own[TOKENS] = max(own[TOKENS], config.fresh)  # what a young entity did says little
+    wanted = ordinary * math.exp(config.dearer * max(0.0, -own[TOKENS]))
     usual = usual_now(own, ts, config)
     rest = config.again * own[RECENT]
-    grown = min(1.0, own[LOOKS] / config.grown)  # what a young entity does says little: it costs less
+    grown = min(1.0, own[LOOKS] / config.grown)  # a young entity says little of an hour
     own[SUPPRESSED] = 0.0
     entity[CALM] = 0.0 if nats > config.settle * ordinary else entity[CALM] + 1.0
     age = entity[SAMPLES] - entity[RAISED_SAMPLE]
@@ -141,7 +143,7 @@ def judge_one(
                 entity[ONSET] = ts
             if nats > wanted and nats > rest:
                 event = RAISE
-                own[TOKENS] = max(own[TOKENS] - grown, -config.debt)
+                own[TOKENS] = max(own[TOKENS] - 1.0, -config.debt)
             elif nats <= wanted:
                 own[SUPPRESSED] = 1.0
         if event == RAISE:
@@ -151,7 +153,7 @@ def judge_one(
         second = news and age >= config.apart and nats > rest and nats > wanted
         if second:
             own[NEXT_ONSET] = ts
-            own[TOKENS] = max(own[TOKENS] - grown, -config.debt)
+            own[TOKENS] = max(own[TOKENS] - 1.0, -config.debt)
         if second or entity[CALM] >= config.calm or age >= config.longest:
             event = CLEAR
             entity[ALARMED] = 0.0
@@ -173,7 +175,9 @@ def boundary_of(own: Float64, config: Univariate) -> float:
     """How strange noise is as often as the budget allows, by the tail of its own nats."""
     a_week = own[CLUSTERS] * WEEK_MS / max(own[INTERVAL], 1.0)
     lengths = max(math.log(a_week / config.false_alarms_a_week), config.least_lengths)
-    green = 1.0 + config.green / (own[LOOKS] + 30.0)
+    beyond = max(lengths - config.seen_lengths, 0.0)  # farther than a young tail was ever seen
+    lengths += beyond * config.few / (own[LOOKS] + config.few)
+    green = 1.0 + (config.green / (own[LOOKS] + 30.0)) ** 2
     return float(green * max(own[BEGIN] + lengths * own[EXCESS], config.least_nats))
 
 

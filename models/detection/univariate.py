@@ -6,8 +6,8 @@ Their sum says what no single |z| can, since a spiky series has large z every da
 again: a sample that is less strange than one of the last few hundred is damped below the boundary, in the order it had.
 
 A profile of the day, of all days or with weekends apart, counts only where its residuals are clearly smaller than
-those of the mean, or of the simpler profile. One row of 1.4 kB an entity with one series, for the first `MOST` of a
-partition (27 MB at most); the others are scored as those of many series. Sources: exponential tail over a threshold
+those of the mean, or of the simpler profile. One row of 2.4 kB an entity with one series, for the first `MOST` of a
+partition (48 MB at most); the others are scored as those of many series. Sources: exponential tail over a threshold
 (Pickands 1975), sum of surprises (Fisher 1932), one detection an anomaly (Lavin and Ahmad 2015).
 """
 
@@ -39,13 +39,13 @@ AGAINST, RESIDUE, MEAN_RESIDUE, BINS = range(4)
 DAY: Final = FIRST_TS + 1
 WEEK: Final = DAY + BINS + 2 * HOURS
 # ... then what one_series.py judges alarms by: the fast memory of the value, and of what a profile leaves unexplained;
-# how strange the sample is, and of it and of what came of late; the tail of that; the budget; and what came at which hour
-WEEK_BINS: Final = 84  # of two hours
+# how strange a sample is; the tail of that; the budget; where the last values were; and what came at which hour
+WEEK_BINS: Final = 84  # of two hours each
 NEAR, OFF = WEEK + BINS + 4 * HOURS, WEEK + BINS + 4 * HOURS + 2  # mean and variance each
 EXPLAINED, UNEXPLAINED, PROFILE_Z, STRANGE, WITNESS_TAIL, WITNESS_STRETCH = range(OFF + 2, OFF + 8)
 BEGIN, EXCESS, CLUSTERS, ENTERED, RECENT, TOKENS, SUPPRESSED, NEXT_ONSET = range(OFF + 8, OFF + 16)
-LAST_TS, INTERVAL, AWAKE, HOUR, HOUR_PEAK = range(OFF + 16, OFF + 21)
-DAY_PEAKS: Final = OFF + 21
+LAST_TS, INTERVAL, AWAKE, HOUR, HOUR_PEAK, LOW, HIGH, BEFORE = range(OFF + 16, OFF + 24)
+DAY_PEAKS: Final = OFF + 24
 WEEK_PEAKS: Final = DAY_PEAKS + HOURS
 FIELDS: Final = WEEK_PEAKS + WEEK_BINS
 
@@ -76,28 +76,32 @@ class Univariate(NamedTuple):
     daily: float = 1.0
     false_alarms_a_week: float = 1.0  # of an entity, in its own time: what its boundary follows from
     near: float = 1e-2  # slowest rate of the fast memory
-    near_clip: float = 6.0
+    near_clip: float = 6.0  # spreads at which what it learns is clipped
+    out: float = 1.0  # weight of a step out of where the last values were
+    ends: float = 1 / 64  # rate at which the ends of that come nearer
     witness: float = 6.0  # nats of all views that a nat of the witness bears out
-    usual: float = 0.95  # quantile of the nats where their tail begins
+    usual: float = 0.92  # quantile of the nats where their tail begins
     gap: float = 8.0  # samples without any, after which what is in the tail is another cluster
     wildest_nats: float = 3.0  # most mean excesses that one sample teaches
-    least_excess: float = 0.7
-    least_lengths: float = 1.0
-    least_nats: float = 10.0
-    burst: float = 3.0  # tokens that an entity may save
-    dearer: float = 0.5  # mean excesses that a sample has to be stranger for each token that is missing
-    dearer_share: float = 0.3
-    green: float = 60.0
-    grown: float = 500.0
-    least_hits: float = 20.0
-    debt: float = 6.0  # most tokens that are missing
-    settle: float = 0.4  # an alarm ends below this share of the boundary ...
-    calm: float = 5.0  # ... for so many samples
-    longest: float = 300.0  # samples that an alarm lasts at most
+    least_excess: float = 0.7  # of that tail, in nats
+    least_lengths: float = 1.0  # the boundary is so many mean excesses beyond where it begins ...
+    least_nats: float = 10.0  # ... and at so many nats, at least
+    burst: float = 2.0  # tokens that an entity may save
+    fresh: float = 1.0  # tokens that an entity has at least when it is grown
+    dearer: float = 0.4  # log of how much stranger a sample has to be for each token that is missing
+    green: float = 200.0  # samples for which a young entity's boundary is clearly higher
+    seen_lengths: float = 4.0  # mean excesses of a tail that a few thousand samples show; those beyond count more, ...
+    few: float = 10_000.0  # ... until there are more samples than these
+    grown: float = 300.0  # samples from which it is young no more
+    least_hits: float = 20.0  # what the first length of the tail counts, in samples
+    debt: float = 10.0  # most tokens that are missing
+    settle: float = 0.8  # an alarm ends below this share of the boundary ...
+    calm: float = 3.0  # ... for so many samples
+    longest: float = 200.0  # samples that an alarm lasts at most
     apart: float = 5.0  # samples from which a further fault is told
     again: float = 1.25  # and how much stranger it has to be than what came of late, ...
     fading: float = 1 / 32  # ... which fades at this rate
-    like_before: float = 1.6  # what is less than so many times as strange as it was at this hour before is not told
+    like_before: float = 2.0  # what is less than so many times as strange as it was at this hour before is not told
     forgets: float = 0.2  # rate at which an hour forgets what came in it
 
 
@@ -192,10 +196,25 @@ def strangeness(rows: Float64, at: int, seen: Seen, nats: float, pace: float, co
     """The nats of all views, as far as the witness bears them out: off from all that was, and from what was of late."""
     fast = _off_near(rows, at, NEAR, seen.value, seen.floor, config)
     explained = _off_near(rows, at, OFF, rows[at, UNEXPLAINED], seen.floor, config)
-    z = min(abs(seen.level), fast)
+    z, beyond = min(abs(seen.level), fast), _beyond(rows, at, seen.value, config)
+    step = abs(seen.value - rows[at, BEFORE])
+    rows[at, BEFORE] = seen.value
+    if beyond > 0.0:  # where it wandered, a level says little, but a step out of where it was of late does
+        z = max(z, config.out * abs(seen.step) * min(1.0, beyond / step))
     if rows[at, EXPLAINED] == 1.0:
         z = min(explained, rows[at, PROFILE_Z])
     return min(nats, config.witness * _in_tail(rows, at, (WITNESS_TAIL, WITNESS_STRETCH), z, pace, config))
+
+
+@kernel
+def _beyond(rows: Float64, at: int, value: float, config: Univariate) -> float:
+    """How far a value is out of where the last ones were, whose ends come nearer to it; then let it count."""
+    low, high = rows[at, LOW], rows[at, HIGH]
+    if rows[at, SAMPLES] <= 1.0:
+        low = high = value
+    rows[at, LOW] = min(value, low + config.ends * (value - low))
+    rows[at, HIGH] = max(value, high - config.ends * (high - value))
+    return float(max(value - high, low - value, 0.0))
 
 
 @kernel
