@@ -154,7 +154,7 @@ def judge_one(
         if second:
             own[NEXT_ONSET] = ts
             own[TOKENS] = max(own[TOKENS] - 1.0, -config.debt)
-        if second or entity[CALM] >= config.calm or age >= config.longest:
+        if second or entity[CALM] >= config.calm or (age >= config.longest and pace != 0.0):
             event = CLEAR
             entity[ALARMED] = 0.0
             if entity[FORKED] == RECOVERING:

@@ -194,8 +194,8 @@ def _in_tail(rows: Float64, at: int, where: tuple[int, int], z: float, pace: flo
 @kernel
 def strangeness(rows: Float64, at: int, seen: Seen, nats: float, pace: float, config: Univariate) -> float:
     """The nats of all views, as far as the witness bears them out: off from all that was, and from what was of late."""
-    fast = _off_near(rows, at, NEAR, seen.value, seen.floor, config)
-    explained = _off_near(rows, at, OFF, rows[at, UNEXPLAINED], seen.floor, config)
+    fast = _off_near(rows, at, NEAR, (seen.value, seen.floor), pace, config)
+    explained = _off_near(rows, at, OFF, (rows[at, UNEXPLAINED], seen.floor), pace, config)
     z, beyond = min(abs(seen.level), fast), _beyond(rows, at, seen.value, config)
     step = abs(seen.value - rows[at, BEFORE])
     rows[at, BEFORE] = seen.value
@@ -218,14 +218,16 @@ def _beyond(rows: Float64, at: int, value: float, config: Univariate) -> float:
 
 
 @kernel
-def _off_near(rows: Float64, at: int, field: int, value: float, floor: float, config: Univariate) -> float:
-    """How far a value is from its fast memory, in its own spread; then let it learn: it has no need to be spared."""
+def _off_near(rows: Float64, at: int, field: int, seen: tuple[float, float], pace: float, config: Univariate) -> float:
+    """How far a value is from its fast memory, in its own spread; then learn it, unless `pace` is 0."""
+    value, floor = seen
     n, off = rows[at, SAMPLES], value - rows[at, field]
     spread = math.sqrt(rows[at, field + 1] + floor * floor)
     limit = config.near_clip * spread if n > 32.0 else math.inf
     rate, learned = max(config.near, 1.0 / (n + 1.0)), min(max(off, -limit), limit)
-    rows[at, field] += rate * learned
-    rows[at, field + 1] = (1.0 - rate) * (rows[at, field + 1] + rate * learned * learned)
+    if pace != 0.0:
+        rows[at, field] += rate * learned
+        rows[at, field + 1] = (1.0 - rate) * (rows[at, field + 1] + rate * learned * learned)
     return float(abs(off) / spread * max(0.0, 1.0 - 8.0 / (n + 1.0)))
 
 
