@@ -11,6 +11,7 @@ from topics.spec import Count, Instant, Record, Topic, Word, system_of
 # what a writer of today may say; a reader accepts every Word, see topics.spec
 AnomalyKind = Literal["point", "contextual", "collective", "change_point", "drift", "absence", "trend"]
 Direction = Literal["up", "down"]
+Suppressed = Literal["none", "entity"]  # whose budget of false alarms is spent
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -49,6 +50,7 @@ class Anomaly(Record, frozen=True):
     detector_version: Count
     evidence: str = ""  # topic-partition-offset of the sample
     view: Word = "first"  # second: from a detector on which incidents do not rest
+    suppressed: Word = "none"  # see `Suppressed`: nobody is to be woken
 
 
 ANOMALIES = Topic(

@@ -19,7 +19,7 @@ from models.detection.columns import CLEAR, CONTINUE, RAISE, Scored
 from models.detection.entity_detectors import DetectorFinding, EntityDetectors
 from models.detection.shift import PLAIN, Shift
 from topics.batch import Batch, Float64, Forgotten
-from topics.signals import Anomaly, Contribution, Direction
+from topics.signals import Anomaly, Contribution, Direction, Suppressed
 from topics.spec import Origin, derive
 
 State = Literal["raised", "continuing", "cleared"]
@@ -34,12 +34,12 @@ STATES: Final[dict[int, State]] = {RAISE: "raised", CONTINUE: "continuing", CLEA
 
 
 def of_bank(
-    batch: Batch, scored: Scored, sample: int, told: tuple[State, int], trajectories: Trajectories
+    batch: Batch, scored: Scored, sample: int, told: tuple[State, int, Suppressed], trajectories: Trajectories
 ) -> Anomaly:  # fmt: skip
-    """What the bank says of a sample. told: the state of the alarm and its onset."""
+    """What the bank says of a sample. told: the state of the alarm, its onset, and whether a budget suppresses it."""
     number, ts = int(batch.entity[sample]), int(batch.ts[sample])
     entity = batch.names.entities[number]
-    state, onset = told
+    state, onset, suppressed = told
     ratio = float(scored.score[sample] / scored.boundary[sample])
     places = _strongest(scored, int(batch.start[sample]), int(batch.start[sample + 1]))
     found = [_contribution(batch, scored, place) for place in places]
@@ -51,7 +51,7 @@ def of_bank(
         direction="up" if first.z >= 0 else "down", value=first.value, expected=first.expected,
         low=first.expected - NOTABLE_Z * spread, high=first.expected + NOTABLE_Z * spread, onset=onset,
         attribution=tuple(c for c in found if abs(c.z) >= NOTABLE_Z), detector="bank",
-        detector_version=BANK_VERSION, evidence=evidence(batch, sample),
+        detector_version=BANK_VERSION, evidence=evidence(batch, sample), suppressed=suppressed,
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class Hysteresis:
     def samples(self, batch: Batch, scored: Scored) -> list[int]:
         """The samples of a batch that may have an event, in order."""
         if not self.chosen:
-            return np.flatnonzero(scored.event).tolist()
+            return np.flatnonzero((scored.event != QUIET) | (scored.suppressed > 0)).tolist()
         self._admit(batch.names)
         return np.flatnonzero((scored.event != QUIET) | self.named[batch.entity]).tolist()
 

@@ -115,8 +115,10 @@ class PartitionDetector:
         """What the bank says of a sample, if users want to know."""
         event, onset = self.hysteresis.event(batch, scored, sample)
         if event == QUIET:
-            return None
-        anomaly = anomalies.of_bank(batch, scored, sample, (anomalies.STATES[event], onset), self.trajectories)
+            if not scored.suppressed[sample] or onset != batch.ts[sample]:
+                return None
+            return anomalies.of_bank(batch, scored, sample, ("cleared", onset, "entity"), self.trajectories)
+        anomaly = anomalies.of_bank(batch, scored, sample, (anomalies.STATES[event], onset, "none"), self.trajectories)
         if not self.alarms.chosen:
             return anomaly
         deviations = [Deviation(c.metric, c.value, c.expected, c.z) for c in anomaly.attribution]

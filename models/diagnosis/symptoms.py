@@ -87,6 +87,8 @@ class Tracker(KeyedState):
         entity = anomaly.entity
         if anomaly.view != "first" or anomaly.state not in STATES:
             return []  # its alarm begins and ends by itself, and says nothing of what the first view sees
+        if anomaly.suppressed != "none":
+            return []  # its budget of false alarms is spent: nobody is to be woken
         if anomaly.ts <= self.newest.get(entity, 0):
             return []  # a repeat, or late: a newer sample was taken already
         self.newest[entity] = anomaly.ts
