@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 
@@ -42,5 +41,5 @@ class DetectorConfig(NamedTuple):
 
 
 def narrowed(config: DetectorConfig) -> DetectorConfig:
-    """The constants for an entity with one series: it is followed quickly, and its own tails set the boundary."""
-    return config._replace(winsor=40.0, short=1 / 8, near=0.8, smooth=1.0, surprise=-math.inf)
+    """The constants for an entity with one series: it is followed quickly."""
+    return config._replace(winsor=40.0, short=1 / 8, near=0.8)
