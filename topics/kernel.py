@@ -78,6 +78,9 @@ def stamp(function: Callable[..., Any]) -> str:
 def _pieces(function: Callable[..., Any]) -> Iterator[bytes]:
     function = getattr(function, "py_func", function)
     yield from _code(function.__code__)
+    for annotation in function.__annotations__.values():  # fields of a tuple are compiled as their places in it
+        taken = function.__globals__.get(annotation) if isinstance(annotation, str) else annotation
+        yield repr(getattr(taken, "_fields", ())).encode()
     for name in sorted(_globals(function.__code__)):
         if name in function.__globals__:
             yield name.encode()
