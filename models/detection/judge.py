@@ -125,7 +125,8 @@ def _boundary(row: Float64, tail: tuple[int, int, int], units: float, config: De
     usual, stretch, hits = tail
     few = 1.0 - config.usual
     reached = min((row[hits] + few * config.fewer) / (few * (row[SAMPLES] + config.fewer)), 1.0)
-    return min(max(row[usual] + units * max(reached * row[stretch], SHORTEST), config.least_log), config.most_log)
+    boundary = row[usual] + units * max(reached * row[stretch], SHORTEST)
+    return float(min(max(boundary, config.least_log), config.most_log))
 
 
 @inlined

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numba
 import pytest
@@ -44,6 +44,21 @@ def test_a_change_in_a_kernel_that_is_called_or_in_a_constant_changes_the_stamp(
     constant = stamp(outer)
     monkeypatch.setitem(globals(), "inner", lambda value: value * 4.0)
     assert len({before, constant, stamp(outer)}) == 3
+
+
+class Pair(NamedTuple):
+    left: float
+    right: float
+
+
+def first_of(pair: Pair) -> float:
+    return pair.left
+
+
+def test_fields_in_another_order_change_the_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stamp(first_of)
+    monkeypatch.setitem(globals(), "Pair", NamedTuple("Pair", [("right", float), ("left", float)]))
+    assert stamp(first_of) != before
 
 
 WITHOUT = """

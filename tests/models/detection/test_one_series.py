@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.offline.score import batch_of
 from models.detection.bank import Bank
 from models.detection.columns import CLEAR, RAISE, Samples, Scored
 from models.detection.one_series import boundary_of
+from models.detection.partition import PartitionDetector
 from models.detection.univariate import BEGIN, CLUSTERS, EXCESS, FIELDS, INTERVAL, Univariate, open_row
 from topics.batch import Float64, Names
 
@@ -145,6 +147,19 @@ def test_what_the_budget_withholds_is_marked_and_what_is_clearly_stranger_is_tol
     assert len(at(RAISE, scored)) < 25
     assert not scored.suppressed[[i for i in range(30_000) if scored.event[i] == RAISE]].any()
     assert scored.event[25_000] == RAISE
+
+
+def test_what_the_budget_withholds_is_told_as_suppressed_and_has_ended() -> None:
+    values = noise(30_000)
+    values[3000 + 300 * np.arange(60)] += 7
+    stamps = START + 60_000 * np.arange(len(values), dtype=np.int64)
+    found = [*PartitionDetector().take(batch_of(Names(), "shop", ["orders"], stamps, values[:, None]))]
+    withheld = [each for each in found if each.suppressed == "entity"]
+    assert len(withheld) > 20
+    assert {(each.state, each.onset == each.ts) for each in withheld} == {("cleared", True)}
+    told = {each.id for each in found if each.suppressed == "none" and each.detector == "bank"}
+    assert told
+    assert told.isdisjoint(each.id for each in withheld)
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 80), min_size=1, max_size=12))

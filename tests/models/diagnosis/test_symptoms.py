@@ -108,6 +108,18 @@ def test_nothing_is_read_from_silence_and_a_cleared_look_ends_everything() -> No
     assert list(tracker.confirmed()) == []
 
 
+def test_an_alarm_that_its_budget_suppressed_wakes_nobody_and_ends_nothing() -> None:
+    tracker = Tracker()
+    for at in range(6):
+        tracker.observe(
+            msgspec.structs.replace(sample(CATALOG, NOW + at * STEP, SymptomKind.ERRORS), suppressed="entity")
+        )
+    assert list(tracker.confirmed()) == []
+    shown(tracker, SymptomKind.ERRORS, count=6, start=NOW + 10 * STEP)
+    tracker.observe(msgspec.structs.replace(cleared(CATALOG, NOW + 3_600_000), suppressed="entity"))
+    assert [s.symptom for s in tracker.confirmed()] == [SymptomKind.ERRORS]
+
+
 def test_a_repeated_or_late_look_changes_nothing() -> None:
     tracker = Tracker()
     shown(tracker, SymptomKind.ERRORS, count=2)
