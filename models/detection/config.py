@@ -17,6 +17,7 @@ class DetectorConfig(NamedTuple):
     reach: float = 3.0  # and of the short memory
     steps: float = 2.5  # and of steps
     gross: float = 0.04  # share that is learned at least: many rare jumps are not strange for ever
+    most_gross: float = 60.0  # ... but no more than so many spreads, or one wild value would blind it
     fast_memory: float = 1e-2  # slowest rate of the short memory
     step_memory: float = 1e-3  # and of the size of steps
     moved: float = 1e-3  # a series that has moved has a variance of more than so much of its least
@@ -43,10 +44,8 @@ class DetectorConfig(NamedTuple):
     budget: float = 1.0  # false alarms a week
     green: float = 35.0  # a tail known by so many samples is taken to be twice as long
     fewer: float = 100.0  # samples by which it is believed at first that a tail is as long as others are
-    alone: float = (
-        2.0  # tails of its own at which a series that is trusted alone is an alarm, smoothed at this rate ...
-    )
-    alone_smooth: float = 0.2
+    alone: float = 2.2  # tails of its own at which a series that is trusted alone is an alarm, smoothed ...
+    alone_smooth: float = 0.2  # ... at this rate ...
     at_once: float = 6.0  # ... and not
     extreme: float = 1000.0  # spreads off at which one series alone is an alarm
     close: float = 0.85  # an alarm ends when it has been below this share of the boundary ...
@@ -56,9 +55,7 @@ class DetectorConfig(NamedTuple):
     again_samples: float = 32.0  # ... if so many samples have passed
     on_weight: float = 0.1  # what a sample teaches the tails while an alarm is on ...
     on_share: float = 0.05  # ... and more, once alarms are on for more than this share of the time
-    far: float = (
-        3.0  # spreads from which a series that never moved does, and what a young alarm's entity does not learn
-    )
+    far: float = 3.0  # spreads from which a series that never moved does, and what is not learned in a young alarm
     hold_ms: float = 120_000.0  # time for which an alarm is young: somebody may open an incident
     hold_samples: float = 500.0  # after a confirmed fault nothing is learned for so many, unless its alarm ends before
     repeat_ms: float = 200.0  # an alarm that is on is told again at most so often

@@ -24,7 +24,7 @@ FARTHEST: Final = 20.0  # spreads: nothing is farther off
 COUNT, MEAN, VARIANCE, PEAK = range(4)  # columns of a feature's scale
 SCALE_FIELDS: Final = 4
 
-CONFIG: Final = DetectorConfig()
+CONFIG: Final = DetectorConfig(broad_rarer=0.0)  # nobody is woken by these, so they have no budget
 SCALED: Final = 16  # samples after which the features have a scale, and the detector is asked
 SETTLED: Final = 50  # samples after it is warm by which its own scores have one
 NOTABLE_Z: Final = 3.0

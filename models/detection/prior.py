@@ -67,8 +67,8 @@ MEASURES: Final[Mapping[str, Prior]] = {
 }  # fmt: skip
 
 # Prometheus' base units, at the end of a name: which differences are small. A share counts alone too. Seconds may be an
-# age and bytes a message's: neither does, and the least spread of bytes is 3 kB, where that of memory is 300 kB
-UNITS: Final[Mapping[str, Prior]] = {"ratio": RATIO, "seconds": Prior(0.7), "bytes": Prior(1e6)}
+# age and bytes a message's: neither does, and the least spread of bytes is 200 B, where that of memory is 200 kB
+UNITS: Final[Mapping[str, Prior]] = {"ratio": RATIO, "seconds": Prior(0.7), "bytes": Prior(1e5)}
 
 GROWING: Final = frozenset({"total", "sum", "count", "bucket"})  # at the end of a name: a counter, which has no level
 

@@ -74,7 +74,7 @@ FAULTS: dict[str, tuple[Break, str, int]] = {
     "slow": (slow, "http.server.request.duration.p", 4),
     "errors": (failing, "http.server.error_ratio", 4),
     "leak": (leaking, "process.memory.usage", 6),  # 2.5 MB a look: worth a word from about the third on
-    "surge": (saturated, "http.server.utilization", 4),
+    "surge": (saturated, "http.server.utilization", 6),
 }
 
 

@@ -139,8 +139,8 @@ def test_without_the_compiler_the_scores_are_the_same_bits(recording: Path, tmp_
 
 def test_what_was_recorded_before_is_fed_first_only_when_asked_for(recording: Path) -> None:
     cold, warm = score(load(recording)), score(load(recording), warm=True)
-    assert cold.score[:8].max() < 0.05, "series of which nothing is known are as far off as their class says: hardly"
-    assert warm.score[:8].max() > 0.1
+    assert cold.score[:8].max() < 0.15, "series of which nothing is known are as far off as their class says: hardly"
+    assert warm.score[:8].max() > 0.5
     assert len(cold.score) == len(warm.score) == 600
     assert cold.attribution.shape == (600, 6)
 

@@ -54,12 +54,12 @@ def raised(found: list[Anomaly]) -> list[int]:
 @pytest.mark.parametrize("fault", [SUNDAY_NOON, WEDNESDAY_NIGHT])
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_ordinary_at_another_hour_of_the_week_is_told_with_what_is_at_this_one(seed: int, fault: int) -> None:
-    assert not [scored_sample for scored_sample in raised(told(site(seed, fault), None)) if scored_sample > WEEK]
     found = told(site(seed, fault), "week")
-    (scored_sample,) = (
-        scored_sample for scored_sample in raised(found) if scored_sample > 2 * WEEK
-    )  # and nothing else in three weeks
-    assert fault <= scored_sample <= fault + 1
+    late = [at for at in raised(found) if at > 2 * WEEK]
+    (scored_sample,) = (at for at in late if fault <= at <= fault + 1)
+    assert len(late) <= 2, "one false alarm in three weeks at most, of a budget of one a week"
+    plain = [at for at in raised(told(site(seed, fault), None)) if at > 2 * WEEK]
+    assert len(plain) > len(late) + 1, "without the season, each Monday is news"
     first = next(a for a in found if a.ts == MONDAY + PERIOD * scored_sample)
     assert first.expected == pytest.approx(50, abs=4)
     assert first.value == pytest.approx(82, abs=8)
