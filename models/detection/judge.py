@@ -90,7 +90,7 @@ def judge(
     units = config.broad_units + config.broad_rarer * row[RARER], config.narrow_units + config.narrow_rarer * row[RARER]
     green = 1.0 + config.green * (1.0 + max(row[RARER], 0.0)) / row[SAMPLES]  # few samples say little of a far tail
     tails = (USUAL, STRETCH, HITS), (NARROW_USUAL, NARROW_STRETCH, NARROW_HITS)
-    if row[ONSET] != 0.0 and row[ALARMED] == 0.0:  # what may be a fault does not move its own boundary
+    if row[ONSET] != 0.0 and row[ALARMED] == 0.0 and row[CALM] != OVER:  # what may be a fault moves no boundary
         tails = (USUAL_THEN, STRETCH_THEN, HITS_THEN), (NARROW_USUAL_THEN, NARROW_STRETCH_THEN, NARROW_HITS_THEN)
     first = _boundary(row, tails[0], green * units[0], config) + wider
     second = _boundary(row, tails[1], green * units[1], config) + wider
