@@ -13,6 +13,7 @@ import typer
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
+from app.history.render import suppressed
 from app.printing import out, print_json
 from models.bounded import keep
 from topics.actions import Result, SignedCommand
@@ -191,7 +192,7 @@ def _(beat: Heartbeat) -> str:
 def _(anomaly: Anomaly) -> str:
     return (
         f"{anomaly.entity} {anomaly.state} {anomaly.grade} score {anomaly.score:.2f}: {anomaly.metric} is"
-        f" {anomaly.value:.4g}, expected {anomaly.expected:.4g}"
+        f" {anomaly.value:.4g}, expected {anomaly.expected:.4g}{suppressed(anomaly)}"
     )
 
 

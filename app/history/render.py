@@ -54,7 +54,8 @@ def sentence(record: Record) -> str:
     """One record as a sentence for a person."""
     match record:
         case Anomaly():
-            return _marked("red", "anomaly", f"{record.entity}: {_deviations(record)}; sample {record.evidence}")
+            rest = f"{record.entity}: {_deviations(record)}; sample {record.evidence}{suppressed(record)}"
+            return _marked("red", "anomaly", rest)
         case Incident():
             rest = f"({STEPS.get(record.step, record.step)}) {record.symptom} of {record.entity}"
             if record.step in ("confirm", "revise", "still_wrong"):
@@ -151,6 +152,11 @@ def _command(signed: SignedCommand) -> str:
     votes = ", ".join(approval.voter for approval in command.approvals)
     said = f"{command.action} on {command.target}, valid until {clock(command.expires)}"
     return f"{said}, epoch {command.epoch}" + (f", approved by {votes}" if votes else "")
+
+
+def suppressed(anomaly: Anomaly) -> str:
+    """That nobody was to be woken by an anomaly, and why; else nothing."""
+    return "" if anomaly.suppressed == "none" else f", suppressed: the budget of the {anomaly.suppressed} is spent"
 
 
 def _deviations(anomaly: Anomaly) -> str:

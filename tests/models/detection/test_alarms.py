@@ -15,8 +15,8 @@ from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from app.errors import UserError
 from app.settings import load
-from models.detection.alarms import Alarms, Deviation, ScoredSample
-from models.detection.columns import CLEAR, CONTINUE, QUIET, RAISE, Scored
+from models.detection.alarms import Alarms, Deviation, Purse, ScoredSample
+from models.detection.columns import AGAIN, CLEAR, CONTINUE, QUIET, RAISE, Scored
 from models.detection.hysteresis import Hysteresis
 from models.detection.members import MEMBERS, member
 from models.detection.settings import DetectionSettings, Pattern
@@ -29,14 +29,15 @@ Fault = Callable[[int], float]  # look → what is added to the first three metr
 
 
 def site(fault: Fault, scored: int = 600) -> list[Raw]:
-    rng = np.random.default_rng(3)
+    """Noise without a tail: nothing but the fault deviates by three spreads, nor steps so far."""
+    noise = np.random.default_rng(3).normal(0, 1, (scored, 8)).clip(-1.5, 1.5)
     return [
         raw(
             scored_sample,
             "shop/db",
-            {f"m{n}": float(rng.normal(50, 2)) + (fault(scored_sample) if n < 3 else 0.0) for n in range(8)},
+            {f"m{n}": 50 + 2 * z + (fault(scored_sample) if n < 3 else 0.0) for n, z in enumerate(row.tolist())},
         )
-        for scored_sample in range(scored)
+        for scored_sample, row in enumerate(noise)
     ]
 
 
@@ -95,15 +96,16 @@ def heard(settings: Pattern, alarms: int, apart_s: int, ratio: float = 2.0) -> l
     """Which of some alarms are told, each of ten looks, `apart_s` after one another."""
     book, found = Alarms(DetectionSettings((settings,), false_alarms_a_week=1000)), []
     for number in range(alarms):
+        said = []
         for scored_sample in range(10):
             ts = 86_400_000 * 19_000 + 1000 * (number * apart_s + scored_sample)
             event = RAISE if scored_sample == 0 else CLEAR if scored_sample == 9 else CONTINUE
             sample = ScoredSample(ts, ts - 1000 * scored_sample, ratio)
-            said, suppressed = book.heard("db", event, sample, [Deviation("m", 2.0, 1.0)])
-            assert suppressed == "none"
-            assert said == (event if number in found or scored_sample == 0 else QUIET) or said == QUIET
-            if said == RAISE:
-                found.append(number)
+            said.append(book.heard("db", event, sample, [Deviation("m", 2.0, 1.0)]))
+        is_told = said[0] == (RAISE, "none")
+        assert [event for event, _ in said] == ([RAISE, *[CONTINUE] * 8, CLEAR] if is_told else [QUIET] * 10)
+        assert {suppressed for _, suppressed in said} == {"none"}
+        found += [number] if is_told else []
     return found
 
 
@@ -198,9 +200,12 @@ def test_edges_decide_what_is_told_on_the_live_path() -> None:
     short, long, deaf = (
         told(site(once), p) for p in ({"closes_samples": 2}, {"closes_samples": 42}, {"opens_at": 500.0})
     )
-    cleared = [[a.ts for a in found if a.state == "cleared" and a.ts >= at(300)] for found in (short, long)]
-    assert cleared[1][0] - cleared[0][0] == 40_000
-    assert raised(short) == raised(long)
+    assert raised(short) == raised(long) == raised(told(site(once)))
+    for found, samples in ((short, 2), (long, 42)):
+        below = [a.score < 0.85 for a in found]
+        assert found[-1].state == "cleared"
+        assert below[-samples - 1 :] == [False] + [True] * samples
+    assert long[-1].ts - short[-1].ts == 40_000
     assert raised(deaf) == []
 
 
@@ -244,51 +249,136 @@ def test_the_settings_of_the_docs_are_read(tmp_path: Path) -> None:
     assert table == [(name, member(name).kind) for name in MEMBERS]
 
 
-def costing(book: Alarms, entity: str, ts: int, ratio: float) -> tuple[int, str]:
-    """What is told of an alarm that begins now."""
-    return book.heard(entity, RAISE, ScoredSample(ts, ts, ratio), [Deviation("m", 2.0, 1.0)])
+MINUTE, HOUR, WEEK = 60_000, 3_600_000, 604_800_000  # ms
+BEGIN = 10**12
+MARKED = (RAISE, "entity")
+PAID = (RAISE, "none")
+
+
+def begins(book: Alarms, entity: str, ts: int, ratio: float = 1.0, **sample: Any) -> tuple[int, str]:
+    """What is told of an alarm that begins now, of an entity with eight series."""
+    given = ScoredSample(**{"ts": ts, "onset": ts, "ratio": ratio, "series": 8} | sample)
+    return book.heard(entity, RAISE, given, [Deviation("m", 2.0, 1.0)])
+
+
+def goes_on(book: Alarms, entity: str, onset: int, after: int, ratio: float) -> tuple[int, str]:
+    return book.heard(entity, CONTINUE, ScoredSample(onset + after, onset, ratio, 8), [Deviation("m", 2.0, 1.0)])
+
+
+def ends(book: Alarms, entity: str, onset: int) -> tuple[int, str]:
+    return book.heard(entity, CLEAR, ScoredSample(onset + 1000, onset, 0.1, 8), [Deviation("m", 1.0, 1.0)])
+
+
+def brief(book: Alarms, entity: str, ts: int, ratio: float = 1.0, **sample: Any) -> tuple[int, str]:
+    """What is told of the beginning of an alarm that ends as it began: told, or marked."""
+    begun = begins(book, entity, ts, ratio, **sample)
+    assert ends(book, entity, ts) == (CLEAR, begun[1])
+    return begun
 
 
 def test_an_alarm_that_its_budget_cannot_pay_is_marked_and_told_once_it_is_severe() -> None:
-    book, found = Alarms(DetectionSettings()), []
-    for number in range(8):
-        ts = 10**12 + 60_000 * number
-        found.append(costing(book, "db", ts, 1.0))
-        if number < 7:
-            assert book.heard("db", CLEAR, ScoredSample(ts + 1, ts, 0.1), [])[0] == CLEAR
-    assert found == [(RAISE, "none")] * 6 + [(RAISE, "entity")] * 2, "three false ones, of alarms that are so to a half"
-    assert book.heard("db", CONTINUE, ScoredSample(ts + 2, ts, 1.5), [Deviation("m", 2.0, 1.0)]) == (QUIET, "entity")
-    assert book.heard("db", CONTINUE, ScoredSample(ts + 3, ts, 25.0), [Deviation("m", 2.0, 1.0)]) == (RAISE, "none")
-    assert book.heard("db", CONTINUE, ScoredSample(ts + 4, ts, 1.5), [Deviation("m", 2.0, 1.0)]) == (CONTINUE, "none")
-    assert book.heard("db", CLEAR, ScoredSample(ts + 5, ts, 0.1), []) == (CLEAR, "none")
-
-
-def test_a_suppressed_alarm_ends_as_one() -> None:
     book = Alarms(DetectionSettings())
-    for number in range(7):
-        ts = 10**12 + 60_000 * number
-        begun = costing(book, "db", ts, 1.0)
-        ended = book.heard("db", CLEAR, ScoredSample(ts + 1, ts, 0.1), [])
-        assert begun[1] == ended[1] == ("entity" if number == 6 else "none")
+    found = [brief(book, "db", BEGIN + MINUTE * number) for number in range(8)]
+    assert found == [PAID] * 2 + [MARKED] * 6, "one false alarm, of such as are so to a half"
+    ts = BEGIN + HOUR
+    assert begins(book, "db", ts) == MARKED
+    assert goes_on(book, "db", ts, 2, 1.5) == (QUIET, "entity")
+    assert goes_on(book, "db", ts, 3, 25.0) == PAID
+    assert goes_on(book, "db", ts, 4, 1.5) == (CONTINUE, "none")
+    assert ends(book, "db", ts) == (CLEAR, "none")
 
 
-def test_a_budget_is_filled_by_event_time_and_those_of_entities_are_their_own() -> None:
-    book = Alarms(DetectionSettings((Pattern(entities="loud", false_alarms_a_week=100.0),)))
-    week = 7 * 86_400_000
-    for number in range(7):
-        assert costing(book, f"db-{number}", 10**12, 1.0) == (RAISE, "none")
-    for number in range(12):
-        told_now = costing(book, "db", 10**12 + number, 1.0)[1], costing(book, "loud", 10**12 + number, 1.0)[1]
-        assert told_now == ("none" if number < 6 else "entity", "none")
-        for entity in ("db", "loud"):
-            book.heard(entity, CLEAR, ScoredSample(10**12 + number, 10**12, 0.1), [])
-    assert costing(book, "db", 10**12 + week, 1.0) == (RAISE, "none")
+def test_a_second_fault_in_an_alarm_that_is_told_goes_on_with_it_when_the_budget_is_spent() -> None:
+    book = Alarms(DetectionSettings())
+    brief(book, "db", BEGIN)
+    begins(book, "db", BEGIN + MINUTE)
+    again = ScoredSample(BEGIN + 2 * MINUTE, BEGIN + 2 * MINUTE, 1.4, 8)
+    assert book.heard("db", AGAIN, again, [Deviation("m", 2.0, 1.0)]) == (CONTINUE, "none")
+    strong = again._replace(ts=BEGIN + 3 * MINUTE, onset=BEGIN + 3 * MINUTE, ratio=25.0)
+    assert book.heard("db", AGAIN, strong, [Deviation("m", 2.0, 1.0)]) == (AGAIN, "none")
 
 
-@pytest.mark.parametrize(("share", "paid"), [(1.0, 12), (0.5, 6)])
-def test_the_budget_of_the_fleet_is_shared_by_its_entities_and_partitions(share: float, paid: int) -> None:
-    book = Alarms(DetectionSettings(false_alarms_a_week_per_fleet=2.0), share)
-    said = [costing(book, f"db-{number}", 10**12, 1.0)[1] for number in range(20)]
-    assert said == ["none"] * paid + ["fleet"] * (20 - paid)
-    assert costing(book, "severe", 10**12, 25.0) == (RAISE, "none")
+def test_a_budget_is_filled_by_event_time_up_to_three_weeks_of_it() -> None:
+    book = Alarms(DetectionSettings())
+    for after, paid in ((0, 2), (1, 2), (11, 6), (11, 0), (12, 2)):
+        found = [brief(book, "db", BEGIN + WEEK * after + MINUTE * number) for number in range(8)]
+        assert found == [PAID] * paid + [MARKED] * (8 - paid), after
+
+
+def test_the_budget_of_an_entity_is_its_own() -> None:
+    book = Alarms(DetectionSettings((Pattern(entities="loud", false_alarms_a_week=84.0),)))
+    for number in range(8):
+        assert brief(book, "loud", BEGIN + HOUR * number) == PAID, "it has half a false alarm an hour"
+        assert brief(book, "db", BEGIN + HOUR * number) == (PAID if number < 2 else MARKED)
+        assert brief(book, f"db-{number}", BEGIN + HOUR * number) == PAID
+
+
+def test_the_budget_of_an_entity_with_one_series_is_minded_where_it_is_scored() -> None:
+    book = Alarms(DetectionSettings(false_alarms_a_week_per_fleet=0.1))
+    assert [brief(book, "db", BEGIN + number, series=1) for number in range(9)] == [PAID] * 9
+    assert not book.purses
+
+
+def test_the_budget_of_the_fleet_is_shared_by_its_entities_and_costs_none_of_them_what_it_cannot_pay() -> None:
+    book = Alarms(DetectionSettings(false_alarms_a_week_per_fleet=2.0))
+    said = [begins(book, f"db-{number}", BEGIN) for number in range(20)]
+    assert said == [PAID] * 2 + [(RAISE, "fleet")] * 18
+    assert [book.purses[f"db-{number}"].left for number in range(20)] == [0.5] * 2 + [1.0] * 18
+    assert begins(book, "severe", BEGIN, 25.0) == PAID
     assert len(book.purses) == 22
+
+
+@pytest.mark.parametrize(("share", "hours"), [(1.0, 1), (0.5, 2), (0.25, 4)])
+def test_a_partition_has_its_share_of_what_comes_into_the_budget_of_the_fleet(share: float, hours: int) -> None:
+    book = Alarms(DetectionSettings(false_alarms_a_week_per_fleet=84.0), share)  # half a false alarm an hour
+    while begins(book, f"first-{len(book.purses)}", BEGIN) == PAID:
+        pass
+    said = [begins(book, f"db-{number}", BEGIN + HOUR * number)[1] for number in range(1, 13)]
+    assert said == ["fleet" if number % hours else "none" for number in range(1, 13)]
+
+
+@pytest.mark.xfail(reason="what is in the purse of a fleet at first is the same in each of its partitions")
+def test_partitions_together_pay_no_more_at_first_than_the_fleet_has() -> None:
+    books = [Alarms(DetectionSettings(false_alarms_a_week_per_fleet=2.0), 0.25) for _ in range(4)]
+    said = [begins(book, f"db-{number}", BEGIN) for book in books for number in range(20)]
+    assert said.count(PAID) <= 2 * 2.0
+
+
+@pytest.mark.parametrize(
+    ("ratio", "tail", "cost"),
+    [(1.0, 1.0, 1 / 2), (4.0, 1.0, 1 / 5), (4.0, 0.5, 1 / 17), (19.0, 1.0, 1 / 20), (20.0, 1.0, 0)],
+)
+def test_an_alarm_costs_as_much_as_it_is_likely_to_be_false_by_the_tail_of_its_entity(
+    ratio: float, tail: float, cost: float
+) -> None:
+    book = Alarms(DetectionSettings())
+    assert begins(book, "db", BEGIN, ratio, tail=tail) == PAID
+    assert book.purses["db"].left == pytest.approx(1.0 - cost)
+
+
+def test_an_alarm_that_is_not_much_stronger_than_one_before_costs_a_half_until_that_has_faded() -> None:
+    book = Alarms(DetectionSettings(false_alarms_a_week=1e-6))  # nothing comes back
+    book.purses["db"] = Purse(left=2.0)
+    left = 2.0
+    for after, ratio, cost in (
+        (0, 4.0, 1 / 5),
+        (MINUTE, 6.0 - 0.01, 1 / 2),  # of at most one and a half times 4
+        (2 * MINUTE, 9.0, 1 / 10),  # more than that, of 5.99
+        (WEEK, 7.0, 1 / 8),  # of 4.5
+        (WEEK + MINUTE, 7.0, 1 / 2),
+    ):
+        assert brief(book, "db", BEGIN + after, ratio) == PAID
+        left -= cost
+        assert book.purses["db"].left == pytest.approx(left, abs=1e-3), after
+    assert brief(book, "web", BEGIN + WEEK + MINUTE, 7.0) == PAID
+    assert book.purses["web"].left == pytest.approx(1 - 1 / 8), "what another entity did says nothing of it"
+
+
+@pytest.mark.xfail(reason="an alarm that was marked is no repeat of the one before any more at its second sample")
+def test_a_repeat_that_the_budget_cannot_pay_is_not_told_at_its_second_sample_either() -> None:
+    book = Alarms(DetectionSettings())
+    assert [brief(book, "db", BEGIN + MINUTE * number) for number in range(2)] == [PAID] * 2
+    assert brief(book, "db", BEGIN + 2 * MINUTE, 25.0) == PAID
+    assert begins(book, "db", BEGIN + 3 * MINUTE, 25.0) == MARKED
+    assert goes_on(book, "db", BEGIN + 3 * MINUTE, 1000, 25.0) == (QUIET, "entity")
+    assert goes_on(book, "db", BEGIN + 3 * MINUTE, 2000, 40.0) == PAID, "it is clearly stronger"
