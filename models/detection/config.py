@@ -31,7 +31,7 @@ class DetectorConfig(NamedTuple):
     ordinary: float = 2.0  # |z| of level and short average that every series wanders through, taken off
     cap: float = 100.0  # largest |z| that counts for an entity
     tail: float = 0.98  # quantile of a series' |z| that is its tail; taken to be 3 at least
-    smooth: float = 0.25  # rate at which an entity's score follows
+    smooth: float = 0.2  # rate at which an entity's score follows
     usual: float = 0.98  # quantile of an entity's log score where its tail begins
     broad_smooth: float = 0.25  # rate at which the broad path's score follows
     broad_units: float = 2.2  # its boundary, in mean lengths of its tail beyond where that begins ...

@@ -53,10 +53,11 @@ class Hysteresis:
 
     def samples(self, batch: Batch, scored: Scored) -> list[int]:
         """The samples of a batch that may have an event, in order."""
-        if not self.chosen:
-            return np.flatnonzero((scored.event != QUIET) | (scored.suppressed > 0)).tolist()
-        self._admit(batch.names)
-        return np.flatnonzero((scored.event != QUIET) | self.named[batch.entity]).tolist()
+        may = (scored.event != QUIET) | (scored.suppressed > 0)
+        if self.chosen:
+            self._admit(batch.names)
+            may |= self.named[batch.entity]
+        return np.flatnonzero(may).tolist()
 
     def event(self, batch: Batch, scored: Scored, sample: int) -> tuple[int, int]:
         """The event of a sample (RAISE, CONTINUE, CLEAR, QUIET) and its alarm's onset: of the bank, or by settings."""

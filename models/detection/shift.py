@@ -107,7 +107,7 @@ def _moved(row: Float64, ts: float, score: float, over: float) -> int:
     if row[OPEN] > 0.0:
         row[OPEN] -= 1.0
         return CLEAR if row[OPEN] == 0.0 else QUIET
-    if over <= 0.0 and _sum_up(row, ts, score):
+    if over <= 0.0 and _sum_up(row, ts, math.log(1.0 + score)):
         row[GATHER], row[KIND] = GATHERED, 0.0 if row[RISING] <= AT_ONCE else 1.0
         row[SAMPLES], row[VARIANCE], row[SUM] = 0.0, 0.0, 0.0  # from here on what is new is what is ordinary
     return QUIET

@@ -67,7 +67,7 @@ def test_noise_changes_nothing(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
     ("change", "kind", "metrics", "direction", "by"),
-    [(jump, "change_point", {"m2"}, "down", 250), (slope, "drift", {"m5", "m6"}, "up", 800)],
+    [(jump, "change_point", {"m2"}, "down", 250), (slope, "drift", {"m5", "m6"}, "up", 1100)],
 )
 def test_a_level_that_stays_somewhere_else_is_told_with_its_metric_and_its_onset(
     seed: int, change: Change, kind: str, metrics: set[str], direction: str, by: int
