@@ -51,7 +51,7 @@ def tune(
     """Show what each budget would have told on your own history, and write the settings that follow.
 
     The live detector runs over recordings, or over the telemetry on a broker, once for each budget, from nothing.
-    Nothing is written to the broker. Patterns for what is noisy are tried too, and proposed when they tell less.
+    Nothing is written to the broker. Patterns for what is noisy are tried too, and suggested when they tell less.
 
     Examples: `opsloop tune --from 2026-11-14 --to 2026-11-21 --out tuned` · `opsloop tune recordings/ --faults
     faults.csv`.
@@ -139,18 +139,18 @@ def _write(tuning: Tuning, folder: Path) -> list[Path]:
 
 
 def _object(tuning: Tuning, files: list[Path]) -> dict[str, Any]:
-    trial = tuning.trial
+    rehearsal = tuning.rehearsal
     return {
-        "samples": trial.samples, "entities": len(trial.spans), "refused": trial.refused,
-        "from": trial.first, "to": trial.last, "faults": len(tuning.faults), "faults_unseen": tuning.unseen,
+        "samples": rehearsal.samples, "entities": len(rehearsal.spans), "refused": rehearsal.refused,
+        "from": rehearsal.first, "to": rehearsal.last, "faults": len(tuning.faults), "faults_unseen": tuning.unseen,
         "budgets": tuning.rows, "recommended": tuning.recommended.budget, "why": tuning.why,
         "noisiest_entities": tuning.entities[:NOISY], "noisiest_metrics": tuning.metrics[:NOISY],
-        "proposals": [
+        "suggestions": [
             {"entities": p.pattern.entities, "metrics": p.pattern.metrics, "pattern": _said(p.pattern),
              "why": p.why, "sure": p.sure, "told": each.told, "told_before": each.before, "caught": each.caught}
-            for each in tuning.proposals for p in (each.proposal,)
+            for each in tuning.suggestions for p in (each.suggestion,)
         ],
-        "with_proposals": tuning.together, "toml": tuning.toml, "out": [str(file) for file in files],
+        "with_suggestions": tuning.together, "toml": tuning.toml, "out": [str(file) for file in files],
     }  # fmt: skip
 
 
@@ -166,13 +166,13 @@ def _print(tuning: Tuning) -> None:
     from app.offline.tuning.page import cells, when
     from app.offline.tuning.plot import WIDTH, bars, counts
 
-    trial, best = tuning.trial, tuning.recommended
-    weeks = entity_ms(trial) / 604_800_000
-    entities = "1 entity" if len(trial.spans) == 1 else f"{len(trial.spans):,} entities"
-    out.print(f"{trial.samples:,} samples of {entities}, {when(trial.first)} to {when(trial.last)} "
+    rehearsal, best = tuning.rehearsal, tuning.recommended
+    weeks = entity_ms(rehearsal) / 604_800_000
+    entities = "1 entity" if len(rehearsal.spans) == 1 else f"{len(rehearsal.spans):,} entities"
+    out.print(f"{rehearsal.samples:,} samples of {entities}, {when(rehearsal.first)} to {when(rehearsal.last)} "
               f"UTC, {weeks:.2g} weeks of all together")  # fmt: skip
-    if trial.refused:
-        err.print(f"messages that could not be read: {trial.refused:,}", style="yellow")
+    if rehearsal.refused:
+        err.print(f"messages that could not be read: {rehearsal.refused:,}", style="yellow")
     if tuning.unseen:
         err.print(f"known faults of which nothing was measured: {tuning.unseen:,}", style="yellow")
     if weeks < SHORT_WEEKS:
@@ -182,17 +182,19 @@ def _print(tuning: Tuning) -> None:
         rows.append((f"{best.budget:g} and patterns", *cells(tuning.together).values()))
     print_table("What each budget would have told", ("budget", *cells(best)), rows)
     out.print()
-    numbers = [counts(told_of(alarms), trial.first, trial.last) for alarms in trial.alarms]
+    numbers = [counts(told_of(alarms), rehearsal.first, rehearsal.last) for alarms in rehearsal.alarms]
     top = max(1, *(max(own) for own in numbers))
     lines = [(f"{row.budget:g}", bars(own, top), row.told) for row, own in zip(tuning.rows, numbers, strict=True)]
-    print_table("Alarms over time", ("budget", f"{when(trial.first):<{WIDTH - 16}}{when(trial.last)}", "told"), lines)
+    print_table(
+        "Alarms over time", ("budget", f"{when(rehearsal.first):<{WIDTH - 16}}{when(rehearsal.last)}", "told"), lines
+    )
     if tuning.entities:
         _print_noisy(tuning)
     out.print(f"\nRecommended: [bold]false_alarms_a_week = {best.budget:g}[/bold]: {escape(tuning.why)}")
-    for each in tuning.proposals:
-        word = "Proposed" if each.proposal.sure else "If you know it"
-        said = ", ".join(f"{name} = {value}" for name, value in _said(each.proposal.pattern).items())
-        out.print(f"{word}: [bold]{escape(said)}[/bold]: {escape(each.proposal.why)}; {each.effect}")
+    for each in tuning.suggestions:
+        word = "Suggested" if each.suggestion.sure else "If you know it"
+        said = ", ".join(f"{name} = {value}" for name, value in _said(each.suggestion.pattern).items())
+        out.print(f"{word}: [bold]{escape(said)}[/bold]: {escape(each.suggestion.why)}; {each.effect}")
 
 
 def _print_noisy(tuning: Tuning) -> None:

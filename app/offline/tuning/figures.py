@@ -1,4 +1,4 @@
-"""What a trial says: by budget what was told, what known faults say of it, and which budget to take."""
+"""What a rehearsal says: by budget what was told, what known faults say of it, and which budget to take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import msgspec
 
 from app.errors import UserError
 from app.ingest.publish import instant
-from app.offline.tuning.trial import FIRST, Alarm, Span, Trial
+from app.offline.tuning.rehearsal import FIRST, Alarm, Rehearsal, Span
 from topics.spec import DAY_MS, Instant
 
 WEEK_MS: Final = 7 * DAY_MS
@@ -24,7 +24,7 @@ TOLD_GRADES: Final = ("minor", "major", "critical")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class KnownFault:
     """What is known to have been wrong, in event time."""
 
     start: Instant
@@ -33,7 +33,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FaultCounts:
     """How the alarms that were told meet the known faults."""
 
     caught: int
@@ -55,10 +55,10 @@ class Figures:
     a_week: float  # told, of an entity
     alarmed_share: float  # of the time of all entities
     second: int  # alarms of detectors on which incidents do not rest
-    verdict: Verdict | None
+    counted: FaultCounts | None
 
 
-def faults_in(path: Path) -> list[Fault]:
+def faults_in(path: Path) -> list[KnownFault]:
     """The faults in a file of CSV (columns start, end and perhaps entity) or of JSON lines with these names.
 
     Raises:
@@ -86,7 +86,7 @@ def _rows(text: str, name: str) -> Iterable[tuple[int, Mapping[str, Any]]]:
                 raise UserError(f"{name}, line {number} is no JSON object ({error})", "Mend that line") from None
 
 
-def _fault(row: Mapping[str, Any], place: str) -> Fault:
+def _fault(row: Mapping[str, Any], place: str) -> KnownFault:
     try:
         start, end = (instant(str(row[side])) for side in ("start", "end"))
     except (KeyError, ValueError) as error:
@@ -95,7 +95,7 @@ def _fault(row: Mapping[str, Any], place: str) -> Fault:
         raise UserError(f"{place} is no fault ({why})", remedy) from None
     if end < start:
         raise UserError(f"{place}: the fault ends before it starts", "Swap start and end")
-    return Fault(start, end, str(row.get("entity") or "*"))
+    return KnownFault(start, end, str(row.get("entity") or "*"))
 
 
 def told_of(alarms: Iterable[Alarm]) -> list[Alarm]:
@@ -103,35 +103,40 @@ def told_of(alarms: Iterable[Alarm]) -> list[Alarm]:
     return [alarm for alarm in alarms if alarm.view == FIRST and not alarm.suppressed]
 
 
-def seen(faults: Iterable[Fault], spans: Mapping[str, Span]) -> list[Fault]:
+def seen(faults: Iterable[KnownFault], spans: Mapping[str, Span]) -> list[KnownFault]:
     """The faults of entities that were measured then: the others cannot be caught."""
     return [
         fault for fault in faults
-        if any(fnmatchcase(name, fault.entity) and span.first <= fault.end and fault.start <= span.last
+        if any(span.first <= fault.end and fault.start <= span.last and is_of(name, fault)
                for name, span in spans.items())
     ]  # fmt: skip
 
 
-def touches(alarm: Alarm, fault: Fault) -> bool:
+def is_of(entity: str, fault: KnownFault) -> bool:
+    """Whether a fault is one of an entity: it names it, or its glob fits."""
+    return fault.entity in ("*", entity) or fnmatchcase(entity, fault.entity)
+
+
+def touches(alarm: Alarm, fault: KnownFault) -> bool:
     """Whether an alarm was on during a fault of its entity."""
-    return alarm.told <= fault.end and fault.start <= alarm.ended and fnmatchcase(alarm.entity, fault.entity)
+    return alarm.told <= fault.end and fault.start <= alarm.ended and is_of(alarm.entity, fault)
 
 
-def is_false(alarm: Alarm, faults: Iterable[Fault]) -> bool:
+def is_false(alarm: Alarm, faults: Iterable[KnownFault]) -> bool:
     """Whether it touches no fault."""
     return not any(touches(alarm, fault) for fault in faults)
 
 
-def judge(told: Sequence[Alarm], faults: Sequence[Fault]) -> Verdict:
+def judge(told: Sequence[Alarm], faults: Sequence[KnownFault]) -> FaultCounts:
     """As `opsloop bench detection` counts: a fault is caught when an alarm is on during it."""
     caught = sum(any(touches(alarm, fault) for alarm in told) for fault in faults)
     false = sum(is_false(alarm, faults) for alarm in told)
-    return Verdict(caught, len(faults), false, 2 * caught / max(1, caught + false + len(faults)))
+    return FaultCounts(caught, len(faults), false, 2 * caught / max(1, caught + false + len(faults)))
 
 
-def figures(budget: float, alarms: Sequence[Alarm], trial: Trial, faults: Sequence[Fault]) -> Figures:
+def figures(budget: float, alarms: Sequence[Alarm], rehearsal: Rehearsal, faults: Sequence[KnownFault]) -> Figures:
     """What the settings with this budget, which had these alarms, would have told."""
-    told, whole = told_of(alarms), entity_ms(trial)
+    told, whole = told_of(alarms), entity_ms(rehearsal)
     paths, grades = Counter(alarm.path for alarm in told), Counter(alarm.grade for alarm in told)
     return Figures(
         budget, len(told), sum(alarm.view == FIRST and alarm.suppressed for alarm in alarms),
@@ -142,9 +147,9 @@ def figures(budget: float, alarms: Sequence[Alarm], trial: Trial, faults: Sequen
     )  # fmt: skip
 
 
-def entity_ms(trial: Trial) -> int:
+def entity_ms(rehearsal: Rehearsal) -> int:
     """How long all entities were measured, one after the other."""
-    return max(1, sum(span.last - span.first for span in trial.spans.values()))
+    return max(1, sum(span.last - span.first for span in rehearsal.spans.values()))
 
 
 def recommended(rows: Sequence[Figures], asked: float) -> tuple[int, str]:
@@ -152,13 +157,13 @@ def recommended(rows: Sequence[Figures], asked: float) -> tuple[int, str]:
 
     asked: alarms a week and entity that are wanted at most; known faults count more.
     """
-    judged = [(row.verdict.f1, at) for at, row in enumerate(rows) if row.verdict and row.verdict.caught]
+    judged = [(row.counted.f1, at) for at, row in enumerate(rows) if row.counted and row.counted.caught]
     if judged:
         best = max(f1 for f1, _ in judged)
         at, *as_good = [at for f1, at in judged if f1 == best]
         others = ", and the smallest of those that are as good" if as_good else ""
         return at, f"its F1 on the known faults is the best, {best:.2f}{others}"
-    missed = "no budget catches any of the known faults; " if any(row.verdict for row in rows) else ""
+    missed = "no budget catches any of the known faults; " if any(row.counted for row in rows) else ""
     fitting = [at for at, row in enumerate(rows) if row.a_week <= asked]
     if not fitting:
         told = f"even the smallest budget told {rows[0].a_week:.2g} alarms a week and entity, more than the {asked:g}"
@@ -180,7 +185,7 @@ class Noise:
     false: int | None  # that touch no known fault
 
 
-def noisiest(told: Sequence[Alarm], faults: Sequence[Fault], *, by_metric: bool = False) -> list[Noise]:
+def noisiest(told: Sequence[Alarm], faults: Sequence[KnownFault], *, by_metric: bool = False) -> list[Noise]:
     """Entities, or metrics, by the number of alarms they made, most first."""
     groups: dict[str, list[Alarm]] = {}
     for alarm in told:

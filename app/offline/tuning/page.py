@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from app.offline.tuning.figures import Fault, Figures, touches
+from app.offline.tuning.figures import Figures, KnownFault, is_of
 from app.offline.tuning.plot import counts
-from app.offline.tuning.trial import FIRST, Alarm
+from app.offline.tuning.rehearsal import FIRST, Alarm
 from app.offline.tuning.tune import Tuning
 from topics.spec import Instant
 
@@ -33,13 +33,13 @@ th,td{border-color:#2b3743}svg text{fill:#b3bec9}.grid{stroke:#2b3743}.suppresse
 
 def page(tuning: Tuning) -> str:
     """The whole file."""
-    trial, best = tuning.trial, tuning.recommended
-    span = f"{when(trial.first)} to {when(trial.last)} UTC"
+    rehearsal, best = tuning.rehearsal, tuning.recommended
+    span = f"{when(rehearsal.first)} to {when(rehearsal.last)} UTC"
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">',
         f"<title>opsloop tune</title><style>{STYLE}</style></head><body><h1>What each budget would have told</h1>",
-        f"<p>{trial.samples:,} samples of {len(trial.spans):,} entities, {span}.</p>",
+        f"<p>{rehearsal.samples:,} samples of {len(rehearsal.spans):,} entities, {span}.</p>",
         f"<p><b>Recommended: false_alarms_a_week = {best.budget:g}</b>: {escape(tuning.why)}.</p>",
         _figures(tuning), "<h2>Alarms over time, by budget</h2>", _by_budget(tuning),
         "<h2>Alarms by entity</h2>", _legend(bool(tuning.faults)),
@@ -81,9 +81,9 @@ def cells(row: Figures) -> dict[str, str]:
         "entities": str(row.entities), "a week and entity": f"{row.a_week:.2g}",
         "in alarm": f"{row.alarmed_share:.1%}", "second view": str(row.second),
     }  # fmt: skip
-    if (verdict := row.verdict) is not None:
-        said |= {"caught": f"{verdict.caught} of {verdict.faults}", "false": str(verdict.false)}
-        said |= {"F1": f"{verdict.f1:.2f}"}
+    if (counted := row.counted) is not None:
+        said |= {"caught": f"{counted.caught} of {counted.faults}", "false": str(counted.false)}
+        said |= {"F1": f"{counted.f1:.2f}"}
     return said
 
 
@@ -93,8 +93,8 @@ def _cells(values: Iterable[str]) -> str:
 
 def _by_budget(tuning: Tuning) -> str:
     """A row of bars for each budget."""
-    first, last = tuning.trial.first, tuning.trial.last
-    told = [[a for a in alarms if a.view == FIRST and not a.suppressed] for alarms in tuning.trial.alarms]
+    first, last = tuning.rehearsal.first, tuning.rehearsal.last
+    told = [[a for a in alarms if a.view == FIRST and not a.suppressed] for alarms in tuning.rehearsal.alarms]
     numbers = [counts(alarms, first, last, BINS) for alarms in told]
     top, height = max(1, *(max(row) for row in numbers)), 2 * ROW
     shapes = []
@@ -113,9 +113,9 @@ def _by_budget(tuning: Tuning) -> str:
 
 def _by_entity(tuning: Tuning, at: int) -> str:
     """A row for each entity that had an alarm, the noisiest first: told, suppressed, and known faults behind them."""
-    first, last = tuning.trial.first, tuning.trial.last
+    first, last = tuning.rehearsal.first, tuning.rehearsal.last
     groups: dict[str, list[Alarm]] = {}
-    for alarm in tuning.trial.alarms[at]:
+    for alarm in tuning.rehearsal.alarms[at]:
         if alarm.view == FIRST:
             groups.setdefault(alarm.entity, []).append(alarm)
     if not groups:
@@ -125,7 +125,7 @@ def _by_entity(tuning: Tuning, at: int) -> str:
     for number, (entity, own) in enumerate(ordered[:MOST_ENTITIES]):
         y = TOP + number * ROW
         shapes.append(_text(0, y + 12, entity if len(entity) <= 28 else f"{entity[:27]}…", entity))
-        shapes += _faults(tuning.faults, own[0], (first, last), y)
+        shapes += _faults(tuning.faults, entity, (first, last), y)
         for alarm in own:
             kind = "suppressed" if alarm.suppressed else alarm.grade
             said = f"{entity}: {alarm.grade}, {alarm.path}, {alarm.metric} {alarm.direction}, "
@@ -137,19 +137,15 @@ def _by_entity(tuning: Tuning, at: int) -> str:
     return _picture(shapes, TOP + shown * ROW, first, last) + rest
 
 
-def _faults(faults: Sequence[Fault], like: Alarm, whole: tuple[Instant, Instant], y: float) -> list[str]:
-    """The known faults of the entity of an alarm."""
+def _faults(faults: Sequence[KnownFault], entity: str, whole: tuple[Instant, Instant], y: float) -> list[str]:
+    """The known faults of an entity."""
     found = []
     for fault in faults:
-        if _is_of(fault, like):
+        if is_of(entity, fault):
             x, wide = _place(max(fault.start, whole[0]), min(fault.end, whole[1]), *whole)
             said = f"known fault, {when(fault.start)} to {when(fault.end)}"
             found.append(_box("fault", (x, y, max(2.0, wide), ROW), said))
     return found
-
-
-def _is_of(fault: Fault, like: Alarm) -> bool:
-    return touches(like, Fault(like.told, like.ended, fault.entity))
 
 
 def _place(start: Instant, end: Instant, first: Instant, last: Instant) -> tuple[float, float]:
@@ -185,7 +181,7 @@ def _legend(with_faults: bool) -> str:
 
 
 def _patterns(tuning: Tuning) -> str:
-    if not tuning.proposals:
+    if not tuning.suggestions:
         return "<p>No entity and no metric stands out, or no pattern would have told less.</p>"
-    said = (f"<li>{escape(each.proposal.why)}; {escape(each.effect)}.</li>" for each in tuning.proposals)
+    said = (f"<li>{escape(each.suggestion.why)}; {escape(each.effect)}.</li>" for each in tuning.suggestions)
     return f"<ul>{''.join(said)}</ul>"

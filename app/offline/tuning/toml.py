@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from app.offline.tuning.proposals import Tried
+from app.offline.tuning.suggestions import Tried
 from models.detection.settings import DetectionSettings, Pattern
 
 DEFAULTS: Final = msgspec.to_builtins(DetectionSettings())
@@ -16,7 +16,7 @@ CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), "
 
 
 def section(settings: DetectionSettings, why: str, found: Sequence[Tried]) -> str:
-    """What `opsloop.toml` has to say, with the reason of each proposal above its pattern.
+    """What `opsloop.toml` has to say, with the reason of each suggestion above its pattern.
 
     settings: with the recommended budget, and with those patterns that the user had already.
     """
@@ -24,9 +24,9 @@ def section(settings: DetectionSettings, why: str, found: Sequence[Tried]) -> st
     values = {"false_alarms_a_week": settings.false_alarms_a_week} | values
     lines = [f"# {_line(why)}", "[detection]", *(f"{name} = {_value(value)}" for name, value in values.items())]
     for each in found:
-        mark = "" if each.proposal.sure else "# "
-        lines += ["", f"# {_line(each.proposal.why)};", f"# {_line(each.effect)}"]
-        lines += [f"{mark}{line}" for line in _pattern(each.proposal.pattern)]
+        mark = "" if each.suggestion.sure else "# "
+        lines += ["", f"# {_line(each.suggestion.why)};", f"# {_line(each.effect)}"]
+        lines += [f"{mark}{line}" for line in _pattern(each.suggestion.pattern)]
     for pattern in settings.patterns:
         lines += ["", *_pattern(pattern)]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""A history through the live detector with each budget, then with the patterns that its alarms propose."""
+"""A history through the live detector with each budget, then with the patterns that its alarms suggest."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from app.offline.tuning.figures import Fault, Figures, Noise, figures, noisiest, recommended, seen, told_of
+from app.offline.tuning.figures import Figures, KnownFault, Noise, figures, noisiest, recommended, seen, told_of
 from app.offline.tuning.histories import History, Progress
-from app.offline.tuning.proposals import Proposal, Tried, kept, proposals, tried, with_patterns
+from app.offline.tuning.rehearsal import Alarm, Rehearsal, rehearse
+from app.offline.tuning.suggestions import Suggestion, Tried, kept, suggestions, tried, with_patterns
 from app.offline.tuning.toml import section
-from app.offline.tuning.trial import Alarm, Trial, run
 from models.detection.settings import DetectionSettings
 
 
@@ -22,23 +22,23 @@ class Wanted:
     budgets: tuple[float, ...]  # in ascending order
     settings: DetectionSettings
     alarms_a_week: float = 1.0  # of an entity, at most; known faults count more
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[KnownFault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
     """What each budget and each pattern would have told."""
 
-    trial: Trial  # its alarms are those of the budgets
-    faults: list[Fault]  # those that could be caught
+    rehearsal: Rehearsal  # its alarms are those of the budgets
+    faults: list[KnownFault]  # those that could be caught
     unseen: int  # the others
     rows: list[Figures]  # of the budgets
     best: int  # which of them to take
     why: str
     entities: list[Noise]  # with that budget
     metrics: list[Noise]
-    proposals: list[Tried]
-    together: Figures | None  # with all proposals that are sure
+    suggestions: list[Tried]
+    together: Figures | None  # with all suggestions that are sure
     toml: str
 
     @property
@@ -48,7 +48,7 @@ class Tuning:
     @property
     def alarms(self) -> list[Alarm]:
         """What the recommended budget told."""
-        return told_of(self.trial.alarms[self.best])
+        return told_of(self.rehearsal.alarms[self.best])
 
 
 def tune(history: History, wanted: Wanted, progress: Callable[[str], Progress]) -> Tuning:
@@ -60,35 +60,35 @@ def tune(history: History, wanted: Wanted, progress: Callable[[str], Progress]) 
         UserError: nothing was measured, or the history cannot be read.
     """
     candidates = [msgspec.structs.replace(wanted.settings, false_alarms_a_week=budget) for budget in wanted.budgets]
-    trial = run(history, candidates, progress("budgets"))
-    faults = seen(wanted.faults, trial.spans)
-    rows = [figures(b, alarms, trial, faults) for b, alarms in zip(wanted.budgets, trial.alarms, strict=True)]
+    rehearsal = rehearse(history, candidates, progress("budgets"))
+    faults = seen(wanted.faults, rehearsal.spans)
+    rows = [figures(b, alarms, rehearsal, faults) for b, alarms in zip(wanted.budgets, rehearsal.alarms, strict=True)]
     best, why = recommended(rows, wanted.alarms_a_week)
-    told, budget = told_of(trial.alarms[best]), wanted.budgets[best]
-    found = proposals(told, trial, faults, budget, wanted.alarms_a_week)
+    told, budget = told_of(rehearsal.alarms[best]), wanted.budgets[best]
+    found = suggestions(told, rehearsal, faults, budget, wanted.alarms_a_week)
     results, together = _try(history, wanted, (found, rows[best], faults), progress)
     return Tuning(
-        trial, faults, len(wanted.faults) - len(faults), rows, best, why, noisiest(told, faults),
+        rehearsal, faults, len(wanted.faults) - len(faults), rows, best, why, noisiest(told, faults),
         noisiest(told, faults, by_metric=True), results, together,
         section(candidates[best], f"false_alarms_a_week: {why}", results),
     )  # fmt: skip
 
 
 def _try(
-    history: History, wanted: Wanted, about: tuple[Sequence[Proposal], Figures, list[Fault]],
+    history: History, wanted: Wanted, about: tuple[Sequence[Suggestion], Figures, list[KnownFault]],
     progress: Callable[[str], Progress],
 ) -> tuple[list[Tried], Figures | None]:  # fmt: skip
-    """The proposals that are borne out, and what all that are sure would have told together."""
+    """The suggestions that are borne out, and what all that are sure would have told together."""
     found, before, faults = about
     if not found:
         return [], None
-    alone = [with_patterns(wanted.settings, before.budget, [proposal]) for proposal in found]
-    again = run(history, alone, progress("patterns"))
+    alone = [with_patterns(wanted.settings, before.budget, [suggestion]) for suggestion in found]
+    again = rehearse(history, alone, progress("patterns"))
     results = kept(tried(found, again.alarms, before, faults))
-    sure = [each.proposal for each in results if each.proposal.sure]
+    sure = [each.suggestion for each in results if each.suggestion.sure]
     if not sure:
         return results, None
     if len(sure) == 1:
         return results, figures(before.budget, again.alarms[list(found).index(sure[0])], again, faults)
-    last = run(history, [with_patterns(wanted.settings, before.budget, sure)], progress("all patterns together"))
+    last = rehearse(history, [with_patterns(wanted.settings, before.budget, sure)], progress("all patterns together"))
     return results, figures(before.budget, last.alarms[0], last, faults)

@@ -50,7 +50,7 @@ class Span:
 
 
 @dataclass(slots=True)
-class Trial:
+class Rehearsal:
     """What a history held, and the alarms of each of the settings that were tried on it."""
 
     spans: dict[str, Span] = field(default_factory=dict)
@@ -70,31 +70,31 @@ class Trial:
         return max(span.last for span in self.spans.values())
 
 
-def run(history: History, candidates: Sequence[DetectionSettings], progress: Progress) -> Trial:
+def rehearse(history: History, candidates: Sequence[DetectionSettings], progress: Progress) -> Rehearsal:
     """Feed a history to a live detector for each of `candidates`, cold.
 
     Raises:
         UserError: it holds no sample, or cannot be read.
     """
-    trial, heard = Trial(), [_Heard() for _ in candidates]
+    rehearsal, heard = Rehearsal(), [_Heard() for _ in candidates]
     lanes: dict[str, list[Detect]] = {}
     for lane, given in history.pieces(progress):
         if given is None:
             lanes.pop(lane, None)
         elif isinstance(given, DeadLetter):
-            trial.refused += 1
+            rehearsal.refused += 1
         else:
             if lane not in lanes:
                 lanes[lane] = [Detect(settings, history.share) for settings in candidates]
             if isinstance(given, Batch):
-                _measure(trial.spans, given)
+                _measure(rehearsal.spans, given)
             for detect, own in zip(lanes[lane], heard, strict=True):
                 for anomaly in detect.step([given], 0):
                     own.take(anomaly)
-    if not trial.spans:
+    if not rehearsal.spans:
         raise UserError("nothing was measured in that time", "Look at --from, --to and --broker", exit_code=1)
-    trial.alarms = [own.alarms for own in heard]
-    return trial
+    rehearsal.alarms = [own.alarms for own in heard]
+    return rehearsal
 
 
 def _measure(spans: dict[str, Span], batch: Batch) -> None:
