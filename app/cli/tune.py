@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from app.offline.tuning.tune import Tuning
 
 BUDGETS = "0.1,0.25,0.5,1,2,5"
-SHORT_WEEKS = 1.0  # of all entities together: below it a rate a week says little
 NOISY = 5  # rows of a table
 
 
@@ -36,10 +35,11 @@ def tune(
     start: Annotated[str, typer.Option("--from", help="Telemetry that arrived from here on: ISO 8601 or epoch")] = "",
     end: Annotated[str, typer.Option("--to", help="And before here; now when it is left out")] = "",
     settings: Annotated[Path | None, typer.Option(help="Settings whose patterns are kept; yours when left out")] = None,
-    budgets: Annotated[str, typer.Option(help="Budgets to try, in false alarms a week and entity")] = BUDGETS,
+    budgets: Annotated[str, typer.Option(help="Tried beside yours, in false alarms a week and entity")] = BUDGETS,
     alarms_a_week: Annotated[
-        float, typer.Option(min=0, help="So many told alarms a week and entity at most, when no faults are known")
-    ] = 1.0,
+        float | None,
+        typer.Option(min=0, help="So many told alarms a week and entity at most, when no faults are known"),
+    ] = None,
     faults: Annotated[
         Path | None, typer.Option(help="Known faults: CSV (entity,start,end) or JSON lines; the best F1 decides")
     ] = None,
@@ -143,11 +143,12 @@ def _object(tuning: Tuning, files: list[Path]) -> dict[str, Any]:
     return {
         "samples": rehearsal.samples, "entities": len(rehearsal.spans), "refused": rehearsal.refused,
         "from": rehearsal.first, "to": rehearsal.last, "faults": len(tuning.faults), "faults_unseen": tuning.unseen,
-        "budgets": tuning.rows, "recommended": tuning.recommended.budget, "why": tuning.why,
+        "budgets": tuning.rows, "yours": tuning.own, "recommended": tuning.recommended.budget, "why": tuning.why,
         "noisiest_entities": tuning.entities[:NOISY], "noisiest_metrics": tuning.metrics[:NOISY],
         "suggestions": [
             {"entities": p.pattern.entities, "metrics": p.pattern.metrics, "pattern": _said(p.pattern),
-             "why": p.why, "sure": p.sure, "told": each.told, "told_before": each.before, "caught": each.caught}
+             "why": p.why, "sure": p.sure, "told": each.told, "told_before": each.before, "caught": each.caught,
+             "figures": each.row}
             for each in tuning.suggestions for p in (each.suggestion,)
         ],
         "with_suggestions": tuning.together, "toml": tuning.toml, "out": [str(file) for file in files],
@@ -162,25 +163,29 @@ def _said(pattern: Any) -> dict[str, Any]:
 
 
 def _print(tuning: Tuning) -> None:
-    from app.offline.tuning.figures import entity_ms, told_of
-    from app.offline.tuning.page import cells, when
+    from app.offline.tuning.figures import SHORT_WEEKS, told_of, weeks
+    from app.offline.tuning.page import cells, parts, tried_rows, when
     from app.offline.tuning.plot import WIDTH, bars, counts
 
     rehearsal, best = tuning.rehearsal, tuning.recommended
-    weeks = entity_ms(rehearsal) / 604_800_000
+    whole = weeks(rehearsal)
     entities = "1 entity" if len(rehearsal.spans) == 1 else f"{len(rehearsal.spans):,} entities"
     out.print(f"{rehearsal.samples:,} samples of {entities}, {when(rehearsal.first)} to {when(rehearsal.last)} "
-              f"UTC, {weeks:.2g} weeks of all together")  # fmt: skip
+              f"UTC, {whole:.2g} weeks of all together")  # fmt: skip
     if rehearsal.refused:
         err.print(f"messages that could not be read: {rehearsal.refused:,}", style="yellow")
     if tuning.unseen:
         err.print(f"known faults of which nothing was measured: {tuning.unseen:,}", style="yellow")
-    if weeks < SHORT_WEEKS:
+    if whole < SHORT_WEEKS:
         err.print("less than a week of all entities together: the rates a week say little", style="yellow")
-    rows = [(f"{row.budget:g}{' ←' if row is best else ''}", *cells(row).values()) for row in tuning.rows]
-    if tuning.together is not None:
-        rows.append((f"{best.budget:g} and patterns", *cells(tuning.together).values()))
-    print_table("What each budget would have told", ("budget", *cells(best)), rows)
+    named = tried_rows(tuning)
+    patterns = " and pattern" if len(named) > len(tuning.rows) else ""
+    rows = [(name, *cells(row).values()) for name, row in named]
+    print_table(f"What each budget{patterns} would have told", ("budget", *cells(best)), rows)
+    out.print()
+    rows = [(name, *parts(row).values()) for name, row in named]
+    false = ", and what of it was false" if tuning.faults else ""
+    print_table(f"The same by path{false}, and by grade", ("budget", *parts(best)), rows)
     out.print()
     numbers = [counts(told_of(alarms), rehearsal.first, rehearsal.last) for alarms in rehearsal.alarms]
     top = max(1, *(max(own) for own in numbers))
@@ -191,8 +196,8 @@ def _print(tuning: Tuning) -> None:
     if tuning.entities:
         _print_noisy(tuning)
     out.print(f"\nRecommended: [bold]false_alarms_a_week = {best.budget:g}[/bold]: {escape(tuning.why)}")
-    for each in tuning.suggestions:
-        word = "Suggested" if each.suggestion.sure else "If you know it"
+    for number, each in enumerate(tuning.suggestions, 1):
+        word = f"Pattern {number}, {'suggested' if each.suggestion.sure else 'if you know it'}"
         said = ", ".join(f"{name} = {value}" for name, value in _said(each.suggestion.pattern).items())
         out.print(f"{word}: [bold]{escape(said)}[/bold]: {escape(each.suggestion.why)}; {each.effect}")
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from topics.spec import DAY_MS, Instant
 
 WEEK_MS: Final = 7 * DAY_MS
 PATHS: Final = ("broad", "narrow", "one")
+SHORT_WEEKS: Final = 1.0  # of all entities together: below it a rate a week says little
+WANTED: Final = 1.0  # alarms a week of an entity, beyond which it is noisy when nobody says how many
 TOLD_GRADES: Final = ("minor", "major", "critical")
 
 
@@ -56,6 +59,8 @@ class Figures:
     alarmed_share: float  # of the time of all entities
     second: int  # alarms of detectors on which incidents do not rest
     counted: FaultCounts | None
+    by_fleet: int = 0  # of the suppressed: what the fleet's budget could not pay for
+    false_by_path: dict[str, int] | None = None  # of those told, what touches no known fault
 
 
 def faults_in(path: Path) -> list[KnownFault]:
@@ -138,12 +143,15 @@ def figures(budget: float, alarms: Sequence[Alarm], rehearsal: Rehearsal, faults
     """What the settings with this budget, which had these alarms, would have told."""
     told, whole = told_of(alarms), entity_ms(rehearsal)
     paths, grades = Counter(alarm.path for alarm in told), Counter(alarm.grade for alarm in told)
+    false = Counter(alarm.path for alarm in told if is_false(alarm, faults)) if faults else None
+    suppressed = Counter(alarm.suppressed for alarm in alarms if alarm.view == FIRST and alarm.suppressed)
     return Figures(
-        budget, len(told), sum(alarm.view == FIRST and alarm.suppressed for alarm in alarms),
+        budget, len(told), suppressed.total(),
         {path: paths[path] for path in PATHS}, {grade: grades[grade] for grade in TOLD_GRADES},
         len({alarm.entity for alarm in told}), len(told) * WEEK_MS / whole,
         min(1.0, sum(alarm.ended - alarm.told for alarm in told) / whole),
         sum(alarm.view != FIRST for alarm in alarms), judge(told, faults) if faults else None,
+        suppressed["fleet"], None if false is None else {path: false[path] for path in PATHS},
     )  # fmt: skip
 
 
@@ -152,24 +160,44 @@ def entity_ms(rehearsal: Rehearsal) -> int:
     return max(1, sum(span.last - span.first for span in rehearsal.spans.values()))
 
 
-def recommended(rows: Sequence[Figures], asked: float) -> tuple[int, str]:
-    """Which of the budgets, in ascending order, to take, and why.
+def weeks(rehearsal: Rehearsal) -> float:
+    """How long all entities were measured, one after the other, in weeks."""
+    return entity_ms(rehearsal) / WEEK_MS
 
-    asked: alarms a week and entity that are wanted at most; known faults count more.
+
+def rate(a_week: float) -> str:
+    """A rate for a person."""
+    return f"{a_week:.2g}" if a_week < 100.0 else f"{a_week:,.0f}"
+
+
+def recommended(rows: Sequence[Figures], own: float, asked: float | None, *, short: bool = False) -> tuple[int, str]:
+    """Which of the budgets, in ascending order, to take, and why. What does not speak for another leaves one's own.
+
+    own: the budget of the settings, one of the rows; asked: alarms a week and entity that are wanted at most, None when
+    nobody said; known faults count more; short: whether the history is too short for rates.
     """
+    mine = next(at for at, row in enumerate(rows) if row.budget == own)
     judged = [(row.counted.f1, at) for at, row in enumerate(rows) if row.counted and row.counted.caught]
     if judged:
         best = max(f1 for f1, _ in judged)
-        at, *as_good = [at for f1, at in judged if f1 == best]
-        others = ", and the smallest of those that are as good" if as_good else ""
-        return at, f"its F1 on the known faults is the best, {best:.2f}{others}"
+        as_good = [at for f1, at in judged if f1 == best]
+        why = f"its F1 on the known faults is the best, {best:.2f}"
+        if mine in as_good:
+            return mine, f"{why}{', and of those that are as good it is yours' * (len(as_good) > 1)}"
+        return as_good[0], f"{why}{', and the smallest of those that are as good' * (len(as_good) > 1)}"
     missed = "no budget catches any of the known faults; " if any(row.counted for row in rows) else ""
-    fitting = [at for at, row in enumerate(rows) if row.a_week <= asked]
+    if asked is None:
+        how = "name known faults with --faults, or say how many alarms you want with --alarms-a-week"
+        why = "yours is kept" if missed else f"yours is kept, since nothing says which alarms were right; {how}"
+        return mine, f"{missed}{why}"
+    if short:
+        return mine, f"{missed}yours is kept, since less than a week of all entities together says little of rates"
+    fitting = [at for at, _ in takewhile(lambda each: each[1].a_week <= asked, enumerate(rows))]
     if not fitting:
-        told = f"even the smallest budget told {rows[0].a_week:.2g} alarms a week and entity, more than the {asked:g}"
+        told = f"even the smallest budget told {rate(rows[0].a_week)} alarms a week and entity, more than the {asked:g}"
         return 0, f"{missed}{told} asked for"
     at = fitting[-1]
-    return at, f"{missed}the largest that told at most {asked:g} alarms a week and entity: {rows[at].a_week:.2g}"
+    return at, f"{missed}the largest that told at most {asked:g} alarms a week and entity: {rate(rows[at].a_week)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from app.offline.tuning.figures import Figures, KnownFault, is_of
+from app.offline.tuning.figures import Figures, KnownFault, is_of, rate
 from app.offline.tuning.plot import counts
 from app.offline.tuning.rehearsal import FIRST, Alarm
 from app.offline.tuning.tune import Tuning
@@ -61,30 +61,42 @@ def when(ts: Instant) -> str:
 
 
 def _figures(tuning: Tuning) -> str:
-    names = ["budget", *cells(tuning.rows[0])]
-    rows = [
-        f'<tr class="best">{_cells([f"{row.budget:g}", *cells(row).values()])}</tr>' if at == tuning.best
-        else f"<tr>{_cells([f'{row.budget:g}', *cells(row).values()])}</tr>"
-        for at, row in enumerate(tuning.rows)
-    ]  # fmt: skip
-    if tuning.together is not None:
-        rows.append(f"<tr>{_cells(['with its patterns', *cells(tuning.together).values()])}</tr>")
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    whole = [(name, row, cells(row) | parts(row)) for name, row in tried_rows(tuning)]
+    best = ("", ' class="best"')
+    rows = [f"<tr{best[row is tuning.recommended]}>{_cells([name, *said.values()])}</tr>" for name, row, said in whole]
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("budget", *whole[0][2]))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
+def tried_rows(tuning: Tuning) -> list[tuple[str, Figures]]:
+    """What was tried with its name: each budget, then the recommended one with each pattern and with all that count."""
+    named = [
+        (f"{row.budget:g}{' (yours)' * (row.budget == tuning.own)}{' ←' * (row is tuning.recommended)}", row)
+        for row in tuning.rows
+    ]
+    named += [(f"with pattern {at}", each.row) for at, each in enumerate(tuning.suggestions, 1)]
+    if tuning.together is not None and sum(each.suggestion.sure for each in tuning.suggestions) > 1:
+        named.append(("with all suggested", tuning.together))
+    return named
+
+
 def cells(row: Figures) -> dict[str, str]:
-    """The figures of a budget by the name of their column."""
-    said = {
-        "told": str(row.told), "suppressed": str(row.suppressed),
-        **{name: str(count) for name, count in (*row.by_path.items(), *row.by_grade.items())},
-        "entities": str(row.entities), "a week and entity": f"{row.a_week:.2g}",
-        "in alarm": f"{row.alarmed_share:.1%}", "second view": str(row.second),
-    }  # fmt: skip
+    """The figures that a choice rests on, by the name of their column."""
+    said = {"told": str(row.told)}
     if (counted := row.counted) is not None:
         said |= {"caught": f"{counted.caught} of {counted.faults}", "false": str(counted.false)}
         said |= {"F1": f"{counted.f1:.2f}"}
-    return said
+    of_fleet = f" ({row.by_fleet} by fleet)" if row.by_fleet else ""
+    said |= {"a week each": rate(row.a_week), "in alarm": f"{row.alarmed_share:.1%}"}
+    return said | {"suppressed": f"{row.suppressed}{of_fleet}"}
+
+
+def parts(row: Figures) -> dict[str, str]:
+    """The figures that say more of it: what was told by path, in brackets what of it was false, and by grade."""
+    false = row.false_by_path
+    paths = {path: f"{told}" if false is None else f"{told} ({false[path]})" for path, told in row.by_path.items()}
+    grades = {grade: str(told) for grade, told in row.by_grade.items()}
+    return paths | grades | {"entities": str(row.entities), "second view": str(row.second)}
 
 
 def _cells(values: Iterable[str]) -> str:
@@ -184,4 +196,4 @@ def _patterns(tuning: Tuning) -> str:
     if not tuning.suggestions:
         return "<p>No entity and no metric stands out, or no pattern would have told less.</p>"
     said = (f"<li>{escape(each.suggestion.why)}; {escape(each.effect)}.</li>" for each in tuning.suggestions)
-    return f"<ul>{''.join(said)}</ul>"
+    return f"<ol>{''.join(said)}</ol>"

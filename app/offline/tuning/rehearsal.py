@@ -30,14 +30,14 @@ class Alarm:
     onset: Instant
     told: Instant  # when it was raised; of a suppressed one, when it would have been
     ended: Instant
-    path: str
+    path: str  # when it was told
     grade: str  # the gravest
-    metric: str  # the first when it was raised
+    metric: str  # the first when it began, by which patterns judge it
     direction: str
     deviation: float  # the largest of that metric from what was expected
     expected: float
     score: float  # the highest, in boundaries
-    suppressed: bool
+    suppressed: str  # whose budget could not pay for it, "entity" or "fleet"; empty when it was told
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ def rehearse(history: History, candidates: Sequence[DetectionSettings], progress
     Raises:
         UserError: it holds no sample, or cannot be read.
     """
-    rehearsal, heard = Rehearsal(), [_Heard() for _ in candidates]
+    rehearsal, heard = Rehearsal(), [Heard() for _ in candidates]
     lanes: dict[str, list[Detect]] = {}
     for lane, given in history.pieces(progress):
         if given is None:
@@ -113,7 +113,7 @@ def _measure(spans: dict[str, Span], batch: Batch) -> None:
         span.samples += samples
 
 
-class _Heard:
+class Heard:
     """The alarms in a stream of anomalies."""
 
     def __init__(self) -> None:
@@ -123,26 +123,26 @@ class _Heard:
     def take(self, anomaly: Anomaly) -> None:
         key = (anomaly.entity, anomaly.detector, anomaly.id)
         alarm = self._on.get(key)
-        if anomaly.state == "cleared":
+        suppressed = "" if anomaly.suppressed == "none" else str(anomaly.suppressed)
+        if anomaly.state == "cleared" and (alarm is not None or not suppressed):
             if alarm is not None:
                 alarm.ended = anomaly.ts
                 del self._on[key]
             return
-        suppressed = anomaly.suppressed != "none"
-        if alarm is None:
+        off = abs(anomaly.value - anomaly.expected)
+        if alarm is None:  # of one series, what is suppressed has ended at once; its next samples may be told yet
             alarm = self._on[key] = Alarm(
                 anomaly.entity, anomaly.view, anomaly.onset, anomaly.ts, anomaly.ts, anomaly.path, anomaly.grade,
-                anomaly.metric, anomaly.direction, abs(anomaly.value - anomaly.expected), anomaly.expected,
-                anomaly.score, suppressed,
+                anomaly.metric, anomaly.direction, off, anomaly.expected, anomaly.score, suppressed,
             )  # fmt: skip
             self.alarms.append(alarm)
             return
         if alarm.suppressed and not suppressed:  # too strange by now for any budget
-            alarm.suppressed, alarm.told, alarm.path = False, anomaly.ts, anomaly.path
+            alarm.suppressed, alarm.told, alarm.path = "", anomaly.ts, anomaly.path
         alarm.ended = anomaly.ts
         alarm.grade = max(alarm.grade, anomaly.grade, key=_rank)
         alarm.score = max(alarm.score, anomaly.score)
-        if anomaly.metric == alarm.metric and (off := abs(anomaly.value - anomaly.expected)) > alarm.deviation:
+        if anomaly.metric == alarm.metric and off > alarm.deviation:
             alarm.deviation, alarm.expected = off, anomaly.expected
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from app.offline.tuning.figures import WEEK_MS, Figures, KnownFault, is_false, judge, noisiest, told_of
+from app.offline.tuning.figures import WEEK_MS, Figures, KnownFault, entity_ms, figures, is_false, noisiest, rate
 from app.offline.tuning.rehearsal import Alarm, Rehearsal
 from models.detection.settings import DetectionSettings, Pattern
 
@@ -31,7 +31,7 @@ GLOB: Final = str.maketrans({letter: f"[{letter}]" for letter in "*?["})
 class Suggestion:
     """A pattern, what it is about, and what the alarms showed."""
 
-    subject: str  # the entity, or the metric, that is noisy
+    subject: str  # the entity, or the metric, that is noisy; empty for all
     pattern: Pattern
     why: str
     own: int  # alarms that the subject made
@@ -40,13 +40,28 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A suggestion with what it would have told alone."""
+    """A suggestion with what it alone would have told."""
 
     suggestion: Suggestion
-    told: int
-    before: int
-    caught: int | None = None  # of the known faults
-    caught_before: int | None = None
+    row: Figures
+    without: Figures
+
+    @property
+    def told(self) -> int:
+        return self.row.told
+
+    @property
+    def before(self) -> int:
+        return self.without.told
+
+    @property
+    def caught(self) -> int | None:
+        """Of the known faults."""
+        return self.row.counted.caught if self.row.counted else None
+
+    @property
+    def caught_before(self) -> int | None:
+        return self.without.counted.caught if self.without.counted else None
 
     @property
     def useful(self) -> bool:
@@ -68,11 +83,12 @@ class Tried:
 
 
 def suggestions(
-    told: Sequence[Alarm], rehearsal: Rehearsal, faults: Sequence[KnownFault], budget: float, asked: float
+    told: Sequence[Alarm], rehearsal: Rehearsal, faults: Sequence[KnownFault], settings: DetectionSettings, asked: float
 ) -> list[Suggestion]:
     """What could be said of the noisy entities and metrics, the first for each subject before its alternatives.
 
-    told: with the recommended budget; asked: alarms a week and entity that are wanted at most.
+    told: with `settings`, which have the recommended budget; asked: alarms a week and entity that are wanted at most,
+    0 when no rate is to decide.
     """
     if len(told) < FEWEST:
         return []
@@ -83,24 +99,37 @@ def suggestions(
             own = [alarm for alarm in told if alarm.entity == noise.name]
             if not faults or sum(is_false(alarm, faults) for alarm in own) > MOST * len(own):
                 span = rehearsal.spans[noise.name]
-                rate = len(own) * WEEK_MS / max(1, span.last - span.first)
-                found += _of_entity(noise.name, own, len(told), (rate, asked), budget)
+                a_week = len(own) * WEEK_MS / max(1, span.last - span.first)
+                budget = settings.of_entity("false_alarms_a_week", noise.name) or settings.false_alarms_a_week
+                found += _of_entity(noise.name, own, len(told), (a_week, asked), budget)
     for noise in noisiest(told, faults, by_metric=True)[:1]:
         own = [alarm for alarm in told if alarm.metric == noise.name]
         if noise.told >= FEWEST and noise.share > MOST:
             of = sum(alarm.entity == noise.mostly for alarm in own)
             entity = noise.mostly if of >= ONE_SIDED * len(own) and not alone else "*"
             found += _of_metric(entity, noise.name, own, len(told), faults)
+    found += _of_few(told, len(told) * WEEK_MS > asked * entity_ms(rehearsal), faults)
     return found
+
+
+def _of_few(told: Sequence[Alarm], too_many: bool, faults: Sequence[KnownFault]) -> Iterator[Suggestion]:
+    """A second view for all entities, where most alarms rest on a few series and too many are told."""
+    own = [alarm for alarm in told if alarm.path == "narrow"]
+    if faults:
+        too_many = sum(is_false(alarm, faults) for alarm in own) > MOST * len(own)
+    if too_many and len(own) >= FEWEST and len(own) > MOST * len(told):
+        known = "" if faults else ", if a brief fault of a few series is nothing to you"
+        why = f"{len(own)} of the {len(told)} alarms rest on a few series: wait for a second view{known}"
+        yield Suggestion("", Pattern(confirm=True), why, len(own), sure=bool(faults))
 
 
 def _of_entity(
     name: str, own: Sequence[Alarm], whole: int, rates: tuple[float, float], budget: float
 ) -> Iterator[Suggestion]:
-    rate, asked = rates
+    a_week, asked = rates
     share = f"{name} makes {len(own)} of the {whole} alarms"
-    lower = max(0.01, _rounded(budget * asked / rate)) if rate > asked > 0.0 else budget
-    often = f"{rate:.2g} a week where {asked:g} was asked for"
+    lower = max(0.01, _rounded(budget * asked / a_week)) if a_week > asked > 0.0 else budget
+    often = f"{rate(a_week)} a week where {asked:g} would do"
     entities, fewer = _escaped(name), lower if lower < budget else None
     if fewer is not None:
         yield Suggestion(name, Pattern(entities, false_alarms_a_week=fewer), f"{share}, {often}", len(own))
@@ -159,17 +188,10 @@ def with_patterns(settings: DetectionSettings, budget: float, found: Sequence[Su
     return msgspec.structs.replace(settings, false_alarms_a_week=budget, patterns=patterns)
 
 
-def tried(
-    found: Sequence[Suggestion], alarms: Sequence[Sequence[Alarm]], before: Figures, faults: Sequence[KnownFault]
-) -> list[Tried]:
-    """What each suggestion would have told. alarms: of each, tried alone."""
-    caught_before = before.counted.caught if before.counted else None
-    results = []
-    for suggestion, own in zip(found, alarms, strict=True):
-        told = told_of(own)
-        caught = judge(told, faults).caught if faults else None
-        results.append(Tried(suggestion, len(told), before.told, caught, caught_before))
-    return results
+def tried(found: Sequence[Suggestion], again: Rehearsal, without: Figures, faults: Sequence[KnownFault]) -> list[Tried]:
+    """What each suggestion would have told. again: the rehearsal of each alone; without: of none."""
+    rows = (figures(without.budget, alarms, again, faults) for alarms in again.alarms)
+    return [Tried(suggestion, row, without) for suggestion, row in zip(found, rows, strict=True)]
 
 
 def kept(results: Sequence[Tried]) -> list[Tried]:

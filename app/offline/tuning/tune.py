@@ -7,9 +7,21 @@ from dataclasses import dataclass
 
 import msgspec
 
-from app.offline.tuning.figures import Figures, KnownFault, Noise, figures, noisiest, recommended, seen, told_of
+from app.offline.tuning.figures import (
+    SHORT_WEEKS,
+    WANTED,
+    Figures,
+    KnownFault,
+    Noise,
+    figures,
+    noisiest,
+    recommended,
+    seen,
+    told_of,
+    weeks,
+)
 from app.offline.tuning.histories import History, Progress
-from app.offline.tuning.rehearsal import Alarm, Rehearsal, rehearse
+from app.offline.tuning.rehearsal import Rehearsal, rehearse
 from app.offline.tuning.suggestions import Suggestion, Tried, kept, suggestions, tried, with_patterns
 from app.offline.tuning.toml import section
 from models.detection.settings import DetectionSettings
@@ -19,9 +31,9 @@ from models.detection.settings import DetectionSettings
 class Wanted:
     """What is tried, and what decides."""
 
-    budgets: tuple[float, ...]  # in ascending order
+    budgets: tuple[float, ...]  # that of the settings is tried as well
     settings: DetectionSettings
-    alarms_a_week: float = 1.0  # of an entity, at most; known faults count more
+    alarms_a_week: float | None = None  # of an entity, at most, when somebody said; known faults count more
     faults: tuple[KnownFault, ...] = ()
 
 
@@ -34,6 +46,7 @@ class Tuning:
     unseen: int  # the others
     rows: list[Figures]  # of the budgets
     best: int  # which of them to take
+    own: float  # the budget of the settings
     why: str
     entities: list[Noise]  # with that budget
     metrics: list[Noise]
@@ -45,11 +58,6 @@ class Tuning:
     def recommended(self) -> Figures:
         return self.rows[self.best]
 
-    @property
-    def alarms(self) -> list[Alarm]:
-        """What the recommended budget told."""
-        return told_of(self.rehearsal.alarms[self.best])
-
 
 def tune(history: History, wanted: Wanted, progress: Callable[[str], Progress]) -> Tuning:
     """Try everything. The history is read once for all budgets, and again for the patterns if there are any.
@@ -59,16 +67,19 @@ def tune(history: History, wanted: Wanted, progress: Callable[[str], Progress]) 
     Raises:
         UserError: nothing was measured, or the history cannot be read.
     """
-    candidates = [msgspec.structs.replace(wanted.settings, false_alarms_a_week=budget) for budget in wanted.budgets]
+    own = wanted.settings.false_alarms_a_week
+    budgets = sorted({*wanted.budgets, own})
+    candidates = [msgspec.structs.replace(wanted.settings, false_alarms_a_week=budget) for budget in budgets]
     rehearsal = rehearse(history, candidates, progress("budgets"))
     faults = seen(wanted.faults, rehearsal.spans)
-    rows = [figures(b, alarms, rehearsal, faults) for b, alarms in zip(wanted.budgets, rehearsal.alarms, strict=True)]
-    best, why = recommended(rows, wanted.alarms_a_week)
-    told, budget = told_of(rehearsal.alarms[best]), wanted.budgets[best]
-    found = suggestions(told, rehearsal, faults, budget, wanted.alarms_a_week)
+    rows = [figures(b, alarms, rehearsal, faults) for b, alarms in zip(budgets, rehearsal.alarms, strict=True)]
+    short = weeks(rehearsal) < SHORT_WEEKS
+    best, why = recommended(rows, own, wanted.alarms_a_week, short=short)
+    told, asked = told_of(rehearsal.alarms[best]), WANTED if wanted.alarms_a_week is None else wanted.alarms_a_week
+    found = suggestions(told, rehearsal, faults, candidates[best], 0.0 if short else asked)
     results, together = _try(history, wanted, (found, rows[best], faults), progress)
     return Tuning(
-        rehearsal, faults, len(wanted.faults) - len(faults), rows, best, why, noisiest(told, faults),
+        rehearsal, faults, len(wanted.faults) - len(faults), rows, best, own, why, noisiest(told, faults),
         noisiest(told, faults, by_metric=True), results, together,
         section(candidates[best], f"false_alarms_a_week: {why}", results),
     )  # fmt: skip
@@ -84,11 +95,11 @@ def _try(
         return [], None
     alone = [with_patterns(wanted.settings, before.budget, [suggestion]) for suggestion in found]
     again = rehearse(history, alone, progress("patterns"))
-    results = kept(tried(found, again.alarms, before, faults))
+    results = kept(tried(found, again, before, faults))
     sure = [each.suggestion for each in results if each.suggestion.sure]
     if not sure:
         return results, None
     if len(sure) == 1:
-        return results, figures(before.budget, again.alarms[list(found).index(sure[0])], again, faults)
+        return results, next(each.row for each in results if each.suggestion.sure)
     last = rehearse(history, [with_patterns(wanted.settings, before.budget, sure)], progress("all patterns together"))
     return results, figures(before.budget, last.alarms[0], last, faults)

@@ -22,18 +22,30 @@ from app.errors import UserError
 from app.kafka.broker import Broker
 from app.kafka.embedded import Embedded
 from app.offline.score import load, score
-from app.offline.tuning.figures import FaultCounts, Figures, KnownFault, faults_in, is_of, judge, recommended, seen
+from app.offline.tuning.figures import (
+    FaultCounts,
+    Figures,
+    KnownFault,
+    faults_in,
+    is_of,
+    judge,
+    recommended,
+    seen,
+    told_of,
+)
 from app.offline.tuning.histories import Recordings
-from app.offline.tuning.page import page
-from app.offline.tuning.rehearsal import Alarm, Rehearsal, Span
+from app.offline.tuning.page import page, parts, tried_rows
+from app.offline.tuning.rehearsal import Alarm, Heard, Rehearsal, Span
 from app.offline.tuning.suggestions import Suggestion, Tried, kept, suggestions
 from app.offline.tuning.toml import section
 from app.offline.tuning.tune import Tuning, Wanted, tune
 from app.settings import load as settings_of
 from models.detection.settings import DetectionSettings, Pattern
+from topics.signals import Anomaly
 from topics.telemetry import Sample
 
 BUDGETS = (0.1, 0.5, 1.0, 5.0)
+PLAIN = DetectionSettings()
 MINUTE_MS = 60_000
 START = 1_700_000_000_000
 QUIET = ("calm-1", "calm-2", "calm-3")
@@ -70,8 +82,12 @@ def silent(_: str) -> Any:
     return lambda _done, _whole: None
 
 
-def tuned(folder: Path, faults: Sequence[KnownFault] = (), asked: float = 1.0) -> Tuning:
-    return tune(Recordings([folder]), Wanted(BUDGETS, DetectionSettings(), asked, tuple(faults)), silent)
+def tuned(
+    folder: Path, faults: Sequence[KnownFault] = (), asked: float | None = None, own: float = 1.0,
+    budgets: Sequence[float] = BUDGETS,
+) -> Tuning:  # fmt: skip
+    settings = DetectionSettings(false_alarms_a_week=own)
+    return tune(Recordings([folder]), Wanted(tuple(budgets), settings, asked, tuple(faults)), silent)
 
 
 @functools.cache
@@ -91,6 +107,12 @@ def judged() -> Tuning:
     return tuned(folder(), known())
 
 
+@functools.cache
+def noisy() -> Tuning:
+    """With a large budget alone, which tells much that is no fault."""
+    return tuned(folder(), known(), own=5.0, budgets=(5.0,))
+
+
 def test_a_larger_budget_tells_no_fewer_alarms() -> None:
     told = [row.told for row in plain().rows]
     assert told == sorted(told)
@@ -101,11 +123,11 @@ def test_a_larger_budget_tells_no_fewer_alarms() -> None:
 
 def test_what_is_told_is_what_scoring_the_recording_tells() -> None:
     alarms, budget = plain().rehearsal.alarms[-1], BUDGETS[-1]
-    assert not any(alarm.suppressed for alarm in alarms)
+    assert any(alarm.suppressed for alarm in alarms)
     for name in (*QUIET, NOISY):
         scored = score(load(folder() / f"{name}.csv"), DetectionSettings(false_alarms_a_week=budget)).alarm
         begun = (np.flatnonzero(np.diff(scored, prepend=0) == 1) * MINUTE_MS + START).tolist()
-        assert begun == [a.told for a in alarms if a.entity == name and a.view == "first"]
+        assert begun == [a.told for a in told_of(alarms) if a.entity == name]
 
 
 def test_the_budget_with_the_best_f1_is_recommended_when_faults_are_known() -> None:
@@ -118,29 +140,110 @@ def test_the_budget_with_the_best_f1_is_recommended_when_faults_are_known() -> N
     assert "F1" in judged().why
 
 
-def row(budget: float, a_week: float, counted: FaultCounts | None = None) -> Figures:
-    return Figures(budget, 1, 0, {}, {}, 1, a_week, 0.0, 0, counted)
+def row(budget: float, a_week: float, counted: FaultCounts | None = None, told: int = 1) -> Figures:
+    return Figures(budget, told, 0, {}, {}, 1, a_week, 0.0, 0, counted)
 
 
 def test_without_faults_the_largest_budget_within_what_was_asked_for_is_recommended() -> None:
     rows = [row(0.1, 0.2), row(1, 0.9), row(5, 3.0)]
-    assert recommended(rows, 1.0)[0] == 1
-    assert recommended(rows, 9.0)[0] == 2
-    at, why = recommended(rows, 0.1)
+    assert recommended(rows, 0.1, 1.0)[0] == 1
+    assert recommended(rows, 1, 9.0)[0] == 2
+    at, why = recommended(rows, 1, 0.1)
     assert at == 0
     assert "even the smallest" in why
 
 
+def test_a_larger_budget_that_tells_less_since_its_alarms_last_is_not_recommended() -> None:
+    assert recommended([row(0.1, 0.2), row(1, 2.0), row(5, 0.9)], 1, 1.0)[0] == 0
+
+
+def test_ones_own_budget_is_kept_when_nothing_speaks_for_another() -> None:
+    at, why = recommended([row(0.1, 0.9), row(1, 3.0), row(5, 9.0)], 1, None)
+    assert (at, "yours is kept" in why, "--faults" in why) == (1, True, True)
+    at, why = recommended([row(0.1, 0.0), row(1, 0.5), row(5, 0.9)], 1, 1.0, short=True)
+    assert (at, "says little" in why) == (1, True)
+    same = FaultCounts(2, 3, 1, 0.67)
+    at, why = recommended([row(0.1, 9, same), row(1, 9, same), row(5, 9, same)], 1, 1.0, short=True)
+    assert (at, "it is yours" in why) == (1, True)
+
+
 def test_of_budgets_that_are_as_good_the_smallest_is_recommended_and_of_those_that_catch_nothing_none() -> None:
-    same, none = FaultCounts(2, 3, 1, 0.67), FaultCounts(0, 3, 0, 0.0)
-    assert recommended([row(0.1, 9, same), row(1, 9, same)], 1)[0] == 0
-    at, why = recommended([row(0.1, 0.1, none), row(1, 0.5, none)], 1)
+    same, none, worse = FaultCounts(2, 3, 1, 0.67), FaultCounts(0, 3, 0, 0.0), FaultCounts(2, 3, 9, 0.3)
+    at, why = recommended([row(0.1, 9, same), row(1, 9, same), row(5, 9, worse)], 5, 1.0)
+    assert (at, "smallest" in why) == (0, True)
+    at, why = recommended([row(0.1, 0.1, none), row(1, 0.5, none)], 1, 1.0)
     assert at == 1
     assert "catches any" in why
 
 
+def test_the_budget_of_the_settings_is_tried_as_well(tmp_path: Path) -> None:
+    write(tmp_path, "calm", np.random.default_rng(5).normal(100, 1, (400, 3)))
+    tuning = tuned(tmp_path, own=0.7, budgets=(0.1, 2.0))
+    assert [row.budget for row in tuning.rows] == [0.1, 0.7, 2.0]
+    assert tuning.recommended.budget == tuning.own == 0.7  # seven hours say little
+    assert "false_alarms_a_week = 0.7" in tuning.toml
+
+
+@pytest.mark.parametrize("name", ["machine-1-6", "machine-2-1"])
+def test_a_larger_budget_tells_no_fewer_alarms_of_a_real_machine(name: str) -> None:
+    recording = Path("../shared/data/smd") / f"{name}.npz"
+    if not recording.is_file():
+        pytest.skip(f"no {recording}")
+    rows = tuned(recording).rows
+    told = [row.told for row in rows]
+    assert told == sorted(told)
+    assert told[0] < told[-1]
+    shares = [row.alarmed_share for row in rows]
+    assert shares == sorted(shares)
+    assert all(row.suppressed > 0 for row in rows)
+
+
+def test_what_the_budget_of_one_series_withholds_is_counted_as_suppressed(tmp_path: Path) -> None:
+    values = np.random.default_rng(7).standard_t(3, (12_000, 1)) + 100
+    values[1_500::300] += 30
+    write(tmp_path, "alone", values)
+    first, *_, last = tuned(tmp_path, budgets=(0.1, 5.0)).rows
+    assert first.suppressed > 0
+    assert 0 < first.told < last.told == last.by_path["one"]
+
+
+def anomaly(state: str, minute: int, suppressed: str = "none", **more: Any) -> Anomaly:
+    given = {"id": "1", "direction": "up", "value": 9.0} | more
+    return Anomaly(
+        entity="a", ts=MINUTE_MS * minute, state=state, kind="point", score=2.0, metric="m", expected=1.0, low=0.0,
+        grade="none" if state == "cleared" else "minor", confidence=1.0, high=2.0, onset=MINUTE_MS, attribution=(),
+        detector="bank", detector_version=1, path="narrow", suppressed=suppressed, **given,
+    )  # fmt: skip
+
+
+def heard(*said: Anomaly) -> list[tuple[str, int, int]]:
+    alarms = Heard()
+    for each in said:
+        alarms.take(each)
+    return [(a.suppressed, a.told // MINUTE_MS, a.ended // MINUTE_MS) for a in alarms.alarms]
+
+
+def test_what_was_suppressed_first_and_told_later_is_one_alarm_that_was_told() -> None:
+    raised, cleared = anomaly("raised", 1, "fleet"), anomaly("cleared", 9)
+    assert heard(raised, anomaly("cleared", 9, "fleet")) == [("fleet", 1, 9)]
+    assert heard(raised, anomaly("raised", 3), anomaly("continuing", 4), cleared) == [("", 3, 9)]
+    alone = anomaly("cleared", 1, "entity")  # of one series it is over at once
+    assert heard(alone) == [("entity", 1, 1)]
+    assert heard(alone, anomaly("raised", 2), cleared) == [("", 2, 9)]
+    assert heard(alone, anomaly("raised", 5, id="2"), anomaly("cleared", 6, id="2")) == [("entity", 1, 1), ("", 5, 6)]
+    assert heard(cleared) == []
+
+
+def test_what_the_budget_of_the_fleet_withholds_is_told_apart(tmp_path: Path) -> None:
+    settings = DetectionSettings(false_alarms_a_week=5.0, false_alarms_a_week_per_fleet=0.01)
+    tuning = tune(Recordings([folder()]), Wanted((5.0,), settings), silent)
+    assert 0 < tuning.recommended.by_fleet <= tuning.recommended.suppressed
+    assert f"({tuning.recommended.by_fleet} by fleet)" in page(tuning)
+    assert "false_alarms_a_week_per_fleet = 0.01" in tuning.toml
+
+
 def test_the_noisy_entity_is_named_and_a_pattern_for_it_tells_less() -> None:
-    for tuning in (plain(), judged()):
+    for tuning in (plain(), noisy()):
         assert tuning.entities[0].name == NOISY
         assert tuning.metrics[0].name == "m2"
         found = tuning.suggestions
@@ -150,9 +253,20 @@ def test_the_noisy_entity_is_named_and_a_pattern_for_it_tells_less() -> None:
         assert any(NOISY in each.suggestion.why for each in found)
         assert tuning.together
         assert tuning.together.told < tuning.recommended.told
-    counted = judged().together.counted  # type: ignore[union-attr]
+    counted = noisy().together.counted  # type: ignore[union-attr]
     assert counted
     assert counted.caught == len(FAULTS)
+
+
+def test_each_pattern_has_figures_of_its_own_beside_the_budgets() -> None:
+    named = dict(tried_rows(noisy()))
+    assert next(iter(named)) == "5 (yours) ←"
+    for at, each in enumerate(noisy().suggestions, 1):
+        figures = named[f"with pattern {at}"]
+        assert figures.told == sum(figures.by_path.values()) == each.told < each.before
+        assert sum(figures.false_by_path.values()) == figures.counted.false  # type: ignore[union-attr]
+    told, broad = (noisy().recommended.by_path["broad"], noisy().recommended.false_by_path["broad"])  # type: ignore[index]
+    assert parts(noisy().recommended)["broad"] == f"{told} ({broad})"
 
 
 def test_the_settings_are_loaded_and_tell_what_was_promised(tmp_path: Path) -> None:
@@ -175,7 +289,8 @@ def test_settings_of_ones_own_are_kept_below_what_is_suggested(tmp_path: Path) -
     suggestion = Suggestion("a", Pattern(entities="a", opens_at=1.5), "a\nb [detection]", 2)
     unsure = Suggestion("b", Pattern(metrics="b", direction="up"), "who knows", 2, sure=False)
     file = tmp_path / "detection.toml"
-    file.write_text(section(mine, "why", [Tried(suggestion, 1, 3), Tried(unsure, 1, 3)]))
+    fewer, before = row(1, 1, told=1), row(1, 1, told=3)
+    file.write_text(section(mine, "why", [Tried(suggestion, fewer, before), Tried(unsure, fewer, before)]))
     detection = settings_of(file, {}).detection
     assert detection.patterns == (suggestion.pattern, *mine.patterns)
     assert detection.most_watched == 7
@@ -194,8 +309,9 @@ def test_the_page_asks_no_other_host_and_shows_every_budget() -> None:
 
 def alarm(entity: str = "a", metric: str = "m", minute: int = 0, **more: Any) -> Alarm:
     at = START + MINUTE_MS * minute
-    given = {"direction": "up", "deviation": 1.0, "expected": 1.0, "score": 2.0, "suppressed": False} | more
-    return Alarm(entity, "first", at, at, at + MINUTE_MS, "narrow", "minor", metric, **given)
+    given = {"direction": "up", "deviation": 1.0, "expected": 1.0, "score": 2.0, "suppressed": ""} | more
+    path = str(given.pop("path", "broad"))
+    return Alarm(entity, "first", at, at, at + MINUTE_MS, path, "minor", metric, **given)
 
 
 def spans(*names: str) -> Rehearsal:
@@ -223,14 +339,32 @@ def test_a_fault_may_name_its_entity_or_a_glob() -> None:
 
 
 def test_few_alarms_and_alarms_of_many_suggest_nothing() -> None:
-    assert suggestions([alarm(), alarm()], spans("a", "b"), (), 1.0, 0.1) == []
+    assert suggestions([alarm(), alarm()], spans("a", "b"), (), PLAIN, 0.1) == []
     spread = [alarm(entity, metric) for entity in "abc" for metric in "mno"]
-    assert suggestions(spread, spans("a", "b", "c"), (), 1.0, 0.1) == []
+    assert suggestions(spread, spans("a", "b", "c"), (), PLAIN, 0.1) == []
+
+
+def test_alarms_of_few_series_suggest_a_second_view_where_too_many_are_told() -> None:
+    told = [alarm(entity, metric, path="narrow") for entity in "abc" for metric in "mno"]
+    (found,) = suggestions(told, spans("a", "b", "c"), (), PLAIN, 1.0)
+    assert (found.pattern, found.sure) == (Pattern(confirm=True), False)
+    assert suggestions(told, spans("a", "b", "c"), (), PLAIN, 9.0) == []
+    assert suggestions(told, spans("a", "b", "c"), [KnownFault(START, START)], PLAIN, 1.0) == []
+    (found,) = suggestions(told, spans("a", "b", "c"), [KnownFault(START - 2, START - 1)], PLAIN, 1.0)
+    assert found.sure
+
+
+def test_the_budget_that_is_lowered_is_the_one_that_the_entity_has() -> None:
+    told = [alarm("a", metric, minute) for minute in range(4) for metric in "mno"]
+    own = DetectionSettings((Pattern("a", false_alarms_a_week=0.2),))
+    lower = [p.pattern.false_alarms_a_week for p in suggestions(told, spans("a", "b"), (), own, 6.0)]
+    assert 0.1 in lower
+    assert 0.5 in [p.pattern.false_alarms_a_week for p in suggestions(told, spans("a", "b"), (), PLAIN, 6.0)]
 
 
 def test_small_deviations_suggest_a_least_and_one_sided_ones_ask_a_person() -> None:
     told = [alarm("abc"[at % 3], "disk", at, deviation=2.0, expected=100.0, direction="down") for at in range(10)]
-    least, side = suggestions(told, spans("a", "b", "c"), (), 1.0, 9.0)
+    least, side = suggestions(told, spans("a", "b", "c"), (), PLAIN, 9.0)
     assert least.pattern == Pattern(metrics="disk", least_ratio=0.1)
     assert (side.pattern, side.sure) == (Pattern(metrics="disk", direction="up"), False)
 
@@ -238,14 +372,15 @@ def test_small_deviations_suggest_a_least_and_one_sided_ones_ask_a_person() -> N
 def test_known_faults_say_which_side_and_how_far() -> None:
     false = [alarm("abc"[at % 3], "lag", 100 * at, deviation=3.0, direction="down") for at in range(1, 7)]
     right = [alarm("a", "lag", 0, deviation=9.0)]
-    found = suggestions([*false, *right], spans("a", "b", "c"), [KnownFault(START, START + 1)], 1.0, 9.0)
+    found = suggestions([*false, *right], spans("a", "b", "c"), [KnownFault(START, START + 1)], PLAIN, 9.0)
     assert [p.pattern for p in found] == [Pattern(metrics="lag", direction="up"), Pattern(metrics="lag", least=3.1)]
     assert all(p.sure for p in found)
 
 
 def test_a_pattern_that_tells_no_less_or_misses_a_fault_is_not_suggested() -> None:
     def of(told: int, caught: int, subject: str = "a", sure: bool = True) -> Tried:
-        return Tried(Suggestion(subject, Pattern(), "", 8, sure), told, 10, caught, 3)
+        with_it, without = (row(1, 1, FaultCounts(n, 3, 0, 0.5), told=m) for n, m in ((caught, told), (3, 10)))
+        return Tried(Suggestion(subject, Pattern(), "", 8, sure), with_it, without)
 
     assert kept([of(10, 3), of(2, 2)]) == []
     first, better, later = of(8, 3), of(6, 3), of(1, 3)
@@ -290,7 +425,8 @@ def test_the_command_prints_tables_and_writes_a_page_and_settings(tmp_path: Path
         return done
 
     text = run().stdout
-    assert "What each budget would have told" in text
+    assert "What each budget and pattern would have told" in text
+    assert "The same by path" in text
     assert len(re.findall(r"[·▁▂▃▄▅▆▇█]{48}", text)) == 2
     assert "[detection]" in text
     done = run("--out", str(tmp_path / "tuned"), "--json", "--alarms-a-week", "6")
