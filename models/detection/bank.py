@@ -149,7 +149,7 @@ def _many(rows: Rows, given: Samples, scored: Scored, run: Part, work: Workspace
             scored.event[sample], scored.path[sample], scored.over[sample] = judge(
                 row, (found.broad, found.narrow), (work.single[slot], farthest), float(given.ts[sample]), config
             )
-            row[SCORE] += config.smooth * (math.exp(0.5 * found.rank) - 1.0 - row[SCORE])
+            row[SCORE] += config.smooth * (math.sqrt(math.exp(found.broad) * found.strength) - 1.0 - row[SCORE])
             scored.score[sample] = row[SCORE]
             if int(row[SAMPLES]) & EVERY == 0:
                 find(rows.tiles, series, row, work.firsts)

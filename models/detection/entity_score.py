@@ -2,7 +2,8 @@
 
 Two paths lead to an alarm. The broad one is the geometric mean of how far off the larger half of the live series is:
 what shakes a whole machine. The narrow one is that of the three that are farthest off: what hits a few, however
-briefly. What ranks samples is how strong the strongest three are, how strong all are, and the broad path, together.
+briefly. What ranks samples is the broad path, how strong the second and the third strongest are, and how strong all
+are, together.
 
 The larger half is found by counting: four classes for each doubling, each taken at its middle.
 """
@@ -26,11 +27,11 @@ MIDDLES: Final = tuple(math.log(2.0 ** (at // 4) * (1.125 + 0.25 * (at % 4))) fo
 
 
 class EntityScore(NamedTuple):
-    """How far an entity is off in one sample: logs of 1 + that."""
+    """How far an entity is off in one sample: logs of 1 + that on both paths."""
 
     broad: float
     narrow: float
-    rank: float
+    strength: float  # of the strongest and of all: with the broad path it ranks samples
     farthest: float  # spreads that the farthest series is off, not its log
 
 
@@ -74,5 +75,5 @@ def entity_score(
     for of_size in range(CLASSES):
         counts[of_size] = 0
     broad, few = total / many, min(live, STRONGEST)
-    rank = broad + math.log(s0 * s1 * s2) / few + math.log(max(strength / (PARTS * live), 1.0))
-    return EntityScore(broad, math.log(t0 * t1 * t2) / few, rank, farthest - 1.0)
+    strong = math.sqrt(s1 * s2) * max(strength / (PARTS * live), 1.0)
+    return EntityScore(broad, math.log(t0 * t1 * t2) / few, strong, farthest - 1.0)

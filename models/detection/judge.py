@@ -92,8 +92,9 @@ def judge(
     tails = (USUAL, STRETCH, HITS), (NARROW_USUAL, NARROW_STRETCH, NARROW_HITS)
     if row[ONSET] != 0.0 and row[ALARMED] == 0.0 and row[CALM] != OVER:  # what may be a fault moves no boundary
         tails = (USUAL_THEN, STRETCH_THEN, HITS_THEN), (NARROW_USUAL_THEN, NARROW_STRETCH_THEN, NARROW_HITS_THEN)
-    first = _boundary(row, tails[0], green * units[0], config) + wider
-    second = _boundary(row, tails[1], green * units[1], config) + wider
+    expected = (1.0 - config.usual) * (row[SAMPLES] + config.fewer)  # samples in a tail, the first belief included
+    first = _boundary(row, tails[0], green * units[0], expected, config) + wider
+    second = _boundary(row, tails[1], green * units[1], expected, config) + wider
     row[TRUSTED] += config.alone_smooth * (strangest[0] - row[TRUSTED])
     by_breadth, by_few = broad - first, row[NARROW] - second
     one = max(row[TRUSTED] / config.alone, strangest[0] / config.at_once, strangest[1] / config.extreme)
@@ -120,11 +121,12 @@ def judge(
 
 
 @inlined
-def _boundary(row: Float64, tail: tuple[int, int, int], units: float, config: DetectorConfig) -> float:
-    """So many mean lengths beyond where a tail begins. One that fewer samples reach than should is shorter."""
+def _boundary(
+    row: Float64, tail: tuple[int, int, int], units: float, expected: float, config: DetectorConfig
+) -> float:
+    """So many mean lengths beyond where a tail begins. One that fewer samples reach than is expected is shorter."""
     usual, stretch, hits = tail
-    few = 1.0 - config.usual
-    reached = min((row[hits] + few * config.fewer) / (few * (row[SAMPLES] + config.fewer)), 1.0)
+    reached = min((row[hits] + (1.0 - config.usual) * config.fewer) / expected, 1.0)
     boundary = row[usual] + units * max(reached * row[stretch], SHORTEST)
     return float(min(max(boundary, config.least_log), config.most_log))
 
