@@ -145,7 +145,7 @@ class Alarms:
             return (CONTINUE if before == "none" else QUIET), before
         if told.day != scored_sample.ts // DAY_MS:
             told.day, told.spent = scored_sample.ts // DAY_MS, 0
-        told.on, told.suppressed, told.spent = True, suppressed, told.spent + 1
+        told.on, told.suppressed, told.spent = True, suppressed, told.spent + (suppressed == "none")
         return (AGAIN if was_on and before == "none" else RAISE), suppressed
 
     def _ended(self, told: Told | None, scored_sample: ScoredSample) -> tuple[int, Suppressed]:
@@ -153,7 +153,9 @@ class Alarms:
         if told is None or not told.on:
             return QUIET, "none"
         suppressed = told.suppressed
-        told.on, told.suppressed, told.ended = False, "none", scored_sample.ts
+        told.on, told.suppressed = False, "none"
+        if suppressed == "none":
+            told.ended = scored_sample.ts
         return CLEAR, suppressed
 
     def _suppressed(self, entity: str, scored_sample: ScoredSample) -> Suppressed:
@@ -173,7 +175,7 @@ class Alarms:
         return "none"
 
     def _cost(self, entity: str, scored_sample: ScoredSample) -> float:
-        """How likely an alarm is false: by its tail, and by what came before without being called a fault."""
+        """How likely an alarm is false: by its tail, and in its first sample by the alarms before it."""
         ts, ratio = scored_sample.ts, scored_sample.ratio
         false = 1.0 / (1.0 + ratio ** (1.0 / scored_sample.tail)) if ratio < WILD else 0.0
         purse = self._purse(entity)
@@ -219,7 +221,7 @@ class Alarms:
         """Whether a metric deviates on the side and as far as its users want to know."""
         of_metric, by = self.settings.of_metric, found.value - found.expected
         direction = of_metric("direction", entity, found.metric)
-        if (direction == "up" and by < 0) or (direction == "down" and by > 0):
+        if (direction == "up" and min(by, found.z) < 0) or (direction == "down" and max(by, found.z) > 0):
             return False
         least, ratio = (of_metric(option, entity, found.metric) or 0.0 for option in ("least", "least_ratio"))
         return abs(by) >= max(least, ratio * abs(found.expected))

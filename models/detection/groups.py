@@ -85,12 +85,13 @@ def merge(tiles: Float64, series: Int32, off: Float64, firsts: Int64) -> None:
         mark = int(tiles[int(series[at]) >> SHIFT, GROUP, int(series[at]) & (TILE - 1)])
         if mark > 0:
             found = -1
-            for other in range(count):
+            for other in range(min(count, NEAREST)):
                 if firsts[2 * other] == mark:
                     found = firsts[2 * other + 1]
                     break
             if found >= 0:
                 off[found], off[at] = max(off[found], off[at]), 0.0
-            elif count < NEAREST:
-                firsts[2 * count], firsts[2 * count + 1] = mark, at
+            else:
+                slot = count % NEAREST
+                firsts[2 * slot], firsts[2 * slot + 1] = mark, at
                 count += 1

@@ -12,9 +12,9 @@ from agents.detect import Detect
 from app.offline.score import batch_of
 from models.detection import columns
 from models.detection.bank import Bank
-from models.detection.columns import AGAIN, BY_BREADTH, BY_FEW, BY_ONE, CLEAR, RAISE, Scored
+from models.detection.columns import AGAIN, BY_BREADTH, BY_FEW, BY_ONE, CLEAR, CONTINUE, QUIET, RAISE, Scored
 from models.detection.config import DetectorConfig
-from models.detection.judge import FIRST_TAIL
+from models.detection.judge import judge
 from models.detection.settings import DetectionSettings
 from tests.models.detection.test_bank import START, bank_of, samples
 from topics.batch import Float64, Names
@@ -68,7 +68,7 @@ def test_what_stays_where_it_went_is_a_change_of_level_at_the_end_of_its_alarm_a
     back[KNOWN : KNOWN + 5] += 16.0
     for values, kind in ((stays, "change_point"), (back, "point")):
         raised, cleared = told(values)
-        assert (raised.state, raised.kind, raised.path) == ("raised", "point", raised.path)
+        assert (raised.state, raised.kind, raised.path) == ("raised", "point", "narrow")
         assert (cleared.state, cleared.kind, cleared.id) == ("cleared", kind, raised.id)
 
 
@@ -104,6 +104,7 @@ def test_no_alarm_is_on_for_ever(shape: str) -> None:
     _, scored = scored_of(values)
     ends = [at for at in events(scored, CLEAR) if at >= 0]
     begins = [at for at in events(scored, RAISE) if at >= 0]
+    assert bool(begins) is (shape != "constant after noise")
     assert not on_at_the_end(scored)
     assert all(end - begin < 2_000 for begin, end in zip(begins, ends, strict=True))
 
@@ -164,33 +165,139 @@ def test_an_entity_is_judged_from_its_seventeenth_sample_on() -> None:
         assert bool(scored.event[-1] == RAISE) is is_told
 
 
+@pytest.mark.parametrize(("known", "spreads"), [(60, 8), (100, 5)])
+def test_a_young_entity_hears_a_fault_within_three_samples_once(known: int, spreads: float) -> None:
+    for seed in range(10):
+        values = site(8, 100, seed)[KNOWN - known :]
+        values[known : known + 40] += 2.0 * spreads
+        _, scored = scored_of(values)
+        (begun,) = np.flatnonzero(np.isin(scored.event, (RAISE, AGAIN))).tolist()
+        assert known <= begun < known + 3
+        assert scored.onset[begun] == START + MINUTE * known
+
+
 def test_an_entity_that_is_new_begins_with_the_first_tail_on_both_paths() -> None:
-    bank, _ = bank_of(1, 2)
-    assert bank.entities[0, [columns.USUAL, columns.STRETCH]].tolist() == [*FIRST_TAIL]
-    assert bank.entities[0, [columns.NARROW_USUAL, columns.NARROW_STRETCH]].tolist() == [*FIRST_TAIL]
-    assert (math.log(3.0), 0.3) == FIRST_TAIL
+    bank, names = bank_of(1, 2)
+    for entity in range(200):  # more than there was room for
+        names.intern(f"f{entity}", ["m"])
+    bank.admit(names)
+    for tail in ([columns.USUAL, columns.STRETCH], [columns.NARROW_USUAL, columns.NARROW_STRETCH]):
+        assert (bank.entities[: len(names.entities), tail] == (math.log(3.0), 0.2)).all()
 
 
 @pytest.mark.parametrize("period_ms", [1_000, 15_000, 60_000])
 @pytest.mark.parametrize("budget", [0.1, 1.0, 10.0])
 def test_boundaries_follow_the_rate_of_sampling_and_the_budget(period_ms: int, budget: float) -> None:
-    values = site(8, 0)[:320]
     found = []
-    for config in (DetectorConfig(), DetectorConfig(budget=budget)):
-        bank = Bank(config)
-        names = Names()
+    for of_all, own, period in ((1.0, 1.0, MINUTE), (budget, 1.0, period_ms), (1.0, budget, period_ms)):
+        bank, names = Bank(DetectorConfig(budget=of_all)), Names()
         names.intern("e0", [f"m{at}" for at in range(8)])
         bank.admit(names)
-        scored = bank.take(samples(values, period_ms=period_ms if config.budget == budget else MINUTE))
-        found.append((bank.entities[0, columns.RARER], scored.score.copy(), bank.series))
-    assert found[1][0] == pytest.approx(math.log(MINUTE / period_ms / budget))
-    assert found[0][1].tobytes() == found[1][1].tobytes(), "neither ranks samples otherwise"
-    plain, chosen = found[0][2].copy(), found[1][2].copy()
-    plain[:, columns.SEEN] = chosen[:, columns.SEEN] = 0.0
-    assert plain.tobytes() == chosen.tobytes(), "nor learns of series otherwise"
+        bank.entities[0, columns.OWN_BUDGET] = math.log(own)
+        scored = bank.take(samples(site(8, 0)[:320], period_ms=period))
+        series = bank.series.copy()
+        series[:, columns.SEEN] = 0.0
+        found.append((scored.score.tobytes(), series.tobytes()))
+        assert bank.entities[0, columns.RARER] == pytest.approx(math.log(MINUTE / period / of_all / own))
+    assert found[0] == found[1] == found[2], "neither ranks samples otherwise, nor learns of series otherwise"
 
 
 def test_the_rarer_false_alarms_are_to_be_the_farther_both_boundaries_are() -> None:
     values = site(8, 1)
     over = [float(scored_of(values, period_ms)[1].over[-1]) for period_ms in (60_000, 15_000, 1_000)]
     assert over[0] > over[1] > over[2]
+
+
+PATHS = {  # where the tail begins, its length, samples in it; lengths to the boundary, and for each e-fold of budget
+    BY_BREADTH: ([columns.USUAL, columns.STRETCH, columns.HITS], 2.2, 0.75),
+    BY_FEW: ([columns.NARROW_USUAL, columns.NARROW_STRETCH, columns.NARROW_HITS], 5.7, 1.0),
+}
+
+
+def known_row(count: float = 1e9) -> Float64:
+    """An entity whose two tails begin at 1, are .2 long, and have as many samples in them as should."""
+    row = np.zeros(columns.ENTITY_FIELDS)
+    row[columns.SAMPLES], row[columns.BROAD] = count, 1.0
+    for tail, _, _ in PATHS.values():
+        row[tail] = 1.0, 0.2, count
+    return row
+
+
+def judged(path: int, log: float, tail: tuple[float, float, float], count: float = 1e9, **fields: float) -> float:
+    """How far a log score that has long been so is beyond the boundary of its path, whose other has nothing to say."""
+    row, below, by_breadth = known_row(count), -9.0, path == BY_BREADTH
+    logs = (log, below) if by_breadth else (below, log)
+    row[columns.BROAD], row[columns.NARROW] = math.exp(logs[0]), logs[1]
+    row[PATHS[path][0]] = tail
+    for field, value in fields.items():
+        row[getattr(columns, field)] = value
+    _, by, over = judge(row, logs, (0.0, 0.0), float(START), DetectorConfig())
+    assert by == path
+    return over
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_boundary_is_so_many_mean_lengths_beyond_where_its_tail_begins_and_farther_for_fewer_false_alarms(
+    path: int,
+) -> None:
+    _, units, rarer = PATHS[path]
+    for budget in (-1.0, 0.0, 1.0):
+        boundary = 1.0 + (units + rarer * budget) * 0.2
+        assert judged(path, 2.0, (1.0, 0.2, 1e9), RARER=budget) == pytest.approx(2.0 - boundary)
+    assert judged(path, 2.0, (1.0, 0.2, 1e9), WIDE=0.25) == pytest.approx(2.0 - 1.0 - units * 0.2 - math.log(1.25))
+    assert judged(path, 2.0, (0.1, 0.05, 1e9)) == pytest.approx(2.0 - 0.9), "it is never lower"
+    assert judged(path, 2.0, (1.0, 2.0, 1e9)) == pytest.approx(2.0 - 2.7), "nor higher"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_tail_that_fewer_samples_reach_than_should_is_shorter_and_one_of_few_samples_longer(path: int) -> None:
+    _, units, _ = PATHS[path]
+    count = 100_000.0  # of which two in a hundred should reach it
+    for hits, length in ((2_000.0, 0.2), (1_500.0, 0.15), (1_000.0, 0.1), (0.0, 0.05)):
+        found = judged(path, 2.0, (1.0, 0.2, hits), count)
+        assert found == pytest.approx(2.0 - 1.0 - units * length, abs=2e-3)
+    assert judged(path, 2.0, (0.5, 0.1, 1e9), 34.0) == pytest.approx(2.0 - max(0.9, 0.5 + 2.0 * units * 0.1))
+
+
+def test_an_alarm_ends_after_eight_samples_in_a_row_below_it_and_the_next_has_an_onset_of_its_own() -> None:
+    row, at = known_row(), 0
+
+    def take(over: float) -> tuple[int, int]:
+        """A sample so many times its boundary: the event, and the onset as the number of a sample."""
+        nonlocal at
+        at += 1
+        row[columns.NARROW] = log = 1.0 + 5.7 * 0.2 + math.log(over)
+        event, _, found = judge(row, (0.0, log), (0.0, 0.0), 1e12 + at * MINUTE, DetectorConfig())
+        assert found == pytest.approx(math.log(over), abs=0.05)
+        return event, int(max(row[columns.ONSET] - 1e12, 0.0)) // MINUTE
+
+    assert [take(over) for over in (0.9, 1.3)] == [(QUIET, 0), (RAISE, 2)]
+    assert [take(over) for over in (1.2, *[0.8] * 7, 0.95, *[0.8] * 7)] == [(CONTINUE, 2)] * 16
+    assert [take(over) for over in (0.8, 1.3)] == [(CLEAR, 2), (RAISE, 20)], "its onset is still told with its end"
+    assert [take(0.8) for _ in range(8)] == [(CONTINUE, 20)] * 7 + [(CLEAR, 20)]
+    assert [take(over) for over in (0.9, 1.3)] == [(QUIET, 0), (RAISE, 30)]
+
+
+def edges(path: int, log: Float64) -> list[tuple[int, int]]:
+    """(sample, event) of the beginnings and ends of alarms where one path has these log scores and the other none."""
+    row, found = known_row(10_000.0), []
+    for at, each in enumerate(log.tolist()):
+        logs = (each, 0.0) if path == BY_BREADTH else (0.0, each)
+        event, _, _ = judge(row, logs, (0.0, 0.0), 1e12 + at * MINUTE, DetectorConfig())
+        found += [(at, event)] if event in (RAISE, AGAIN, CLEAR) else []
+    return found
+
+
+@pytest.mark.parametrize(("path", "slow"), [(BY_BREADTH, 3), (BY_FEW, 0)])
+def test_what_was_far_beyond_does_not_hold_an_alarm_on_when_it_is_over(path: int, slow: int) -> None:
+    """slow: samples that the smoothed score takes to fall below the boundary, from where it is held."""
+    log = np.r_[np.full(20, 4.6), np.zeros(40)]  # a hundred times as far off as is usual
+    assert edges(path, log) == [(0, RAISE), (20 + slow + 8 - 1, CLEAR)]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_log_scores_that_stay_high_are_usual_at_last_but_are_learned_slowly_while_an_alarm_is_on(path: int) -> None:
+    (begun, _), (cleared, event) = edges(path, np.full(2_000, 2.4))
+    assert begun < 5
+    assert event == CLEAR
+    assert 100 < cleared < 1_000

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from app.offline.score import batch_of
 from models.detection.bank import Bank
-from models.detection.columns import CLEAR, RAISE, Samples, Scored
+from models.detection.columns import CLEAR, OWN_BUDGET, RAISE, Samples, Scored
 from models.detection.one_series import boundary_of
 from models.detection.partition import PartitionDetector
+from models.detection.settings import DetectionSettings, Pattern
 from models.detection.univariate import BEGIN, CLUSTERS, EXCESS, FIELDS, INTERVAL, Univariate, open_row
+from models.detection.univariate import SAMPLES as LOOKS
 from topics.batch import Float64, Names
 
 START = 1_699_920_000_000  # midnight, a Tuesday
@@ -70,23 +72,45 @@ def test_noise_at_a_sample_a_second_is_told_some_times_a_day_at_most() -> None:
     assert len(at(RAISE, scored)) <= 3
 
 
-def test_the_boundary_follows_from_the_tail_and_the_samples_a_week() -> None:
+def test_the_boundary_follows_from_the_tail_the_budget_and_the_samples_a_week() -> None:
     rows, config = np.zeros((2, FIELDS)), Univariate()
-    rows[0, 0] = 0.0
     own = rows[open_row(rows, float(START), config)]
     own[[BEGIN, EXCESS, CLUSTERS]] = 8.0, 2.0, 0.01
-    own[2 * 5 + 3] = 1e9  # samples: neither young nor few
+    own[LOOKS] = 1e9  # neither young nor few
     own[INTERVAL] = 60_000.0
-    assert boundary_of(own, config) == pytest.approx(8.0 + 2.0 * (4.0 + (np.log(100.8) - 4.0)), abs=1e-3)
-    often = boundary_of(own, config._replace(false_alarms_a_week=10.0))
-    assert often == pytest.approx(boundary_of(own, config) - 2.0 * np.log(10.0), abs=1e-3)
+    assert boundary_of(own, 1.0, config) == pytest.approx(8.0 + 2.0 * np.log(100.8), abs=1e-3)
+    assert boundary_of(own, 10.0, config) == pytest.approx(8.0 + 2.0 * np.log(10.08), abs=1e-3)
+    own[BEGIN] = 12.0
+    assert boundary_of(own, 1e6, config) == pytest.approx(12.0 + 2.0), "one mean excess at least"
+    own[BEGIN] = 8.0
     own[INTERVAL] = 1000.0
-    assert boundary_of(own, config) == pytest.approx(8.0 + 2.0 * np.log(6048.0), abs=1e-3)
+    assert boundary_of(own, 1.0, config) == pytest.approx(8.0 + 2.0 * np.log(6048.0), abs=1e-3)
+    own[BEGIN] = 1.0
+    assert boundary_of(own, 1e6, config) == pytest.approx(config.least_nats)
 
 
-def test_a_larger_budget_tells_more() -> None:
+def test_the_boundary_of_a_young_entity_is_higher_the_more_so_the_farther_in_its_tail_it_is() -> None:
+    rows, config = np.zeros((2, FIELDS)), Univariate()
+    own = rows[open_row(rows, float(START), config)]
+    own[[BEGIN, EXCESS, CLUSTERS, INTERVAL]] = 8.0, 2.0, 0.01, 60_000.0
+    near, far = {}, {}
+    for looks in (50, 170, 10_000, 1e9):
+        own[LOOKS] = looks
+        near[looks], far[looks] = boundary_of(own, 10.0, config), boundary_of(own, 1e-3, config)
+    assert near[170] == pytest.approx(2.0 * near[1e9]), "twice as high after 170 samples"
+    assert near[50] > 3.5 * near[170]
+    assert near[10_000] == pytest.approx(near[1e9], rel=1e-3)
+    beyond = 2.0 * (np.log(100.8 / 1e-3) - 4.0)  # nats beyond four mean excesses, of which nobody has seen the tail yet
+    assert far[10_000] - far[1e9] == pytest.approx(beyond / 2.0, rel=0.01)
+
+
+def test_a_larger_budget_tells_more_be_it_of_all_or_of_the_entity() -> None:
     values = np.exp(noise(40_000, 2) - 10)
-    assert len(at(RAISE, alone(20.0).take(samples(values)))) > len(at(RAISE, alone(1.0).take(samples(values))))
+    own = alone(1.0)
+    own.entities[0, OWN_BUDGET] = np.log(20.0)
+    raised, of_all, of_one = (at(RAISE, bank.take(samples(values))) for bank in (alone(1.0), alone(20.0), own))
+    assert len(of_all) > 1.5 * len(raised) > 0
+    assert of_one == of_all
 
 
 @pytest.mark.parametrize("size", [8.0, 30.0, 1000.0])
@@ -149,11 +173,16 @@ def test_what_the_budget_withholds_is_marked_and_what_is_clearly_stranger_is_tol
     assert scored.event[25_000] == RAISE
 
 
-def test_what_the_budget_withholds_is_told_as_suppressed_and_has_ended() -> None:
+@pytest.mark.parametrize("patterns", [(), (Pattern(entities="other", opens_at=2.0),)])
+def test_what_the_budget_withholds_is_told_as_suppressed_and_has_ended(patterns: tuple[Pattern, ...]) -> None:
     values = noise(30_000)
     values[3000 + 300 * np.arange(60)] += 7
     stamps = START + 60_000 * np.arange(len(values), dtype=np.int64)
-    found = [*PartitionDetector().take(batch_of(Names(), "shop", ["orders"], stamps, values[:, None]))]
+    found = [
+        *PartitionDetector(DetectionSettings(patterns)).take(
+            batch_of(Names(), "shop", ["orders"], stamps, values[:, None])
+        )
+    ]
     withheld = [each for each in found if each.suppressed == "entity"]
     assert len(withheld) > 20
     assert {(each.state, each.onset == each.ts) for each in withheld} == {("cleared", True)}
@@ -169,13 +198,14 @@ def test_alarms_are_the_same_however_the_stream_is_cut(seed: int, cuts: list[int
     values = rng.normal(10, 1, 600) + np.where(rng.random(600) < 0.02, 30, 0)
     one, two = alone(), alone()
     whole = one.take(samples(values))
-    kept = [whole.event.tobytes(), whole.boundary.tobytes(), whole.suppressed.tobytes()]
+    kept = [whole.event.tobytes(), whole.over.tobytes(), whole.suppressed.tobytes()]
+    assert np.isfinite(whole.over[1:]).all()
     edges = [0, *[e for e in np.cumsum(cuts).tolist() if e < 600], 600]
     found = [b"", b"", b""]
     for a, b in itertools.pairwise(edges):
         part = two.take(samples(values[a:b], a))
         found[0] += part.event.tobytes()
-        found[1] += part.boundary.tobytes()
+        found[1] += part.over.tobytes()
         found[2] += part.suppressed.tobytes()
     assert found == kept
     assert one.univariate_rows.tobytes() == two.univariate_rows.tobytes()

@@ -14,7 +14,8 @@ from models.detection import columns
 from models.detection.bank import Bank
 from models.detection.columns import RAISE, Samples
 from models.detection.forks import Forks
-from models.detection.univariate import FIELDS, NEXT_FREE, ROWS, close_row, open_row
+from models.detection.one_series import LOUD
+from models.detection.univariate import FIELDS, NEXT_FREE, ROWS, close_row, open_row, rested
 from models.detection.univariate import Univariate as UnivariateConfig
 from topics.batch import Float64, Names, Steer
 from topics.learning import Learning
@@ -22,6 +23,7 @@ from topics.learning import Learning
 START = 1_699_920_000_000  # midnight
 FIVE_MINUTES = 300_000
 DAY = 288
+DAMPED = 0.4 * LOUD  # what the score of a repeat stays below
 
 
 def alone() -> tuple[Bank, Names]:
@@ -130,16 +132,32 @@ def test_a_weekend_soon_is_no_alarm_and_a_workday_like_a_weekend_is_one() -> Non
     assert [at for at in found if holiday <= at < holiday + 6], found
 
 
-def test_a_fault_is_told_loudly_once_and_stays_in_order_below_the_boundary() -> None:
+def test_a_fault_is_told_loudly_once_and_ranks_above_what_is_ordinary_while_it_lasts() -> None:
     bank, _ = alone()
     values = np.random.default_rng(4).normal(10, 1, 1200)
     values[1000:1050] += 30
     scored = bank.take(samples(values))
-    loud = np.flatnonzero(scored.over[1000:1050] > 0.0)
-    assert 1 <= len(loud) < 10
-    damped = np.delete(scored.score[1000:1050], loud)
-    assert (np.delete(scored.over[1000:1050], loud) <= 0.0).all()
-    assert np.median(damped[:20]) > np.median(scored.score[500:1000])
+    assert np.flatnonzero(scored.event[:1050] == RAISE).tolist() == [1000]
+    assert scored.score[1000] > 2.0 * scored.score[:1000].max()
+    damped = scored.score[1001:1050]
+    assert damped.max() < DAMPED
+    assert damped[:30].min() > np.quantile(scored.score[500:1000], 0.99)
+    assert (scored.over[[1000, 1001, 1200 - 1]] > 0.0).tolist() == [True, True, False], (
+        "how far it is over is not damped"
+    )
+
+
+def test_what_is_less_strange_than_what_came_of_late_is_damped_in_its_order_until_that_is_long_ago() -> None:
+    rows, config = np.zeros((1, FIELDS)), UnivariateConfig()
+    given = [0.1, 1.0, 3.0, 8.9, 9.0]
+    assert rested(rows, 0, 9.0, LOUD, 1.0, config) == 9.0
+    found = [rested(rows, 0, score, LOUD, 2.0 + at, config) for at, score in enumerate(given)]
+    assert found == sorted(set(found))
+    assert all(damped < min(score, DAMPED) for damped, score in zip(found, given, strict=True))
+    assert rested(rows, 0, 9.1, LOUD, 7.0, config) == 9.1
+    late = int(4 * config.stretch)
+    assert max(rested(rows, 0, 3.0, LOUD, float(at), config) for at in range(8, late)) < DAMPED
+    assert rested(rows, 0, 3.1, LOUD, float(late), config) == 3.1
 
 
 def test_an_entity_that_shows_a_second_series_is_one_of_many_from_then_on() -> None:
@@ -160,8 +178,7 @@ def test_when_no_row_is_left_an_entity_is_scored_as_before() -> None:
 
 
 def steer(names: Names, word: str, label: str) -> Steer:
-    learning = {"incident": "i", "entity": "web", "learning": word, "ts": START, "label": label}
-    return Steer(names, Learning(**learning))
+    return Steer(names, Learning(incident="i", entity="web", learning=word, ts=START, label=label))
 
 
 def test_a_confirmed_fault_is_as_strange_the_second_time_and_a_new_trend_is_accepted() -> None:
