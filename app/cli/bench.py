@@ -265,3 +265,20 @@ def history(
     from app.bench import history as bench
 
     bench.run(broker, records, json)
+
+
+@benches.command()
+def recordings(
+    data: Annotated[Path, typer.Option(help="Folder of recorded cases")],
+    settings: Annotated[Path | None, typer.Option(help="Settings of the recorded site")] = None,
+    aside: Annotated[list[str] | None, typer.Option(help="Entity whose incidents do not count; repeatable")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Cases that run at the same time")] = 1,
+    json: JsonOption = False,
+) -> None:
+    """What the loop tells of recorded faults: how soon, of whom, why, what it would do, and what was false.
+
+    Example: `opsloop bench recordings --data ../shared/data/realsite --aside shop/host --json`
+    """
+    from app.bench import recordings as bench
+
+    bench.run(data, settings, aside or [], processes, json)
