@@ -5,8 +5,8 @@ has events, and `NAME.truth.json` says for the judge alone what was done: `fault
 `entity`), `injected`, `cured`, `start` and `end` in ms. The loop is that of `opsloop replay`.
 
 An incident counts when it is triggered. It is detected when that lies between the fault and its cure, and false
-when it lies before the fault, or more than `AFTER_MS` after the cure. In a case without a fault all are false but those of the
-first `COLD_MS`. What a machine shows that others use as well is counted nowhere: `--aside`.
+when it lies before the fault, or more than `AFTER_MS` after the cure. In a case without a fault all are false but those of
+the first `COLD_MS`. What a machine shows that others use as well is counted nowhere: `--aside`.
 """
 
 from __future__ import annotations
