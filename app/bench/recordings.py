@@ -4,8 +4,8 @@ A folder holds cases. `NAME.jsonl.gz` has samples as JSON lines (`entity`, `ts` 
 has events, and `NAME.truth.json` says for the judge alone what was done: `fault` (null when nothing was; else with
 `entity`), `injected`, `cured`, `start` and `end` in ms. The loop is that of `opsloop replay`.
 
-An incident counts when it is triggered. It is detected when that lies between the fault and its cure, and false
-when it lies before the fault, or more than `AFTER_MS` after the cure. In a case without a fault all are false but those of
+An incident counts when it is triggered. It is detected when that lies between the fault and its cure, and false when
+it lies before the fault, or more than `AFTER_MS` after the cure. In a case without a fault all are false but those of
 the first `COLD_MS`. What a machine shows that others use as well is counted nowhere: `--aside`.
 """
 
