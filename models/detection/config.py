@@ -20,6 +20,7 @@ class DetectorConfig(NamedTuple):
     most_gross: float = 60.0  # ... but no more than so many spreads, or one wild value would blind it
     fast_memory: float = 1e-2  # slowest rate of the short memory
     step_memory: float = 1e-3  # and of the size of steps
+    still: float = 0.01  # spreads of a step below which it is none: what is left of an earlier one is smaller
     moved: float = 1e-3  # a series that has moved has a variance of more than so much of its least
     unmoved: float = 0.01  # weight beyond `cap` of how far off one is that never has
     pull: float = 0.1  # most that one sample may add to a variance, as a share: a young series is clipped harder

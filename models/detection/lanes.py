@@ -185,8 +185,9 @@ def take_tile(flat: Float64, tile: int, lanes: Float64, lane: int, many: int, co
         flat[at + T_FAST_VARIANCE + i] = (
             (1.0 - quick) * (fast_variance + quick * away * away) if taken else fast_variance
         )
-        signs = 2.0 * flat[at + T_SIGNS + i] + (1.0 if step > 0.0 else 0.0)
-        flat[at + T_SIGNS + i] = signs - SIGNS_END if signs >= SIGNS_END else signs
+        signs = 2.0 * flat[at + T_SIGNS + i] + (1.0 if step > config.still * step_spread else 0.0)
+        signs -= SIGNS_END if signs >= SIGNS_END else 0.0
+        flat[at + T_SIGNS + i] = signs if taken else flat[at + T_SIGNS + i]
         flat[at + T_COUNT + i] = count + abs(pace) if taken else count
         # it is back: what it did during the fault foretells nothing
         back = (pace <= 0.0) & (abs(known * level) < 1.0) & (max(abs(average), abs(z)) > 3.0)
