@@ -20,7 +20,7 @@ from app.api.settings import ApiSettings
 from app.choices import choices
 from app.errors import UserError
 from app.history.settings import HistorySettings
-from app.ingest.settings import IngestSettings
+from app.ingest.settings import IngestSettings, ReceiveSettings
 from app.kafka.settings import TopicsSettings
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decision: DecisionSettings = DecisionSettings()
     api: ApiSettings = ApiSettings()
     ingest: IngestSettings = IngestSettings()
+    receive: ReceiveSettings = ReceiveSettings()
     actuators: ActuatorSettings = ActuatorSettings()
     topics: TopicsSettings = TopicsSettings()
     actions: tuple[Action, ...] = ()

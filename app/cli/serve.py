@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from app.cli.listening import is_loopback, listen
 from app.cli.options import BrokerOption, broker_of
 from app.errors import UserError
 from app.kafka.broker import Broker, require
@@ -42,12 +42,12 @@ def serve(
                         "Install opsloop with the extra api") from None  # fmt: skip
     if bool(cert) != bool(key):
         raise UserError("TLS takes a certificate and its key", "Give both --cert and --key")
-    if not _loopback(host) and cert is None:
+    if not is_loopback(host) and cert is None:
         raise UserError(f"{host} is no loopback address, and tokens would be readable on the way",
                         "Give --cert and --key, or listen on 127.0.0.1")  # fmt: skip
     where = broker_of(broker)
     require(where)
-    with _listen(host, port) as listening:
+    with listen(host, port, "--port") as listening:
         _run(where, host, listening, (cert, key) if cert and key else None)
 
 
@@ -88,18 +88,3 @@ def _run(broker: Broker, host: str, listening: socket.socket, tls: tuple[Path, P
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         read_model.stop()
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        why = (error.strerror or str(error)).partition(" (while")[0]  # Python appends the address once more
-        raise UserError(f"cannot listen on {host}:{port} ({why})", "Choose another --port") from None

@@ -1,11 +1,11 @@
-"""Settings of ingest: topics of other agents and their formats."""
+"""Settings of ingest: topics of other agents and their formats, and what is received by HTTP."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -52,3 +52,29 @@ def found(settings: IngestSettings, topics: Iterable[str]) -> dict[str, list[str
     """For each pattern, the topics of the broker that it matches."""
     theirs = [topic for topic in topics if not topic.startswith(OURS)]
     return {pattern: sorted(fnmatch.filter(theirs, pattern)) for pattern in settings.topics}
+
+
+class ReceiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of `opsloop receive`: what it takes at once, and when it asks senders to wait."""
+
+    token: str = ""
+    """What senders have to show, or where it is (`file:/run/secrets/receive`). Several are divided by blanks or lines,
+    so that a new one can be given out before the old one ends. Empty: loopback addresses need none."""
+    body_bytes: Annotated[int, msgspec.Meta(ge=1)] = 8_000_000
+    """The largest body of a request as it is sent, in bytes."""
+    decoded_bytes: Annotated[int, msgspec.Meta(ge=1)] = 32_000_000
+    """The largest body when it is decompressed, in bytes."""
+    requests: Annotated[int, msgspec.Meta(ge=1)] = 32
+    """Requests that are read or wait for the broker at a time. Further ones are asked to wait."""
+    connections: Annotated[int, msgspec.Meta(ge=1)] = 500
+    """Connections at a time. Further ones are answered with 503."""
+    read_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    """Seconds for which the body of a request is waited for."""
+    pending_messages: Annotated[int, msgspec.Meta(ge=1)] = 50_000
+    """Messages that the broker has not acknowledged, from which on senders are asked to wait."""
+    pending_bytes: Annotated[int, msgspec.Meta(ge=1)] = 64_000_000
+    """The same in bytes."""
+    lag_s: Annotated[float, msgspec.Meta(gt=0)] = 3.0
+    """Seconds without acknowledgement of a message after which senders are asked to wait."""
+    deliver_s: Annotated[float, msgspec.Meta(ge=1)] = 10.0
+    """Seconds after which a request is answered with 503, because the broker does not have all of it."""

@@ -64,6 +64,7 @@ INGEST: Final = System(
     commands=(
         CliCommand("collect", "collect", "Measure and publish until stopped."),
         CliCommand("publish", "publish", "Publish recorded telemetry."),
+        CliCommand("receive", "receive", "Receive telemetry and events by HTTP until stopped."),
     ),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 
 from app.errors import UserError
 from topics.spec import Instant
@@ -16,6 +16,32 @@ LATENCY = Histogram(
     "opsloop_stage_latency_seconds", "from a record's arrival at the broker until its agent is done with it", ["agent"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0), registry=REGISTRY,
 )  # fmt: skip
+
+# of `opsloop receive`; a route is one that exists, or `other`
+RECEIVED_REQUESTS = Counter("opsloop_received_requests", "requests by HTTP", ["route", "status"], registry=REGISTRY)
+RECEIVED_BYTES = Counter("opsloop_received_bytes", "bytes of bodies, decompressed", ["route"], registry=REGISTRY)
+RECEIVED_VALUES = Counter(
+    "opsloop_received_values", "values, lines and events that the broker has", ["route"], registry=REGISTRY
+)
+RECEIVED_PASSED = Counter(
+    "opsloop_received_not_finite", "values passed over: stale markers and others that are no number", ["route"],
+    registry=REGISTRY,
+)  # fmt: skip
+RECEIVED_REFUSED = Counter(
+    "opsloop_received_refused", "parts of requests that were refused alone", ["route", "cause"], registry=REGISTRY
+)
+RECEIVED_PENDING = Gauge(
+    "opsloop_received_pending_messages", "messages that the broker has not acknowledged", registry=REGISTRY
+)
+RECEIVED_LATENCY = Histogram(
+    "opsloop_received_delivery_seconds", "from a request's first message until the broker has its last",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0), registry=REGISTRY,
+)  # fmt: skip
+
+
+def page() -> bytes:
+    """All metrics in Prometheus' text format."""
+    return generate_latest(REGISTRY)
 
 
 class Meter:

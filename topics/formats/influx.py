@@ -17,7 +17,7 @@ def read(value: bytes) -> Iterator[Sampled]:
 
 
 def read_line(line: str, now: Instant | None = None) -> Sampled:
-    """One line as a sample, which is of `now` (ms) when it has no time. Raises ValueError: it is not of the protocol."""
+    """One line as a sample, of `now` (ms) when it has no time. Raises ValueError: it is not of the protocol."""
     parts = list(_split(line.strip(), " "))
     if len(parts) != 3 and (now is None or len(parts) != 2):
         raise ValueError("a line has a measurement with tags, fields, and a time")

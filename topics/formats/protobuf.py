@@ -108,3 +108,27 @@ def signed(data: bytes) -> int:
 def double(data: bytes) -> float:
     """A `double`. Raises struct.error."""
     return float(struct.unpack("<d", data)[0])
+
+
+def varint(number: int, value: int) -> bytes:
+    """A field that holds a number from 0 on."""
+    return _written(number << 3 | VARINT) + _written(value)
+
+
+def message(number: int, held: bytes) -> bytes:
+    """A field that holds a message."""
+    return _written(number << 3 | BYTES) + _written(len(held)) + held
+
+
+def text(number: int, held: str) -> bytes:
+    """A field that holds a text."""
+    return message(number, held.encode())
+
+
+def _written(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)

@@ -1,0 +1,1 @@
+"""Telemetry and events by HTTP: what senders post becomes records of Opsloop's topics."""
