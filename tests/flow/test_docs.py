@@ -64,10 +64,12 @@ def test_every_command_of_the_docs_exists(page: str, line: str) -> None:
 def test_the_commands_of_the_readme_run_as_they_stand(tmp_path: Path) -> None:
     script = "\n".join(text for page in PAGES for marked, text in blocks(page) if marked)
     assert "opsloop kafka up" in script
-    with socket.socket() as free:
+    with socket.socket() as free, socket.socket() as other:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        other.bind(("127.0.0.1", 0))
+        port, receiver = free.getsockname()[1], other.getsockname()[1]
     script = script.replace("opsloop kafka up", f"opsloop kafka up --port {port}")
+    script = script.replace("127.0.0.1:9464", f"127.0.0.1:{receiver}")
     env = {
         **os.environ, "OPSLOOP_HOME": str(tmp_path), "OPSLOOP_BROKER": f"127.0.0.1:{port}", FOLLOW: "",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

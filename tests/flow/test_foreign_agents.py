@@ -7,10 +7,7 @@ import dataclasses
 import itertools
 import json
 import os
-import re
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +17,7 @@ import orjson
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions
 from processes import until, worker
+from programs import binary, block, port, running
 
 from agents.decode import Decode, chunk_of
 from app.client import Publisher
@@ -38,48 +36,15 @@ from topics.spec import Raw
 from topics.telemetry import EVENTS, METRICS, Event, Sample
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
-PAGE = (Path(__file__).parents[2] / "docs" / "ingest.md").read_text()
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opsloop" / "bin"
 _numbers = itertools.count()
-
-
-def binary(name: str) -> str:
-    """The real thing; skips the test where there is none."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:{CACHE}")
-    if not found:
-        pytest.skip(f"no {name}: make real-parts")
-    return found
 
 
 def configuration(name: str, broker: Broker, topic: str) -> str:
     """A block of the page, for this broker and a topic of its own."""
-    (block,) = re.findall(rf"<!-- tested: {name} -->\n```\w*\n(.*?)```", PAGE, re.S)
-    assert f'"{name}"' in block
-    assert "127.0.0.1:9092" in block
-    return str(block).replace(f'"{name}"', f'"{topic}"', 1).replace("127.0.0.1:9092", broker.bootstrap)
-
-
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(folder: Path, *command: str) -> Iterator[Path]:
-    """The process and its words."""
-    said = folder / "said"
-    with said.open("wb") as words:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd=folder)
-    try:
-        yield said
-        assert process.poll() is None, said.read_text()
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        process.kill()
-        process.wait()
+    text = block(name)
+    assert f'"{name}"' in text
+    assert "127.0.0.1:9092" in text
+    return text.replace(f'"{name}"', f'"{topic}"', 1).replace("127.0.0.1:9092", broker.bootstrap)
 
 
 @contextlib.contextmanager
