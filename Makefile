@@ -45,7 +45,7 @@ quick-drills: $(STAMP) java
 java:  ## Java and Maven for a real Kafka: installed on a Debian machine as root, else the line to type
 	@deploy/java
 
-real-parts:  ## real agents for the flows that use them: collectd, rsyslog, Telegraf, OPA
+real-parts:  ## real programs for the flows that use them: collectd, rsyslog, Prometheus, Telegraf, a collector, OPA
 	@deploy/real-parts
 
 bench-loop: $(STAMP)

@@ -8,10 +8,14 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions
+
+from app.kafka.broker import Broker, admin
+from topics.spec import Raw
 
 PAGE = (Path(__file__).parents[1] / "docs" / "ingest.md").read_text()
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opsloop" / "bin"
@@ -52,3 +56,15 @@ def block(name: str) -> str:
     """A configuration of the page."""
     (found,) = re.findall(rf"<!-- tested: {name} -->\n```\w*\n(.*?)```", PAGE, re.S)
     return str(found)
+
+
+def learned(broker: Broker, raw: Raw) -> Callable[[], bool]:
+    """Whether the lane has kept what it learned from a message."""
+    client = admin(broker)
+
+    def is_kept() -> bool:
+        (asked,) = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions("opsloop-lane")]).values()
+        kept = {(p.topic, p.partition): p.offset for p in asked.result(10).topic_partitions}
+        return kept.get((raw.topic, raw.partition), -1) > raw.offset
+
+    return is_kept

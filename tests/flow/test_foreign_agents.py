@@ -15,9 +15,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions
 from processes import until, worker
-from programs import binary, block, port, running
+from programs import binary, block, learned, port, running
 
 from agents.decode import Decode, chunk_of
 from app.client import Publisher
@@ -62,18 +61,6 @@ def samples(broker: Broker, host: str) -> list[tuple[Raw, Sample]]:
 def metrics(broker: Broker, host: str) -> dict[str, float]:
     """Every metric of a host with its last value."""
     return {name: value for _, sample in samples(broker, host) for name, value in sample.metrics.items()}
-
-
-def learned(broker: Broker, raw: Raw) -> Callable[[], bool]:
-    """Whether the lane has kept what it learned from a message."""
-    client = admin(broker)
-
-    def is_kept() -> bool:
-        (asked,) = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions("opsloop-lane")]).values()
-        kept = {(p.topic, p.partition): p.offset for p in asked.result(10).topic_partitions}
-        return kept.get((raw.topic, raw.partition), -1) > raw.offset
-
-    return is_kept
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from processes import Opsloop, opsloop, run, until, worker
-from programs import binary, block, port, running
+from programs import binary, block, learned, port, running
 
 from app.clock import now_ms
 from app.history.dead_letters import letters
@@ -115,11 +115,15 @@ def test_prometheus_writes_with_one_line_and_loses_nothing_while_the_receiver_is
         with receiver(broker, listen=where):
             until(lambda: scraped()[-1] > before + 6_000, 90, said.read_text)
             found = sorted({*scraped()})
+            until(learned(broker, samples(broker, entity)[-1][0]), 60)
     gaps = [later - earlier for earlier, later in itertools.pairwise(found)]
     assert max(gaps) < 1_900, f"a scrape was lost: {gaps}"
-    assert len({raw.partition for raw, _ in samples(broker, entity)}) == 1
+    sent = [raw for raw, _ in samples(broker, entity)]
+    assert len({raw.partition for raw in sent}) == 1
     assert metrics(broker, entity)["up.prometheus"] == 1.0
-    assert not [letter for letter in letters(broker, [METRICS]) if entity in letter.detail]
+    refused = {letter.origin for letter in letters(broker, [METRICS])}
+    assert not refused & {str(raw.origin) for raw in sent}, "the lane reads all of it"
+    assert not [origin for origin in refused if origin.startswith("http:/api/v1/write")]
 
 
 @pytest.mark.kafka

@@ -19,13 +19,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from app.errors import UserError
 from app.ingest.settings import ReceiveSettings
-from app.kafka.broker import Broker, producer_config
+from app.kafka.broker import Broker, probe, producer_config
 from app.runtime.metrics import RECEIVED_LATENCY, RECEIVED_PENDING
 
 log = structlog.get_logger()
 
 POLL_S: Final = 0.05
 LONGEST_RETRY_S: Final = 30
+PROBED_S: Final = 2.0  # seconds for which a look at the broker holds
 GRACE_S: Final = 5.0  # beyond the client's own time-out, after which a report is no longer waited for
 
 
@@ -81,6 +82,9 @@ class Delivery:
 
     def __init__(self, broker: Broker, settings: ReceiveSettings) -> None:
         self.settings = settings
+        self._broker = broker
+        self._probe = threading.Lock()
+        self._probed, self._away = 0.0, ""  # when the broker was looked at, and why it did not answer
         self._config = producer_config(broker, compression="lz4", on_error=self._failed) | {
             "message.timeout.ms": int(settings.deliver_s * 1000),
             "queue.buffering.max.messages": 2 * settings.pending_messages + 100_000,
@@ -122,12 +126,16 @@ class Delivery:
         return min(LONGEST_RETRY_S, max(1, math.ceil(age_s)))
 
     def trouble(self) -> str:
-        """Why requests are not taken now; empty: they are."""
+        """Why requests are not taken now; empty: they are, and the broker answers. Takes up to two seconds."""
         try:
             self.admit()
         except Lagging as lagging:
             return str(lagging)
-        return ""
+        with self._probe:
+            if time.monotonic() - self._probed > PROBED_S:
+                self._away = probe(self._broker, 2.0) or ""
+                self._probed = time.monotonic()
+        return self._away and f"the broker does not answer ({self._away})"
 
     async def send(self, messages: Sequence[Outgoing]) -> None:
         """Return when the broker has all messages.

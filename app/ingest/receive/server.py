@@ -173,7 +173,7 @@ class Receiver:
     # --- about itself -------------------------------------------------------------------------------------------------
 
     async def _health(self, _: Request) -> Response:
-        trouble = self._delivery.trouble()
+        trouble = await run_in_threadpool(self._delivery.trouble)
         body = orjson.dumps({"status": "behind" if trouble else "ok", "cause": trouble})
         return Response(body, 503 if trouble else 200, media_type="application/json")
 

@@ -23,7 +23,7 @@ def test_every_name_says_what_it_counts_and_no_label_is_open() -> None:
         assert re.fullmatch(r"opsloop(_[a-z]+)+", metric.name), metric.name
         assert metric.documentation
         for sample in metric.samples:
-            assert set(sample.labels) <= {"agent", "cause", "le", "role", "stage", "topic"}
+            assert set(sample.labels) <= {"agent", "cause", "le", "role", "route", "stage", "status", "topic"}
 
 
 def test_a_step_counts_its_records_and_outputs_and_how_long_the_oldest_waited() -> None:

@@ -245,6 +245,8 @@ def test_a_request_that_the_broker_does_not_take_is_503_and_to_be_sent_again() -
         assert answer.headers["x-prometheus-remote-write-samples-written"] == "0"
         assert answer.body.startswith(b"the broker did not take 1 of 1 messages (")
         assert answer.body.endswith(b"): send it again")
+        health = client.ask("GET", "/healthz")
+        assert (health.status, health.json["cause"]) == (503, "the broker does not answer (connection refused)")
 
 
 def test_more_requests_than_the_bound_are_asked_to_wait(embedded: Embedded) -> None:
