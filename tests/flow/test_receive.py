@@ -21,7 +21,7 @@ from processes import Opsloop, opsloop, run, until, worker
 from programs import binary, block, learned, port, running
 
 from app.clock import now_ms
-from app.history.dead_letters import letters
+from app.history.dead_letters import letters, replay
 from app.kafka.admin import ensure
 from app.kafka.broker import Broker, read_all
 from app.kafka.embedded import Embedded
@@ -261,6 +261,19 @@ def test_what_was_acknowledged_is_there_though_the_receiver_is_stopped_and_kille
 
 
 @pytest.mark.kafka
+def test_a_value_that_was_refused_can_be_sent_again_and_goes_where_its_entity_is(broker: Broker) -> None:
+    entity, ahead = name(), now_ms() + 3_600_000
+    with receiver(broker) as (_, address):
+        assert post(f"{address}/telemetry", {"entity": entity, "metrics": {"x": 1}}) == 204
+        assert post(f"{address}/telemetry", {"entity": entity, "ts": ahead, "metrics": {"x": 2}}) == 400
+    (letter,) = [each for each in letters(broker, [METRICS]) if each.detail.startswith(str(ahead))]
+    assert (letter.cause, letter.origin.partition("-")[0]) == ("timestamp", "http:/telemetry")
+    assert replay(broker, [letter]).sent == [letter]
+    (first, _), (again, sample) = samples(broker, entity)
+    assert (again.partition, again.key, sample.ts) == (first.partition, first.key, ahead)
+
+
+@pytest.mark.kafka
 def test_nothing_is_acknowledged_while_the_broker_stands_still_and_senders_are_asked_to_wait(tmp_path: Path) -> None:
     with LocalKafka(tmp_path / "kafka") as kafka:
         done = run("receive", "--broker", kafka.bootstrap, "--listen", "127.0.0.1:0")
@@ -286,6 +299,17 @@ def test_nothing_is_acknowledged_while_the_broker_stands_still_and_senders_are_a
             assert answers == [204]
             until(lambda: post(f"{address}/telemetry", item) == 204, 30)
             assert len(samples(kafka.broker, "a")) == 3
+            kafka.kill(kafka.nodes[0].id, signal.SIGSTOP)
+            last = threading.Thread(target=lambda: answers.append(post(f"{address}/telemetry", item)))
+            last.start()
+            until(lambda: post(f"{address}/events", []) == 429, 20)
+            process.process.terminate()
+            until(lambda: post(f"{address}/events", []) == 0, 20)
+            kafka.kill(kafka.nodes[0].id, signal.SIGCONT)
+            assert process.finish(30) in (0, -signal.SIGTERM), process.told()
+            last.join(30)
+            assert answers == [204, 204], "what was accepted is finished"
+            assert len(samples(kafka.broker, "a")) == 4
 
 
 # --- what it refuses to do --------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ class Refused(NamedTuple):
 
     cause: Cause
     detail: str
+    key: bytes  # of the letter: sent again, it goes where the entity's records are
     value: bytes
 
 
@@ -114,7 +115,9 @@ class Parts:
     def refuse(self, error: DecodeError, what: Any) -> None:
         """Refuse a part. `what` is kept of it: bytes as they are, all else as JSON."""
         value = what if isinstance(what, bytes) else orjson.dumps(what, default=str, option=orjson.OPT_NON_STR_KEYS)
-        self.refused.append(Refused(error.cause, error.detail, value))
+        entity = what.get("entity") if isinstance(what, dict) else None
+        key = entity[: native.MAX_NAME].encode(errors="replace") if isinstance(entity, str) else b""
+        self.refused.append(Refused(error.cause, error.detail, key, value))
 
     def tried(self, what: Any) -> Callable[[Exception], None]:
         """What a reader calls with the reason why a part of `what` cannot be read."""

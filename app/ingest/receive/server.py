@@ -166,9 +166,11 @@ class Receiver:
             yield Outgoing(message.topic.name, message.key, message.value, message.headers)
         for refused in parts.refused[:MOST_LETTERS]:
             # no topic has such a name, so that a letter that is sent again goes to the topic it would have gone to
-            raw = Raw(f"http:{protocol.path}", next(self._letters), parts.arrived, b"", refused.value[:KEPT_BYTES])
+            raw = Raw(
+                f"http:{protocol.path}", next(self._letters), parts.arrived, refused.key, refused.value[:KEPT_BYTES]
+            )
             letter = DeadLetter(raw, refused.cause, refused.detail, protocol.topic.dlq)
-            yield Outgoing(letter.topic, b"", raw.value or b"", letter.headers)
+            yield Outgoing(letter.topic, refused.key, refused.value[:KEPT_BYTES], letter.headers)
 
     # --- about itself -------------------------------------------------------------------------------------------------
 
