@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from topics.codec import Cause, DecodeError
@@ -25,13 +25,16 @@ Point = tuple[str, dict[str, Any], int, float | None]  # name, labels, ns, value
 _KINDS: Final = {5: "gauge", 7: "sum", 9: "histogram", 10: "exponentialHistogram", 11: "summary"}
 
 
-def read(request: Mapping[str, Any] | bytes, refuse: Refuse = strict) -> Iterator[Sampled | Logged]:
+def read(
+    request: Mapping[str, Any] | bytes, refuse: Refuse = strict, signal: str = ""
+) -> Iterator[Sampled | Logged]:  # fmt: skip
     """The samples or log lines of a request in either encoding.
 
     `refuse` is called for each data point or line that is not as the format says it. What it raises ends the request.
+    `signal` is `metrics` or `logs` where it is known: then one damaged record is not taken for the other signal.
     """
     if isinstance(request, bytes):
-        return read_protobuf(request, refuse)
+        return read_protobuf(request, refuse, signal)
     if "resourceSpans" in request:
         raise _spans()
     return otlp_logs.read_json(request, refuse) if "resourceLogs" in request else read_json(request, refuse)
@@ -40,12 +43,16 @@ def read(request: Mapping[str, Any] | bytes, refuse: Refuse = strict) -> Iterato
 def read_json(request: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:
     """The samples of a request in OTLP/JSON."""
     for resource in request["resourceMetrics"]:
-        labels = labels_of(resource.get("resource", {}).get("attributes", ()))
-        points: list[Point] = []
-        for scope in resource.get("scopeMetrics", ()):
-            for held in scope.get("metrics", ()):
-                points += itertools.chain(*tried(refuse, _json_points, held, refuse))
-        yield from _samples(labels, points)
+        yield from itertools.chain(*tried(refuse, _json_resource, resource, refuse))
+
+
+def _json_resource(resource: Mapping[str, Any], refuse: Refuse) -> list[Sampled]:
+    labels = labels_of(resource.get("resource", {}).get("attributes", ()))
+    points: list[Point] = []
+    for scope in resource.get("scopeMetrics", ()):
+        for held in scope.get("metrics", ()):
+            points += itertools.chain(*tried(refuse, _json_points, held, refuse))
+    return list(_samples(labels, points))
 
 
 def _json_points(held: Mapping[str, Any], refuse: Refuse) -> list[Point]:
@@ -63,27 +70,46 @@ def _json_point(name: str, point: Mapping[str, Any]) -> Point:
     return name, labels_of(point.get("attributes", ())), int(point["timeUnixNano"]), value
 
 
-def read_protobuf(value: bytes, refuse: Refuse = strict) -> Iterator[Sampled | Logged]:
+def read_protobuf(value: bytes, refuse: Refuse = strict, signal: str = "") -> Iterator[Sampled | Logged]:
     """The samples or lines of a request in protobuf. Raises ValueError, IndexError or KeyError when it is none."""
     try:
-        for resource in map(fields, fields(value).get(1, ())):
-            labels = pairs(fields(resource[1][0]).get(1, ())) if 1 in resource else {}
-            points: list[Point] = []
-            for scope in map(fields, resource.get(2, ())):
-                held = scope.get(2, ())
-                if held and _are_logs(held[0]):
-                    logger = otlp_logs.logger_of(scope)
-                    for record in held:
-                        yield from tried(refuse, otlp_logs.read_record, labels, logger, record)
-                    continue
-                for measured in held:
-                    points += itertools.chain(*tried(refuse, _points, measured, refuse))
-            yield from _samples(labels, points)
+        for resource in fields(value).get(1, ()):
+            yield from itertools.chain(*tried(refuse, _resource, resource, refuse, signal))
     except struct.error as error:
         raise ValueError(str(error)) from None
 
 
-def _are_logs(record: bytes) -> bool:
+def _resource(data: bytes, refuse: Refuse, signal: str) -> list[Sampled | Logged]:
+    resource = fields(data)
+    labels = pairs(fields(resource[1][0]).get(1, ())) if 1 in resource else {}
+    points: list[Point] = []
+    lines: list[Logged] = []
+    for scope in map(fields, resource.get(2, ())):
+        held = scope.get(2, ())
+        if held and _hold_logs(held, signal):
+            logger = otlp_logs.logger_of(scope)
+            for record in held:
+                lines += tried(refuse, otlp_logs.read_record, labels, logger, record)
+            continue
+        for measured in held:
+            points += itertools.chain(*tried(refuse, _points, measured, refuse))
+    return [*lines, *_samples(labels, points)]
+
+
+def _hold_logs(held: Sequence[bytes], signal: str) -> bool:
+    """Whether the records of a scope are lines of a log: their signal, unless all of them are of the other one."""
+    if signal == "logs":
+        return any(any(tried(_pass, _is_line, record)) for record in held)
+    if signal == "metrics":
+        return all(any(tried(_pass, _is_line, record)) for record in held)
+    return _is_line(held[0])
+
+
+def _pass(_: Exception) -> None:
+    """A record that cannot be read is of no signal; its reader refuses it."""
+
+
+def _is_line(record: bytes) -> bool:
     """Whether a record of a scope is a line of a log, no metric: its time is a number where a metric has its name.
 
     Raises:

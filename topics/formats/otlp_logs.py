@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -20,11 +21,17 @@ _TEXTS: Final = {"trace": "debug", "warn": "warning", "error": "err", "fatal": "
 def read_json(request: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Logged]:
     """The lines of an ExportLogsServiceRequest in OTLP/JSON. `refuse` is told of each that cannot be read."""
     for resource in request["resourceLogs"]:
-        entity = host_of(labels_of(resource.get("resource", {}).get("attributes", ())))
-        for scope in resource.get("scopeLogs", ()):
-            logger = str(scope.get("scope", {}).get("name", ""))
-            for record in scope.get("logRecords", ()):
-                yield from tried(refuse, _json_record, entity, logger, record)
+        yield from itertools.chain(*tried(refuse, _json_resource, resource, refuse))
+
+
+def _json_resource(resource: Mapping[str, Any], refuse: Refuse) -> list[Logged]:
+    entity = host_of(labels_of(resource.get("resource", {}).get("attributes", ())))
+    lines: list[Logged] = []
+    for scope in resource.get("scopeLogs", ()):
+        logger = str(scope.get("scope", {}).get("name", ""))
+        for record in scope.get("logRecords", ()):
+            lines += tried(refuse, _json_record, entity, logger, record)
+    return lines
 
 
 def _json_record(entity: str, logger: str, record: Mapping[str, Any]) -> Logged:

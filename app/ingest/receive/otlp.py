@@ -36,11 +36,9 @@ def read(signal: str, posted: Posted) -> Parts:
                 raise NotAccepted(400, "the body is no object")
             if not request:
                 return parts
-        other = next((name for name in (*_FIELD.values(), "resourceSpans") if name != _FIELD[signal]
-                      and isinstance(request, dict) and name in request), "")  # fmt: skip
-        if other:
-            raise NotAccepted(400, f"{other} do not belong on {posted.path}")
-        for found in otlp.read(request, parts.tried({"otlp": signal})):
+            if _FIELD[signal] not in request:
+                raise NotAccepted(400, f"the body has no {_FIELD[signal]}, which belong on {posted.path}")
+        for found in otlp.read(request, parts.tried({"otlp": signal}), signal):
             if isinstance(found, Logged) != (signal == "logs"):
                 raise NotAccepted(400, f"these are not {signal}: metrics go to /v1/metrics, logs to /v1/logs")
             parts.any(found)

@@ -16,7 +16,7 @@ from app.clock import now_ms
 from app.ingest.receive import events, otlp, plain, remote_write
 from app.ingest.receive.posted import NotAccepted, Protocol, inflate, media_of
 from tests.received import V1, V2, posted, sample, series, snappy, write_v1, write_v2
-from tests.topics.formats.test_formats import LOGS, OTLP
+from tests.topics.formats.test_formats import LOGS, METRIC, OTLP
 from topics.codec import Cause
 from topics.formats.protobuf import message, text, varint
 from topics.telemetry import Event, Sample
@@ -221,6 +221,37 @@ def test_a_partial_success_in_protobuf_is_a_message_of_its_type() -> None:
     reply = METRICS.answer(given, parts)
     assert len(parts.records()) == 1
     assert reply.body == message(1, varint(1, 1) + text(2, parts.told()))
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xff\xff", varint(2, 17), text(1, "x")])
+def test_a_damaged_line_before_others_does_not_take_them_along(damaged: bytes) -> None:
+    line = bytes([1 << 3 | 1]) + (now_ms() * 10**6).to_bytes(8, "little") + varint(2, 17) + message(5, text(1, "full"))
+    body = message(1, message(2, message(2, damaged) + message(2, line)))
+    parts = LOG.read(posted(LOG.path, body, PROTO))
+    assert ([r.text for r in parts.records() if isinstance(r, Event)], len(parts.refused)) == (["err: full"], 1)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xff\xff", message(5, b""), text(1, "x") + message(5, b"\xff")])
+def test_a_damaged_metric_before_others_does_not_take_them_along(damaged: bytes) -> None:
+    parts = METRICS.read(posted(METRICS.path, message(1, message(2, message(2, damaged))) + OTLP, PROTO))
+    assert len(parts.records()) == 1
+    together = message(1, message(2, message(2, damaged) + message(2, METRIC)))
+    assert len(METRICS.read(posted(METRICS.path, together, PROTO)).records()) == 1
+
+
+@pytest.mark.parametrize("protocol", [METRICS, LOG])
+def test_a_resource_that_cannot_be_read_does_not_take_others_along(protocol: Protocol) -> None:
+    bad = message(1, message(1, message(1, b"\xff")))
+    parts = protocol.read(posted(protocol.path, bad + (OTLP if protocol is METRICS else LOGS), PROTO))
+    assert (len(parts.records()) > 0, len(parts.refused)) == (True, 1)
+    now = f"{now_ms()}000000"
+    good = measures(point(int(now))) | {
+        "resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": now, "severityText": "error"}]}]}]
+    }
+    name = "resourceMetrics" if protocol is METRICS else "resourceLogs"
+    body = {name: [{"resource": {"attributes": [{"key": "no value"}]}}, 7, *good[name]]}
+    parts = protocol.read(posted(protocol.path, orjson.dumps(body)))
+    assert (len(parts.records()), len(parts.refused)) == (1, 2)
 
 
 def test_a_bad_line_is_a_partial_success_of_logs() -> None:
