@@ -104,7 +104,10 @@ class Receiver:
     def _waiting(self, protocol: Protocol, answer: Answer) -> Reply | None:
         if self._requests >= self._settings.requests:
             return _later(answer(protocol.busy, "too many requests at a time"), 1)
-        self._delivery.admit()
+        try:
+            self._delivery.admit()
+        except Lagging as lagging:  # told after the body was read away: its sender reads no answer before
+            return _later(answer(protocol.busy, str(lagging)), lagging.retry_s)
         return None
 
     # --- taking -------------------------------------------------------------------------------------------------------
