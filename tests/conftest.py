@@ -112,3 +112,8 @@ def new_topic(broker: Broker) -> NewTopicFactory:
         return name
 
     return create
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes are named by their argument: what is in them may be another at each collection, such as a time."""
+    return argname if isinstance(val, bytes) else None

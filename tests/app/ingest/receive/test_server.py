@@ -47,7 +47,7 @@ def test_what_is_posted_is_on_the_broker_when_it_is_answered(embedded: Embedded)
         answer = client.write(write_v2((UP, [sample(now, 2.0)], [])), V2)
         assert (answer.status, answer.headers["x-prometheus-remote-write-samples-written"]) == (204, "1")
         assert client.post("/telemetry", {"entity": "web-2", "metrics": {"x": 1}}).status == 204
-        lines = gzip.compress(b"cpu,host=web-3 x=1")
+        lines = gzip.compress(b"cpu,host=web-3 x=1", mtime=0)
         assert client.post("/influx/api/v2/write?bucket=b", lines, "text/plain", content_encoding="gzip").status == 204
         assert {s.entity for s in client.samples()} == {"web-1", "web-2", "web-3"}
         assert {raw.key for raw in client.raws(METRICS.name)} == {b"web-1", b"web-2", b"web-3"}
