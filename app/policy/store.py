@@ -17,12 +17,12 @@ from app.kafka.remembered import remembered
 from app.policy.shipped import policies
 from app.security.keys import Keys
 from app.settings import home
-from models.policy.book import Book, author, sign_policy
 from models.policy.engine import Active, Policies
 from models.policy.header import read as read_head
 from models.safety.masking import mask
 from models.safety.roles import Role, may
 from models.safety.signing import Keyring, Refused
+from models.versions import Book, author, sign_version
 from topics.policies import POLICIES, Policy
 from topics.spec import Instant
 
@@ -159,7 +159,7 @@ def publish(broker: Broker, drafts: Iterable[Policy], by: str, keys: Keys) -> li
         raise UserError(f"{by} may not change policies", keys.whom_to_ask(Role.ADMIN))
     own = keys.own(by)
     signed = [
-        sign_policy(msgspec.structs.replace(policy, by=by, comment=mask(policy.comment)), own) for policy in drafts
+        sign_version(msgspec.structs.replace(policy, by=by, comment=mask(policy.comment)), own) for policy in drafts
     ]  # fmt: skip
     with Publisher(broker) as publisher:
         for policy in signed:

@@ -58,6 +58,7 @@ TOPICS: Final[Mapping[str, RoleRow]] = {
     "opsloop.labels": _row({Role.OPERATOR, Role.LEAD, Role.ADMIN}),
     "opsloop.refusals": _row(_OURS),
     "opsloop.policies": _row({Role.ADMIN}),
+    "opsloop.packs": _row({Role.ADMIN}),
     "opsloop.settings": _row(
         {Role.OPERATOR, Role.LEAD, Role.ADMIN, Role.WORKER}
     ),  # workers write grants that leads voted for
@@ -78,6 +79,7 @@ OPERATIONS: Final[Mapping[str, frozenset[Role]]] = {
     "resume": frozenset({Role.ADMIN}),
     "users": frozenset({Role.ADMIN}),
     "policies": frozenset({Role.ADMIN}),
+    "packs": frozenset({Role.ADMIN}),
     "maintain": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN}),
     "respond": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD}),
     "ratify": frozenset({Role.LEAD, Role.ADMIN}),
