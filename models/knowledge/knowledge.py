@@ -58,11 +58,12 @@ class Knowledge(Given, frozen=True):
     """The packs that hold, by name. Equal content has an equal hash."""
 
     packs: tuple[Pack, ...] = ()
+    stands_for: int | None = None  # in a trial: the revision whose ids are used, so that recorded votes count
 
     @classmethod
-    def of(cls, packs: Iterable[Pack]) -> Knowledge:
+    def of(cls, packs: Iterable[Pack], stands_for: int | None = None) -> Knowledge:
         """The knowledge of these packs, in whatever order they come."""
-        return cls(tuple(sorted(packs, key=lambda pack: pack.name)))
+        return cls(tuple(sorted(packs, key=lambda pack: pack.name)), stands_for)
 
     @functools.cached_property
     def hash(self) -> str:
@@ -73,7 +74,7 @@ class Knowledge(Given, frozen=True):
     @property
     def revision(self) -> int:
         """The hash as a number: part of every id that rests on this knowledge."""
-        return int(self.hash, 16)
+        return int(self.hash, 16) if self.stands_for is None else self.stands_for
 
     @functools.cached_property
     def rules(self) -> tuple[Stated, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -29,9 +29,13 @@ class Packs:
 
     shipped: texts of the packs that hold until an admin changes them by name.
     pinned: texts that hold whatever an admin says, to try them.
+    stands_for: the revision whose ids a trial uses, given the packs that are in force; None: its own.
     """
 
-    def __init__(self, shipped: Iterable[str], pinned: Iterable[str] = ()) -> None:
+    def __init__(
+        self, shipped: Iterable[str], pinned: Iterable[str] = (), stands_for: Callable[[Book], int] | None = None
+    ) -> None:
+        self._stands_for = stands_for
         self._loaded: dict[str, Pack] = {}
         self._now: tuple[dict[str, str], Knowledge] | None = None  # the texts of the last call
         self.shipped: Mapping[str, str] = {self.load(text).name: text for text in shipped}
@@ -67,6 +71,7 @@ class Packs:
     def knowledge(self, book: Book) -> Knowledge:
         """What all packs that hold say together."""
         texts = self.texts(book.held)
-        if self._now is None or self._now[0] != texts:
-            self._now = texts, Knowledge.of(self.load(text) for text in texts.values())
+        stands_for = self._stands_for(book) if self._stands_for else None
+        if self._now is None or self._now[0] != texts or self._now[1].stands_for != stands_for:
+            self._now = texts, Knowledge.of((self.load(text) for text in texts.values()), stands_for)
         return self._now[1]

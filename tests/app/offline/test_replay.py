@@ -15,17 +15,21 @@ import pytest
 from app.errors import UserError
 from app.offline.replay import Memory, compare, digest_of, load, save
 from app.settings import Settings
+from models.knowledge.packs import Packs
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
 from tests.keys import RING, WORKER_KEY
 from topics.decisions import Decision, DecisionState
 from topics.spec import Raw
 
+PACK = Path(__file__).with_name("histories") / "demo.toml"
 HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.jsonl.gz"))
 
 
 def decided(history: list[Raw], mode: Mode = Mode.AUTONOMOUS) -> list[Decision]:
-    return Memory(Settings(safety=SafetySettings(mode=mode)), WORKER_KEY, RING).run(history)
+    """What is decided with the packs of the day of the recording, whose ids had revision 1."""
+    packs = Packs([PACK.read_text()], stands_for=lambda _: 1)
+    return Memory(Settings(safety=SafetySettings(mode=mode)), WORKER_KEY, RING, packs).run(history)
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.name)
