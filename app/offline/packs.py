@@ -50,7 +50,8 @@ class Signals:
     def of(self, sample: Sample) -> Sample:
         """The sample as packs see it: counters as their rates, and derived signals."""
         rates = dict(self._rated(sample))
-        metrics = {s: v for s, v in sample.metrics.items() if not parts(s).name.endswith(GROWING)}
+        levels = (s for s in sample.metrics if not (parts(s).name.endswith(GROWING) or self._is_rated(s)))
+        metrics = {series: sample.metrics[series] for series in levels}
         metrics |= {f"rate({series})": rate for series, rate in rates.items()}
         for signal in self._derived:
             found = evaluate(signal.expression, {**sample.metrics, **metrics}, rates)

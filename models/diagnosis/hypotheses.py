@@ -50,7 +50,7 @@ def _of(s: Symptom, tracker: Tracker, changes: Sequence[Event]) -> Iterator[Hypo
     """The causes that one symptom alone suggests. A symptom that no pack knows suggests nothing."""
     service, knowledge = service_of(s.entity), tracker.knowledge
     shown = _told(s.entity, s.metric, s.value, s.expected)
-    known = knowledge.causes(s.symptom)
+    known = [one for one in knowledge.causes(s.symptom, s.metric) if one[0].covers(s.entity)]
     suspects = [_recent(service, s.onset, changes, cause.change) if cause.change else None for _, cause in known]
     for (pack, cause), suspect in zip(known, suspects, strict=True):
         if cause.change and suspect is None:

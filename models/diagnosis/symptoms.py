@@ -147,7 +147,7 @@ def _shown(anomaly: Anomaly, knowledge: Knowledge) -> Iterator[tuple[SymptomKind
     for number in sorted(met.keys() - explained):
         stated = knowledge.rules[number]
         rule = stated.rule
-        if len(met[number]) == len(rule.when) and rule.name not in named and stated.covers(anomaly.entity):
+        if len(met[number]) == len(rule.when) and rule.name not in named and stated.pack.covers(anomaly.entity):
             named.add(rule.name)
             yield SymptomKind(rule.name), (rule, met[number][0])
 

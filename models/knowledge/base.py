@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -37,6 +38,10 @@ class PackHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     what: str = ""
     entities: tuple[Text, ...] = ()  # globs over entities to which the pack applies; empty: all that show its signals
     load: tuple[Text, ...] = ()  # signals that say how much an entity has to do
+
+    def covers(self, entity: str) -> bool:
+        """Whether the symptoms and causes of the pack apply to an entity."""
+        return not self.entities or any(fnmatchcase(entity, glob) for glob in self.entities)
 
 
 class DerivedSignal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"expression": "is"}):

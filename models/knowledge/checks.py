@@ -123,7 +123,8 @@ def _of_cures(pack: Pack, causes: set[str], actions: Mapping[str, Action]) -> It
 def _near(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, 1)
-    return f"Did you mean {near[0]}? " * bool(near) + f"There are {', '.join(names) or 'none'}"
+    guess = f"Did you mean {near[0]}? " if near else ""
+    return f"{guess}There are {', '.join(names) or 'none'}"
 
 
 def _cycles(packs: Sequence[Pack]) -> Iterator[Flaw]:

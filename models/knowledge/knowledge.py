@@ -42,10 +42,6 @@ class Stated(NamedTuple):
     pack: PackHead
     rule: SymptomRule
 
-    def covers(self, entity: str) -> bool:
-        """Whether its pack applies to an entity."""
-        return not self.pack.entities or any(fnmatchcase(entity, glob) for glob in self.pack.entities)
-
 
 class Hits(NamedTuple):
     """What a series matches."""
@@ -78,9 +74,8 @@ class Knowledge(Given, frozen=True):
 
     @functools.cached_property
     def rules(self) -> tuple[Stated, ...]:
-        """The rules of symptoms, pack by pack; what two packs say alike stands there once."""
-        found = ((repr((p.head.entities, r)), Stated(p.head, r)) for p in self.packs for r in p.symptoms)
-        return tuple(_first(found).values())
+        """The rules of symptoms, pack by pack, in their order."""
+        return tuple(Stated(pack.head, rule) for pack in self.packs for rule in pack.symptoms)
 
     @functools.cached_property
     def symptoms(self) -> dict[str, SymptomFacts]:
@@ -117,18 +112,21 @@ class Knowledge(Given, frozen=True):
         """The symptom that an alert from outside is; empty: no pack says."""
         return next((r.name for _, r in self.rules if any(fnmatchcase(name, glob) for glob in r.alerts)), "")
 
-    def causes(self, symptom: str) -> tuple[tuple[PackHead, CauseRule], ...]:
-        """What may be behind a symptom, with the pack that says so."""
-        return self._causes.get(symptom, ())
+    def causes(self, symptom: str, series: str) -> tuple[tuple[PackHead, CauseRule], ...]:
+        """What may be behind a symptom that a series shows, with the pack that says so.
 
-    @functools.cached_property
-    def _causes(self) -> dict[str, tuple[tuple[PackHead, CauseRule], ...]]:
-        rules = [(pack.head, cause) for pack in self.packs for cause in pack.causes]
-        found: dict[str, tuple[tuple[PackHead, CauseRule], ...]] = {}
-        for symptom in dict.fromkeys(s for _, cause in rules for s in cause.explains):
-            named = ((repr(_without(c)), (head, c)) for head, c in rules if symptom in c.explains)
-            found[symptom] = tuple(_first(named).values())
-        return found
+        A pack with rules of its own for the symptom speaks only where one of them means the series; a pack without
+        such rules speaks of the symptom wherever it shows.
+        """
+        shown = {n for n, _ in self.hits(series).conditions}
+        meant = {self.rules[n].pack.name for n in shown if self.rules[n].rule.name == symptom}
+        others = {pack.name for pack in self.packs if all(rule.name != symptom for rule in pack.symptoms)}
+        named = (
+            (repr((pack.head.entities, _without(cause))), (pack.head, cause))
+            for pack in self.packs if pack.name in meant | others
+            for cause in pack.causes if symptom in cause.explains
+        )  # fmt: skip
+        return tuple(_first(named).values())
 
     @functools.cached_property
     def decisions(self) -> dict[str, DecisionKind]:

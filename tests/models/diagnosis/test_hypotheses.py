@@ -21,7 +21,8 @@ from topics.telemetry import Event
 CALLS: Calls = {"shop/gateway": ("shop/catalog", "shop/cart"), "shop/catalog": ("shop/db",), "shop/cart": ("shop/db",)}
 CHANGE_WINDOW_MS = 180_000
 BY_SYMPTOM = {
-    symptom: next(c for _, c in KNOWN.causes(symptom) if not c.change and not c.confirmed_by) for symptom in SymptomKind
+    symptom: next(c for _, c in KNOWN.causes(symptom, HURTS[symptom].metric) if not c.change and not c.confirmed_by)
+    for symptom in SymptomKind
 }
 CHANGED = [SymptomKind.LATENCY, SymptomKind.ERRORS, SymptomKind.SATURATION]
 
