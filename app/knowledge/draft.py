@@ -82,7 +82,8 @@ def _guess(family: str) -> Guess | None:
 def _has_mean(family: str, families: Mapping[str, str]) -> bool:
     """Whether a family is the sum of a histogram or summary of times."""
     stem = family.removesuffix("_sum")
-    return family.endswith("_sum") and f"{stem}_count" in families and _guess(stem) is LATENCY
+    timed = stem.endswith("_seconds") or _guess(stem) is LATENCY
+    return family.endswith("_sum") and f"{stem}_count" in families and timed
 
 
 def _mean(stem: str) -> str:

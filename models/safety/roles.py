@@ -20,7 +20,7 @@ class Role(StrEnum):
     OPERATOR = "operator"  # stops all actions, proposes changes
     APPROVER = "approver"  # votes on pending decisions
     LEAD = "lead"  # votes on decisions that need a lead
-    ADMIN = "admin"  # manages users and policies, ends a stop
+    ADMIN = "admin"  # manages users, policies and packs, ends a stop
     AGENT = "agent"  # a program that reads and proposes changes, as a person would
     NODE = "node"  # a monitored machine
     WORKER = "worker"  # Opsloop itself
