@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from agents._state import Stateful
+from agents._taught import Taught
 from models.decision.advisor import Bounds
 from models.decision.planner import Planner
+from models.knowledge.packs import Packs
 from models.safety.signing import Keyring, Refused, Signer, sign_proposal
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
+from topics.packs import PACKS, PackVersion
 from topics.policies import POLICIES, Policy
 from topics.proposals import PROPOSALS, Proposal
 from topics.signals import ANOMALIES, Anomaly
@@ -18,17 +20,17 @@ from topics.spec import Instant, Read, Record
 from topics.verdicts import VERDICTS, Verdict
 
 
-class Decide(Stateful[Planner]):
+class Decide(Taught[Planner]):
     """Makes one proposal at a time for each open incident, and learns from what became of it."""
 
     name = "decide"
-    reads = (ANOMALIES, INCIDENTS, DECISIONS, VERDICTS, POLICIES)
+    reads = (ANOMALIES, INCIDENTS, DECISIONS, VERDICTS, POLICIES, PACKS)
     writes = (PROPOSALS,)
     shape = Planner
 
-    def __init__(self, bounds: Bounds, signer: Signer, keyring: Keyring) -> None:
-        super().__init__()
-        self.bounds, self.signer, self.keyring = bounds, signer, keyring
+    def __init__(self, packs: Packs, bounds: Bounds, signer: Signer, keyring: Keyring) -> None:
+        super().__init__(packs, keyring)
+        self.bounds, self.signer = bounds, signer
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Proposal]:
         for proposal in self._proposals(records, now):
@@ -47,6 +49,9 @@ class Decide(Stateful[Planner]):
                     self.state.verdict(verdict)
                 case Policy() as policy:
                     self._hold(policy, read.arrived or now)
+                case PackVersion() as word:
+                    with contextlib.suppress(Refused):  # that a pack is not believed is for `respond` to say
+                        self.learn_pack(word, read.arrived or now)
         if not records:
             yield from self.state.expire(self.bounds, now)
 

@@ -13,6 +13,7 @@ from topics.audit import AUDIT, AuditEntry
 from topics.codec import encode
 from topics.decisions import DECISIONS
 from topics.incidents import INCIDENTS
+from topics.packs import PACKS
 from topics.policies import POLICIES
 from topics.proposals import PROPOSALS
 from topics.refusals import REFUSALS
@@ -26,7 +27,7 @@ class AuditWriter(Agent[Read[Record]]):
 
     name = "record"
     reads = (INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS, REFUSALS, SETTINGS,
-             POLICIES)  # fmt: skip
+             POLICIES, PACKS)  # fmt: skip
     writes = (AUDIT,)
     chain = AUDIT
 

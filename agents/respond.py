@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from agents._state import Stateful
+from agents._taught import Taught
 from models.incidents.book import DEFAULTS, IncidentBook, IncidentSettings
+from models.knowledge.packs import Packs
 from models.safety.roles import may
 from models.safety.signing import Keyring, Refused, setter
 from topics.actions import RESULTS, Result
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
+from topics.packs import PACKS, PackVersion
 from topics.refusals import REFUSALS, Refusal, refusal
 from topics.settings import INCIDENT, SETTINGS, Setting
 from topics.signals import ANOMALIES, Anomaly
@@ -19,17 +21,17 @@ from topics.telemetry import EVENTS, Event
 from topics.verdicts import VERDICTS, Verdict
 
 
-class Respond(Stateful[IncidentBook]):
+class Respond(Taught[IncidentBook]):
     """Keeps one open incident per episode."""
 
     name = "respond"
-    reads = (ANOMALIES, EVENTS, DECISIONS, RESULTS, VERDICTS, SETTINGS)
+    reads = (ANOMALIES, EVENTS, DECISIONS, RESULTS, VERDICTS, SETTINGS, PACKS)
     writes = (INCIDENTS, REFUSALS)
     shape = IncidentBook
 
-    def __init__(self, keyring: Keyring, settings: IncidentSettings = DEFAULTS) -> None:
-        super().__init__()
-        self.keyring, self.settings = keyring, settings
+    def __init__(self, packs: Packs, keyring: Keyring, settings: IncidentSettings = DEFAULTS) -> None:
+        super().__init__(packs, keyring)
+        self.settings = settings
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Incident | Refusal]:
         for read in records:
@@ -46,6 +48,11 @@ class Respond(Stateful[IncidentBook]):
                     yield from self.state.judged(verdict, now)
                 case Setting() as setting:
                     yield from self._told(setting, str(read.origin), now)
+                case PackVersion() as word:
+                    try:
+                        self.learn_pack(word, read.arrived or now)
+                    except Refused as refused:
+                        yield refusal(word, str(read.origin), refused.code, refused.detail, now)
         if records:
             self.state.note(now, self.settings)
         else:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
-from agents._state import Stateful
+from agents._taught import Taught
 from models.incidents.verification import VerificationSettings, Verifier
+from models.knowledge.packs import Packs
+from models.safety.signing import Keyring, Refused
 from topics.actions import RESULTS, Result
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
+from topics.packs import PACKS, PackVersion
 from topics.signals import ANOMALIES, Anomaly
 from topics.spec import Instant, Read, Record, system_of
 from topics.verdicts import VERDICTS, Verdict
 
 
-class Verify(Stateful[Verifier]):
+class Verify(Taught[Verifier]):
     """Watches the affected entities after an action, and judges it."""
 
     name = "verify"
-    reads = (ANOMALIES, INCIDENTS, RESULTS, DECISIONS)
+    reads = (ANOMALIES, INCIDENTS, RESULTS, DECISIONS, PACKS)
     writes = (VERDICTS,)
     shape = Verifier
 
-    def __init__(self, settings: VerificationSettings) -> None:
-        super().__init__()
+    def __init__(self, packs: Packs, keyring: Keyring, settings: VerificationSettings) -> None:
+        super().__init__(packs, keyring)
         self.settings = settings
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Verdict]:
@@ -42,4 +46,7 @@ class Verify(Stateful[Verifier]):
                 case Result() as result:
                     self.state.acted(result)
                     systems[system_of(result.target)] = None
+                case PackVersion() as word:
+                    with contextlib.suppress(Refused):  # that a pack is not believed is for `respond` to say
+                        self.learn_pack(word, read.arrived or now)
         yield from self.state.judge(systems, now, self.settings)

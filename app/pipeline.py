@@ -20,6 +20,7 @@ from app.history.wiring import HISTORY
 from app.incidents.wiring import INCIDENTS, VERIFICATION
 from app.ingest.wiring import DETECTION, INGEST
 from app.kafka.wiring import KAFKA
+from app.knowledge.wiring import KNOWLEDGE
 from app.policy.wiring import POLICY
 from app.runtime.wiring import RUNTIME
 from app.security.wiring import SECURITY
@@ -28,11 +29,13 @@ from app.system import Parts, Stages, System, WorkerRole
 if TYPE_CHECKING:
     from app.settings import Settings
     from models.detection.settings import DetectionSettings
+    from models.knowledge.packs import Packs
     from models.safety.signing import Keyring, Signer
 
 SYSTEMS: Final = (
     INGEST,  # what others measure → telemetry
     DETECTION,  # telemetry → anomalies
+    KNOWLEDGE,  # what signals mean, what causes it and what cures it
     INCIDENTS,  # anomalies → incidents
     DECISIONS,  # incidents → proposals
     POLICY,  # what the gate holds proposals against
@@ -77,9 +80,10 @@ def lane(settings: DetectionSettings | None = None) -> Stages:
     return stages("lane", Parts(Settings(detection=settings) if settings else Settings()))
 
 
-def loop(settings: Settings, signer: Signer, keyring: Keyring) -> Stages:
+def loop(settings: Settings, signer: Signer, keyring: Keyring, packs: Packs | None = None) -> Stages:
     """Anomalies to commands, and results to verdicts: each reads topics and writes topics.
 
     signer: the worker's key, which signs proposals and commands. keyring: whose votes and settings are believed.
+    packs: those that hold; None: the shipped ones.
     """
-    return stages("loop", Parts(settings, signer, keyring))
+    return stages("loop", Parts(settings, signer, keyring, own_packs=packs))

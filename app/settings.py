@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from app import plugins
+from app import plugins, shipped
 from app.actuators.settings import ActuatorSettings
 from app.api.settings import ApiSettings
 from app.choices import choices
@@ -32,6 +32,8 @@ from models.incidents.book import IncidentSettings
 from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
 from models.safety.masking import mask, rules_with
+
+catalogue.ship(shipped.actions())  # every process that decides reads settings
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agents.act import Actuator, Ledger
     from app.connection import Broker
     from app.settings import Settings
+    from models.knowledge.packs import Packs
     from models.safety.guard import Guard
     from models.safety.signing import Keyring, Signer
 
@@ -41,6 +42,7 @@ class Parts:
     own_key: Signer | None = None
     known_keys: Keyring | None = None
     own_hands: Hands | None = None
+    own_packs: Packs | None = None
 
     @property
     def signer(self) -> Signer:
@@ -51,6 +53,13 @@ class Parts:
     def keyring(self) -> Keyring:
         """Whose votes and settings are believed. Raises LookupError when there is none."""
         return _given(self.known_keys, "keyring")
+
+    @property
+    def packs(self) -> Packs:
+        """The packs that hold until an admin changes them: the shipped ones, unless others are to be tried."""
+        from app.shipped import packs
+
+        return self.own_packs or packs()
 
     @property
     def hands(self) -> Hands:

@@ -26,18 +26,20 @@ from agents.act import Act, Actuator, Begin, Done, Intent
 from app import pipeline
 from app.security.keys import WORKER, Key
 from app.settings import Settings
-from models.diagnosis.symptoms import RULES
-from models.policy.book import sign_policy
+from app.shipped import packs
+from models.knowledge.base import read as read_pack
 from models.policy.header import read as read_header
 from models.safety.guard import Guard
 from models.safety.modes import Mode
 from models.safety.roles import Role
 from models.safety.settings import SafetySettings
 from models.safety.signing import Principal, Refused, sign_proposal
+from models.versions import Book, sign_version
 from topics.actions import Command, Result
 from topics.catalog import topic_of
 from topics.codec import decode_value, encode
 from topics.incidents import SymptomKind
+from topics.packs import PackVersion
 from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.signals import Anomaly, Contribution
@@ -103,7 +105,7 @@ WORKER_KEY: Final = key_of(WORKER)
 
 # records
 
-_IDLE: Final = next(rule.metric for rule in RULES if rule.symptom is SymptomKind.SURPLUS)
+KNOWN: Final = packs().knowledge(Book())  # what the shipped packs say
 
 # for each kind of symptom one contribution to an anomaly, far beyond what the symptom's rule asks for
 HURTS: Final = {
@@ -114,7 +116,7 @@ HURTS: Final = {
     SymptomKind.SATURATION: Contribution("http.server.utilization", 20.0, 0.95, 0.3),
     SymptomKind.LATENCY: Contribution("http.server.own_duration.p95", 20.0, 0.5, 0.02),
     SymptomKind.DEPENDENCY: Contribution("http.client.error_ratio.catalog", 20.0, 0.6, 0.0),
-    SymptomKind.SURPLUS: Contribution(_IDLE, 20.0, 3.0, 0.0),
+    SymptomKind.SURPLUS: Contribution("service.idle_replicas", 20.0, 3.0, 0.0),
 }
 
 
@@ -155,7 +157,16 @@ def policy_of(source: str, *, version: int = 1, by: str = "ada", **changes: Any)
         "name": changes.get("name") or read_header(source).id, "version": version, "ts": NOW + version - 1, "by": by,
         "source": source, "active": True,
     }  # fmt: skip
-    return sign_policy(Policy(**fields | changes), key_of(by))
+    return sign_version(Policy(**fields | changes), key_of(by))
+
+
+def pack_of(source: str, *, version: int = 1, by: str = "ada", **changes: Any) -> PackVersion:
+    """A version of a pack that holds, signed by an administrator. source: its TOML text."""
+    fields: dict[str, Any] = {
+        "name": changes.get("name") or read_pack(source).name, "version": version, "ts": NOW + version - 1, "by": by,
+        "source": source, "active": True,
+    }  # fmt: skip
+    return sign_version(PackVersion(**fields | changes), key_of(by))
 
 
 # the loop

@@ -38,18 +38,8 @@ class Table(dict[str, V], Generic[V]):
     """
 
     __slots__ = (
-        "_changed",
-        "_clock",
-        "_groups",
-        "_heap",
-        "_held",
-        "_journal",
-        "_stamps",
-        "domain",
-        "group",
-        "most",
-        "when",
-    )
+        "_changed", "_clock", "_groups", "_heap", "_held", "_journal", "_stamps", "domain", "group", "most", "when",
+    )  # fmt: skip
 
     def __init__(
         self, most: int = 0, *, when: Callable[[V], Instant] | None = None, group: Callable[[str, V], str] | None =
@@ -225,6 +215,10 @@ def table(
     return msgspec.field(default_factory=functools.partial(Table, most, when=when, group=group, domain=domain))
 
 
+class Given(msgspec.Struct, frozen=True, dict=True):
+    """What a state is given by its agent and does not keep: it is in no snapshot and no change."""
+
+
 class Changes(msgspec.Struct, omit_defaults=True):
     """What changed in a state. `values` and `rows` are by the path of the field, as `advisor.learned.arms`."""
 
@@ -360,7 +354,7 @@ class ChangeTracker:
                 self._find(value, f"{path}.")
             elif isinstance(value, Table):
                 self.tables[path] = value
-            else:
+            elif not isinstance(value, Given):
                 self._fields[path] = state, name
 
     def _values(self) -> dict[str, Any]:
@@ -396,5 +390,5 @@ def _decoders(
         elif isinstance(origin, type) and issubclass(origin, KeyedState):
             inner = dict(zip(getattr(origin, "__parameters__", ()), given, strict=True))
             yield from _decoders(origin, inner, f"{prefix}{name}.")
-        else:
+        elif not (isinstance(origin, type) and issubclass(origin, Given)):
             yield f"{prefix}{name}", msgspec.msgpack.Decoder(hint)

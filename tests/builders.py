@@ -8,11 +8,13 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from app.testing import HURTS as HURTS
+from app.testing import KNOWN as KNOWN
 from app.testing import NOW as NOW
 from app.testing import cleared as cleared
-from app.testing import policy_of
+from app.testing import pack_of, policy_of
 from app.testing import sample as sample
 from models.keyed import ChangeTracker, KeyedState
+from models.knowledge.knowledge import KnowingState
 from models.safety.signing import OURS, seal, sign_checkpoint, sign_proposal, sign_setting, sign_vote
 from tests.keys import WORKER_KEY, key_of
 from topics.actions import Command, Result, SignedCommand
@@ -164,6 +166,27 @@ def _placed(records: Sequence[Record], start: int) -> Iterator[Read[Record]]:
 _SNAPSHOT: Final = Snapshot(agent="gate", partition=3, applied={"opsloop.proposals": 7}, state=b"\x80", checksum="ab")
 
 # a policy that one target of tests meets
+GARDEN: Final = """[pack]
+name = "garden"
+kind = "bed"
+
+[[symptoms]]
+name = "dry"
+when = [{ signal = "soil.moisture", below = 0.1, periods = 2 }]
+priority = 2
+
+[[causes]]
+name = "no_rain"
+explains = ["dry"]
+score = 0.9
+why = "nothing waters it"
+
+[[cures]]
+cause = "no_rain"
+action = "restart_service"
+confidence = 0.9
+"""
+
 FROZEN: Final = """# METADATA
 # custom:
 #   id: frozen
@@ -196,6 +219,7 @@ SAMPLES: Final[dict[str, Record]] = {
         refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
         switch("on"),
         policy(FROZEN),
+        pack_of(GARDEN),
         AuditEntry(
             chain=0, seq=0, ts=NOW, system="shop", topic="opsloop.settings", origin="opsloop.settings-0-0",
             body=msgspec.Raw(b'{"v":1,"name":"kill_switch"}'), previous=GENESIS, applied={"opsloop.settings": 1},
@@ -238,7 +262,7 @@ class Deaf:
 
 def reread(state: K) -> K:
     """A state as the next owner of its partition knows it: written, and read again."""
-    again = type(state)()
+    again = type(state)(knowledge=state.knowledge) if isinstance(state, KnowingState) else type(state)()
     tracked = ChangeTracker(again)
     for block in ChangeTracker(state).whole():
         tracked.load(msgspec.msgpack.encode(block))

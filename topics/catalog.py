@@ -10,6 +10,7 @@ from topics.audit import AUDIT, CHECKPOINTS
 from topics.decisions import DECISIONS
 from topics.incidents import INCIDENTS
 from topics.learning import LABELS, LEARNING
+from topics.packs import PACKS
 from topics.policies import POLICIES
 from topics.proposals import PROPOSALS
 from topics.refusals import REFUSALS
@@ -23,7 +24,7 @@ from topics.verdicts import VERDICTS
 # in the order in which data passes through them
 ALL: Final = (
     METRICS, EVENTS, HEARTBEATS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS, VERDICTS,
-    LABELS, REFUSALS, SETTINGS, POLICIES, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
+    LABELS, REFUSALS, SETTINGS, POLICIES, PACKS, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
 )  # fmt: skip
 
 BY_NAME: Final = {topic.name: topic for topic in ALL}

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from topics.spec import Count, Instant, Record, Topic
+from topics.spec import Count, Instant, Topic
+from topics.versions import Version, key_of
 
 
-class Policy(Record, frozen=True):
-    """What an admin says of one version of a policy. The last record of a name in the log says which version holds."""
-
-    name: str  # as its file says
-    version: Count  # from 1; never used for another text
-    ts: Instant
-    by: str
-    source: str  # the Rego file
-    active: bool  # whether this version is to hold; False of the one that holds: none does
-    comment: str = ""
-    commit: str = ""  # of the Git repository that it came from
-    key: str = ""  # id of the key of `by`
-    signature: bytes = b""  # Ed25519 over the fields above, see models.policy.book
+class Policy(Version, frozen=True):
+    """What an admin says of one version of a policy; `source` is its Rego file."""
 
 
 POLICIES = Topic(
-    "opsloop.policies", Policy, key=lambda policy: f"{policy.name}/{policy.version}",
-    what="signed versions of policies", compact=True, broadcast=True,
-)  # fmt: skip
+    "opsloop.policies", Policy, key=key_of, what="signed versions of policies", compact=True, broadcast=True
+)
 
 
 class ActionFacts(msgspec.Struct, frozen=True):

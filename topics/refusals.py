@@ -5,10 +5,10 @@ from __future__ import annotations
 from topics.actions import SignedCommand
 from topics.approvals import Approval
 from topics.audit import AuditEntry
-from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.spec import Instant, Record, Topic, derive, system_of
+from topics.versions import Version
 
 
 class Refusal(Record, frozen=True):
@@ -35,7 +35,7 @@ def refusal(record: Record, origin: str, code: str, detail: str, now: Instant) -
             system, who = system_of(order.target), order.key
         case AuditEntry() as entry:
             system, who = entry.system, f"chain {entry.chain}"
-        case Setting() | Policy() as word:
+        case Setting() | Version() as word:
             who = word.by
     return Refusal(
         id=derive("refusal", origin), ts=now, system=system, origin=origin, who=who, code=code,

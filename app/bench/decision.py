@@ -16,6 +16,7 @@ from app.clock import now_ms
 from app.policy.shipped import texts
 from app.printing import print_json, print_table
 from app.security.keys import WORKER, keys_of
+from app.shipped import packs
 from models.decision.advisor import Bounds
 from models.decision.planner import Planner
 from models.policy.engine import Policies
@@ -27,6 +28,7 @@ from models.safety.masking import mask_json
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
 from models.safety.signing import seal, sign_proposal
+from models.versions import Book
 from topics.actions import Command
 from topics.incidents import Hypothesis, Incident, State, SymptomKind
 from topics.policies import SystemFacts
@@ -130,7 +132,7 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
     signer, held, settings = keys.own(WORKER), policies(), SafetySettings(mode=Mode.AUTONOMOUS)
     bounds = Bounds(safety=settings, policies=held)
     chain, notary, told = Chain(0), Notary(), incidents(start)
-    planner, gate, other = Planner(), GateState(), GateState()
+    planner, gate, other = Planner(knowledge=packs().knowledge(Book())), GateState(), GateState()
     offsets = iter(range(10**9))
 
     def proposed() -> tuple[Proposal, Instant]:
@@ -186,7 +188,7 @@ def _steps(folder: Path) -> dict[str, Callable[[], Callable[[], Any]]]:
 def _fresh() -> Callable[[], Callable[[], Any]]:
     """Prepare an evaluation of all policies without cached answers. Compilation is not timed."""
     held, book = policies(), GateState().policies
-    planner, bounds, told = Planner(), Bounds(), incidents(now_ms())
+    planner, bounds, told = Planner(knowledge=packs().knowledge(Book())), Bounds(), incidents(now_ms())
 
     def prepare() -> Callable[[], Any]:
         incident = next(told)

@@ -10,12 +10,12 @@ import msgspec
 
 from app.policy.shipped import texts
 from app.printing import out, print_json
-from models.policy.book import Book
 from models.policy.compare import Simulation
 from models.policy.engine import Active, Policies
 from models.policy.examples import NOON, examples
 from models.policy.facts import time_facts
 from models.policy.rego import Rego
+from models.versions import Book
 from topics.codec import decode_value, encode
 from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.policies import Facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import chain
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from app.kafka.broker import Broker
     from app.kafka.doctor import CheckResult
 
+SEEN_MS = 300_000  # so far back is looked for what a pattern could match
 MARKS = {"ok": "[green]ok[/green]    ", "note": "[yellow]note[/yellow]  ", "failed": "[red]failed[/red]"}
 
 
@@ -33,7 +35,7 @@ def doctor(broker: BrokerOption = "", json: JsonOption = False) -> None:
     from app.settings import load
 
     findings, where = [], broker_of(broker)
-    for finding in chain(examine(where, load().ingest), _standing(where)):
+    for finding in chain(examine(where, load().ingest), _standing(where), _packs(where)):
         findings.append(finding)
         if not json:
             out.print(f"{MARKS[finding.state]} {finding.what}: ", end="")
@@ -66,3 +68,36 @@ def _standing(broker: Broker) -> Iterator[CheckResult]:
     for scope, until in sorted(stands.maintenance.items()):
         detail = f"nothing is changed within {scope} until {datetime.fromtimestamp(until / 1000).astimezone():%F %T}"
         yield CheckResult("maintenance", "note", detail, f"End it: opsloop maintenance {scope} --minutes 0")
+
+
+def _packs(broker: Broker) -> Iterator[CheckResult]:
+    """What is wrong with the packs that hold together, and patterns of signed ones that match nothing that comes."""
+    from app.clock import now_ms
+    from app.kafka.broker import probe
+    from app.kafka.doctor import CheckResult
+    from app.knowledge.recordings import series_of, told
+    from app.knowledge.store import PackStore
+    from app.knowledge.store import load as packs_of
+    from app.security.keys import Keys
+    from app.settings import home
+    from app.shipped import packs
+    from models.actions.catalogue import ACTIONS
+    from models.knowledge.checks import flaws, unseen
+    from models.knowledge.knowledge import Knowledge
+
+    answers = not probe(broker, 2.0)
+    try:
+        store = packs_of(broker, Keys(home())) if answers else PackStore(packs())
+    except UserError:
+        store, answers = PackStore(packs()), False  # the missing topic is a finding of its own
+    held = store.packs()
+    found = list(flaws(held, ACTIONS))
+    yield from (CheckResult("packs", "failed", str(flaw), flaw.remedy) for flaw in found)
+    own = [pack for pack in held if store.holds(pack.name)]
+    if own and answers:
+        with contextlib.suppress(UserError):  # without samples there is nothing to compare with
+            seen = {s for all_ in series_of(told(broker, now_ms() - SEEN_MS)).values() for s in all_}
+            idle = [flaw for pack in own for flaw in unseen(pack, seen, held)]
+            yield from (CheckResult("packs", "note", str(flaw), flaw.remedy) for flaw in idle)
+    if not found:
+        yield CheckResult("packs", "ok", f"{len(held)} hold, {len(own)} of them signed here; {Knowledge.of(held).hash}")

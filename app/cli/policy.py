@@ -202,12 +202,8 @@ def rollback(
     Example: `opsloop policy rollback no_friday`
     """
     where, store = open_store(broker)
-    version = store.before(name)
-    if version is None:
-        _say(where, store.none(name, comment), by, json, f"no version of {name} holds from now on")
-    else:
-        told = f"{name} version {version} holds again" if version else f"{name} as it is shipped holds again"
-        _say(where, [store.again(name, version, comment)], by, json, told)
+    words, told = store.back(name, comment)
+    _say(where, words, by, json, told)
 
 
 @policy_app.command()
@@ -229,7 +225,7 @@ def open_store(address: str) -> tuple[Broker, Store]:
 
 
 def _say(where: Broker, words: list[Policy], by: str, as_json: bool, told: str) -> None:
-    from app.policy.store import publish
+    from app.policy.versions import publish
     from app.security.keys import Keys
     from app.settings import home
 

@@ -191,8 +191,9 @@ def sync(
 
     Example: `opsloop policy sync https://git.example.org/policies.git --require-signed allowed_signers`
     """
-    from app.policy.store import opened, publish
+    from app.policy.store import opened
     from app.policy.sync import Source, words
+    from app.policy.versions import publish
     from app.security.keys import Keys
     from app.settings import home
 

@@ -25,6 +25,7 @@ from topics.decisions import Decision
 from topics.frames import CONTENT_TYPE, unpack, unpack_names
 from topics.incidents import Incident
 from topics.learning import LEARNING, Label
+from topics.packs import PackVersion
 from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import Refusal
@@ -252,8 +253,9 @@ def _(setting: Setting) -> str:
 
 
 @_say(Policy)
-def _(policy: Policy) -> str:
-    return f"{policy.name} version {policy.version} {'active' if policy.active else 'registered'} by {policy.by}"
+@_say(PackVersion)
+def _(word: Policy | PackVersion) -> str:
+    return f"{word.name} version {word.version} {'active' if word.active else 'registered'} by {word.by}"
 
 
 @_say(Checkpoint)

@@ -13,11 +13,13 @@ from app.clock import now_ms
 from app.errors import UserError
 from app.kafka.broker import Broker
 from app.settings import Settings, masked
+from app.shipped import packs
 from models.actions.catalogue import ACTIONS
 from models.decision.advisor import Advisor
 from models.decision.base import Case, Context, DecisionKind
 from models.decision.rules import facts_of, findings
 from models.safety.limits import GateState
+from models.versions import Book
 from topics.decisions import Decision
 from topics.proposals import Proposal
 from topics.spec import derive
@@ -83,9 +85,10 @@ def answer(question: Question, settings: Settings, who: str) -> Decision:
     if not question.target:
         raise UserError("what is it about?", "Give --target, as shop/catalog")
     now = now_ms()
-    found = findings(question.kind, question.target, question.facts)
+    knowledge = packs().knowledge(Book())
+    found = findings(knowledge, question.kind, question.target, question.facts)
     if not found:
-        asked = ", ".join(facts_of(question.kind))
+        asked = ", ".join(facts_of(knowledge, question.kind))
         raise UserError(f"no rule of {question.kind} fires on these facts", f"Its rules ask about {asked}", exit_code=1)
     try:
         known = msgspec.structs.asdict(settings.decision.context(now))
@@ -97,7 +100,7 @@ def answer(question: Question, settings: Settings, who: str) -> Decision:
         hypotheses=found, context=context, parameters=question.parameters, requester=who,
     )  # fmt: skip
     held = bounds(settings)
-    made = Advisor().propose(case, (), held, now)
+    made = Advisor(knowledge=knowledge).propose(case, (), held, now)
     if made is None or held.policies is None:
         raise UserError("nothing that could be done is worth it", "Look at [decision] in the settings", exit_code=1)
     return next(GateState().judge(made, settings.safety, held.policies, now))

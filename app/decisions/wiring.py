@@ -14,7 +14,7 @@ def _decide(parts: Parts) -> Agent[Any]:
     from agents.decide import Decide
     from app.decisions.bounds import bounds
 
-    return Decide(bounds(parts.settings), parts.signer, parts.keyring)
+    return Decide(parts.packs, bounds(parts.settings), parts.signer, parts.keyring)
 
 
 def _gate(parts: Parts) -> Agent[Any]:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 def _respond(parts: Parts) -> Agent[Any]:
     from agents.respond import Respond
 
-    return Respond(parts.keyring, parts.settings.incidents)
+    return Respond(parts.packs, parts.keyring, parts.settings.incidents)
 
 
 def _verify(parts: Parts) -> Agent[Any]:
     from agents.verify import Verify
 
-    return Verify(parts.settings.verification)
+    return Verify(parts.packs, parts.keyring, parts.settings.verification)
 
 
 def _label(_: Parts) -> Agent[Any]:

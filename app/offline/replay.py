@@ -24,6 +24,7 @@ from app import pipeline
 from app.errors import UserError
 from app.kafka.broker import Broker, read_all
 from app.settings import Settings
+from models.knowledge.packs import Packs
 from models.safety.signing import Keyring, Signer
 from topics.actions import RESULTS
 from topics.approvals import APPROVALS
@@ -31,13 +32,15 @@ from topics.audit import CHECKPOINTS
 from topics.catalog import topic_of
 from topics.codec import DeadLetter, DecodeError, decode, decode_value, encode
 from topics.decisions import DECISIONS, Decision
+from topics.incidents import INCIDENTS, Incident
 from topics.learning import LABELS, LEARNING
+from topics.packs import PACKS
 from topics.policies import POLICIES
 from topics.settings import SETTINGS
 from topics.spec import Instant, Origin, Raw, Read, Record
 from topics.telemetry import EVENTS, METRICS
 
-INPUTS: Final = (METRICS, EVENTS, SETTINGS, POLICIES, APPROVALS, LABELS, RESULTS)
+INPUTS: Final = (METRICS, EVENTS, SETTINGS, POLICIES, PACKS, APPROVALS, LABELS, RESULTS)
 TICK_MS: Final = 100
 LONGEST_MS: Final = 7 * 86_400_000
 
@@ -72,10 +75,10 @@ def load(path: Path) -> list[Raw]:
 class Memory:
     """All agents that decide, in memory. Two of the same settings fed alike say the same bytes."""
 
-    def __init__(self, settings: Settings, signer: Signer, keyring: Keyring) -> None:
+    def __init__(self, settings: Settings, signer: Signer, keyring: Keyring, packs: Packs | None = None) -> None:
         self.lanes: dict[int, list[Agent[Any]]] = {}
         self.detection = settings.detection
-        made = [make() for make in pipeline.loop(settings, signer, keyring)]
+        made = [make() for make in pipeline.loop(settings, signer, keyring, packs)]
         self.loop = [
             agent for agent in made if CHECKPOINTS not in agent.writes
         ]  # signatures on the audit decide nothing
@@ -132,6 +135,10 @@ class Memory:
                         self._publish(agent.step(batch, now), now)
                         moved = True
 
+    def incidents(self) -> dict[str, Incident]:
+        """The incidents that were opened, by id, each as it ended."""
+        return {r.record.id: r.record for r in self.log[INCIDENTS.name] if isinstance(r.record, Incident)}
+
 
 def _ticks(history: Sequence[Raw]) -> Iterator[tuple[Instant, list[Raw]]]:
     """Every tick from the first message to the last, with what arrived in it."""
@@ -145,6 +152,43 @@ def _ticks(history: Sequence[Raw]) -> Iterator[tuple[Instant, list[Raw]]]:
             yield (empty + 1) * TICK_MS, []
         yield (tick + 1) * TICK_MS, list(raws)
         expected = tick + 1
+
+
+def with_pack(text: str, base: Packs) -> Packs:
+    """The packs that hold, with this one in place of its namesake.
+
+    Ids are those of the packs that hold: the same decision has the same id, so that recorded votes and results count.
+    """
+    return Packs(base.shipped.values(), [text], lambda book: base.knowledge(book).revision)
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentChange:
+    """One incident that is not what it was."""
+
+    incident: str
+    entity: str
+    symptom: str
+    before: str  # the cause that it names first; empty: there was no such incident
+    after: str
+
+
+def compare_incidents(before: dict[str, Incident], after: dict[str, Incident]) -> list[IncidentChange]:
+    """The incidents that only one side has, or of which it names another cause first."""
+    changes = []
+    for identity in before.keys() | after.keys():
+        was, is_ = _cause(before.get(identity)), _cause(after.get(identity))
+        if was != is_:
+            incident = after.get(identity) or before[identity]
+            changes.append(IncidentChange(identity, incident.entity, str(incident.symptom), was, is_))
+    return sorted(changes, key=lambda change: (change.entity, change.symptom, change.incident))
+
+
+def _cause(incident: Incident | None) -> str:
+    if incident is None:
+        return ""
+    first = next(iter(incident.hypotheses), None)
+    return f"{first.cause} of {first.target}" if first else "nothing known"
 
 
 @dataclass(frozen=True, slots=True)

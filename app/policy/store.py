@@ -2,134 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
-
 import msgspec
 
-from app.client import Publisher
-from app.clock import now_ms
-from app.errors import UserError
 from app.history.records import records
 from app.kafka.broker import Broker, require
 from app.kafka.remembered import remembered
 from app.policy.shipped import policies
+from app.policy.versions import VersionStore
 from app.security.keys import Keys
 from app.settings import home
-from models.policy.book import Book, author, sign_policy
 from models.policy.engine import Active, Policies
 from models.policy.header import read as read_head
-from models.safety.masking import mask
-from models.safety.roles import Role, may
-from models.safety.signing import Keyring, Refused
+from models.safety.signing import Keyring
 from topics.policies import POLICIES, Policy
-from topics.spec import Instant
-
-SEE_LIST: Final = "See opsloop policy list"
 
 
-@dataclass
-class Store:
-    """All versions that an admin has signed, and the book of the gates: which version of each policy is in force."""
+class Store(VersionStore[Policy]):
+    """All versions of policies, and which of them the gates hold to."""
 
-    ready: Policies
-    book: Book = field(default_factory=Book)
-    versions: dict[str, dict[int, Policy]] = field(default_factory=dict)  # by name; the newest record of each version
+    def __init__(self, ready: Policies) -> None:
+        super().__init__(Policy, ready.shipped)
+        self.ready = ready
 
-    def add(self, policy: Policy, keyring: Keyring, arrived: Instant) -> None:
-        """Add a record as a gate does. A record whose signature a gate would refuse is ignored."""
-        try:
-            author(policy, keyring)
-        except Refused:
-            return
-        known = self.versions.setdefault(policy.name, {})
-        if policy.version not in known or known[policy.version].ts <= policy.ts:
-            known[policy.version] = policy
-        try:
-            self.book.take(policy, keyring, self.ready.check, arrived)
-        except Refused:
-            return
+    def name_of(self, text: str) -> str:
+        return read_head(text).id
+
+    def check(self, word: Policy) -> None:
+        self.ready.check(word)
 
     @property
     def active(self) -> list[Active]:
         """The policies in force, compiled."""
         return self.ready.active(self.book)
-
-    def holds(self, name: str) -> int | None:
-        """The version in force; 0: the shipped one; None: no version is in force."""
-        held = self.book.held.get(name)
-        if held is None:
-            return 0 if name in self.ready.shipped else None
-        return held.version if held.source else None
-
-    def source(self, name: str, version: int) -> str:
-        """The text of a version; 0 is the shipped one. Raises UserError when there is no such version."""
-        if version == 0 and name in self.ready.shipped:
-            return self.ready.shipped[name]
-        found = self.versions.get(name, {}).get(version)
-        if found is None or not found.source:
-            have = ", ".join(str(v) for v in self.known(name)) or "no version of it"
-            raise UserError(f"there is no version {version} of {name}: there is {have}", SEE_LIST, exit_code=1)
-        return found.source
-
-    def known(self, name: str) -> list[int]:
-        """The numbers of all versions that have a text; 0 is the shipped one."""
-        signed = {version for version, policy in self.versions.get(name, {}).items() if policy.source}
-        return sorted(signed | ({0} if name in self.ready.shipped else set()))
-
-    def held(self, name: str) -> tuple[int, str]:
-        """The version in force and its text. Raises UserError when no version is in force."""
-        version = self.holds(name)
-        if version is None:
-            raise UserError(f"no version of {name} holds", SEE_LIST, exit_code=1)
-        return version, self.source(name, version)
-
-    def names(self) -> list[str]:
-        """The names of all policies, sorted."""
-        return sorted(self.versions.keys() | self.ready.shipped.keys())
-
-    # records to be signed
-
-    def next(self, source: str, comment: str = "", commit: str = "") -> Policy | None:
-        """The next version of a policy, unsigned; None when this text is in force already."""
-        name = read_head(source).id
-        version = self.holds(name)
-        if version is not None and self.source(name, version) == source:
-            return None
-        policy = self._draft(name, max(self.versions.get(name, {}), default=0) + 1, source, comment)
-        return msgspec.structs.replace(policy, commit=commit)
-
-    def again(self, name: str, version: int, comment: str = "") -> Policy:
-        """The unsigned record that puts a version in force again. Raises UserError when there is no such version."""
-        return self._draft(name, version, self.source(name, version), comment)
-
-    def none(self, name: str, comment: str = "") -> list[Policy]:
-        """The unsigned records that take a policy out of force, the shipped version included.
-
-        There is one for each version, the one in force first: otherwise an older record could count again after
-        compaction of the topic.
-        """
-        holds = self.holds(name)
-        if holds is None:
-            raise UserError(f"no version of {name} holds", SEE_LIST, exit_code=1)
-        others = sorted({0, *self.versions.get(name, {})} - {holds})
-        texts = {version: policy.source for version, policy in self.versions.get(name, {}).items()}
-        return [
-            msgspec.structs.replace(self._draft(name, version, texts.get(version, ""), comment), active=False)
-            for version in (holds, *others)
-        ]
-
-    def before(self, name: str) -> int | None:
-        """The version below the one in force; None when there is none."""
-        version, _ = self.held(name)
-        return max((v for v in self.known(name) if v < version), default=None)
-
-    def _draft(self, name: str, version: int, source: str, comment: str) -> Policy:
-        newest = max((policy.ts for policy in self.versions.get(name, {}).values()), default=0)
-        return Policy(
-            name=name, version=version, ts=max(now_ms(), newest + 1), by="", source=source, active=True, comment=comment
-        )
 
 
 def load(broker: Broker, keyring: Keyring) -> Store:
@@ -146,25 +50,6 @@ def opened(address: str) -> tuple[Broker, Store]:
     broker = Broker.from_environment(address or remembered())
     require(broker)
     return broker, load(broker, Keys(home()))
-
-
-def publish(broker: Broker, drafts: Iterable[Policy], by: str, keys: Keys) -> list[Policy]:
-    """Sign records of policies and publish them to all gates. Returns the signed ones, which the broker has.
-
-    Raises:
-        UserError: `by` is no admin here, or has no key on this host.
-    """
-    entry = keys.entry(by)
-    if entry is None or not may(entry.roles, "policies"):
-        raise UserError(f"{by} may not change policies", keys.whom_to_ask(Role.ADMIN))
-    own = keys.own(by)
-    signed = [
-        sign_policy(msgspec.structs.replace(policy, by=by, comment=mask(policy.comment)), own) for policy in drafts
-    ]  # fmt: skip
-    with Publisher(broker) as publisher:
-        for policy in signed:
-            publisher.send(policy)
-    return signed
 
 
 class PolicyRow(msgspec.Struct, frozen=True):

@@ -58,6 +58,8 @@ class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: tuple[Parameter, ...] = ()
     inverse: str = ""  # name of the action that undoes it; empty when there is none
     irreversible: bool = False
+    gain: float = 0.0  # performance that it adds when it helps, as a share of its target's
+    disruption: float = 0.5  # performance that it takes while it runs
 
     def objection(self, parameters: Mapping[str, str]) -> str | None:
         """Return why the parameters are refused; None when they are accepted."""

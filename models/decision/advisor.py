@@ -11,13 +11,13 @@ from models.decision import choice, scoring
 from models.decision.base import Case, DecisionSettings
 from models.decision.calibration import Platt
 from models.decision.learned import Learned
-from models.decision.rules import REVISION, Match, matches
-from models.keyed import KeyedState
-from models.policy.book import Book
+from models.decision.rules import Match, matches
+from models.knowledge.knowledge import KnowingState
 from models.policy.engine import Policies
 from models.policy.facts import facts_of
 from models.safety.modes import mode_of
 from models.safety.settings import SafetySettings
+from models.versions import Book
 from topics.policies import SystemFacts
 from topics.proposals import Option, Proposal
 from topics.spec import Instant, derive
@@ -34,7 +34,7 @@ class Bounds(msgspec.Struct, frozen=True):
     policies: Policies | None = None
 
 
-class Advisor(KeyedState):
+class Advisor(KnowingState):
     """What one partition has learned from the outcomes of its decisions. Part of an agent's state."""
 
     learned: Learned = msgspec.field(default_factory=Learned)
@@ -44,7 +44,7 @@ class Advisor(KeyedState):
     def options(self, case: Case, bounds: Bounds) -> list[Option]:
         """Return the options that the rules give for a case, best score first, then by name."""
         best: dict[tuple[str, str, str], Option] = {}
-        for match in matches(case):
+        for match in matches(self.knowledge, case):
             option = self._option(match, case, bounds.decision)
             key = option.action, option.target, repr(sorted(option.parameters.items()))
             if key not in best or best[key].score < option.score:
@@ -69,7 +69,7 @@ class Advisor(KeyedState):
         options, propensity = choice.choose(found, objected | harmful | used, explore, seed)
         if not options:
             options, _ = choice.choose(found, harmful | used, 0.0, seed)
-        return _proposal(case, options, propensity, now) if options else None
+        return self._proposal(case, options, propensity, now) if options else None
 
     def learn(self, proposal: Proposal, helped: bool) -> None:
         """Learn from the outcome of a proposal that was carried out."""
@@ -107,27 +107,26 @@ class Advisor(KeyedState):
     def _objection(self, option: Option, case: Case, bounds: Bounds, now: Instant) -> str:
         """Return why the gate would deny an option, as far as can be known here; empty when it would not."""
         safety = bounds.safety
-        if option.action not in safety.allowed:
+        if not safety.allows(option.action):
             return "not on the list of allowed actions"
         if bounds.policies is None:
             return ""
-        proposal = _proposal(case, (option,), 0.0, now)
+        proposal = self._proposal(case, (option,), 0.0, now)
         system = SystemFacts(mode=mode_of(option.target, safety.scopes, safety.mode))
         urgency = round(LEAST_URGENT * (1.0 - case.context.urgency)) if case.incident else LEAST_URGENT
         facts = facts_of(proposal, system, urgency, safety.environments, now)
         _, why = bounds.policies.rule(self.policies, facts).applied(proposal)
         return f"policy denies it: {why}" if why else ""
 
-
-def _proposal(case: Case, options: tuple[Option, ...], propensity: float, now: Instant) -> Proposal:
-    """Build the proposal for the first of the options."""
-    chosen, attempt = options[0], case.context.attempt
-    why = next(h for h in case.hypotheses if h.cause == chosen.cause)
-    return Proposal(
-        id=derive("proposal", case.id, chosen.action, chosen.target, REVISION, attempt), ts=now, action=chosen.action,
-        target=chosen.target, parameters=chosen.parameters, requester=case.requester, confidence=chosen.confidence,
-        cause=why.cause, reasons=(f"{why.cause} of {why.target}", *why.reasons),
-        alternatives=tuple(f"{choice.label(o)}: {o.why_not}" for o in options[1:]), rule=chosen.rule,
-        rule_revision=REVISION, incident=case.incident, attempt=attempt, evidence=case.evidence, kind=case.kind,
-        options=options, context=case.context.facts(), raw=chosen.raw, propensity=propensity,
-    )  # fmt: skip
+    def _proposal(self, case: Case, options: tuple[Option, ...], propensity: float, now: Instant) -> Proposal:
+        """Build the proposal for the first of the options."""
+        chosen, attempt, revision = options[0], case.context.attempt, self.knowledge.revision
+        why = next(h for h in case.hypotheses if h.cause == chosen.cause)
+        return Proposal(
+            id=derive("proposal", case.id, chosen.action, chosen.target, revision, attempt), ts=now,
+            action=chosen.action, target=chosen.target, parameters=chosen.parameters, requester=case.requester,
+            confidence=chosen.confidence, cause=why.cause, reasons=(f"{why.cause} of {why.target}", *why.reasons),
+            alternatives=tuple(f"{choice.label(o)}: {o.why_not}" for o in options[1:]), rule=chosen.rule,
+            rule_revision=revision, incident=case.incident, attempt=attempt, evidence=case.evidence, kind=case.kind,
+            options=options, context=case.context.facts(), raw=chosen.raw, propensity=propensity,
+        )  # fmt: skip

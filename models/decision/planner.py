@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -11,10 +11,10 @@ from models.decision.advisor import Advisor, Bounds
 from models.decision.base import Case, DecisionKind, DecisionSettings
 from models.decision.budget import ErrorBudget
 from models.decision.outcomes import Outcomes
-from models.decision.rules import OF_INCIDENTS
 from models.incidents.following import Following
 from models.incidents.lifecycle import IncidentStep, is_open
-from models.keyed import KeyedState, Table, table
+from models.keyed import Changes, Table, table
+from models.knowledge.packs import TaughtState
 from models.safety.signing import PROPOSAL_TTL_MS
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Incident, State
@@ -28,7 +28,6 @@ BEGUN: Final = (IncidentStep.ACT, IncidentStep.PROBE)  # steps of an incident th
 RETRY_MS: Final = 5_000
 UNSURE: Final = 0.70  # confidence below which a first proposal waits, since a better cause may show
 PONDER_MS: Final = 4_000  # how long it waits, from the detection of the incident
-RATE: Final = "http.server.request_rate"
 UNDONE: Final = (State.TRIGGERED, State.ACKNOWLEDGED, State.MITIGATING)  # states in which a proposal may be replaced
 LOAD_MS: Final = 30_000  # maximum age of a load that is still used
 LOAD_MOST: Final = 100.0
@@ -37,10 +36,10 @@ EARLY_KEPT: Final = 100  # refusals remembered for proposals that are not open
 
 
 class Load(msgspec.Struct, frozen=True):
-    """The request rate of a service in its last sample."""
+    """How much a service has to do, in its last sample."""
 
     ts: Instant
-    ratio: float  # ratio to the expected rate
+    ratio: float  # to what is expected
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -71,8 +70,14 @@ class Plan(msgspec.Struct, frozen=True):
         )
 
 
-class Planner(KeyedState):
+class Planner(TaughtState):
     """The plans of one partition."""
+
+    version: ClassVar[int] = 2  # 2: it keeps which packs hold
+
+    @classmethod
+    def migrate(cls, old: Changes) -> Changes:
+        return old
 
     incidents: Following = msgspec.field(default_factory=Following)
     plans: Table[Plan] = table(when=lambda plan: plan.due, domain=lambda _, plan: plan.system)  # of open incidents
@@ -149,9 +154,9 @@ class Planner(KeyedState):
             self._change(incident, given_up=True)
 
     def observe(self, anomaly: Anomaly) -> None:
-        """Store the load of a service from a sample: request rate over expected rate."""
+        """Store the load of a service from a sample: a signal that says it, over its expected value."""
         for shown in anomaly.attribution:
-            if shown.metric == RATE and shown.expected > 0:
+            if shown.expected > 0 and self.knowledge.is_load(shown.metric):
                 ratio = round(min(max(shown.value / shown.expected, 0.0), LOAD_MOST), 2)
                 self.loads[service_of(anomaly.entity)] = Load(anomaly.ts, ratio)
 
@@ -209,7 +214,7 @@ class Planner(KeyedState):
         )  # fmt: skip
         return Case(
             id=incident.id,
-            kind=OF_INCIDENTS.get(cause, DecisionKind.INCIDENT_RESPONSE),
+            kind=self.knowledge.decisions.get(cause, DecisionKind.INCIDENT_RESPONSE),
             hypotheses=incident.hypotheses,
             context=context,
             incident=incident.id,

@@ -8,26 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from models.actions.catalogue import ACTIONS
 from models.decision.base import Context, DecisionSettings
 
-
-class ExpectedEffect(msgspec.Struct, frozen=True):
-    """Side effects of an action, as a share of its target's performance."""
-
-    gain: float  # performance that it adds when it helps
-    disruption: float  # performance that it takes while it runs
-
-
-EFFECTS: Final[Mapping[str, ExpectedEffect]] = {
-    "restart_service": ExpectedEffect(gain=0.5, disruption=0.2),
-    "scale_out": ExpectedEffect(gain=0.6, disruption=0.0),
-    "scale_in": ExpectedEffect(gain=0.0, disruption=0.1),
-    "rollback_config": ExpectedEffect(gain=0.5, disruption=0.1),
-}
-UNKNOWN: Final = ExpectedEffect(gain=0.0, disruption=0.5)
+UNKNOWN: Final = (0.0, 0.5)  # gain and disruption of an action that the catalogue does not know
 RISK: Final[Mapping[str, float]] = {"low": 0.1, "medium": 0.3, "high": 1.0}
 WEIGHTS: Final[Mapping[str, float]] = {"reliability": 1.0, "performance": 0.1, "cost": 0.05, "compliance": 0.5}
 MOST_REPLICAS: Final = 3  # added by one action at most: the unit of cost
@@ -37,12 +21,13 @@ def objectives(
     action: str, parameters: Mapping[str, str], confidence: float, context: Context, settings: DecisionSettings
 ) -> dict[str, float]:
     """Return the expected value of an action by objective, each about -1..1."""
-    known, effect = ACTIONS.get(action), EFFECTS.get(action, UNKNOWN)
+    known = ACTIONS.get(action)
+    gain, lost = (known.gain, known.disruption) if known else UNKNOWN
     risk = RISK[known.risk] if known else RISK["high"]
     replicas = float(parameters.get("replicas", "1")) * (known.cost if known else 0.0)
-    disruption = effect.disruption * (1.0 + context.busy) / 2.0 * context.load
+    disruption = lost * (1.0 + context.busy) / 2.0 * context.load
     return {
-        "performance": confidence * effect.gain - disruption,
+        "performance": confidence * gain - disruption,
         "cost": -replicas / MOST_REPLICAS * context.cost,
         "reliability": confidence - (1.0 - confidence) * risk,
         "compliance": -context.compliance * risk,

@@ -7,50 +7,20 @@ with its age.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from models.diagnosis.symptoms import Symptom, Tracker
+from models.knowledge.base import CauseRule, Change
 from models.topology.calls import Calls, below
-from topics.incidents import Hypothesis, SymptomKind
+from topics.incidents import Hypothesis
 from topics.spec import Instant, service_of
 from topics.telemetry import Event
 
-CHANGE_WINDOW_MS: Final = 180_000  # a change older than this at the onset is no suspect
-OWN: Final = frozenset(SymptomKind) - {SymptomKind.DEPENDENCY}  # symptoms that a service can only have by itself
-
-
-class CauseRule(msgspec.Struct, frozen=True):
-    """The cause that a symptom suggests when nothing explains it better."""
-
-    name: str
-    score: float
-    instance: bool  # act on the instance, else on its service
-    why: str
-
-
-BY_SYMPTOM: Final[Mapping[SymptomKind, CauseRule]] = {
-    SymptomKind.DOWN: CauseRule("process_gone", 0.98, True, "nothing listens any more: the connection is refused"),
-    SymptomKind.UNRESPONSIVE: CauseRule("process_hung", 0.95, True, "the process accepts and does not answer"),
-    SymptomKind.MEMORY: CauseRule("memory_leak", 0.93, True, "memory grows far beyond its ordinary range"),
-    SymptomKind.ERRORS: CauseRule("faulty_state", 0.92, True, "it fails by itself and nothing was changed"),
-    SymptomKind.SATURATION: CauseRule("overload", 0.90, False, "it is busy all the time"),
-    SymptomKind.LATENCY: CauseRule("slowness", 0.55, False, "it is slow, and neither a change nor load explains it"),
-    SymptomKind.DEPENDENCY: CauseRule(
-        "failing_dependency", 0.40, False, "its calls fail, and the callee shows nothing"
-    ),
-    SymptomKind.SURPLUS: CauseRule(
-        "idle_capacity", 0.80, False, "replicas were added and the load that needed them is gone"
-    ),
-}
-CHANGED: Final = frozenset(
-    {SymptomKind.LATENCY, SymptomKind.ERRORS, SymptomKind.SATURATION}
-)  # symptoms that a bad change can have
-FELT: Final = frozenset(  # symptoms that a service can have because of one that it calls
-    {SymptomKind.DEPENDENCY, SymptomKind.LATENCY, SymptomKind.SATURATION}
-)
+AFTER_CHANGE: Final = 0.6  # what a cause keeps of its score when a change explains the symptom better
+LATE_MS: Final = 2_000  # a change that is told so much after the onset may still be behind it
 
 
 def rank(
@@ -58,13 +28,14 @@ def rank(
 ) -> tuple[Hypothesis, ...]:
     """Hypotheses for the confirmed symptoms of one episode, highest score first; ties are broken by name."""
     found = sorted(symptoms, key=lambda s: (s.entity, s.symptom))
-    hurting = {service_of(s.entity) for s in found if s.symptom in OWN}
+    known = tracker.knowledge
+    hurting = {service_of(s.entity) for s in found if known.symptom(s.symptom).own}
     reach = {service: below(service, calls) for service in {service_of(s.entity) for s in found}}
     best: dict[tuple[str, str], Hypothesis] = {}
     for symptom in found:
         service = service_of(symptom.entity)
         deeper = any(cause in reach[service] and service not in reach[cause] for cause in hurting)
-        explained = deeper and symptom.symptom in FELT
+        explained = deeper and known.symptom(symptom.symptom).felt
         for hypothesis in _of(symptom, tracker, changes):
             score = round(hypothesis.score * (0.5 if explained else 1.0), 4)
             key = (hypothesis.cause, hypothesis.target)
@@ -75,35 +46,54 @@ def rank(
     )
 
 
-def _of(s: Symptom, tracker: Tracker, changes: Sequence[Event]) -> Iterable[Hypothesis]:
-    """The causes that one symptom alone suggests."""
-    service, shown = service_of(s.entity), f"{s.metric} of {s.entity} is {s.value:.4g}, expected {s.expected:.4g}"
-    load = tracker.deviates(s.entity, "http.server.request_rate")
-    cause = BY_SYMPTOM.get(s.symptom)
-    if cause is None:
-        return  # a symptom that this version does not know suggests nothing
-    suspect = _recent(service, s.onset, changes) if s.symptom in CHANGED else None
-    if suspect is not None:
-        age = max(0, s.onset - suspect.ts)
-        weight = 0.97 - 0.15 * age / CHANGE_WINDOW_MS
-        text = f"{service} changed from {suspect.previous} to {suspect.revision} {age / 1000:.1f} s before"
-        yield Hypothesis("bad_configuration", service, round(weight, 4), (shown, text))
-        cause = msgspec.structs.replace(cause, score=cause.score * 0.6)  # the change explains it better
-    if (
-        load is not None
-        and s.symptom in (SymptomKind.LATENCY, SymptomKind.SATURATION)
-        and load.value > 1.5 * load.expected
-    ):
-        text = f"{s.entity} gets {load.value:.3g} requests/s instead of {load.expected:.3g}"
-        yield Hypothesis("overload", service, 0.94 if suspect is None else 0.7, (shown, text))
-    yield Hypothesis(cause.name, s.entity if cause.instance else service, round(cause.score, 4), (shown, cause.why))
+def _of(s: Symptom, tracker: Tracker, changes: Sequence[Event]) -> Iterator[Hypothesis]:
+    """The causes that one symptom alone suggests. A symptom that no pack knows suggests nothing."""
+    service, knowledge = service_of(s.entity), tracker.knowledge
+    shown = _told(s.entity, s.metric, s.value, s.expected)
+    known = [one for one in knowledge.causes(s.symptom, s.metric) if one[0].covers(s.entity)]
+    suspects = [_recent(service, s.onset, changes, cause.change) if cause.change else None for _, cause in known]
+    for (pack, cause), suspect in zip(known, suspects, strict=True):
+        if cause.change and suspect is None:
+            continue
+        if any(tracker.meets(s.entity, condition) for condition in cause.excluded_by):
+            continue
+        confirmed = [tracker.meets(s.entity, condition) for condition in cause.confirmed_by]
+        if None in confirmed:
+            continue
+        reasons = [shown, *(_told(s.entity, c.metric, c.value, c.expected) for c in confirmed if c)]
+        if suspect is not None:
+            reasons.append(_blamed(service, suspect, s.onset))
+        reasons += [cause.why] if cause.why else []
+        target = s.entity if cause.target == "entity" else service
+        score = _score(cause, s.onset, suspect, any(suspects))
+        yield Hypothesis(cause.name, target, score, (*reasons, f"pack {pack.name}, knowledge {knowledge.hash}"))
 
 
-def _recent(service: str, onset: Instant, changes: Sequence[Event]) -> Event | None:
+def _score(cause: CauseRule, onset: Instant, suspect: Event | None, changed: bool) -> float:
+    """The score of a cause. suspect: the change that it blames. changed: whether any cause blames a change."""
+    if cause.change and suspect is not None:
+        age = max(0, onset - suspect.ts)
+        return round(max(0.0, cause.score - cause.change.fades * age / (cause.change.within_s * 1000)), 4)
+    if changed:
+        after = cause.score_after_change
+        return round(cause.score * AFTER_CHANGE if after is None else after, 4)
+    return round(cause.score, 4)
+
+
+def _told(entity: str, metric: str, value: float, expected: float) -> str:
+    return f"{metric} of {entity} is {value:.4g}, expected {expected:.4g}"
+
+
+def _blamed(service: str, change: Event, onset: Instant) -> str:
+    age = max(0, onset - change.ts)
+    return f"{service} changed from {change.previous} to {change.revision} {age / 1000:.1f} s before"
+
+
+def _recent(service: str, onset: Instant, changes: Sequence[Event], wanted: Change) -> Event | None:
     """The last change of a service that is young enough at the onset, if it was not itself a return to good."""
-    ours = [e for e in changes if service_of(e.entity) == service and e.ts <= onset + 2_000]
+    ours = [e for e in changes if service_of(e.entity) == service and e.ts <= onset + LATE_MS]
     last = ours[-1] if ours else None
-    if last is None or onset - last.ts > CHANGE_WINDOW_MS or not last.previous:
+    if last is None or onset - last.ts > wanted.within_s * 1000 or not last.previous:
         return None
     return None if _returns(ours) else last
 

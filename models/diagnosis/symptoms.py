@@ -1,4 +1,4 @@
-"""Symptoms from deviating metrics: the table of rules, and the tracker that applies it to anomalies.
+"""Symptoms from deviating metrics: the tracker applies the rules of the packs to anomalies.
 
 A symptom is confirmed when enough samples show it for long enough; one on the narrow path, of a few series only, when a
 second sample shows it or another entity of its system is off as well. It ends with a sample that does not show it: the
@@ -7,53 +7,24 @@ lack of samples ends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from models.keyed import KeyedState, Table, table
+from models.keyed import Table, table
+from models.knowledge.base import Condition, SymptomRule
+from models.knowledge.knowledge import KnowingState, Knowledge
+from models.knowledge.patterns import matches
 from topics.incidents import SymptomKind
-from topics.signals import Anomaly, Contribution, Direction
+from topics.signals import Anomaly, Contribution
 from topics.spec import Instant, system_of
-
-
-class SymptomRule(msgspec.Struct, frozen=True):
-    """When the deviation of a metric is a symptom."""
-
-    symptom: SymptomKind
-    metric: str  # glob over metric names
-    direction: Direction
-    least: float  # smallest absolute deviation from the expected value, in the metric's unit
-    ratio: float = 0.0  # smallest deviation as a share of the expected value
-    lasts_ms: int = 0  # how long it must be seen before it counts
-    samples: int = 1  # and how often
-    unless: tuple[str, ...] = ()  # not while one of these deviates upwards
-    z: float = 6.0
-
-
-# The most reliable first. `least` and `ratio` are the smallest harm that is worth an incident; the ordinary range of a
-# series is learned, and is not part of this table.
-RULES: Final[tuple[SymptomRule, ...]] = (
-    SymptomRule(SymptomKind.DOWN, "up.refused", "up", 0.5, samples=1),
-    SymptomRule(SymptomKind.UNRESPONSIVE, "up", "down", 0.5, lasts_ms=400, samples=2, unless=("up.refused",)),
-    SymptomRule(SymptomKind.ERRORS, "http.server.error_ratio", "up", 0.08, lasts_ms=400, samples=3),
-    SymptomRule(SymptomKind.MEMORY, "process.memory.usage", "up", 16e6, ratio=0.25, lasts_ms=800, samples=4),
-    SymptomRule(
-        SymptomKind.SATURATION, "http.server.utilization", "up", 0.25, ratio=0.5, lasts_ms=1200, samples=4,
-        unless=("http.client.error_ratio.*",),  # slots are held by calls that hang: the callee hurts
-    ),
-    SymptomRule(SymptomKind.LATENCY, "http.server.own_duration.p95", "up", 0.1, ratio=1.0, lasts_ms=800, samples=4),
-    SymptomRule(SymptomKind.DEPENDENCY, "http.client.error_ratio.*", "up", 0.1, lasts_ms=1500, samples=5),
-    SymptomRule(SymptomKind.SURPLUS, "service.idle_replicas", "up", 0.5, lasts_ms=5_000, samples=10),
-)  # fmt: skip
-
 
 ENTITIES_KEPT: Final = 5_000  # a snapshot of so many, each with its attribution, still fits in one record
 STATES: Final = frozenset({"raised", "continuing", "cleared"})  # of an alarm; nothing follows from another one
 SECOND_LOOK: Final = 2  # samples that a symptom on the narrow path takes, unless another entity is off as well
 GRACE_MS: Final = 600  # a symptom that samples of this time do not show goes on
+GRACE_PERIODS: Final = 2  # or those of so many sample periods, where that is longer
 
 
 class Symptom(msgspec.Struct, frozen=True):
@@ -71,12 +42,18 @@ class Symptom(msgspec.Struct, frozen=True):
     evidence: str  # of the first sample
     confirmed: bool = False
 
+    @property
+    def grace_ms(self) -> int:
+        """For how long it goes on while samples do not show it."""
+        period = (self.last - self.onset) // (self.samples - 1) if self.samples > 1 else 0
+        return max(GRACE_MS, GRACE_PERIODS * period)
+
 
 def _system(entity: str, _row: object) -> str:
     return system_of(entity)
 
 
-class Tracker(KeyedState):
+class Tracker(KnowingState):
     """The symptoms of a partition's entities: of the `ENTITIES_KEPT` that were sampled last."""
 
     symptoms: Table[tuple[Symptom, ...]] = table(group=_system, domain=_system)  # by entity
@@ -102,19 +79,19 @@ class Tracker(KeyedState):
             return []
         self.context[entity] = anomaly.attribution
         known = {s.symptom: s for s in self.symptoms.get(entity, ())}
-        shown = dict(_shown(anomaly.attribution))
+        shown = dict(_shown(anomaly, self.knowledge))
         least = 1 if anomaly.path != "narrow" or self._others_are_off(entity) else SECOND_LOOK
         now = [_seen(known.get(symptom), anomaly, found, least) for symptom, found in shown.items()]
         fresh = [s for s in now if s.confirmed and not (s.symptom in known and known[s.symptom].confirmed)]
-        kept = (s for s in known.values() if s.symptom not in shown and anomaly.ts - s.last <= GRACE_MS)
+        kept = (s for s in known.values() if s.symptom not in shown and anomaly.ts - s.last <= s.grace_ms)
         if found := (*now, *kept):
             self.symptoms[entity] = found
         else:
             self.symptoms.pop(entity, None)
-        if any(s.confirmed and s.symptom is not SymptomKind.SURPLUS for s in found):
+        if any(s.confirmed and not self.knowledge.symptom(s.symptom).harmless for s in found):
             self.well.pop(entity, None)
         else:
-            self.well[entity] = anomaly.ts  # too much capacity harms nobody
+            self.well[entity] = anomaly.ts
         return fresh
 
     def is_well(self, entity: str, since: Instant) -> bool:
@@ -138,9 +115,13 @@ class Tracker(KeyedState):
         """Every confirmed symptom of one entity."""
         return (s for s in self.symptoms.get(entity, ()) if s.confirmed)
 
-    def deviates(self, entity: str, metric: str) -> Contribution | None:
-        """The contribution of a metric to the last sample of an entity, if it deviated upwards."""
-        return next((c for c in self.context.get(entity, ()) if c.z > 0 and fnmatchcase(c.metric, metric)), None)
+    def meets(self, entity: str, condition: Condition) -> Contribution | None:
+        """The contribution to the last sample of an entity that meets a condition; None: there is none."""
+        meeting = (
+            c for c in self.context.get(entity, ())
+            if matches(condition.signal, c.metric) and condition.holds(c.z, c.value, c.expected)
+        )  # fmt: skip
+        return next(meeting, None)
 
     def _others_are_off(self, entity: str) -> bool:
         """Whether another entity of the same system has an alarm."""
@@ -151,34 +132,35 @@ class Tracker(KeyedState):
             self.forget(next(iter(self.newest)))
 
 
-def _shown(attribution: Iterable[Contribution]) -> Iterator[tuple[SymptomKind, tuple[SymptomRule, Contribution]]]:
-    """The strongest contribution of each symptom in a sample, with the rule that names it."""
-    contributions = tuple(attribution)
-    up = [c.metric for c in contributions if c.z > 0]
-    named: set[SymptomKind] = set()
-    for rule in RULES:
-        if rule.symptom in named or any(fnmatchcase(m, block) for m in up for block in rule.unless):
-            continue
-        for c in contributions:
-            if fnmatchcase(c.metric, rule.metric) and _matters(rule, c):
-                named.add(rule.symptom)
-                yield rule.symptom, (rule, c)
-                break
-
-
-def _matters(rule: SymptomRule, c: Contribution) -> bool:
-    off = c.value - c.expected if rule.direction == "up" else c.expected - c.value
-    return abs(c.z) >= rule.z and off >= rule.least and off >= rule.ratio * abs(c.expected)
+def _shown(anomaly: Anomaly, knowledge: Knowledge) -> Iterator[tuple[SymptomKind, tuple[SymptomRule, Contribution]]]:
+    """Each symptom that a sample shows, with the first rule that says so and the contribution that meets it."""
+    met: dict[int, dict[int, Contribution]] = {}  # by rule: what meets each of its conditions
+    explained: set[int] = set()
+    for c in anomaly.attribution:
+        hits = knowledge.hits(c.metric)
+        if c.z > 0:
+            explained |= hits.unless
+        for number, at in hits.conditions:
+            if knowledge.rules[number].rule.when[at].holds(c.z, c.value, c.expected):
+                met.setdefault(number, {}).setdefault(at, c)
+    named: set[str] = set()
+    for number in sorted(met.keys() - explained):
+        stated = knowledge.rules[number]
+        rule = stated.rule
+        if len(met[number]) == len(rule.when) and rule.name not in named and stated.pack.covers(anomaly.entity):
+            named.add(rule.name)
+            yield SymptomKind(rule.name), (rule, met[number][0])
 
 
 def _seen(known: Symptom | None, anomaly: Anomaly, found: tuple[SymptomRule, Contribution], least: int) -> Symptom:
     """A symptom after one more sample that shows it. least: samples that it takes whatever its rule says."""
     rule, c = found
     before = known or Symptom(
-        anomaly.entity, rule.symptom, c.metric, anomaly.ts, anomaly.ts, 0, c.z, c.value, c.expected, anomaly.evidence
-    )
+        anomaly.entity, SymptomKind(rule.name), c.metric, anomaly.ts, anomaly.ts, 0, c.z, c.value, c.expected,
+        anomaly.evidence,
+    )  # fmt: skip
     samples = before.samples + 1
-    lasted = samples >= max(rule.samples, least) and anomaly.ts - before.onset >= rule.lasts_ms
+    lasted = samples >= max(rule.periods, least) and anomaly.ts - before.onset >= rule.lasts_ms
     return msgspec.structs.replace(
         before, last=anomaly.ts, samples=samples, z=c.z, value=c.value, expected=c.expected, metric=c.metric,
         confirmed=before.confirmed or lasted,

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from models.diagnosis.hypotheses import rank
 from models.diagnosis.symptoms import Symptom, Tracker
 from models.incidents.lifecycle import IllegalStep, IncidentStep, advance, is_open
-from models.keyed import KeyedState, Table, table
+from models.keyed import Changes, Table, table
+from models.knowledge.packs import TaughtState
 from models.topology import calls as topology
 from models.topology.calls import Graph, related
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, DecisionState
-from topics.incidents import Hypothesis, Incident, State, SymptomKind
+from topics.incidents import Hypothesis, Incident, State
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.signals import Anomaly
 from topics.spec import Count, Instant, derive, service_of, system_of
 from topics.telemetry import Event
 from topics.verdicts import Effect, Verdict
 
-PRIORITY: Final = {
-    SymptomKind.DOWN: 1,
-    SymptomKind.UNRESPONSIVE: 1,
-    SymptomKind.ERRORS: 1,
-    SymptomKind.SATURATION: 2,
-    SymptomKind.LATENCY: 2,
-    SymptomKind.MEMORY: 2,
-    SymptomKind.DEPENDENCY: 2,
-    SymptomKind.SURPLUS: 4,
-}
-UNKNOWN_PRIORITY: Final = 3  # for kinds of symptom that this version does not know
 UNTOUCHED: Final = (State.TRIGGERED, State.ACKNOWLEDGED)  # later, samples may show effects of our action
 CLOSED_KEPT: Final = 200  # closed incidents remembered: a late repeat of an episode opens no new incident
 CHANGES_KEPT: Final = 100
@@ -61,8 +51,14 @@ def _owner(_id: str, record: Incident | Event) -> str:
     return system_of(record.entity)
 
 
-class IncidentBook(KeyedState):
+class IncidentBook(TaughtState):
     """All open incidents of one partition, and the state that is needed to process the next record."""
+
+    version: ClassVar[int] = 2  # 2: it keeps which packs hold
+
+    @classmethod
+    def migrate(cls, old: Changes) -> Changes:
+        return old
 
     tracker: Tracker = msgspec.field(default_factory=Tracker)
     calls: Table[Graph] = table(topology.SYSTEMS_KEPT, domain=_system)  # by system
@@ -102,11 +98,11 @@ class IncidentBook(KeyedState):
             yield from self._move(incident, IncidentStep.REVISE, now, hypotheses=hypotheses)
 
     def _place(self, s: Symptom, now: Instant) -> Iterator[Incident]:
-        """Add a symptom to its episode's incident, or open one. Surplus is ignored while another symptom is open."""
+        """Add a symptom to its episode's incident, or open one. A harmless one is ignored while another is open."""
         known = self._belongs(s)
         if known is None:
             yield from self._open(s, now)
-        elif s.symptom is not SymptomKind.SURPLUS or known.symptom is SymptomKind.SURPLUS:
+        elif not self._harmless(s.symptom) or self._harmless(known.symptom):
             yield from self._attach(known, s, now)
 
     def _belongs(self, symptom: Symptom) -> Incident | None:
@@ -128,7 +124,7 @@ class IncidentBook(KeyedState):
             return
         incident = Incident(
             id=identity, entity=s.entity, symptom=s.symptom, onset=s.onset, ts=now, state=State.CANDIDATE,
-            step="", seq=-1, priority=PRIORITY.get(s.symptom, UNKNOWN_PRIORITY), hypotheses=(), affected=(s.entity,),
+            step="", seq=-1, priority=self.knowledge.symptom(s.symptom).priority, hypotheses=(), affected=(s.entity,),
             evidence=(s.evidence,), detected=now,
         )  # fmt: skip
         yield from self._move(incident, IncidentStep.CONFIRM, now, hypotheses=self._ranked((s.entity,), incident))
@@ -143,7 +139,7 @@ class IncidentBook(KeyedState):
         if changed or affected != incident.affected:
             yield from self._move(
                 incident, IncidentStep.REVISE, now, affected=affected, evidence=evidence, hypotheses=hypotheses,
-                priority=min(incident.priority, PRIORITY.get(s.symptom, UNKNOWN_PRIORITY)),
+                priority=min(incident.priority, self.knowledge.symptom(s.symptom).priority),
             )  # fmt: skip
 
     def _ranked(self, affected: Iterable[str], incident: Incident) -> tuple[Hypothesis, ...]:
@@ -156,14 +152,17 @@ class IncidentBook(KeyedState):
         )
 
     def _hurting(self, incident: Incident, affected: Iterable[str]) -> Iterator[Symptom]:
-        """Yield the confirmed symptoms of an incident. Surplus counts only for incidents about surplus."""
-        system, surplus = system_of(incident.entity), incident.symptom is SymptomKind.SURPLUS
+        """Yield the confirmed symptoms of an incident. Harmless ones count only for an incident about one."""
+        system, harmless = system_of(incident.entity), self._harmless(incident.symptom)
         return (
             symptom
             for entity in affected if system_of(entity) == system
             for symptom in self.tracker.confirmed_of(entity)
-            if surplus or symptom.symptom is not SymptomKind.SURPLUS
+            if harmless or not self._harmless(symptom.symptom)
         )  # fmt: skip
+
+    def _harmless(self, symptom: str) -> bool:
+        return self.knowledge.symptom(symptom).harmless
 
     def decided(self, decision: Decision, now: Instant) -> Iterator[Incident]:
         """Process a decision. Dispatched: the incident is mitigating. Refused for good: it escalates to a person."""
@@ -298,11 +297,11 @@ class IncidentBook(KeyedState):
     def _close(
         self, incident: Incident, step: IncidentStep, now: Instant, closed_as: str, **said: str
     ) -> Iterator[Incident]:
-        """Close an incident, then process surplus symptoms that were ignored while it was open."""
+        """Close an incident, then process harmless symptoms that were ignored while it was open."""
         self.quiet_since.pop(incident.id, None)
         yield from self._move(incident, step, now, closed_as=closed_as, **said)
         for symptom in list(self.tracker.confirmed(system_of(incident.entity))):
-            if symptom.symptom is SymptomKind.SURPLUS:
+            if self._harmless(symptom.symptom):
                 yield from self._place(symptom, now)
 
     def _move(self, incident: Incident, step: IncidentStep, now: Instant, **changes: object) -> Iterator[Incident]:

@@ -9,18 +9,19 @@ own result.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from models.diagnosis.symptoms import Tracker
 from models.incidents.following import Following
-from models.keyed import KeyedState, Table, table
+from models.keyed import Changes, Table, table
+from models.knowledge.packs import TaughtState
+from models.knowledge.patterns import matches
 from models.safety.settings import within
 from topics.actions import Result
 from topics.decisions import Decision, DecisionState
-from topics.incidents import Incident, SymptomKind
+from topics.incidents import Incident
 from topics.signals import Anomaly
 from topics.spec import Count, Instant, derive, system_of
 from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Verdict
@@ -52,8 +53,14 @@ def _target(_command: str, watch: EffectWatch) -> str:
     return system_of(watch.result.target)
 
 
-class Verifier(KeyedState):
+class Verifier(TaughtState):
     """The actions of one partition whose effects are being verified."""
+
+    version: ClassVar[int] = 2  # 2: it keeps which packs hold
+
+    @classmethod
+    def migrate(cls, old: Changes) -> Changes:
+        return old
 
     tracker: Tracker = msgspec.field(default_factory=Tracker)
     incidents: Following = msgspec.field(default_factory=Following)
@@ -105,7 +112,7 @@ class Verifier(KeyedState):
                 del self.watches[result.command]
         elif failed := _failed(result):
             yield self._over(result, incident.entity, now, *failed, RESULT)
-        elif effect := self._effect(watch, incident.affected, now, settings):
+        elif effect := self._effect(watch, incident, now, settings):
             yield self._over(result, incident.entity, now, *effect, SYMPTOM)
         self._plan(result.command, now, settings)
 
@@ -168,17 +175,17 @@ class Verifier(KeyedState):
         return [
             entity for entity in self.tracker.context.keys_of(system_of(result.target))
             if within(entity, result.target)
-            and any(abs(c.z) >= OFF and fnmatchcase(c.metric, metric) for c in self.tracker.context[entity])
+            and any(abs(c.z) >= OFF and matches(metric, c.metric) for c in self.tracker.context[entity])
         ]  # fmt: skip
 
     def _effect(
-        self, watch: EffectWatch, affected: tuple[str, ...], now: Instant, settings: VerificationSettings
+        self, watch: EffectWatch, incident: Incident, now: Instant, settings: VerificationSettings
     ) -> tuple[Effect, str] | None:
-        since = watch.result.ts  # when the action ended
-        surplus = watch.result.action == "scale_in"  # after others, surplus is no failure
+        since, affected = watch.result.ts, incident.affected  # since the action ended
+        harmless = self.knowledge.symptom(incident.symptom).harmless  # else a harmless symptom is no failure
         hurting = [
             s for entity in affected for s in self.tracker.confirmed_of(entity)
-            if surplus or s.symptom is not SymptomKind.SURPLUS
+            if harmless or not self.knowledge.symptom(s.symptom).harmless
         ]  # fmt: skip
         unseen = [e for e in affected if not hurting and not self.tracker.is_well(e, since)]
         watch = self._see(watch, well_since=0 if hurting or unseen else watch.well_since or now)

@@ -28,7 +28,6 @@ from models.policy.base import (
     PolicyFault,
     PolicyKind,
 )
-from models.policy.book import Book, Held
 from models.policy.checks import Path, check, project
 from models.policy.header import package_of, read
 from models.policy.question import question
@@ -36,6 +35,7 @@ from models.safety.modes import Mode, at_most
 from models.safety.roles import Role
 from models.safety.settings import within
 from models.safety.signing import Refused
+from models.versions import Book, Held
 from topics.policies import Facts, Policy, PolicyResult
 from topics.proposals import Proposal
 

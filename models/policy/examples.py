@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 NOON: Final[Instant] = 1_798_110_000_000  # Thursday 2026-12-24 11:00 UTC: no policy is written for this very moment
 _HOUR: Final = 3_600_000
-_SYSTEMS: Final = ("shop", "bank", "edge")
-_SERVICES: Final = ("catalog", "cart", "store", "gateway")
-_CAUSES: Final = ("process_gone", "overload", "memory_leak", "bad_config", "surplus", "unknown")
+_SYSTEMS: Final = ("alpha", "beta", "gamma")
+_SERVICES: Final = ("one", "two", "three", "four")
+_CAUSES: Final = ("a_cause", "another_cause", "unknown")
 _REQUESTERS: Final = ("decide", "tune", "evolve", "ana", "agent")
 _ENVIRONMENTS: Final = ("production", "staging", "development")
 _COUNTS: Final = (0, 1, 2, 3, 5, 8, 20)
@@ -32,11 +32,19 @@ _PARAMETER: Final = re.compile(r'input\.parameters(?:\.([A-Za-z_]\w*)|\["([^"]+)
 
 
 def ordinary() -> Facts:
-    """Return an ordinary input: a restart of one instance at high confidence, at noon, with no incident or storm."""
-    proposal = ProposalFacts("decide", 0.9, tier(0.9), "process_gone", "process_gone→restart_service", 0, True, 1)
-    target = target_facts("shop/catalog/0", {})
+    """Return an ordinary input: a harmless action on one instance at high confidence, at noon, in no storm."""
+    action = _harmless()
+    proposal = ProposalFacts("decide", 0.9, tier(0.9), _CAUSES[0], f"{_CAUSES[0]}→{action}", 0, True, 1)
+    target = target_facts(f"{_SYSTEMS[0]}/{_SERVICES[0]}/0", {})
     system = SystemFacts(Mode.AUTONOMOUS, services=4, unwell=1, incidents=1)
-    return Facts(action_facts("restart_service"), target, {}, proposal, time_facts(NOON), system)
+    return Facts(action_facts(action), target, {}, proposal, time_facts(NOON), system)
+
+
+def _harmless() -> str:
+    """The first action, by name, of low risk on one instance that costs nothing."""
+    return min(
+        (a.name for a in ACTIONS.values() if a.risk == "low" and not a.cost and "instance" in a.targets), default=""
+    )
 
 
 @dataclass(frozen=True)

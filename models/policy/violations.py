@@ -15,8 +15,8 @@ import msgspec
 from models.actions.catalogue import ACTIONS
 from models.keyed import KeyedState, Table, table
 from models.policy.base import PolicyEffect
-from models.policy.book import Book
 from models.policy.engine import Active, Loaded, Policies, answers
+from models.versions import Book
 from topics.actions import Result
 from topics.decisions import Decision, DecisionState
 from topics.policies import Facts, PolicyResult

@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from models.keyed import KeyedState, Table, table
-from models.policy.book import Book
 from models.policy.engine import Policies, Ruling
 from models.policy.facts import facts_of
 from models.policy.violations import ViolationRemediator
@@ -24,6 +23,7 @@ from models.safety.settings import SafetySettings as SafetySettings
 from models.safety.signing import TRUST, Keyring, Refused
 from models.safety.switch import KillSwitch
 from models.safety.trust import Trust
+from models.versions import Book
 from topics.decisions import Decision, DecisionState
 from topics.policies import Facts, SystemFacts
 from topics.proposals import Proposal
@@ -289,7 +289,7 @@ def _mode(_gate: GateState, proposal: Proposal, settings: SafetySettings, _now: 
 
 
 def _allowed(_gate: GateState, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
-    if proposal.action in settings.allowed:
+    if settings.allows(proposal.action):
         return None
     return "not_allowed", f"{proposal.action} is not on the list of allowed actions"
 

@@ -20,7 +20,7 @@ class Role(StrEnum):
     OPERATOR = "operator"  # stops all actions, proposes changes
     APPROVER = "approver"  # votes on pending decisions
     LEAD = "lead"  # votes on decisions that need a lead
-    ADMIN = "admin"  # manages users and policies, ends a stop
+    ADMIN = "admin"  # manages users, policies and packs, ends a stop
     AGENT = "agent"  # a program that reads and proposes changes, as a person would
     NODE = "node"  # a monitored machine
     WORKER = "worker"  # Opsloop itself
@@ -58,6 +58,7 @@ TOPICS: Final[Mapping[str, RoleRow]] = {
     "opsloop.labels": _row({Role.OPERATOR, Role.LEAD, Role.ADMIN}),
     "opsloop.refusals": _row(_OURS),
     "opsloop.policies": _row({Role.ADMIN}),
+    "opsloop.packs": _row({Role.ADMIN}),
     "opsloop.settings": _row(
         {Role.OPERATOR, Role.LEAD, Role.ADMIN, Role.WORKER}
     ),  # workers write grants that leads voted for
@@ -78,6 +79,7 @@ OPERATIONS: Final[Mapping[str, frozenset[Role]]] = {
     "resume": frozenset({Role.ADMIN}),
     "users": frozenset({Role.ADMIN}),
     "policies": frozenset({Role.ADMIN}),
+    "packs": frozenset({Role.ADMIN}),
     "maintain": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN}),
     "respond": frozenset({Role.OPERATOR, Role.APPROVER, Role.LEAD}),
     "ratify": frozenset({Role.LEAD, Role.ADMIN}),

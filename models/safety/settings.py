@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from croniter import croniter
 
+from models.actions.catalogue import SHIPPED
 from models.safety.masking import rules_with
 from models.safety.modes import Mode
 from topics.spec import Count, Instant
@@ -41,7 +42,7 @@ class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scopes: dict[str, Mode] = {}  # modes of narrower scopes: `{"shop/catalog" = "suggest"}`
     environments: dict[str, str] = {}  # environment by scope, for policies: `{"shop" = "staging"}`; default production
     quorum: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1  # votes per decision, where votes are needed
-    allowed: tuple[str, ...] = ("restart_service", "scale_out", "scale_in", "rollback_config")
+    allowed: tuple[str, ...] | None = None  # names of actions; left out: those that come with Opsloop
     earn: bool = False  # only classes that earned it, and that a lead granted it, act without a person
     dry_run: bool = False  # actuators check and report but do not act
     cooldown_ms: Count = 10_000  # minimum time between two actions on one target
@@ -65,6 +66,10 @@ class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         rules_with(self.masks)
+
+    def allows(self, action: str) -> bool:
+        """Whether an action is on the list of those that may be done."""
+        return action in (SHIPPED if self.allowed is None else self.allowed)
 
 
 def within(target: str, scope: str) -> bool:

@@ -20,6 +20,7 @@ from agents._transport import RecordBatch, _Rebalance
 from agents._unit import Unit
 from agents._writer import Revoked
 from agents.decide import Decide
+from app.shipped import packs
 from models.decision.advisor import Bounds
 from models.decision.planner import Plan
 from tests.builders import Quiet
@@ -29,7 +30,7 @@ from topics.state import LOOP_STATE
 
 
 def decide() -> Decide:
-    return Decide(Bounds(), WORKER_KEY, RING)
+    return Decide(packs(), Bounds(), WORKER_KEY, RING)
 
 
 @pytest.fixture
@@ -286,7 +287,7 @@ def test_every_state_is_read_once_before_threads_read_it() -> None:
             restored.append(state)
             super().restore(state)
 
-    Loop(LoopSettings("127.0.0.1:1", {}), [lambda: Told(Bounds(), WORKER_KEY, RING)], lambda: 0, Quiet())
+    Loop(LoopSettings("127.0.0.1:1", {}), [lambda: Told(packs(), Bounds(), WORKER_KEY, RING)], lambda: 0, Quiet())
     assert restored == [decide().snapshot()]
     assert restored[0]
 

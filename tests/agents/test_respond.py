@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agents.respond import Respond
+from app.shipped import packs
 from app.testing import MemoryLoop, World
 from models.safety.modes import Mode
 from models.safety.signing import sign_setting
@@ -25,7 +26,7 @@ def word(incident: str, value: str, by: str = "ben", signer: str = "", **changes
 
 @pytest.fixture
 def opened() -> tuple[Respond, Incident]:
-    respond = Respond(RING)
+    respond = Respond(packs(), RING)
     (incident,) = respond.step(reads([sample(CATALOG, NOW, SymptomKind.DOWN)]), NOW)
     assert isinstance(incident, Incident)
     return respond, incident

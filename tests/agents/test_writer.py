@@ -13,6 +13,7 @@ from agents._changelog import LEAST_BYTES, ChangeLog
 from agents._unit import Unit
 from agents._writer import Writer
 from agents.decide import Decide
+from app.shipped import packs
 from models.decision.advisor import Bounds
 from models.decision.planner import Plan
 from tests.keys import RING, WORKER_KEY
@@ -41,7 +42,7 @@ async def test_a_whole_state_that_is_due_is_written_however_many_owners_came_wit
     producer = Producer()
     writer = Writer(SimpleNamespace(producer=producer), lambda: None, (), fail)
     log = ChangeLog(LOOP_STATE, "decide", 0, generation=2 + before, based=2, since_bytes=2 * LEAST_BYTES)
-    unit = Unit(Decide(Bounds(), WORKER_KEY, RING), log, {})
+    unit = Unit(Decide(packs(), Bounds(), WORKER_KEY, RING), log, {})
     unit.agent.state.plans["i1"] = Plan("shop")
     await writer.keep(0, unit, ())
     await asyncio.gather(*writer.renewals)

@@ -23,6 +23,7 @@ from topics.catalog import ALL
 from topics.decisions import DECISIONS
 from topics.incidents import INCIDENTS
 from topics.learning import LABELS
+from topics.packs import PACKS
 from topics.policies import POLICIES
 from topics.proposals import PROPOSALS
 from topics.settings import SETTINGS
@@ -114,7 +115,7 @@ def test_a_topic_of_the_loop_is_written_by_one_verb_alone() -> None:
 
 
 def test_what_is_read_is_written_by_somebody_or_comes_from_outside() -> None:
-    outside = {APPROVALS, SETTINGS, POLICIES, EVENTS, RESULTS, LABELS}
+    outside = {APPROVALS, SETTINGS, POLICIES, PACKS, EVENTS, RESULTS, LABELS}
     for make in pipeline.loop(Settings(), WORKER_KEY, RING):
         agent = make()
         assert set(agent.reads) - outside <= set(writers()), agent.name

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents._agent import Agent
-from app.testing import MemoryLedger, MemoryLoop, World, stages
+from app.testing import MemoryLedger, MemoryLoop, World, pack_of, stages
 from models.safety.modes import Mode
 from models.safety.promotion import promotion
 from tests.builders import (
     FROZEN,
+    GARDEN,
     NOW,
     SAMPLES,
     approval,
@@ -37,6 +38,7 @@ from topics.codec import encode, message_id
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident, State, SymptomKind
 from topics.learning import LEARNING, Label
+from topics.packs import PackVersion
 from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import Refusal
@@ -132,6 +134,8 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
             loop.publish(signed(proposed), decision(DecisionState.PENDING, PROMOTED, required_role="lead", quorum=1))
         if loop.now == NOW + 20_000:
             loop.publish(policy(NOTHING_STANDS, ts=loop.now))
+        if loop.now == NOW + 10_000:
+            loop.publish(pack_of(GARDEN, ts=loop.now))
         loop.repeat_something(rng)
 
     loop.run(30, happen)
@@ -231,6 +235,8 @@ def varied(record: Record, number: int) -> Record:
             changes["state"] = list(DecisionState)[number % len(DecisionState)]
         case Policy():
             return policy(FROZEN.replace("frozen", f"frozen{number % 300}"), version=number + 1)
+        case PackVersion():
+            return pack_of(GARDEN.replace('"garden"', f'"garden{number % 300}"'), version=number + 1)
         case Proposal():
             return signed(record, **changes)
         case Result():

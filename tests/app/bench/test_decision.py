@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.bench import calibration, decision
-from models.policy.book import Book
+from models.versions import Book
 
 
 def test_it_prints_every_figure_in_one_object(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from app.history.render import details, sentence
 from app.kafka.embedded import Embedded
 from models.decision.advisor import Advisor, Bounds
 from models.decision.base import Case, DecisionKind
-from tests.builders import NOW, SAMPLES, approval, decision, hypothesis, incident, proposal, signed
+from tests.builders import KNOWN, NOW, SAMPLES, approval, decision, hypothesis, incident, proposal, signed
 from tests.histories import write
 from tests.keys import WORKER_KEY
 from topics.policies import PolicyResult
@@ -65,7 +65,7 @@ def test_behind_a_proposal_stand_its_options_with_scores_chances_and_why_not() -
     case = Case(
         id="i1", kind=DecisionKind.INCIDENT_RESPONSE, hypotheses=(hypothesis("bad_configuration"),), incident="i1"
     )
-    made = Advisor().propose(case, (), Bounds(), NOW)
+    made = Advisor(knowledge=KNOWN).propose(case, (), Bounds(), NOW)
     assert made is not None
     best, other, circumstances, asked = map(printed, details(made))
     assert re.match(r"option rollback_config on shop/catalog: sure 0\.95, score .*reliability \+.*1\.00: chosen", best)

@@ -20,8 +20,8 @@ from app.kafka.broker import Broker
 from app.kafka.embedded import Embedded
 from app.policy.store import load
 from app.security.keys import Keys
-from models.policy.book import Book
 from models.safety.roles import Role
+from models.versions import Book
 from tests.builders import policy
 from tests.rules import rule
 from topics.policies import POLICIES, Policy

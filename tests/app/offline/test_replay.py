@@ -13,19 +13,24 @@ import msgspec
 import pytest
 
 from app.errors import UserError
-from app.offline.replay import Memory, compare, digest_of, load, save
+from app.offline.replay import Memory, compare, compare_incidents, digest_of, load, save, with_pack
 from app.settings import Settings
+from models.knowledge.packs import Packs
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
 from tests.keys import RING, WORKER_KEY
 from topics.decisions import Decision, DecisionState
+from topics.incidents import Incident
 from topics.spec import Raw
 
+PACK = Path(__file__).with_name("histories") / "demo.toml"
 HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.jsonl.gz"))
 
 
 def decided(history: list[Raw], mode: Mode = Mode.AUTONOMOUS) -> list[Decision]:
-    return Memory(Settings(safety=SafetySettings(mode=mode)), WORKER_KEY, RING).run(history)
+    """What is decided with the packs of the day of the recording, whose ids had revision 1."""
+    packs = Packs([PACK.read_text()], stands_for=lambda _: 1)
+    return Memory(Settings(safety=SafetySettings(mode=mode)), WORKER_KEY, RING, packs).run(history)
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.name)
@@ -68,3 +73,23 @@ def test_what_is_no_history_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"no")
     with pytest.raises(UserError, match="no recorded history"):
         load(tmp_path / "x")
+
+
+def test_a_pack_is_tried_on_a_history_and_what_it_leaves_as_it_was_keeps_its_ids() -> None:
+    history, base = load(HISTORIES[0]), Packs([PACK.read_text()])
+    settings = Settings(safety=SafetySettings(mode=Mode.AUTONOMOUS))
+
+    def run(packs: Packs) -> tuple[list[Decision], dict[str, Incident]]:
+        memory = Memory(settings, WORKER_KEY, RING, packs)
+        return memory.run(history), memory.incidents()
+
+    (now, incidents), same = run(base), run(with_pack(PACK.read_text() + "# a comment\n", base))
+    assert (compare(now, same[0]), compare_incidents(incidents, same[1])) == ([], [])
+    calmer = PACK.read_text().replace('signal = "up.refused", off', 'signal = "up.refused.never", off')
+    deaf = calmer.replace('unless = ["up.refused"]\n', "").replace('name = "process_hung"', 'name = "process_stuck"')
+    after, opened = run(with_pack(deaf, base))
+    changes = compare_incidents(incidents, opened)
+    assert changes
+    assert {change.entity.partition("/")[0] for change in changes} == {"shop"}
+    assert any(change.before == "process_gone of shop/catalog/0" and change.after == "" for change in changes)
+    assert compare(now, after)

@@ -12,10 +12,10 @@ from app.errors import UserError
 from app.policy.opa import Opa
 from app.policy.shipped import texts
 from models.policy.base import Evaluator, PolicyFault
-from models.policy.book import Book
 from models.policy.engine import Policies
 from models.policy.facts import facts_of
 from models.policy.rego import Rego
+from models.versions import Book
 from tests.builders import NOW, proposal
 from tests.models.policy.rego_cases import INPUT, modules
 from tests.opa import server

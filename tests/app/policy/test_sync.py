@@ -22,7 +22,7 @@ from app.errors import UserError
 from app.policy.shipped import policies
 from app.policy.store import Store
 from app.policy.sync import Source, words
-from models.policy.book import sign_policy
+from models.versions import sign_version
 from tests.keys import RING, key_of
 from tests.rules import Repository, rule
 from topics.policies import Policy
@@ -42,7 +42,7 @@ def repository(tmp_path: Path) -> Repository:
 def taken(store: Store, source: Source) -> list[Policy]:
     """Sync, and say to the store what would be published."""
     _, found = words(store, source)
-    signed = [sign_policy(msgspec.structs.replace(word, by="ada"), key_of("ada")) for word in found]
+    signed = [sign_version(msgspec.structs.replace(word, by="ada"), key_of("ada")) for word in found]
     for word in signed:
         store.add(word, RING, word.ts)
     return signed

@@ -9,11 +9,11 @@ from models.decision.advisor import Advisor, Bounds
 from models.decision.base import Case, Context, DecisionKind, DecisionSettings
 from models.decision.choice import choose, harmless, propensities
 from models.decision.rules import findings
-from models.policy.book import Book
 from models.policy.engine import Policies
 from models.policy.rego import Rego
 from models.safety.settings import SafetySettings
-from tests.builders import NOW, hypothesis
+from models.versions import Book
+from tests.builders import KNOWN, NOW, hypothesis
 from tests.rules import rule
 from topics.proposals import Option, Proposal
 from topics.spec import derive
@@ -21,7 +21,7 @@ from topics.spec import derive
 SERVICE = "shop/catalog"
 AHEAD = Case(
     id="c", kind=DecisionKind.PROVISIONING,
-    hypotheses=findings(DecisionKind.PROVISIONING, SERVICE, {"forecast_utilization": 0.9, "hours_ahead": 6}),
+    hypotheses=findings(KNOWN, DecisionKind.PROVISIONING, SERVICE, {"forecast_utilization": 0.9, "hours_ahead": 6}),
 )  # fmt: skip
 TWO_WAYS = Case(id="c", kind=DecisionKind.INCIDENT_RESPONSE, hypotheses=(hypothesis("bad_configuration"),))
 
@@ -35,7 +35,7 @@ def option(action: str = "restart_service", score: float = 0.5, confidence: floa
 def propose(case: Case, settings: DecisionSettings, *, context: Context | None = None) -> Proposal:
     if context:
         case = msgspec.structs.replace(case, context=context)
-    made = Advisor().propose(case, (), Bounds(settings), NOW)
+    made = Advisor(knowledge=KNOWN).propose(case, (), Bounds(settings), NOW)
     assert made is not None
     return made
 
@@ -65,7 +65,7 @@ def test_an_objective_of_ones_own_counts_and_is_shown() -> None:
 
 def test_what_would_harm_more_than_help_is_not_done() -> None:
     own = DecisionSettings(own={"calm": {"rollback_config": -3.0, "restart_service": -3.0}})
-    assert Advisor().propose(TWO_WAYS, (), Bounds(own), NOW) is None
+    assert Advisor(knowledge=KNOWN).propose(TWO_WAYS, (), Bounds(own), NOW) is None
 
 
 def test_a_short_outage_counts_more_in_busy_hours_and_under_load() -> None:
@@ -122,7 +122,7 @@ GRANT = rule(name="grant", kind="access")
 
 def test_an_option_that_policy_denies_gives_way_to_the_next_one() -> None:
     bounds = Bounds(policies=Policies(Rego(), [GRANT, DENIAL]))
-    made = Advisor(policies=Book()).propose(TWO_WAYS, (), bounds, NOW)
+    made = Advisor(policies=Book(), knowledge=KNOWN).propose(TWO_WAYS, (), bounds, NOW)
     assert made is not None
     assert (made.action, made.propensity) == ("restart_service", 1.0)
     assert made.alternatives == ("rollback_config on shop/catalog: policy denies it: frozen: not here",)
@@ -130,13 +130,15 @@ def test_an_option_that_policy_denies_gives_way_to_the_next_one() -> None:
 
 def test_when_policy_denies_all_the_best_is_proposed_so_that_its_refusal_is_on_record() -> None:
     bounds = Bounds(DecisionSettings(explore=5.0), policies=Policies(Rego(), [DENIAL]))
-    made = Advisor().propose(TWO_WAYS, (), bounds, NOW)
+    made = Advisor(knowledge=KNOWN).propose(TWO_WAYS, (), bounds, NOW)
     assert made is not None
     assert (made.action, made.propensity) == ("rollback_config", 0.0)
 
 
 def test_an_action_that_is_not_allowed_gives_way_too() -> None:
-    made = Advisor().propose(TWO_WAYS, (), Bounds(safety=SafetySettings(allowed=("restart_service",))), NOW)
+    made = Advisor(knowledge=KNOWN).propose(
+        TWO_WAYS, (), Bounds(safety=SafetySettings(allowed=("restart_service",))), NOW
+    )
     assert made is not None
     assert made.action == "restart_service"
     assert made.options[1].why_not == "not on the list of allowed actions"

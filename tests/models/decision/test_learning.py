@@ -13,7 +13,7 @@ from models.decision.budget import ErrorBudget
 from models.decision.calibration import Platt
 from models.decision.learned import ARMS_KEPT, Learned
 from models.decision.planner import LOAD_MS, Planner
-from tests.builders import BUSY, NOW, decision, hypothesis, incident, reread, sample, verdict_on
+from tests.builders import BUSY, KNOWN, NOW, decision, hypothesis, incident, reread, sample, verdict_on
 from topics.decisions import Decision, DecisionState
 from topics.incidents import State, SymptomKind
 from topics.proposals import Proposal
@@ -84,7 +84,7 @@ def proposed(book: Planner, **changes: object) -> Proposal:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(2))))
 def test_a_verdict_teaches_once_whatever_comes_first_or_twice(order: tuple[int, int]) -> None:
-    book = Planner()
+    book = Planner(knowledge=KNOWN)
     made = decision(DecisionState.DISPATCHED, proposed(book))
     told: list[Record] = [made, verdict_on(Effect.INEFFECTIVE, decision=made.id)]
     for record in [told[i] for i in order] * 3:
@@ -101,7 +101,7 @@ def test_a_verdict_teaches_once_whatever_comes_first_or_twice(order: tuple[int, 
 
 @pytest.mark.parametrize("effect", [Effect.SELF_RESOLVED, Effect.MANUAL_REVIEW])
 def test_an_effect_that_says_nothing_about_the_action_teaches_nothing(effect: Effect) -> None:
-    book = Planner()
+    book = Planner(knowledge=KNOWN)
     made = decision(DecisionState.DISPATCHED, proposed(book))
     book.decided(made, NOW)
     book.verdict(verdict_on(effect, decision=made.id))
@@ -122,11 +122,11 @@ def test_the_error_budget_is_eaten_by_the_time_a_service_was_unwell_and_comes_ba
 
 
 def test_the_load_of_a_service_is_taken_from_looks_at_it_and_goes_stale() -> None:
-    book = Planner()
+    book = Planner(knowledge=KNOWN)
     book.observe(sample("shop/catalog/0", NOW, SymptomKind.LATENCY, BUSY))
     assert proposed(book).context["load"] == 3.0
     assert proposed(book, id="i2", entity="shop/cart/0").context["load"] == 1.0
-    old = Planner()
+    old = Planner(knowledge=KNOWN)
     old.observe(sample("shop/catalog/0", NOW - LOAD_MS, BUSY))
     assert proposed(old).context["load"] == 1.0
 

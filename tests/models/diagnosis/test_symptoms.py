@@ -7,12 +7,14 @@ import math
 import msgspec
 import pytest
 
-from models.diagnosis.symptoms import ENTITIES_KEPT, GRACE_MS, RULES, SymptomRule, Tracker
-from tests.builders import BUSY, CATALOG, HURTS, NOW, cleared, sample
+from models.diagnosis.symptoms import ENTITIES_KEPT, GRACE_MS, Tracker
+from models.knowledge.base import Condition, SymptomRule
+from tests.builders import BUSY, CATALOG, HURTS, KNOWN, NOW, cleared, sample
 from topics.incidents import SymptomKind
 from topics.signals import Contribution
 
-every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.symptom}-{rule.metric}")
+RULES = [rule for pack, rule in KNOWN.rules if pack.name == "demo"]
+every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.name}-{rule.when[0].signal}")
 STEP = 200
 
 
@@ -25,73 +27,77 @@ def shown(tracker: Tracker, *symptoms: SymptomKind | Contribution, count: int, s
 
 def samples_for(rule: SymptomRule) -> int:
     """How many looks, 200 ms apart, a symptom takes."""
-    return max(rule.samples, math.ceil(rule.lasts_ms / STEP) + 1)
+    return max(rule.periods, math.ceil(rule.lasts_ms / STEP) + 1)
 
 
 @every_rule
 def test_a_symptom_counts_once_it_has_lasted_and_only_once(rule: SymptomRule) -> None:
-    tracker, needed = Tracker(), samples_for(rule)
-    assert shown(tracker, rule.symptom, count=needed - 1) == []
+    tracker, needed = Tracker(knowledge=KNOWN), samples_for(rule)
+    assert shown(tracker, SymptomKind(rule.name), count=needed - 1) == []
     assert [s.symptom for s in tracker.confirmed()] == []
-    assert shown(tracker, rule.symptom, count=1, start=NOW + (needed - 1) * STEP) == [rule.symptom]
-    assert shown(tracker, rule.symptom, count=20, start=NOW + needed * STEP) == []
+    assert shown(tracker, SymptomKind(rule.name), count=1, start=NOW + (needed - 1) * STEP) == [SymptomKind(rule.name)]
+    assert shown(tracker, SymptomKind(rule.name), count=20, start=NOW + needed * STEP) == []
     (symptom,) = tracker.confirmed()
     assert (symptom.onset, symptom.samples) == (NOW, needed + 20)
 
 
 @every_rule
 def test_looks_must_be_many_and_last_long(rule: SymptomRule) -> None:
-    tracker = Tracker()
-    quick = [s for i in range(rule.samples) for s in tracker.observe(sample(CATALOG, NOW + i, rule.symptom))]
-    assert [s.symptom for s in quick] == ([rule.symptom] if rule.lasts_ms < rule.samples else [])
+    tracker = Tracker(knowledge=KNOWN)
+    quick = [s for i in range(rule.periods) for s in tracker.observe(sample(CATALOG, NOW + i, SymptomKind(rule.name)))]
+    assert [s.symptom for s in quick] == ([SymptomKind(rule.name)] if rule.lasts_ms < rule.periods else [])
 
 
 @every_rule
 @pytest.mark.parametrize("share", [0.99, 1.01])
 def test_a_deviation_counts_from_its_least_size_on(rule: SymptomRule, share: float) -> None:
-    usual = HURTS[rule.symptom]
-    sign = 1 if rule.direction == "up" else -1
-    least = max(rule.least, rule.ratio * abs(usual.expected))
+    usual = HURTS[SymptomKind(rule.name)]
+    sign = 1 if rule.when[0].off == "up" else -1
+    least = max(rule.when[0].least, rule.when[0].ratio * abs(usual.expected))
     contribution = msgspec.structs.replace(usual, value=usual.expected + sign * share * least)
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     assert bool(shown(tracker, contribution, count=samples_for(rule))) is (share > 1)
 
 
 @every_rule
 def test_a_deviation_that_is_not_unusual_for_its_series_does_not_count(rule: SymptomRule) -> None:
-    usual = HURTS[rule.symptom]
-    dull = msgspec.structs.replace(usual, z=(rule.z - 0.1) * (1 if usual.z > 0 else -1))
-    assert shown(Tracker(), dull, count=samples_for(rule)) == []
+    usual = HURTS[SymptomKind(rule.name)]
+    dull = msgspec.structs.replace(usual, z=(rule.when[0].z - 0.1) * (1 if usual.z > 0 else -1))
+    assert shown(Tracker(knowledge=KNOWN), dull, count=samples_for(rule)) == []
 
 
 @every_rule
 def test_a_deviation_in_the_other_direction_does_not_count(rule: SymptomRule) -> None:
-    usual = HURTS[rule.symptom]
+    usual = HURTS[SymptomKind(rule.name)]
     other = msgspec.structs.replace(usual, value=usual.expected, expected=usual.value, z=-usual.z)
-    assert shown(Tracker(), other, count=samples_for(rule)) == []
+    assert shown(Tracker(knowledge=KNOWN), other, count=samples_for(rule)) == []
 
 
 @pytest.mark.parametrize(
     ("rule", "better"),
     [(rule, metric) for rule in RULES for metric in rule.unless],
-    ids=lambda x: getattr(x, "symptom", x),
+    ids=lambda x: getattr(x, "name", x),
 )
 def test_a_symptom_that_something_else_explains_does_not_count(rule: SymptomRule, better: str) -> None:
     explained = Contribution(better.replace("*", "catalog"), 9.0, 1.0, 0.1)
-    assert rule.symptom not in shown(Tracker(), rule.symptom, explained, count=samples_for(rule))
+    assert SymptomKind(rule.name) not in shown(
+        Tracker(knowledge=KNOWN), SymptomKind(rule.name), explained, count=samples_for(rule)
+    )
     falling = msgspec.structs.replace(explained, z=-9.0)
-    assert rule.symptom in shown(Tracker(), rule.symptom, falling, count=samples_for(rule))
+    assert SymptomKind(rule.name) in shown(
+        Tracker(knowledge=KNOWN), SymptomKind(rule.name), falling, count=samples_for(rule)
+    )
 
 
 def test_one_look_in_between_that_does_not_show_it_ends_nothing() -> None:
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     assert shown(tracker, SymptomKind.ERRORS, count=2) == []
     tracker.observe(sample(CATALOG, NOW + 2 * STEP, BUSY))
     assert shown(tracker, SymptomKind.ERRORS, count=1, start=NOW + 3 * STEP) == [SymptomKind.ERRORS]
 
 
 def test_what_is_not_seen_for_longer_than_the_grace_begins_anew() -> None:
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     shown(tracker, SymptomKind.ERRORS, count=3)
     tracker.observe(sample(CATALOG, NOW + 2 * STEP + GRACE_MS + 1, BUSY))
     assert list(tracker.confirmed()) == []
@@ -99,7 +105,7 @@ def test_what_is_not_seen_for_longer_than_the_grace_begins_anew() -> None:
 
 
 def test_nothing_is_read_from_silence_and_a_cleared_look_ends_everything() -> None:
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     shown(tracker, SymptomKind.ERRORS, SymptomKind.LATENCY, count=6)
     assert {s.symptom for s in tracker.confirmed()} == {SymptomKind.ERRORS, SymptomKind.LATENCY}
     tracker.observe(sample("shop/other/0", NOW + 3_600_000))
@@ -109,7 +115,7 @@ def test_nothing_is_read_from_silence_and_a_cleared_look_ends_everything() -> No
 
 
 def test_an_alarm_that_its_budget_suppressed_wakes_nobody_and_ends_nothing() -> None:
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     for at in range(6):
         tracker.observe(
             msgspec.structs.replace(sample(CATALOG, NOW + at * STEP, SymptomKind.ERRORS), suppressed="entity")
@@ -121,7 +127,7 @@ def test_an_alarm_that_its_budget_suppressed_wakes_nobody_and_ends_nothing() -> 
 
 
 def test_a_repeated_or_late_look_changes_nothing() -> None:
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     shown(tracker, SymptomKind.ERRORS, count=2)
     tracker.observe(cleared(CATALOG, NOW + 1_000))
     before = msgspec.msgpack.encode(tracker)
@@ -131,14 +137,14 @@ def test_a_repeated_or_late_look_changes_nothing() -> None:
 
 
 def test_a_look_that_comes_twice_counts_once() -> None:
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     for ts in (NOW, NOW + 400, NOW + 400):
         assert tracker.observe(sample(CATALOG, ts, SymptomKind.ERRORS)) == []
     assert tracker.observe(sample(CATALOG, NOW + 600, SymptomKind.ERRORS)) != []
 
 
 def test_an_entity_is_well_by_a_later_look_or_because_its_alarm_has_ended() -> None:
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     assert not tracker.is_well(CATALOG, NOW), "nobody has looked"
     shown(tracker, SymptomKind.DOWN, count=1)
     assert not tracker.is_well(CATALOG, NOW)
@@ -150,13 +156,13 @@ def test_an_entity_is_well_by_a_later_look_or_because_its_alarm_has_ended() -> N
 
 
 def test_too_much_capacity_makes_nobody_unwell() -> None:
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     assert shown(tracker, SymptomKind.SURPLUS, count=150) == [SymptomKind.SURPLUS]
     assert tracker.is_well(CATALOG, NOW)
 
 
 def test_systems_are_told_apart() -> None:
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     for entity in ("shop/a/0", "shop2/a/0", "web-1"):
         tracker.observe(sample(entity, NOW, SymptomKind.DOWN))
     assert [s.entity for s in tracker.confirmed("shop")] == ["shop/a/0"]
@@ -164,16 +170,17 @@ def test_systems_are_told_apart() -> None:
     assert len(list(tracker.confirmed())) == 3
 
 
-def test_the_load_of_an_entity_is_known_from_its_last_look() -> None:
-    tracker = Tracker()
+def test_what_the_last_look_of_an_entity_meets_is_known() -> None:
+    tracker, more = Tracker(knowledge=KNOWN), Condition(signal="http.server.request_rate", off="up")
     tracker.observe(sample(CATALOG, NOW, SymptomKind.LATENCY, BUSY))
-    assert tracker.deviates(CATALOG, "http.server.request_rate") == BUSY
-    tracker.observe(sample(CATALOG, NOW + STEP, SymptomKind.LATENCY, msgspec.structs.replace(BUSY, z=-5.0)))
-    assert tracker.deviates(CATALOG, "http.server.request_rate") is None
+    assert tracker.meets(CATALOG, more) == BUSY
+    assert tracker.meets(CATALOG, msgspec.structs.replace(more, above=90.0)) is None
+    tracker.observe(sample(CATALOG, NOW + STEP, SymptomKind.LATENCY, msgspec.structs.replace(BUSY, value=20.0, z=-9.0)))
+    assert tracker.meets(CATALOG, more) is None
 
 
 def test_the_entities_that_were_looked_at_longest_ago_are_forgotten() -> None:
-    tracker = Tracker()
+    tracker = Tracker(knowledge=KNOWN)
     tracker.observe(sample(CATALOG, NOW, SymptomKind.DOWN))
     for number in range(ENTITIES_KEPT + 10):
         tracker.observe(sample(f"shop/many/{number}", NOW, SymptomKind.DOWN))

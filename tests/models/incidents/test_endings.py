@@ -7,7 +7,7 @@ import pytest
 from models.diagnosis.symptoms import ENTITIES_KEPT
 from models.incidents.book import CLOSED_KEPT, QUIET_MS, IncidentBook, IncidentSettings
 from models.incidents.lifecycle import is_open
-from tests.builders import CATALOG, NOW, cleared, decision, proposal, reread, sample
+from tests.builders import CATALOG, KNOWN, NOW, cleared, decision, proposal, reread, sample
 from tests.episodes import dispatched, done, down, reported, states
 from topics.decisions import DecisionState
 from topics.incidents import Incident, State, SymptomKind
@@ -21,7 +21,7 @@ def quiet(book: IncidentBook, start: int, until: int) -> list[Incident]:
 
 
 def test_what_goes_by_itself_is_closed_after_it_stayed_away() -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     down(book)
     assert quiet(book, NOW, NOW + 60_000) == []
     list(book.admit(cleared(CATALOG, NOW + 60_000), NOW + 60_000))
@@ -32,7 +32,7 @@ def test_what_goes_by_itself_is_closed_after_it_stayed_away() -> None:
 
 
 def test_the_quiet_time_begins_anew_when_it_comes_back() -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     down(book)
     list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
     quiet(book, NOW + 1_000, NOW + 1_000 + QUIET_MS)
@@ -44,7 +44,7 @@ def test_the_quiet_time_begins_anew_when_it_comes_back() -> None:
 
 
 def test_nothing_closes_by_itself_while_an_action_is_under_way() -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     opened = down(book)
     list(book.decided(dispatched(opened), NOW))
     list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
@@ -55,7 +55,7 @@ def test_nothing_closes_by_itself_while_an_action_is_under_way() -> None:
 
 @pytest.mark.parametrize("effect", [Effect.INEFFECTIVE, Effect.MANUAL_REVIEW], ids=str)
 def test_an_incident_that_no_action_cured_still_closes_when_the_symptom_goes(effect: Effect) -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     opened = down(book)
     list(book.decided(dispatched(opened), NOW))
     list(book.judged(reported(opened, effect=effect), NOW))
@@ -65,7 +65,7 @@ def test_an_incident_that_no_action_cured_still_closes_when_the_symptom_goes(eff
 
 
 def test_an_incident_that_is_over_stays_over_whatever_comes_late() -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     opened = down(book)
     list(book.admit(cleared(CATALOG, NOW + 1_000), NOW + 1_000))
     quiet(book, NOW + 1_000, NOW + 10_000)
@@ -82,7 +82,7 @@ def test_an_incident_that_is_over_stays_over_whatever_comes_late() -> None:
 
 
 def test_closed_incidents_are_forgotten_oldest_first() -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     first = down(book, ts=NOW)
     for number in range(CLOSED_KEPT + 20):
         ts = NOW + number * 10_000
@@ -102,7 +102,7 @@ def gone(book: IncidentBook, start: int, seconds: int) -> list[Incident]:
 
 
 def test_the_incident_of_an_entity_that_was_deleted_ends_as_gone_at_the_stated_time() -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     down(book)
     assert gone(book, NOW, 60) == []
     (closed,) = gone(book, NOW + 60_000, 2)
@@ -114,7 +114,7 @@ def test_the_incident_of_an_entity_that_was_deleted_ends_as_gone_at_the_stated_t
 
 def test_it_ends_whatever_was_being_done_for_it() -> None:
     for effect in (None, Effect.MANUAL_REVIEW, Effect.INEFFECTIVE):
-        book = IncidentBook()
+        book = IncidentBook(knowledge=KNOWN)
         opened = down(book)
         list(book.decided(dispatched(opened), NOW))
         if effect is not None:
@@ -123,7 +123,7 @@ def test_it_ends_whatever_was_being_done_for_it() -> None:
 
 
 def test_what_still_hurts_keeps_it_open_without_what_is_gone() -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     down(book)
     list(book.admit(sample("shop/catalog/1", NOW, SymptomKind.DOWN), NOW))
     told: list[Incident] = []
@@ -138,7 +138,7 @@ def test_what_still_hurts_keeps_it_open_without_what_is_gone() -> None:
 
 def test_an_entity_that_was_better_before_it_went_is_gone_too() -> None:
     """Its last look showed no symptom, and its alarm never ended."""
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     opened = down(book)
     list(book.admit(sample(CATALOG, NOW + 5_000), NOW + 5_000))
     list(book.decided(decision(DecisionState.REJECTED, proposal(incident=opened.id)), NOW + 6_000))
@@ -146,7 +146,7 @@ def test_an_entity_that_was_better_before_it_went_is_gone_too() -> None:
 
 
 def test_silence_is_not_counted_while_nobody_read() -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     down(book)
     assert gone(book, NOW, 30) == []
     hours_later = NOW + 7_200_000
@@ -155,7 +155,7 @@ def test_silence_is_not_counted_while_nobody_read() -> None:
 
 
 def test_an_incident_beyond_the_entities_that_are_remembered_ends_too() -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     opened = down(book)
     for number in range(ENTITIES_KEPT + 1):
         book.tracker.observe(sample(f"other/s{number}/0", NOW + 1))
@@ -164,7 +164,7 @@ def test_an_incident_beyond_the_entities_that_are_remembered_ends_too() -> None:
 
 
 def test_a_deadline_that_is_asked_for_exactly_when_it_comes_is_kept() -> None:
-    book = IncidentBook()
+    book = IncidentBook(knowledge=KNOWN)
     down(book)
     book.note(NOW, SETTINGS)
     assert [i.closed_as for i in book.expire(NOW + 60_000, SETTINGS)] == ["gone"]

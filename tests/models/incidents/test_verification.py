@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.incidents.verification import FAILED, JUDGED_KEPT, VerificationSettings, Verifier
-from tests.builders import CATALOG, HURTS, NOW, cleared, decision, incident, proposal, result, sample
+from tests.builders import CATALOG, HURTS, KNOWN, NOW, cleared, decision, incident, proposal, result, sample
 from topics.decisions import DecisionState
 from topics.incidents import State, SymptomKind
 from topics.spec import Instant
@@ -21,7 +21,7 @@ def verdicts_of(book: Verifier, now: Instant) -> list[Verdict]:
 
 def hurt(*affected: str) -> Verifier:
     """A verifier that sees dead processes, and follows their incident."""
-    book = Verifier()
+    book = Verifier(knowledge=KNOWN)
     book.incident(incident(affected=affected or (CATALOG,)))
     for entity in affected or (CATALOG,):
         book.observe(sample(entity, NOW - 1_000, SymptomKind.DOWN))
@@ -112,11 +112,13 @@ def test_an_action_whose_outcome_is_unknown_is_judged_by_its_effect() -> None:
     assert judged(book, NOW + 100, NOW + 60_000) == [(2_600, Effect.REMEDIATED)]
 
 
-@pytest.mark.parametrize(("action", "effect"), [("scale_in", Effect.INEFFECTIVE), ("scale_out", Effect.REMEDIATED)])
-def test_a_surplus_matters_only_to_the_action_that_ends_it(action: str, effect: Effect) -> None:
-    book = Verifier()
-    book.incident(incident(affected=("shop/catalog",)))
-    book.acted(result(ts=NOW, action=action))
+@pytest.mark.parametrize(
+    ("symptom", "effect"), [(SymptomKind.SURPLUS, Effect.INEFFECTIVE), (SymptomKind.SATURATION, Effect.REMEDIATED)]
+)
+def test_a_surplus_matters_only_to_an_incident_about_it(symptom: SymptomKind, effect: Effect) -> None:
+    book = Verifier(knowledge=KNOWN)
+    book.incident(incident(affected=("shop/catalog",), symptom=symptom))
+    book.acted(result(ts=NOW))
     for ts in range(NOW - 30_000, NOW + 1_000, 500):
         book.observe(sample("shop/catalog", ts, SymptomKind.SURPLUS))
     assert [effect for _, effect in judged(book, NOW, NOW + 60_000)] == [effect]
@@ -132,7 +134,7 @@ def test_a_result_that_comes_again_is_judged_once() -> None:
 
 
 def test_a_result_that_comes_before_its_incident_waits_for_it_but_not_for_ever() -> None:
-    book = Verifier()
+    book = Verifier(knowledge=KNOWN)
     book.acted(result(ts=NOW, outcome="failed"))
     assert judged(book, NOW, NOW + 1_000) == []
     book.incident(incident())
@@ -173,7 +175,7 @@ METRIC = HURTS[SymptomKind.SATURATION].metric
 
 def asked_for(expects: str = METRIC, *, outcome: str = "succeeded", known: bool = True) -> Verifier:
     """A verifier of an action on the catalogue that somebody has asked for without an incident."""
-    book = Verifier()
+    book = Verifier(knowledge=KNOWN)
     proposed = proposal(incident="", requester="olga", target="shop/catalog", expects=expects)
     made = decision(DecisionState.DISPATCHED, proposed, command="c1")
     book.observe(sample(CATALOG, NOW - 500, SymptomKind.SATURATION))

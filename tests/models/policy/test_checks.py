@@ -6,10 +6,10 @@ import pytest
 
 from app.policy.shipped import texts
 from models.policy.base import PolicyFault
-from models.policy.book import Book, Held
 from models.policy.checks import BUILTINS, LONGEST, bare, check, project
 from models.policy.engine import Policies
 from models.policy.rego import Rego
+from models.versions import Book, Held
 from tests.builders import NOW
 from tests.models.policy.rego_cases import EXPRESSIONS, UNEQUAL
 from tests.rules import rule

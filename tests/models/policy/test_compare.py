@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import msgspec
 
 from app.policy.shipped import texts
-from models.policy.book import Book
 from models.policy.compare import Simulation, outcome
 from models.policy.engine import Active, Policies
 from models.policy.examples import examples
@@ -17,6 +16,7 @@ from models.policy.rego import Rego
 from models.safety.limits import GateState
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
+from models.versions import Book
 from tests.builders import NOW, decision, proposal
 from tests.rules import GRANT, rule
 from topics.decisions import Decision, DecisionState

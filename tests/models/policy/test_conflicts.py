@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from app.policy.shipped import texts
-from models.policy.book import Book
 from models.policy.conflicts import Conflict, conflicts
 from models.policy.engine import Policies, answers
 from models.policy.examples import ordinary
 from models.policy.rego import Rego
+from models.versions import Book
 from tests.rules import GRANT, rule
 from topics.policies import Facts
 

@@ -11,9 +11,8 @@ import msgspec
 import pytest
 
 from app.policy.shipped import policies, texts
-from models.actions.catalogue import ACTIONS
+from models.actions.catalogue import ACTIONS, SHIPPED
 from models.policy.base import Compiled, Evaluator, PolicyEffect, PolicyFault
-from models.policy.book import Book
 from models.policy.engine import Policies, Ruling, share
 from models.policy.examples import examples
 from models.policy.facts import facts_of
@@ -21,6 +20,7 @@ from models.policy.rego import Rego
 from models.safety.limits import GateState
 from models.safety.modes import Mode
 from models.safety.settings import SafetySettings
+from models.versions import Book
 from tests.builders import NOW, policy, proposal
 from tests.keys import RING
 from tests.rules import GRANT, rule
@@ -180,7 +180,7 @@ def test_when_even_the_shipped_ones_are_withdrawn_nothing_is_allowed() -> None:
 
 
 def test_the_shipped_policies_let_the_four_actions_of_the_demo_pass() -> None:
-    for action in SafetySettings().allowed:
+    for action in sorted(SHIPPED):
         assert policies().rule(Book(), facts(action=action)).effect is PolicyEffect.ALLOW, action
 
 
@@ -257,7 +257,7 @@ def gate_under(fault: str, evaluator: Evaluator) -> tuple[GateState, Policies]:
 
 def proposed(rng: random.Random, number: int) -> dict[str, Any]:
     return {
-        "id": f"p{number}", "action": rng.choice(SafetySettings().allowed), "confidence": rng.random(),
+        "id": f"p{number}", "action": rng.choice(sorted(SHIPPED)), "confidence": rng.random(),
         "target": f"s{number}/catalog/{rng.randint(0, 9)}", "attempt": rng.randint(0, 9), "incident": f"i{number}",
         "requester": rng.choice(["decide", "ana", "tune"]), "cause": rng.choice(["overload", "memory_leak"]),
     }  # fmt: skip

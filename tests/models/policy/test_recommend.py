@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from app.policy.trial import trial
-from models.policy.book import Book
 from models.policy.engine import Policies
 from models.policy.examples import ordinary
 from models.policy.recommend import Experience, experiences, recommend
 from models.policy.rego import Rego
+from models.versions import Book
 from tests.builders import decision, proposal
 from topics.decisions import DecisionState
 from topics.policies import Facts

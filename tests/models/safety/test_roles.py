@@ -22,6 +22,7 @@ ALLOWED = {
     "resume": {Role.ADMIN},
     "users": {Role.ADMIN},
     "policies": {Role.ADMIN},
+    "packs": {Role.ADMIN},
     "maintain": {Role.OPERATOR, Role.APPROVER, Role.LEAD, Role.ADMIN},
     "respond": {Role.OPERATOR, Role.APPROVER, Role.LEAD},
     "ratify": {Role.LEAD, Role.ADMIN},

@@ -6,7 +6,7 @@ from models.incidents.book import IncidentBook
 from models.keyed import Table
 from models.safety.context import SafetyContext
 from models.topology.calls import SYSTEMS_KEPT, Graph, below, explains, take
-from tests.builders import NOW, topology
+from tests.builders import KNOWN, NOW, topology
 from topics.telemetry import Event
 
 CIRCLE = {"a/1": ("a/2",), "a/2": ("a/1", "a/3"), "a/3": ("a/3",)}
@@ -40,7 +40,7 @@ def test_incidents_and_safety_read_the_same_of_an_event() -> None:
         [topology(("shop/a/0", "bank/b"), ("shop/a", "shop/a"))],
         [topology(("shop/a", "shop/b")), topology()],
     ):
-        book, context = IncidentBook(), SafetyContext()
+        book, context = IncidentBook(knowledge=KNOWN), SafetyContext()
         for event in events:
             book.event(event)
             context.see(event)

@@ -7,10 +7,10 @@ import itertools
 import msgspec
 import pytest
 
-from models.policy.book import MOST, Book, author, sign_policy
 from models.policy.engine import Policies
 from models.policy.rego import Rego
 from models.safety.signing import Refused
+from models.versions import MOST, Book, author, sign_version
 from tests.builders import NOW, policy
 from tests.keys import RING, key_of
 from tests.rules import rule
@@ -77,7 +77,7 @@ def test_what_holds_can_be_withdrawn_and_so_can_what_is_shipped() -> None:
 WRONG = {
     "unsigned": msgspec.structs.replace(policy(ONE), signature=b""),
     "forged": msgspec.structs.replace(policy(ONE), source=TWO),
-    "wrong_voter": sign_policy(msgspec.structs.replace(policy(ONE), by="ana"), key_of("ada")),
+    "wrong_voter": sign_version(msgspec.structs.replace(policy(ONE), by="ana"), key_of("ada")),
     "unknown_key": policy(ONE, by="stranger"),
     "wrong_role": policy(ONE, by="ana"),
     "invalid_policy": policy("package opsloop.probe", 2, name="probe"),

@@ -1,0 +1,52 @@
+"""Which series a pattern of a pack means.
+
+A series is a name, or a name with attributes as `requests_total{code="500",route="/"}`; `rate(…)` around it is its rate
+per second. A pattern is written alike: its name and its attributes' values are globs, attributes that it does not name
+may be anything, and it says `rate(…)` where it means a rate.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from fnmatch import fnmatchcase
+from typing import Final, NamedTuple
+
+_ATTRIBUTE: Final = re.compile(r'\s*([A-Za-z_][\w.]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
+
+
+class Series(NamedTuple):
+    """The parts of a series' name, or of a pattern."""
+
+    rate: bool
+    name: str
+    attributes: tuple[tuple[str, str], ...]
+
+
+@functools.lru_cache(maxsize=100_000)
+def parts(text: str) -> Series:
+    """The parts of a series' name or of a pattern. Attributes that cannot be read count as part of the name."""
+    rate = text.startswith("rate(") and text.endswith(")")
+    inner = text[5:-1] if rate else text
+    name, brace, rest = inner.partition("{")
+    if not brace or not rest.endswith("}"):
+        return Series(rate, inner, ())
+    found, at, body = [], 0, rest[:-1]
+    while at < len(body):
+        one = _ATTRIBUTE.match(body, at)
+        if one is None:
+            return Series(rate, inner, ())
+        found.append((one[1], one[2]))
+        at = one.end()
+    return Series(rate, name, tuple(found))
+
+
+def matches(pattern: str, series: str) -> bool:
+    """Whether a pattern means a series."""
+    if pattern == series:
+        return True
+    wanted, given = parts(pattern), parts(series)
+    if wanted.rate != given.rate or not fnmatchcase(given.name, wanted.name):
+        return False
+    known = dict(given.attributes)
+    return all(name in known and fnmatchcase(known[name], value) for name, value in wanted.attributes)

@@ -1,0 +1,43 @@
+"""Patterns: which series they mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.knowledge.patterns import matches, parts
+
+SERIES = 'http_requests_total{code="503",route="/a,b"}'
+
+
+@pytest.mark.parametrize(
+    ("pattern", "series", "expected"),
+    [
+        ("up", "up", True),
+        ("up", "up.refused", False),
+        ("up", "pg_up", False),
+        ("http.client.error_ratio.*", "http.client.error_ratio.catalog", True),
+        ("http_requests_total", SERIES, True),
+        ("http_*", SERIES, True),
+        ('http_requests_total{code="5*"}', SERIES, True),
+        ('http_requests_total{code="4*"}', SERIES, False),
+        ('http_requests_total{route="/a,b",code="503"}', SERIES, True),
+        ('http_requests_total{method="GET"}', SERIES, False),
+        ("rate(http_requests_total)", SERIES, False),
+        ("rate(http_requests_total)", f"rate({SERIES})", True),
+        ('rate(http_requests_total{code="5*"})', f"rate({SERIES})", True),
+        ("http_requests_total", f"rate({SERIES})", False),
+        ("rate(*_errors_total)", "rate(db_errors_total)", True),
+        ("UP", "up", False),
+        (SERIES, SERIES, True),
+    ],
+)
+def test_a_pattern_means_a_series_by_its_name_and_the_attributes_that_it_names(
+    pattern: str, series: str, expected: bool
+) -> None:
+    assert matches(pattern, series) is expected
+
+
+def test_attributes_that_cannot_be_read_are_part_of_the_name() -> None:
+    assert parts("x{a=1}") == (False, "x{a=1}", ())
+    assert parts('x{a="1" b="2"}').attributes == ()
+    assert parts('rate(x{a="1",b="2"})') == (True, "x", (("a", "1"), ("b", "2")))
