@@ -20,7 +20,7 @@ class State(Open):
 
 
 class SymptomKind(Open):
-    """What is wrong with an entity, as a person on call names it."""
+    """What is wrong with an entity, as a person on call names it. Packs name others."""
 
     DOWN = "down"  # nothing answers and the process is gone
     UNRESPONSIVE = "unresponsive"  # the process is there and does not answer
@@ -35,7 +35,7 @@ class SymptomKind(Open):
 class Hypothesis(msgspec.Struct, frozen=True):
     """A possible cause, and where to act on it."""
 
-    cause: str  # process_gone, process_hung, memory_leak, bad_configuration, overload, faulty_state, idle_capacity
+    cause: str  # as a pack names it
     target: str  # the remediation target, which may be another entity than the one that hurts
     score: float  # 0..1, the ranking among the hypotheses of this incident
     reasons: tuple[str, ...]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from app.kafka.doctor import CheckResult
 
 SEEN_MS = 300_000  # so far back is looked for what a pattern could match
+SEEN_MOST = 50_000  # and at so many samples
 MARKS = {"ok": "[green]ok[/green]    ", "note": "[yellow]note[/yellow]  ", "failed": "[red]failed[/red]"}
 
 
@@ -96,7 +97,7 @@ def _packs(broker: Broker) -> Iterator[CheckResult]:
     own = [pack for pack in held if store.holds(pack.name)]
     if own and answers:
         with contextlib.suppress(UserError):  # without samples there is nothing to compare with
-            seen = {s for all_ in series_of(told(broker, now_ms() - SEEN_MS)).values() for s in all_}
+            seen = {s for all_ in series_of(told(broker, now_ms() - SEEN_MS, SEEN_MOST)).values() for s in all_}
             idle = [flaw for pack in own for flaw in unseen(pack, seen, held)]
             yield from (CheckResult("packs", "note", str(flaw), flaw.remedy) for flaw in idle)
     if not found:

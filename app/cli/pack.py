@@ -11,7 +11,7 @@ from rich.text import Text
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
-from app.printing import out, print_json, print_table
+from app.printing import err, out, print_json, print_table
 
 if TYPE_CHECKING:
     from app.connection import Broker
@@ -247,6 +247,7 @@ def _known(address: str) -> PackStore:
     settings_of()  # its actions are known from here on
     where = broker_of(address)
     if not address and probe(where, 2.0):
+        err.print("no broker answers: only the shipped packs are known here")
         return PackStore(packs())
     return load(where, Keys(home()))
 

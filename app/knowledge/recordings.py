@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,11 +37,11 @@ def recorded(path: Path) -> list[Sample]:
     return _ordered(found, str(path))
 
 
-def told(broker: Broker, since: Instant) -> list[Sample]:
-    """The samples on the topic since a time, oldest first. Raises UserError when there are none."""
+def told(broker: Broker, since: Instant, most: int = MOST) -> list[Sample]:
+    """The samples on the topic since a time, oldest first, `most` at most. Raises UserError when there are none."""
     require(broker)
-    found = [s for raw in read_all(broker, [METRICS.name], since_ms=since) for s in _of(raw)]
-    return _ordered(found, f"{METRICS.name} at {broker.bootstrap}")
+    read = (s for raw in read_all(broker, [METRICS.name], since_ms=since) for s in _of(raw))
+    return _ordered(list(islice(read, most)), f"{METRICS.name} at {broker.bootstrap}")
 
 
 def _ordered(samples: list[Sample], place: str) -> list[Sample]:

@@ -156,7 +156,7 @@ class Planner(TaughtState):
     def observe(self, anomaly: Anomaly) -> None:
         """Store the load of a service from a sample: a signal that says it, over its expected value."""
         for shown in anomaly.attribution:
-            if shown.expected > 0 and self.knowledge.is_load(shown.metric):
+            if shown.expected > 0 and self.knowledge.hits(shown.metric).load:
                 ratio = round(min(max(shown.value / shown.expected, 0.0), LOAD_MOST), 2)
                 self.loads[service_of(anomaly.entity)] = Load(anomaly.ts, ratio)
 

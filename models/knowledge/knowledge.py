@@ -48,6 +48,7 @@ class Hits(NamedTuple):
 
     conditions: tuple[tuple[int, int], ...]  # numbers of a rule and of one of its conditions
     unless: frozenset[int]  # numbers of rules that do not apply while the series deviates upwards
+    load: bool  # it says how much its entity has to do
 
 
 class Knowledge(Given, frozen=True):
@@ -91,7 +92,7 @@ class Knowledge(Given, frozen=True):
         return self.symptoms.get(name, UNKNOWN)
 
     def hits(self, series: str) -> Hits:
-        """The conditions that a series meets by its name."""
+        """What a series matches by its name."""
         known = self._hits.get(series)
         if known is None:
             known = Hits(
@@ -100,6 +101,7 @@ class Knowledge(Given, frozen=True):
                     if matches(c.signal, series)
                 ),
                 frozenset(n for n, (_, rule) in enumerate(self.rules) if any(matches(p, series) for p in rule.unless)),
+                any(matches(pattern, series) for pack in self.packs for pattern in pack.head.load),
             )  # fmt: skip
             keep(self._hits, series, known, SERIES_KEPT)
         return known
@@ -118,15 +120,25 @@ class Knowledge(Given, frozen=True):
         A pack with rules of its own for the symptom speaks only where one of them means the series; a pack without
         such rules speaks of the symptom wherever it shows.
         """
+        known = self._causes.get((symptom, series))
+        if known is None:
+            known = tuple(self._found(symptom, series).values())
+            keep(self._causes, (symptom, series), known, SERIES_KEPT)
+        return known
+
+    def _found(self, symptom: str, series: str) -> dict[str, tuple[PackHead, CauseRule]]:
         shown = {n for n, _ in self.hits(series).conditions}
         meant = {self.rules[n].pack.name for n in shown if self.rules[n].rule.name == symptom}
         others = {pack.name for pack in self.packs if all(rule.name != symptom for rule in pack.symptoms)}
-        named = (
+        return _first(
             (repr((pack.head.entities, _without(cause))), (pack.head, cause))
             for pack in self.packs if pack.name in meant | others
             for cause in pack.causes if symptom in cause.explains
         )  # fmt: skip
-        return tuple(_first(named).values())
+
+    @functools.cached_property
+    def _causes(self) -> dict[tuple[str, str], tuple[tuple[PackHead, CauseRule], ...]]:
+        return {}
 
     @functools.cached_property
     def decisions(self) -> dict[str, DecisionKind]:
@@ -146,10 +158,6 @@ class Knowledge(Given, frozen=True):
     def findings(self) -> tuple[RuleFinding, ...]:
         """What facts of a question indicate."""
         return tuple(_first((repr(f), f) for pack in self.packs for f in pack.findings).values())
-
-    def is_load(self, series: str) -> bool:
-        """Whether a series says how much its entity has to do."""
-        return any(matches(pattern, series) for pack in self.packs for pattern in pack.head.load)
 
     @functools.cached_property
     def derived(self) -> tuple[DerivedSignal, ...]:

@@ -46,7 +46,7 @@ WRONG = {
     "what it does not cover": (
         rule(GRANT, scope="bank"),
         [Case("a", {}, PolicyEffect.ALLOW)],
-        "does not cover restart_service on shop/catalog/0",
+        "does not cover restart_service on alpha/one/0",
     ),
     "no answer to some input": (rule("allow if input.system.storm"), [], "undefined"),
     "an error for some input": (rule("allow if 10 / input.proposal.attempt > 1"), [], "error"),

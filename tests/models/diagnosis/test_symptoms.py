@@ -104,6 +104,18 @@ def test_what_is_not_seen_for_longer_than_the_grace_begins_anew() -> None:
     assert shown(tracker, SymptomKind.ERRORS, count=2, start=NOW + 5_000) == []
 
 
+@pytest.mark.parametrize("period", [1_000, 15_000, 60_000])
+def test_at_any_rate_of_sampling_one_look_in_between_ends_nothing_and_three_do(period: int) -> None:
+    def confirmed(missed: int) -> bool:
+        tracker = Tracker(knowledge=KNOWN)
+        shown = [SymptomKind.ERRORS] * 2 + [BUSY] * missed + [SymptomKind.ERRORS]
+        found = [tracker.observe(sample(CATALOG, NOW + n * period, one)) for n, one in enumerate(shown)]
+        return bool(found[-1])
+
+    assert confirmed(missed=1)
+    assert not confirmed(missed=3)
+
+
 def test_nothing_is_read_from_silence_and_a_cleared_look_ends_everything() -> None:
     tracker = Tracker(knowledge=KNOWN)
     shown(tracker, SymptomKind.ERRORS, SymptomKind.LATENCY, count=6)
