@@ -10,6 +10,7 @@ import orjson
 from topics.codec import Cause, DecodeError
 from topics.formats import influx, otlp, records
 from topics.formats.names import Logged, Sampled
+from topics.formats.tolerance import NOT_AS_IT_SAYS
 
 Found = Sampled | Logged
 Content = Any  # a parsed JSON object or array, else the bytes
@@ -30,11 +31,6 @@ READERS: Final[Mapping[str, Callable[[Content], Iterable[Found]]]] = {
     "metricbeat": records.metricbeat, "otlp": otlp.read, "prometheus": records.prometheus, "rsyslog": records.rsyslog,
     "telegraf": records.telegraf, "vector": records.vector,
 }  # fmt: skip
-
-NOT_AS_IT_SAYS: Final = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError, ZeroDivisionError,
-)  # fmt: skip
-
 
 Reader = Callable[[Content], Iterable[Found]]
 _added: dict[str, Reader] = {}

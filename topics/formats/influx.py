@@ -6,18 +6,20 @@ import itertools
 from collections.abc import Iterator
 
 from topics.formats.names import Sampled, host_of, instant, metric, others
+from topics.spec import Instant
 
 
 def read(value: bytes) -> Iterator[Sampled]:
     """Each line as a sample. Raises ValueError when a line is not of the protocol."""
     for line in value.decode().splitlines():
         if line.strip() and not line.startswith("#"):
-            yield _line(line.strip())
+            yield read_line(line)
 
 
-def _line(line: str) -> Sampled:
-    parts = list(_split(line, " "))
-    if len(parts) != 3:
+def read_line(line: str, now: Instant | None = None) -> Sampled:
+    """One line as a sample, which is of `now` (ms) when it has no time. Raises ValueError: it is not of the protocol."""
+    parts = list(_split(line.strip(), " "))
+    if len(parts) != 3 and (now is None or len(parts) != 2):
         raise ValueError("a line has a measurement with tags, fields, and a time")
     name, *pairs = _split(parts[0], ",")
     tags = dict(_pair(pair) for pair in pairs)
@@ -27,7 +29,7 @@ def _line(line: str) -> Sampled:
         if (number := _number(text)) is not None:
             known, converted = metric(f"{name}.{key}", number, others(tags))
             metrics[known] = converted
-    return Sampled(host_of(tags), instant(int(parts[2])), metrics)
+    return Sampled(host_of(tags), now or 0 if len(parts) == 2 else instant(int(parts[2])), metrics)
 
 
 def _pair(text: str) -> tuple[str, str]:

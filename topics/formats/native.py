@@ -50,7 +50,7 @@ def read(value: bytes | None, key: bytes | None) -> list[Sampled] | Learning:
 
 def foreign(content: formats.Content, key: bytes | None, format: str = "") -> list[Sampled | Logged]:
     """What a message of another agent says, each part bounded. Raises DecodeError."""
-    return [_checked(*e) if isinstance(e, Sampled) else _line(e) for e in formats.read(content, key, format)]
+    return [checked(*e) if isinstance(e, Sampled) else bounded(e) for e in formats.read(content, key, format)]
 
 
 def ours(content: formats.Content) -> list[Sampled]:
@@ -79,10 +79,11 @@ def _ours(sample: dict[str, Any], value: bytes) -> list[Sampled] | Learning:
         raise DecodeError(Cause.VERSION, f"version {version!r} is newer than {SUPPORTED_VERSION}")
     if "learning" in sample:
         return _control(value)
-    return [_checked(*(sample.get(name) for name in ("entity", "ts", "metrics")))]
+    return [checked(*(sample.get(name) for name in ("entity", "ts", "metrics")))]
 
 
-def _line(line: Logged) -> Logged:
+def bounded(line: Logged) -> Logged:
+    """A line with at most MAX_TEXT characters. Raises DecodeError: its entity is none."""
     _whose(line.entity)
     return line._replace(text=line.text[:MAX_TEXT])
 
@@ -93,7 +94,8 @@ def _whose(entity: Any) -> str:
     return entity
 
 
-def _checked(entity: Any, ts: Any, metrics: Any) -> Sampled:
+def checked(entity: Any, ts: Any, metrics: Any) -> Sampled:
+    """A sample of these parts (`ts` in ms). Raises DecodeError: one is not of its type, or out of its bounds."""
     _whose(entity)
     if type(ts) is not int:
         raise DecodeError(Cause.WRONG_TYPE, "`ts` must be a whole number of milliseconds")

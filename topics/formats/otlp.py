@@ -7,6 +7,7 @@ it is of: its records are told apart by their wire types.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,32 +17,41 @@ from topics.codec import Cause, DecodeError
 from topics.formats import otlp_logs
 from topics.formats.names import Logged, Sampled, host_of, instant, metric
 from topics.formats.otlp_logs import labels_of
-from topics.formats.protobuf import BYTES, FIXED, Fields, double, fields, fixed, pairs, signed, wires
+from topics.formats.protobuf import BYTES, FIXED, double, fields, fixed, pairs, signed, wires
+from topics.formats.tolerance import Refuse, strict, tried
 
 Point = tuple[str, dict[str, Any], int, float | None]  # name, labels, ns, value: none when nothing was recorded
 
 _KINDS: Final = {5: "gauge", 7: "sum", 9: "histogram", 10: "exponentialHistogram", 11: "summary"}
 
 
-def read(request: Mapping[str, Any] | bytes) -> Iterator[Sampled | Logged]:
-    """The samples or log lines of a request in either encoding."""
+def read(request: Mapping[str, Any] | bytes, refuse: Refuse = strict) -> Iterator[Sampled | Logged]:
+    """The samples or log lines of a request in either encoding.
+
+    `refuse` is called for each data point or line that is not as the format says it. What it raises ends the request.
+    """
     if isinstance(request, bytes):
-        return read_protobuf(request)
+        return read_protobuf(request, refuse)
     if "resourceSpans" in request:
         raise _spans()
-    return otlp_logs.read_json(request) if "resourceLogs" in request else read_json(request)
+    return otlp_logs.read_json(request, refuse) if "resourceLogs" in request else read_json(request, refuse)
 
 
-def read_json(request: Mapping[str, Any]) -> Iterator[Sampled]:
+def read_json(request: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:
     """The samples of a request in OTLP/JSON."""
     for resource in request["resourceMetrics"]:
         labels = labels_of(resource.get("resource", {}).get("attributes", ()))
         points: list[Point] = []
         for scope in resource.get("scopeMetrics", ()):
             for held in scope.get("metrics", ()):
-                kind = next((name for name in _KINDS.values() if name in held), "")  # none: a KeyError below
-                points += (_json_point(held["name"], point) for point in held[kind]["dataPoints"])
+                points += itertools.chain(*tried(refuse, _json_points, held, refuse))
         yield from _samples(labels, points)
+
+
+def _json_points(held: Mapping[str, Any], refuse: Refuse) -> list[Point]:
+    kind = next((name for name in _KINDS.values() if name in held), "")  # none: a KeyError below
+    name, points = held["name"], held[kind]["dataPoints"]
+    return [read for point in points for read in tried(refuse, _json_point, name, point)]
 
 
 def _json_point(name: str, point: Mapping[str, Any]) -> Point:
@@ -53,7 +63,7 @@ def _json_point(name: str, point: Mapping[str, Any]) -> Point:
     return name, labels_of(point.get("attributes", ())), int(point["timeUnixNano"]), value
 
 
-def read_protobuf(value: bytes) -> Iterator[Sampled | Logged]:
+def read_protobuf(value: bytes, refuse: Refuse = strict) -> Iterator[Sampled | Logged]:
     """The samples or lines of a request in protobuf. Raises ValueError, IndexError or KeyError when it is none."""
     try:
         for resource in map(fields, fields(value).get(1, ())):
@@ -63,10 +73,11 @@ def read_protobuf(value: bytes) -> Iterator[Sampled | Logged]:
                 held = scope.get(2, ())
                 if held and _are_logs(held[0]):
                     logger = otlp_logs.logger_of(scope)
-                    yield from (otlp_logs.read_record(labels, logger, fields(record)) for record in held)
+                    for record in held:
+                        yield from tried(refuse, otlp_logs.read_record, labels, logger, record)
                     continue
-                for measured in map(fields, held):
-                    points += _points(measured)
+                for measured in held:
+                    points += itertools.chain(*tried(refuse, _points, measured, refuse))
             yield from _samples(labels, points)
     except struct.error as error:
         raise ValueError(str(error)) from None
@@ -88,15 +99,18 @@ def _spans() -> DecodeError:
     return DecodeError(Cause.WRONG_TYPE, "it holds spans of traces, which are not read: send metrics and logs")
 
 
-def _points(held: Fields) -> Iterator[Point]:
+def _points(measured: bytes, refuse: Refuse) -> list[Point]:
+    held = fields(measured)
     name = bytes(held[1][0]).decode()
+    found: list[Point] = []
     for number, kind in _KINDS.items():
         for data in map(fields, held.get(number, ())):
-            for point in map(fields, data.get(1, ())):
-                yield _point(name, kind, point)
+            found += (read for point in data.get(1, ()) for read in tried(refuse, _point, name, kind, point))
+    return found
 
 
-def _point(name: str, kind: str, point: Fields) -> Point:
+def _point(name: str, kind: str, data: bytes) -> Point:
+    point = fields(data)
     value: float | None = None
     if kind in ("gauge", "sum"):
         if 4 in point or 6 in point:

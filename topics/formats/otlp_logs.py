@@ -9,6 +9,7 @@ import orjson
 
 from topics.formats.names import Logged, host_of, instant
 from topics.formats.protobuf import Fields, any_of, fields, fixed, pairs
+from topics.formats.tolerance import Refuse, strict, tried
 
 # severity numbers go by fours, from TRACE to FATAL; 0 is not said
 _SEVERITIES: Final = ("debug", "debug", "info", "warning", "err", "crit")
@@ -16,22 +17,27 @@ _NAMED: Final = "SEVERITY_NUMBER_"
 _TEXTS: Final = {"trace": "debug", "warn": "warning", "error": "err", "fatal": "crit", "": "info"}
 
 
-def read_json(request: Mapping[str, Any]) -> Iterator[Logged]:
-    """The lines of an ExportLogsServiceRequest in OTLP/JSON."""
+def read_json(request: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Logged]:
+    """The lines of an ExportLogsServiceRequest in OTLP/JSON. `refuse` is told of each that is not as the format says."""
     for resource in request["resourceLogs"]:
         entity = host_of(labels_of(resource.get("resource", {}).get("attributes", ())))
         for scope in resource.get("scopeLogs", ()):
             logger = str(scope.get("scope", {}).get("name", ""))
             for record in scope.get("logRecords", ()):
-                when = int(record.get("timeUnixNano", 0)) or int(record["observedTimeUnixNano"])
-                severity = _severity(record.get("severityNumber", 0), str(record.get("severityText", "")))
-                body = any_json(record.get("body", {})) or record.get("eventName", "")
-                said = body or labels_of(record.get("attributes", ()))
-                yield Logged(entity, instant(when), severity, _line(logger, said))
+                yield from tried(refuse, _json_record, entity, logger, record)
 
 
-def read_record(labels: Mapping[str, Any], logger: str, record: Fields) -> Logged:
+def _json_record(entity: str, logger: str, record: Mapping[str, Any]) -> Logged:
+    when = int(record.get("timeUnixNano", 0)) or int(record["observedTimeUnixNano"])
+    severity = _severity(record.get("severityNumber", 0), str(record.get("severityText", "")))
+    body = any_json(record.get("body", {})) or record.get("eventName", "")
+    said = body or labels_of(record.get("attributes", ()))
+    return Logged(entity, instant(when), severity, _line(logger, said))
+
+
+def read_record(labels: Mapping[str, Any], logger: str, data: bytes) -> Logged:
     """The line of a LogRecord in protobuf. Raises KeyError when it has no time."""
+    record = fields(data)
     when = (fixed(record[1][0]) if 1 in record else 0) or fixed(record[11][0])
     text = bytes(record[3][0]).decode() if 3 in record else ""
     severity = _severity(record[2][0] if 2 in record else 0, text)
