@@ -124,12 +124,9 @@ class PartitionDetector:
         said += [(beyond.sample, anomalies.of_range(batch, beyond)) for beyond in self.ranges.take(batch)]
         said += [(lost.sample, anomalies.of_absence(batch, lost)) for lost in self.absence.take(batch)]
         if batch.late is not None:  # it is learned, but what was long ago is no news
-            said = [(at, a) for at, a in said if not batch.late[at] or a.state == "cleared" or self._goes_on(a)]
+            late = batch.late
+            said = [(at, a) for at, a in said if not late[at] or a.view == "first" or a.state == "cleared"]
         return scored, [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
-
-    def _goes_on(self, anomaly: Anomaly) -> bool:
-        """Whether an anomaly is of the bank, which says nothing new of what came late."""
-        return anomaly.view == "first"
 
     def _told(self, batch: Batch, scored: Scored, sample: int) -> Iterator[Anomaly]:
         """What the bank says of a sample, if users want to know."""
