@@ -38,6 +38,7 @@ from topics.formats import native
 from topics.formats.columns import ENCODED, Columns
 from topics.formats.layouts import Layouts
 from topics.formats.texts import NEVER, Texts
+from topics.formats.tolerance import Refusals
 from topics.frames import MAGIC, unpack
 from topics.learning import Learning
 from topics.moments import Moments, MomentsState, nothing
@@ -256,18 +257,24 @@ class Decoder:
 
     def _slowly(self, chunk: Chunk, at: int, columns: Columns) -> Sequence[Letter]:
         """Decode a message of a new shape or of another kind: what is refused of it. Raises DecodeError."""
-        message = chunk.messages[at]
-        read = native.read(message.value(), message.key())
+        message, parts = chunk.messages[at], Refusals()
+        arrived = message.timestamp()[1]
+        read = native.read(message.value(), message.key(), parts, arrived)
         if isinstance(read, Learning):
             columns.control = read
             return ()
-        self._reach(np.array([sampled.ts for sampled in read], np.int64), message.timestamp()[1])
-        found, refused = [], ""
         for sampled in read:
+            if fault := native.fault_of(sampled.ts, arrived):
+                parts(DecodeError(Cause.TIMESTAMP, fault))
+        sound = [sampled for sampled in read if not native.fault_of(sampled.ts, arrived)]
+        self._reach(np.array([sampled.ts for sampled in sound], np.int64), arrived)
+        found = []
+        for sampled in sound:
             try:
                 found.append((sampled.ts, sampled.metrics, self._shape(sampled.entity, tuple(sampled.metrics))))
             except TooManySeries as error:
-                refused, known = str(error), self.names.metrics(sampled.entity)
+                parts(DecodeError(Cause.TOO_MANY_SERIES, str(error)))
+                known = self.names.metrics(sampled.entity)
                 metrics = {name: value for name, value in sampled.metrics.items() if name in known}
                 if metrics:
                     found.append((sampled.ts, metrics, self._shape(sampled.entity, tuple(metrics))))
@@ -276,7 +283,7 @@ class Decoder:
             columns.ts.append(ts)
             columns.message.append(at)
             self._add(shape, columns)
-        return ((at, Cause.TOO_MANY_SERIES, refused),) if refused else ()
+        return ((at, *parts.reason),) if parts.count else ()
 
     def _shape(self, entity: str, metrics: tuple[str, ...]) -> _Shape:
         shape = self._shapes.get((entity, metrics))
