@@ -82,9 +82,10 @@ def _fields(line: str, at: int) -> tuple[list[tuple[str, str]], int]:
     while at < len(line) and line[at] == " ":
         at += 1
     while at > begin and (key := _KEY.match(line, at)):
-        held = _TEXT.match(line, key.end()) or _BARE.match(line, key.end())
+        text = line[key.end() : key.end() + 1] == '"'
+        held = (_TEXT if text else _BARE).match(line, key.end())
         if held is None:
-            raise ValueError("a field has no value")
+            raise ValueError("a field has no value, or a text without an end")
         found.append((_plain(key[1]), held[0]))
         at = held.end()
         if line[at : at + 1] != ",":
