@@ -43,6 +43,11 @@ class Moments:
         self.cells: Cells
         self.load(MomentsState())
 
+    @property
+    def held(self) -> int:
+        """How many entities something is held of."""
+        return int(self.cells.queue[ENTITIES])
+
     def take(self, batch: Batch, arrived: Int64) -> Batch:
         """What of a batch is whole, with what was held before. arrived: (m,) at the broker, ms; 0: unknown."""
         self._admit(len(batch.names.entities), 0)

@@ -94,6 +94,11 @@ class Decoder:
         self._moments = Moments()
         self._rates = Rates()
 
+    @property
+    def held(self) -> int:
+        """How many entities have parts of a moment that are not given on yet."""
+        return self._moments.held
+
     def read(self, chunk: Chunk) -> Iterator[Decoded]:
         """Decode a chunk. A stamp is held against the message's own arrival, so that a replay decides alike."""
         texts, at, again = layout.join(chunk.messages), 0, False

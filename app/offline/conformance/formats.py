@@ -16,6 +16,7 @@ from topics import formats
 from topics.codec import DeadLetter, DecodeError
 from topics.formats import native
 from topics.formats.names import Logged, Sampled
+from topics.formats.tolerance import NOT_AS_IT_SAYS
 from topics.spec import Raw
 
 DAMAGES: Final = 500
@@ -109,7 +110,7 @@ def _is_read_or_refused(subject: Subject, value: bytes) -> None:
         return
     try:
         list(formats.reader(subject.name)(content))
-    except (DecodeError, *formats.NOT_AS_IT_SAYS):
+    except (DecodeError, *NOT_AS_IT_SAYS):
         return
     except Exception as error:
         raise Broken(f"it raises {type(error).__name__} ({error}) over {value[:120]!r}") from None
