@@ -18,8 +18,8 @@ KEPT_BYTES: Final = 5_000_000  # of a refused message: the dead-letter topic tak
 class Rekey(Agent[Raw]):
     """Yields a `Sample` for each entity and time in a message, and an `Event` for a loud line of a log.
 
-    It keeps nothing that matters. What it refuses, the message or parts of it, goes to the dead-letter topic of the metrics, with the place it was
-    read from.
+    It keeps nothing that matters. What it refuses, the message or parts of it, goes to the dead-letter topic of the
+    metrics, with the place it was read from.
     """
 
     name = "rekey"

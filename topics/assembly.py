@@ -14,12 +14,12 @@ from topics.kernel import inlined, kernel
 # when, and how late then, it comes much later; whether its clock was set back; whether its last stamp was late
 SENT, STAMP, NEWEST, KNOWN, USUAL, SINCE, SINCE_LAG, SET_BACK, LATE = range(9)
 # the moment: its newest stamp, first series, series; whether it comes in parts, of how many series, moments of another
-# number; its serial number; parts; moments of one part
-AT, FIRST, SERIES, PARTED, WHOLE, OTHERS, SERIAL, PARTS, SINGLE = range(9, 18)
+# number; its serial number; parts; moments of one part; samples for which it is watched whether they are parts
+AT, FIRST, SERIES, PARTED, WHOLE, OTHERS, SERIAL, PARTS, SINGLE, WATCHED = range(9, 19)
 # what is held of it: series, 1 + the first and the last of them, offset and lateness of the last part, arrival of the
 # first; 1 + the entity held before and after it
-HELD, HEAD, TAIL, OFFSET, HELD_LATE, ARRIVED, BEFORE, AFTER = range(18, 26)
-FIELDS: Final = 26
+HELD, HEAD, TAIL, OFFSET, HELD_LATE, ARRIVED, BEFORE, AFTER = range(19, 27)
+FIELDS: Final = 27
 
 AHEAD_MS: Final = 1_000  # that a stamp may be ahead of its arrival
 LATE_MS: Final = 60_000  # more than an entity's data used to be late
@@ -29,7 +29,9 @@ APART_MS: Final = 250  # between the parts of one moment
 HOLD_MS: Final = 1_000  # of arrival, that a part is held
 TWICE: Final = 2  # moments of another number of series, after which that is the number
 WHOLE_AGAIN: Final = 8  # moments of one part, after which an entity is not held any more
-UNKNOWN: Final = 1 << 40  # series of a moment, when none has ended yet
+WATCH: Final = 8  # samples, after one that may be a part of the moment before
+UNKNOWN: Final = 1 << 40  # series of a moment, when none has ended yet that was seen from its first part on
+UNSEEN: Final = UNKNOWN + 1  # the same within a moment that was not
 # of the queue: 1 + the entity held longest, and shortest; how many send parts; entities and values that are held
 OLDEST, NEWEST_HELD, COUNT, ENTITIES, VALUES = range(5)
 
@@ -101,8 +103,8 @@ def _clock(row: Int64, ts: int, arrived: int) -> None:
 
 
 @inlined
-def _parted(row: Int64, first: int) -> bool:
-    """Whether a sample of an entity is a part of the moment before, where its samples were whole so far."""
+def _near(row: Int64, first: int) -> bool:
+    """Whether a sample may be a part of the moment before: it is of its time, and begins with another series."""
     ahead = row[STAMP] - row[AT]
     return bool(row[SERIES] > 0 and ahead >= 0 and ahead <= APART_MS and first != row[FIRST])
 
@@ -121,10 +123,10 @@ def follow(cells: Cells, given: Given, ts: Int64, late: NDArray[np.bool_]) -> in
     """
     for sample in range(len(given.entity)):
         row, first = cells.rows[given.entity[sample]], given.series[given.start[sample]]
-        if row[PARTED] == 1 or cells.queue[OLDEST] > 0:
+        if row[PARTED] == 1 or row[WATCHED] > 0 or cells.queue[OLDEST] > 0:
             return sample
         _clock(row, given.ts[sample], given.arrived[sample])
-        if _parted(row, first):
+        if _near(row, first):
             return sample
         ts[sample], late[sample] = row[STAMP], row[LATE] == 1
         _whole(row, first, given.start[sample + 1] - given.start[sample])
@@ -186,7 +188,9 @@ def _copy(given: Given, sample: int, row: Int64, put: Put) -> None:
 @inlined
 def _end(cells: Cells, row: Int64) -> None:
     """A moment is over: how many series the next one will have, and whether it will come in parts."""
-    if row[WHOLE] == UNKNOWN or row[SERIES] == row[WHOLE]:
+    if row[WHOLE] == UNSEEN:
+        row[WHOLE] = UNKNOWN
+    elif row[WHOLE] == UNKNOWN or row[SERIES] == row[WHOLE]:
         row[WHOLE], row[OTHERS] = row[SERIES], 0
     else:
         row[OTHERS] += 1
@@ -255,6 +259,28 @@ def _part(cells: Cells, given: Given, sample: int, put: Put) -> None:
         give(cells, entity, put)
 
 
+@inlined
+def _watch(cells: Cells, given: Given, sample: int, row: Int64) -> None:
+    """Whether an entity sends parts: one has the stamp of the one before, or is near it and has no series of it.
+
+    A sender that is soon again with other series, of which some are the same, sends whole samples.
+    """
+    near = _near(row, given.series[given.start[sample]])
+    if near and row[STAMP] == row[AT] and row[WATCHED] == 0:
+        row[SERIAL] += 1  # what came before is not known to have come
+        row[PARTED], row[WHOLE] = 1, UNKNOWN
+    elif near and row[WATCHED] > 0 and not _again(cells, given, sample, row):
+        row[PARTED], row[WHOLE] = 1, UNSEEN
+    if row[PARTED] == 1:
+        row[OTHERS], row[SINGLE], row[PARTS], row[WATCHED] = 0, 0, 1, 0
+        cells.queue[COUNT] += 1
+        return
+    row[WATCHED] = row[WATCHED] - 1 if row[WATCHED] > 0 else WATCH
+    row[SERIAL] += 1
+    for point in range(given.start[sample], given.start[sample + 1]):
+        cells.last[given.series[point]] = row[SERIAL]
+
+
 @kernel
 def assemble(cells: Cells, given: Given, first: int, put: Put) -> None:
     """Take samples from `first` on, and give on those that are whole."""
@@ -269,10 +295,8 @@ def assemble(cells: Cells, given: Given, first: int, put: Put) -> None:
         row = cells.rows[given.entity[sample]]
         _clock(row, given.ts[sample], arrived)
         first_series = given.series[given.start[sample]]
-        if row[PARTED] == 0 and _parted(row, first_series):
-            row[PARTED], row[WHOLE], row[OTHERS], row[SINGLE], row[PARTS] = 1, UNKNOWN, 0, 0, 1
-            row[SERIAL] += 1
-            cells.queue[COUNT] += 1
+        if row[PARTED] == 0 and (row[WATCHED] > 0 or _near(row, first_series)):
+            _watch(cells, given, sample, row)
         if row[PARTED] == 1:
             _part(cells, given, sample, put)
         else:

@@ -43,8 +43,8 @@ class Series(Sequence[tuple[int, str]]):
     """The number of the entity and the metric of each series, as columns: a tuple each takes ten times the room.
 
     entity, metric: int32 as this machine writes it; the place of an entity, and of a metric in `metrics`, where it has
-    the name that its sender gave it, and in `shown`, where it has the one for people (`topics.kinds`). Both are -1 where
-    a number stands for nothing.
+    the name that its sender gave it, and in `shown`, where it has the one for people (`topics.kinds`). Both are -1
+    where a number stands for nothing.
     """
 
     def __init__(self, metrics: Iterable[str] = (), entity: bytes = b"", metric: bytes = b"") -> None:

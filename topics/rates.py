@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from topics.batch import Batch, Float64, Forgotten, Int32, Int64, Names, Reused
 from topics.kernel import inlined, kernel
-from topics.kinds import BUCKET, COUNTER, DERIVED, FIGURES, PLAIN, meaning
+from topics.kinds import BUCKET, COUNTER, FIGURES, PLAIN, meaning
 from topics.moments import longer
 
 RATE, MEAN = 0, 4  # places in `FIGURES`; quantiles are between them
@@ -193,12 +193,12 @@ class Rates:
         self.some = 0  # counters and buckets
         wide, narrow = np.zeros(0, np.int64), np.zeros(0, np.int32)
         self.cells = Cells(
-            np.zeros(0, np.int8), wide, np.zeros(0), wide, np.zeros(0), np.zeros(0), np.zeros(0), narrow, narrow, narrow,
-            np.zeros((0, len(FIGURES)), np.int32), narrow,
+            np.zeros(0, np.int8), wide, np.zeros(0), wide, np.zeros(0), np.zeros(0), np.zeros(0), narrow, narrow,
+            narrow, np.zeros((0, len(FIGURES)), np.int32), narrow,
         )  # fmt: skip
 
     def take(self, batch: Batch) -> Batch:
-        """A batch with rates and quantiles in the place of counters and buckets. Samples without a value are left out."""
+        """A batch with rates and figures in the place of counters and buckets. Samples without a value are left out."""
         self.admit(batch.names)
         if not self.some or not self.cells.kind[batch.series].any():
             return batch

@@ -126,8 +126,8 @@ class _Columns:
         return Sample(entity=entity, ts=ts, metrics=metrics)
 
     def _metrics(self, row: list[str]) -> Iterator[tuple[str, float]]:
-        for at, cell in enumerate(row):
-            if at in (self._time, self._entity_column) or (cell := cell.strip()).lower() in GAPS:
+        for at, text in enumerate(row):
+            if at in (self._time, self._entity_column) or (cell := text.strip()).lower() in GAPS:
                 continue
             if self._comma and _COMMA.fullmatch(cell):
                 cell = cell.replace(".", "").replace(",", ".")

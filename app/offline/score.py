@@ -106,7 +106,9 @@ def _table(values: NDArray[np.generic]) -> Float64:
 
 def _csv(path: Path, stream: TextIO) -> Recording:
     name, samples, ts = path.name.partition(".")[0], [], [0]
-    for row in read_csv(stream, name, ordered=False):  # one that says nothing stays as a gap: what is scored has a place for each row
+    for row in read_csv(
+        stream, name, ordered=False
+    ):  # one that says nothing stays as a gap: what is scored has a place for each row
         samples.append({} if isinstance(row, Bad) else row.metrics)
         ts.append(ts[-1] if isinstance(row, Bad) else row.ts)
     metrics = tuple(m for m in dict.fromkeys(m for sample in samples for m in sample) if m.lower() not in LABELS)

@@ -121,9 +121,7 @@ def judge(
 
 
 @inlined
-def _boundary(
-    row: Float64, tail: tuple[int, int, int], units: float, expected: float, config: DetectorConfig
-) -> float:
+def _boundary(row: Float64, tail: tuple[int, int, int], units: float, expected: float, config: DetectorConfig) -> float:
     """So many mean lengths beyond where a tail begins. One that fewer samples reach than is expected is shorter."""
     usual, stretch, hits = tail
     reached = min((row[hits] + (1.0 - config.usual) * config.fewer) / expected, 1.0)

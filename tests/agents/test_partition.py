@@ -57,7 +57,9 @@ def churning(days: int, pods: int = 6, each: int = 9, hours: int = 3, seed: int 
         ts = START + hour * HOUR_MS + 31 * 60_000
         log.append(sample(len(log), ts, "shop/node", {"cpu": 1.0 + day % 3, f"container.{day}": 2.0, "m1": 50.0}))
         grown = {f'h_bucket{{day="{day}",le="{le}"}}': float(hour * n + day) for n, le in enumerate(("1", "2", "+Inf"))}
-        log.append(sample(len(log), ts, "shop/counts", {"c_total": float(hour % 50), f"c{day}_total": 2.0 * hour, **grown}))
+        log.append(
+            sample(len(log), ts, "shop/counts", {"c_total": float(hour % 50), f"c{day}_total": 2.0 * hour, **grown})
+        )
         for at, part in enumerate(("x", "y", "z")[: 2 + hour % 2]):  # a message a metric, and one of them comes seldom
             log.append(sample(len(log), ts + at, "shop/parts", {part: float(hour % 11)}))
         frame = FrameBuilder()

@@ -38,7 +38,7 @@ def test_messages_of_one_moment_are_one_sample_which_is_given_on_with_its_last_p
 def test_plugins_that_measure_a_few_milliseconds_apart_are_one_sample() -> None:
     """As collectd's are."""
     log = [sent(START + at * 10 * SECOND + 40 * nth, {name: 1.0}) for at in range(5) for nth, name in enumerate("abc")]
-    assert shape(decoded(log))[2:] == [(10, "abc"), (20, "abc"), (30, "abc"), (40, "abc")]
+    assert shape(decoded(log))[3:] == [(10, "abc"), (20, "abc"), (30, "abc"), (40, "abc")]
 
 
 def test_whole_samples_are_given_on_at_once_also_after_one_that_came_in_parts() -> None:
@@ -52,6 +52,14 @@ def test_whole_samples_are_given_on_at_once_also_after_one_that_came_in_parts() 
 
 def test_two_senders_of_whole_samples_under_one_name_are_not_held() -> None:
     log = [sent(START + at * SECOND + ahead, {name: 1.0}) for at in range(20) for ahead, name in ((0, "a"), (500, "b"))]
+    decode = Decode()
+    for raw in log:
+        assert len(decoded([raw], decode=decode)) == 1
+
+
+def test_a_sender_that_is_soon_again_with_fewer_metrics_is_not_held() -> None:
+    """A process that was killed is told by what is left: `up`."""
+    log = [sent(START + at * 200, {"cpu": 0.5, "up": 1.0} if at < 10 else {"up": 0.0}) for at in range(20)]
     decode = Decode()
     for raw in log:
         assert len(decoded([raw], decode=decode)) == 1
@@ -81,7 +89,9 @@ def test_parts_are_the_same_however_the_log_is_cut_and_restarted() -> None:
         for name in "abcdef":
             if rng.random() < 0.97:
                 ts = START + at * SECOND
-                log.append(sent(ts + rng.choice((0, 0, 40)), {name: rng.random()}, f"e/{at % 3}", ts + rng.randint(0, 3000)))
+                log.append(
+                    sent(ts + rng.choice((0, 0, 40)), {name: rng.random()}, f"e/{at % 3}", ts + rng.randint(0, 3000))
+                )
     last = Decode()
     whole = decoded(log, len(log), decode=last)
     assert max(len(metrics) for _, _, metrics in whole) == 6
@@ -112,7 +122,9 @@ def test_a_metric_a_message_is_told_with_its_attribution_and_no_sample_calls_it_
 # --- clocks -----------------------------------------------------------------------------------------------------------
 
 
-def noise(count: int, first: int = 0, *, ahead: int = 0, entity: str = "e", far: float = 0.0, arrived: int = 0) -> list[Raw]:
+def noise(
+    count: int, first: int = 0, *, ahead: int = 0, entity: str = "e", far: float = 0.0, arrived: int = 0
+) -> list[Raw]:
     """Samples a second, whose stamps are so many ms ahead of their arrival."""
     rng = np.random.default_rng(first + 1)
     return [
@@ -158,7 +170,11 @@ def test_a_clock_that_is_always_ahead_is_followed_by_arrival() -> None:
 
 def test_what_comes_late_after_an_outage_is_learned_and_raises_no_alarm() -> None:
     calm, outage = noise(300), START + 4_000 * SECOND
-    late = [*noise(600, 300, arrived=outage), *noise(300, 900, far=50.0, arrived=outage), *noise(2_700, 1200, arrived=outage)]
+    late = [
+        *noise(600, 300, arrived=outage),
+        *noise(300, 900, far=50.0, arrived=outage),
+        *noise(2_700, 1200, arrived=outage),
+    ]
     fresh = noise(100, 4_000)
     assert raised(told([*calm, *late, *fresh])) == []
     assert raised(told([*calm, *noise(600, 300), *noise(300, 900, far=50.0)]))[:1] == [900]

@@ -85,13 +85,16 @@ def test_a_counter_and_a_gauge_of_the_same_shown_name_are_two_series() -> None:
 BOUNDS = ("0.1", "0.5", "1", "+Inf")
 
 
-def histogram(counts: Sequence[float], total: float | None = None, name: str = "h", labels: str = "") -> dict[str, float]:
+def histogram(
+    counts: Sequence[float], total: float | None = None, name: str = "h", labels: str = ""
+) -> dict[str, float]:
     found = {f'{name}_bucket{{{labels}le="{bound}"}}': count for bound, count in zip(BOUNDS, counts, strict=True)}
     return found | ({f'{name}_bucket{{{labels}le="sum"}}': total} if total is not None else {})
 
 
 def test_a_cumulative_histogram_is_its_rate_quantiles_and_mean_since_the_moment_before() -> None:
-    log = [sent(START, histogram([50, 50, 50, 50], 7.0)), sent(START + 10 * SECOND, histogram([60, 140, 150, 150], 47.0)),
+    log = [sent(START, histogram([50, 50, 50, 50], 7.0)),
+           sent(START + 10 * SECOND, histogram([60, 140, 150, 150], 47.0)),
            sent(START + 20 * SECOND, histogram([60, 140, 150, 150], 47.0)),
            sent(START + 30 * SECOND, histogram([1, 1, 1, 1], 0.1)),
            sent(START + 40 * SECOND, histogram([1, 1, 1, 11], 100.1))]  # fmt: skip
@@ -109,8 +112,9 @@ def test_a_cumulative_histogram_is_its_rate_quantiles_and_mean_since_the_moment_
 
 
 def test_a_bound_that_is_new_begins_where_the_one_below_it_was() -> None:
-    log = [sent(START, {'h_bucket{le="1"}': 10.0, 'h_bucket{le="+Inf"}': 10.0}),
-           sent(START + SECOND, {'h_bucket{le="1"}': 10.0, 'h_bucket{le="2"}': 20.0, 'h_bucket{le="+Inf"}': 20.0})]  # fmt: skip
+    before, after = {"1": 10.0, "+Inf": 10.0}, {"1": 10.0, "2": 20.0, "+Inf": 20.0}
+    log = [sent(START + at * SECOND, {f'h_bucket{{le="{le}"}}': count for le, count in counts.items()})
+           for at, counts in enumerate((before, after))]  # fmt: skip
     ((_, _, found),) = decoded(log)
     assert found == pytest.approx({"h.rate": 10.0, "h.p50": 1.5, "h.p95": 1.95, "h.p99": 1.99})
 

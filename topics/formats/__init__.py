@@ -87,8 +87,8 @@ def read(content: Content, key: bytes | None, format: str = "", refuse: Refuse =
     """What a message in `format` (empty: the one that it looks like) says.
 
     `key` names the entity where the format does not. `refuse` is told of each part that is not what its format says, if
-    that can be left out alone; by default it refuses the message. Nothing, when it is right and has no number in it: a text alone,
-    or a rate that its sender does not know yet.
+    that can be left out alone; by default it refuses the message. Nothing, when it is right and has no number in it: a
+    text alone, or a rate that its sender does not know yet.
 
     Raises:
         DecodeError: it is in no known format, or a part of it is not what its format says.

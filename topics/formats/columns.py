@@ -85,7 +85,12 @@ def gate(columns: Columns, chunk: Chunk, names: Names) -> tuple[Batch, Int64, ND
     if not bad.any():
         return batch, arrived, ~bad, []
     worst = {int(message[i]): fault(bool(late[i]), int(ts[i]), int(arrived[i])) for i in np.flatnonzero(bad)}
-    return batch.only(~bad), arrived[~bad], ~bad, [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()]
+    return (
+        batch.only(~bad),
+        arrived[~bad],
+        ~bad,
+        [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()],
+    )
 
 
 def _offsets(chunk: Chunk) -> Int64:

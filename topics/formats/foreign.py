@@ -31,7 +31,7 @@ class ForeignReader:
         self._recognised: dict[tuple[str, bytes], str] = {}
 
     def read(self, raw: Raw, now: Instant = 0) -> tuple[list[Record], Refusals]:
-        """A `Sample` for each entity and time in a message, an `Event` for each loud line of a log; and what is refused.
+        """A `Sample` for each entity and time in a message, an `Event` for each loud line; and what is refused.
 
         now: the reader's time, ms; 0: the message's arrival is the only time that is known. A producer's clock says
         little about when it arrived.

@@ -54,7 +54,7 @@ def _end(text: str, at: int) -> int:
 
 
 def read_line(line: str, now: Instant | None = None, refuse: Refuse = strict) -> Sampled:
-    """One line as a sample, which is of `now` (ms) when it has no time. Raises ValueError: it is not of the protocol."""
+    """One line as a sample, of `now` (ms) when it has no time. Raises ValueError: it is not of the protocol."""
     line.encode()  # what was no UTF-8 is no text
     line = line.strip("\r\n\t ")
     name = _NAME.match(line)

@@ -18,7 +18,7 @@ _TEXTS: Final = {"trace": "debug", "warn": "warning", "error": "err", "fatal": "
 
 
 def read_json(request: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Logged]:
-    """The lines of an ExportLogsServiceRequest in OTLP/JSON. `refuse` is told of each that is not as the format says."""
+    """The lines of an ExportLogsServiceRequest in OTLP/JSON. `refuse` is told of each that cannot be read."""
     for resource in request["resourceLogs"]:
         entity = host_of(labels_of(resource.get("resource", {}).get("attributes", ())))
         for scope in resource.get("scopeLogs", ()):

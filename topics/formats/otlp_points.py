@@ -1,4 +1,4 @@
-"""Data points of OpenTelemetry as metrics, by their type and temporality; the attributes that tell two of them apart."""
+"""Data points of OpenTelemetry as metrics, by their type and temporality; what tells two of them apart."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def prometheus(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[S
     labels, value = record["labels"], float(record["value"])
     name, factor = prometheus_name(record["name"], others(labels))
     ts = instant(record["timestamp"])
-    yield Sampled(host_of(labels), ts, {name: value * factor} if value == value else {})  # noqa: PLR0124
+    yield Sampled(host_of(labels), ts, {name: value * factor} if value == value else {})
 
 
 def prometheus_name(name: str, labels: Mapping[str, str]) -> tuple[str, float]:

@@ -44,7 +44,9 @@ def _metrics(record: Mapping[str, Any], name: str, factor: float) -> dict[str, f
     return _histogram(which, record[which], name, 0.0 if absolute else interval_ms, absolute=absolute)
 
 
-def _histogram(which: str, held: Mapping[str, Any], name: str, interval_ms: float, *, absolute: bool) -> dict[str, float]:
+def _histogram(
+    which: str, held: Mapping[str, Any], name: str, interval_ms: float, *, absolute: bool
+) -> dict[str, float]:
     if which == "distribution":
         return _distribution(name, held["samples"], interval_ms)
     if which == "sketch":

@@ -113,5 +113,6 @@ def test_a_column_whose_first_cell_is_a_gap_is_read_and_so_are_decimal_commas() 
 def test_a_table_with_the_newest_row_first_is_refused_with_its_lines() -> None:
     table = "ts,host,cpu\n1767225602,a,1\n1767225600,b,1\n1767225601,a,1\n1767225603,a,1\n"
     found = list(read_csv(io.StringIO(table)))
-    assert [each.line for each in found if isinstance(each, Bad)] == [4]
-    assert [each.why for each in found if isinstance(each, Bad)][0].endswith("sort the file by time, oldest first")
+    (bad,) = [each for each in found if isinstance(each, Bad)]
+    assert bad.line == 4
+    assert bad.why.endswith("sort the file by time, oldest first")

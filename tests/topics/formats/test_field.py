@@ -1,4 +1,4 @@
-"""What other tools' users met, in the smallest form: each message says what it says there, or is refused with its cause."""
+"""What users of other tools met: each message says what it says there, or is refused with its cause."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def test_two_scopes_of_a_resource_are_two_series_and_the_collector_s_own_are_not
 
 @pytest.mark.parametrize("labels", [
     ({"pod": "cart-1"}, {"pod": "catalog-7"}), ({"node": "n1"}, {"node": "n2"}), ({"a": "1"}, {"b": "1"}),
-    ({"a": "1", "b": "2"}, {"a": "1,b=2"}), ({"a": '1",b="2'}, {"a": "1", "b": "2"}), ({"a": "1.2"}, {"a": "1", "b": "2"}),
+    ({"a": "1", "b": "2"}, {"a": "1,b=2"}), ({"a": '1",b="2'}, {"a": "1", "b": "2"}),
+    ({"a": "1.2"}, {"a": "1", "b": "2"}),
 ])  # fmt: skip
 def test_two_series_of_prometheus_are_two_series(labels: tuple[dict[str, str], dict[str, str]]) -> None:
     names = set()
@@ -121,7 +122,10 @@ def points(kind: str, *each: dict[str, Any], **held: Any) -> list[dict[str, Any]
     """A request for each point of a metric `m`, ten seconds after the one before."""
     found = []
     for at, point in enumerate(each):
-        stamps = {"startTimeUnixNano": str((NOW + at * 10_000 - 10_000) * 10**6), "timeUnixNano": str((NOW + at * 10_000) * 10**6)}
+        stamps = {
+            "startTimeUnixNano": str((NOW + at * 10_000 - 10_000) * 10**6),
+            "timeUnixNano": str((NOW + at * 10_000) * 10**6),
+        }
         found.append(otlp(({"host_name": "a"}, [{"name": "m", kind: {**held, "dataPoints": [point | stamps]}}])))
     return found
 
@@ -132,7 +136,9 @@ CUMULATIVE, DELTA = {"aggregationTemporality": 2}, {"aggregationTemporality": "A
 def test_sums_become_rates_by_temporality_and_what_is_not_monotonic_stays() -> None:
     values = [{"asInt": "100"}, {"asInt": "150"}, {"asInt": "30"}, {"asInt": "60"}]
     assert moments(*points("sum", *values, isMonotonic=True, **CUMULATIVE)) == [{"m.rate": 5.0}, {"m.rate": 3.0}]
-    assert moments(*points("sum", *values, isMonotonic=True, **DELTA)) == [{"m.rate": v} for v in (10.0, 15.0, 3.0, 6.0)]
+    assert moments(*points("sum", *values, isMonotonic=True, **DELTA)) == [
+        {"m.rate": v} for v in (10.0, 15.0, 3.0, 6.0)
+    ]
     assert moments(*points("sum", *values, **CUMULATIVE)) == [{"m": v} for v in (100.0, 150.0, 30.0, 60.0)]
     named = points("gauge", *values)
     for request in named:
@@ -178,9 +184,15 @@ def test_series_of_prometheus_are_what_their_names_say_one_message_each() -> Non
     log = []
     for at in range(4):
         grown = 100.0 * at
-        series = {"http_requests_total": (grown, {}), "m_seconds_sum": (grown, {}), "m_seconds_count": (2 * grown, {}),
-                  "connections_count": (7.0, {}), "seen": (float("nan"), {}), "node_load1": (2.0, {}),
-                  **{f"m_seconds_bucket{le}": (grown * (1 + (le != "1")), {"le": le}) for le in ("1", "2", "+Inf")}}
+        series = {
+            "http_requests_total": (grown, {}),
+            "m_seconds_sum": (grown, {}),
+            "m_seconds_count": (2 * grown, {}),
+            "connections_count": (7.0, {}),
+            "seen": (float("nan"), {}),
+            "node_load1": (2.0, {}),
+            **{f"m_seconds_bucket{le}": (grown * (1 + (le != "1")), {"le": le}) for le in ("1", "2", "+Inf")},
+        }
         for name, (value, labels) in series.items():
             plain = "m_seconds_bucket" if labels else name
             log.append({"timestamp": f"2026-11-21T00:00:{10 * at:02}Z", "value": str(value), "name": plain,
@@ -206,13 +218,22 @@ def test_one_bad_point_of_an_otlp_request_is_refused_alone() -> None:
 
 def test_one_bad_part_of_a_batch_of_telegraf_or_collectd_is_refused_alone() -> None:
     sound = {"fields": {"x": 1, "gone": None}, "name": "m", "tags": {"host": "a"}, "timestamp": NOW // 1000}
-    for bad in ({**sound, "timestamp": 0, "tags": {"host": "b"}}, {**sound, "tags": None}, {**sound, "timestamp": None}, None):
+    for bad in (
+        {**sound, "timestamp": 0, "tags": {"host": "b"}},
+        {**sound, "tags": None},
+        {**sound, "timestamp": None},
+        None,
+    ):
         samples, refused = said({"metrics": [sound, bad, {**sound, "name": "n"}]})
         assert samples == {"a": {"m.x": 1.0, "n.x": 1.0}}
         assert len(refused) == 1, bad
     value = {"values": [1], "dsnames": ["value"], "time": NOW / 1000, "host": "a", "plugin": "p", "plugin_instance": "",
              "type": "t", "type_instance": ""}  # fmt: skip
-    for bad, letters in (({**value, "values": [None], "type": "u"}, 0), ({**value, "time": 0}, 1), ({**value, "values": ["x"]}, 1)):
+    for bad, letters in (
+        ({**value, "values": [None], "type": "u"}, 0),
+        ({**value, "time": 0}, 1),
+        ({**value, "values": ["x"]}, 1),
+    ):
         samples, refused = said([value, bad, {**value, "type": "v"}])
         assert samples == {"a": {"p.t": 1.0, "p.v": 1.0}}
         assert len(refused) == letters, bad
@@ -237,7 +258,8 @@ def beat(**parts: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("event", "wanted"), [
-    (beat(redis={"info": {"clients": {"connected": 3}}, "keyspace": {"id": "db0"}}), {'redis.info.clients.connected{id="db0"}': 3.0}),
+    (beat(redis={"info": {"clients": {"connected": 3}}, "keyspace": {"id": "db0"}}),
+     {'redis.info.clients.connected{id="db0"}': 3.0}),
     (beat(nginx={"stubstatus": {"active": 1, "hostname": "n:80"}}), {"nginx.stubstatus.active": 1.0}),
     (beat(windows={"perfmon": {"processor": {"pct": 0.5}, "instance": "C:"}}),
      {'windows.perfmon.processor.pct{instance="C:"}': 0.5}),
@@ -266,10 +288,13 @@ def test_a_line_is_read_as_the_line_protocol_says(line: bytes, wanted: dict[str,
 
 
 @pytest.mark.parametrize("bad", [b"m,host=a y=1_000 1795238437267000000", b"m,host=a y=\xff 1795238437267000000",
-                                 b"m,host=\xff y=1", b"m y", b",host=a y=1", b"m,host=a y=1,", b'm,host=a y="open'])  # fmt: skip
+                                 b"m,host=\xff y=1", b"m y", b",host=a y=1", b"m,host=a y=1,",
+                                 b'm,host=a y="open'])  # fmt: skip
 def test_a_bad_line_is_refused_alone(bad: bytes) -> None:
     line = b"m,host=a x=1 1795238437267000000"
-    samples, refused = said(line + b"\n" + bad + (b"" if b"open" in bad else b"\n" + line.replace(b"x", b"z")), "influx")
+    samples, refused = said(
+        line + b"\n" + bad + (b"" if b"open" in bad else b"\n" + line.replace(b"x", b"z")), "influx"
+    )
     assert samples["a"].keys() == {"m.x", *(["m.z"] if b"open" not in bad else [])}
     assert len(refused) == 1
 
@@ -282,17 +307,20 @@ def vector(**parts: Any) -> dict[str, Any]:
     return {"name": "lat", "tags": {"host": "a"}, "timestamp": "2026-11-21T00:00:00Z", "kind": "incremental", **parts}
 
 
-BUCKETS = {"buckets": [{"upper_limit": 1.0, "count": 10}, {"upper_limit": 2.0, "count": 10}, {"upper_limit": None, "count": 0}],
+BUCKETS = {"buckets": [{"upper_limit": 1.0, "count": 10}, {"upper_limit": 2.0, "count": 10},
+                       {"upper_limit": None, "count": 0}],
            "count": 20, "sum": 15.0}  # fmt: skip
 
 
 @pytest.mark.parametrize(("event", "wanted"), [
     (vector(aggregated_histogram=BUCKETS), {"lat.p50": 1.0, "lat.p95": 1.9, "lat.p99": 1.98, "lat.mean": 0.75}),
     (vector(aggregated_histogram=BUCKETS, kind="absolute"),
-     {'lat_bucket{le="1"}': 10.0, 'lat_bucket{le="2"}': 20.0, 'lat_bucket{le="+Inf"}': 20.0, 'lat_bucket{le="sum"}': 15.0}),
+     {'lat_bucket{le="1"}': 10.0, 'lat_bucket{le="2"}': 20.0, 'lat_bucket{le="+Inf"}': 20.0,
+      'lat_bucket{le="sum"}': 15.0}),
     (vector(aggregated_summary={"quantiles": [{"quantile": 0.5, "value": 3.0}], "count": 4, "sum": 8.0}),
      {"lat.p50": 3.0, "lat.mean": 2.0}),
-    (vector(sketch={"sketch": {"AgentDDSketch": {"bins": {"k": [], "n": []}, "count": 4, "min": 1, "max": 3, "sum": 8.0, "avg": 2}}}),
+    (vector(sketch={"sketch": {"AgentDDSketch": {"bins": {"k": [], "n": []}, "count": 4, "min": 1, "max": 3, "sum": 8.0,
+                                                 "avg": 2}}}),
      {"lat.mean": 2.0}),
     (vector(distribution={"samples": [{"value": 1.0, "rate": 3}, {"value": 5.0, "rate": 1}], "statistic": "histogram"}),
      {"lat.mean": 2.0, "lat.p50": 1.0, "lat.p95": 5.0, "lat.p99": 5.0}),
@@ -313,7 +341,9 @@ def test_what_has_no_time_is_of_when_it_arrived() -> None:
         (sample,) = Rekey(lambda _: "auto").step([Raw("t", 0, 0, b"k", text, (), NOW - 5)], NOW)
         assert isinstance(sample, Sample)
         assert sample.ts == NOW - 5
-        assert native.read(text, b"k", arrived=NOW - 5) == [Sampled("a", NOW - 5, {"lat": 5.0} if text[:1] == b"{" else {"m.x": 1.0})]
+        assert native.read(text, b"k", arrived=NOW - 5) == [
+            Sampled("a", NOW - 5, {"lat": 5.0} if text[:1] == b"{" else {"m.x": 1.0})
+        ]
         with pytest.raises(DecodeError, match="no time"):
             native.read(text, b"k")
 
