@@ -3,7 +3,7 @@
 Names are those of Prometheus, which other formats' readers write too: `NAME_total{labels}` is a counter, and
 `NAME_bucket{labels,le="0.5"}` counts what is at most 0.5 since the start, `le="+Inf"` all of it and `le="sum"` its sum.
 A counter is shown as its growth a second, `NAME.rate{labels}`. Buckets are never shown; each histogram has
-`NAME.rate`, `NAME.p50`, `NAME.p95`, `NAME.p99` and `NAME.mean`, each a series of its own under a name that nobody sends.
+`NAME.rate`, `NAME.p50`, `NAME.p95`, `NAME.p99` and `NAME.mean`, each a series under a name that nobody sends.
 """
 
 from __future__ import annotations
