@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from agents._agent import Agent
-from topics.codec import DeadLetter, DecodeError
+from topics.codec import Cause, DeadLetter, DecodeError
 from topics.formats.foreign import Choose, ForeignReader
 from topics.spec import Instant, Raw, Record
 from topics.telemetry import EVENTS, METRICS
@@ -18,8 +18,8 @@ KEPT_BYTES: Final = 5_000_000  # of a refused message: the dead-letter topic tak
 class Rekey(Agent[Raw]):
     """Yields a `Sample` for each entity and time in a message, and an `Event` for a loud line of a log.
 
-    It keeps nothing that matters. What it refuses goes to the dead-letter topic of the metrics, with the place it was
-    read from.
+    It keeps nothing that matters. What it refuses, the message or parts of it, goes to the dead-letter topic of the
+    metrics, with the place it was read from.
     """
 
     name = "rekey"
@@ -30,16 +30,20 @@ class Rekey(Agent[Raw]):
     def __init__(self, choose: Choose) -> None:
         self.reader = ForeignReader(choose)
 
-    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Record | DeadLetter]:  # noqa: ARG002
+    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Record | DeadLetter]:
         for raw in records:
             try:
-                yield from self.reader.read(raw)
+                found, refused = self.reader.read(raw, now)
             except DecodeError as error:
-                yield _refused(raw, error)
+                yield _refused(raw, error.cause, error.detail)
+                continue
+            yield from found
+            if refused.count:
+                yield _refused(raw, *refused.reason)
 
 
-def _refused(raw: Raw, error: DecodeError) -> DeadLetter:
-    kept, detail = raw, error.detail
+def _refused(raw: Raw, cause: Cause, detail: str) -> DeadLetter:
+    kept = raw
     if raw.value is not None and len(raw.value) > KEPT_BYTES:
         kept, detail = replace(raw, value=raw.value[:KEPT_BYTES]), f"{detail}; the first {KEPT_BYTES} are kept"
-    return DeadLetter(kept, error.cause, detail, METRICS.dlq)
+    return DeadLetter(kept, cause, detail, METRICS.dlq)

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from topics.kinds import BUCKET, DERIVED, figures_of, meaning
 from topics.learning import Learning
 
 Int32 = NDArray[np.int32]
@@ -41,12 +42,14 @@ class MustForget(Exception):
 class Series(Sequence[tuple[int, str]]):
     """The number of the entity and the metric of each series, as columns: a tuple each takes ten times the room.
 
-    entity, metric: int32 as this machine writes it; the place of an entity, and of a metric in `metrics`. Both are -1
+    entity, metric: int32 as this machine writes it; the place of an entity, and of a metric in `metrics`, where it has
+    the name that its sender gave it, and in `shown`, where it has the one for people (`topics.kinds`). Both are -1
     where a number stands for nothing.
     """
 
     def __init__(self, metrics: Iterable[str] = (), entity: bytes = b"", metric: bytes = b"") -> None:
         self.metrics = list(metrics)
+        self.shown = [meaning(name).shown for name in self.metrics]
         self.entity, self.metric = array("i"), array("i")
         self.entity.frombytes(entity)
         self.metric.frombytes(metric)
@@ -84,7 +87,7 @@ class Series(Sequence[tuple[int, str]]):
         self._uses[place] -= 1
         if not self._uses[place]:
             del self._place[metric]
-            self.metrics[place] = ""
+            self.metrics[place] = self.shown[place] = ""
             heapq.heappush(self._free_metrics, place)
         return metric
 
@@ -97,10 +100,16 @@ class Series(Sequence[tuple[int, str]]):
             else:
                 place = len(self.metrics)
                 self.metrics.append(metric)
+                self.shown.append("")
                 self._uses.append(0)
-            self._place[metric] = place
+            self._place[metric], self.shown[place] = place, meaning(metric).shown
         self._uses[place] += 1
         return place
+
+    def sent(self, number: int) -> str:
+        """The name of a metric as its sender gave it; empty where the number stands for nothing."""
+        place = self.metric[number]
+        return self.metrics[place] if place != FREE else ""
 
     def __len__(self) -> int:
         return len(self.entity)
@@ -112,10 +121,10 @@ class Series(Sequence[tuple[int, str]]):
     def __getitem__(self, index: int | slice) -> tuple[int, str] | list[tuple[int, str]]:
         if isinstance(index, slice):
             places = self.metric[index]
-            named = [self.metrics[place] if place != FREE else "" for place in places]
+            named = [self.shown[place] if place != FREE else "" for place in places]
             return list(zip(self.entity[index], named, strict=True))
         place = self.metric[index]
-        return self.entity[index], self.metrics[place] if place != FREE else ""
+        return self.entity[index], self.shown[place] if place != FREE else ""
 
 
 class KeptNames(NamedTuple):
@@ -157,6 +166,8 @@ class Names:
     def intern(self, entity: str, metrics: Iterable[str]) -> tuple[int, list[int]]:
         """The numbers of an entity and of its series; new ones are given out. All of them have come now.
 
+        What follows from a histogram gets numbers with its first bucket. It ends with the last one.
+
         Raises:
             MustForget: there is room for new ones when some others have ended; none is given out.
             TooManySeries: a bound would be passed; none is given out.
@@ -165,6 +176,7 @@ class Names:
         at = self._entity.get(entity)
         known = self._series(at) if at is not None else {}
         fresh = [metric for metric in dict.fromkeys(metrics) if metric not in known]
+        fresh += [metric for metric in figures_of(fresh) if metric not in known]
         self.seen[[known[metric] for metric in metrics if metric in known]] = self.hour
         if fresh:
             self._make_room(entity, known, len(fresh))
@@ -177,13 +189,22 @@ class Names:
             if again:
                 self.reused.series.append(number)
         self._grow()
-        self.seen[[known[metric] for metric in fresh]] = self.hour
+        self.seen[[known[metric] for metric in fresh if meaning(metric).kind != DERIVED]] = self.hour
         return at, [known[metric] for metric in metrics]
 
     def of(self, entity: str) -> tuple[int, list[int]]:
         """The numbers of an entity and, ascending, of its series. Raises KeyError when nothing is known of it."""
         at = self._entity[entity]
         return at, sorted(self._series(at).values())
+
+    def number(self, entity: str) -> list[int]:
+        """The number of an entity, if it has one."""
+        return [self._entity[entity]] if entity in self._entity else []
+
+    def figures(self, bucket: int) -> list[int]:
+        """The numbers of what follows from the histogram of a bucket; -1 where it has none."""
+        known = self._series(self.series.entity[bucket])
+        return [known.get(name, FREE) for name in figures_of([self.series.sent(bucket)])]
 
     def metrics(self, entity: str) -> set[str]:
         """The metrics of an entity that have a number."""
@@ -198,8 +219,9 @@ class Names:
         return np.flatnonzero(self.seen < self.hour - self.ttl_hours).astype(np.int32)
 
     def forget(self, series: Int32) -> Forgotten:
-        """Let series end, with each entity that has no others."""
+        """Let series end, with each entity that has no others, and what follows from histograms without a bucket."""
         ended: dict[int, str] = {}
+        series = self._with_figures(series)
         owner = np.array(self.series.entity, np.int32)[series]
         for number, at in zip(series.tolist(), owner.tolist(), strict=True):
             known = self._series(at)
@@ -212,6 +234,19 @@ class Names:
             self.entities[at] = ""
             heapq.heappush(self._free, at)
         return Forgotten(self, series, owner, ended)
+
+    def _with_figures(self, series: Int32) -> Int32:
+        """Some series that are to end, and what followed from histograms that have no bucket but these."""
+        going: dict[int, set[str]] = {}
+        for number in series.tolist():
+            if meaning(metric := self.series.sent(number)).kind == BUCKET:
+                going.setdefault(self.series.entity[number], set()).add(metric)
+        more: list[int] = []
+        for at, metrics in going.items():
+            known = self._series(at)
+            left = set(figures_of(known.keys() - metrics))
+            more += [known[name] for name in figures_of(sorted(metrics)) if name in known and name not in left]
+        return np.union1d(series, np.array(more, np.int32)).astype(np.int32) if more else series
 
     def take_reused(self) -> Reused:
         """The numbers that were given out again since the last call."""
@@ -263,7 +298,7 @@ class Names:
         if known is None:
             order, first = self._loaded
             own = order[first[at] : first[at + 1]].tolist()
-            known = self._known[at] = {self.series[number][1]: number for number in own}
+            known = self._known[at] = {self.series.sent(number): number for number in own}
         return known
 
     def dump(self) -> KeptNames:
@@ -335,6 +370,7 @@ class Batch:
     series: Int32  # (n,) number of the series
     value: Float64  # (n,) finite
     offset: Int64  # (m,) of the record the sample came in
+    late: NDArray[np.bool_] | None = None  # (m,) came long after it was measured: learned, never told; None: none did
 
     def __len__(self) -> int:
         return len(self.entity)
@@ -345,7 +381,7 @@ class Batch:
         return Batch(
             self.topic, self.partition, self.names, self.entity[first:end], self.ts[first:end],
             self.start[first : end + 1] - np.int32(low), self.series[low:high], self.value[low:high],
-            self.offset[first:end],
+            self.offset[first:end], None if self.late is None else self.late[first:end],
         )  # fmt: skip
 
     def only(self, keep: NDArray[np.bool_]) -> Batch:
@@ -355,5 +391,5 @@ class Batch:
         start = np.concatenate(([0], np.cumsum(count[keep]))).astype(np.int32)
         return Batch(
             self.topic, self.partition, self.names, self.entity[keep], self.ts[keep], start, self.series[values],
-            self.value[values], self.offset[keep],
+            self.value[values], self.offset[keep], None if self.late is None else self.late[keep],
         )  # fmt: skip

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topics.codec import Cause, DecodeError
-from topics.formats.native import MAX_NAME
+from topics.formats.native import MAX_METRIC, MAX_NAME
 from topics.spec import Instant
 
 CONTENT_TYPE: Final = b"application/vnd.opsloop.frame"
@@ -153,9 +153,9 @@ class FrameBuilder:
         """The number of an entity, which has metrics that were not seen before: names stay, so they are checked."""
         known = self._entities.get(entity, -1)
         fresh = [metric for metric in metrics if (known, metric) not in self._series]
-        for name in (entity, *fresh):
-            if not 0 < len(name) <= MAX_NAME:
-                raise ValueError(f"a name has 1 to {MAX_NAME} characters: {name[:80]!r}")
+        for name, most in ((entity, MAX_NAME), *((metric, MAX_METRIC) for metric in fresh)):
+            if not 0 < len(name) <= most:
+                raise ValueError(f"a name has 1 to {most} characters: {name[:80]!r}")
         count = self._metrics.get(known, 0) + len(fresh)
         if count > MAX_METRICS:
             raise ValueError(f"{entity} would have more than {MAX_METRICS} metrics")

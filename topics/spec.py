@@ -158,6 +158,7 @@ class Topic:
     packed: bool = False  # written as MessagePack, for records with bytes in them; JSON is read too
     reads_next: bool = True  # a record of the next schema version is read, its new fields passed over
     content_type: bytes = b""  # header of records without CloudEvents attributes
+    stamped: bool = False  # records have the broker's time: a producer's clock says little about when they arrived
 
     @property
     def dlq(self) -> str:
@@ -171,6 +172,8 @@ class Topic:
             wanted |= COMPACTED_OFTEN if self.reread else COMPACTED
         else:
             wanted["retention.ms"] = str(-1 if self.retention_ms is None else self.retention_ms)
+        if self.stamped:
+            wanted["message.timestamp.type"] = "LogAppendTime"
         if self.max_message_bytes is not None:
             wanted["max.message.bytes"] = str(self.max_message_bytes)
         return wanted

@@ -38,7 +38,7 @@ class Heartbeat(Record, frozen=True):
 
 METRICS = Topic(
     "opsloop.telemetry.metrics", Sample, key=lambda sample: sample.entity, what="samples: JSON or columnar frames",
-    retention_ms=DAY_MS, cloudevents=False,
+    retention_ms=DAY_MS, cloudevents=False, stamped=True,
 )  # fmt: skip
 EVENTS = Topic(
     "opsloop.telemetry.events", Event, key=lambda event: system_of(event.entity),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from topics.telemetry import Sample
 TIME_COLUMNS: Final = ("timestamp", "time", "ts", "@timestamp", "datetime", "date")
 ENTITY_COLUMNS: Final = ("entity", "host", "instance", "node")
 # the unit of an epoch (s, ms, µs, ns) follows from its size: unambiguous from 1973 to 5138
+GAPS: Final = frozenset({"", "n/a", "na", "nan", "null", "none", "-", "#n/a"})  # what stands where nothing was measured
+_COMMA: Final = re.compile(r"[-+]?[0-9]{1,3}(?:\.[0-9]{3})*,[0-9]+|[-+]?[0-9]+,[0-9]+")  # 1.234,5 and 1234,5
 _UNITS: Final = ((1e17, 1e-6), (1e14, 1e-3), (1e11, 1.0), (0.0, 1e3))
 
 
@@ -66,10 +69,12 @@ def _quoted(entity: str) -> dict[str, msgspec.Raw]:
     return {"entity": msgspec.Raw(msgspec.json.encode(entity))}
 
 
-def read_csv(stream: TextIO, entity: str = "") -> Iterator[Sample | Bad]:
+def read_csv(stream: TextIO, entity: str = "", *, ordered: bool = True) -> Iterator[Sample | Bad]:
     """Yield a sample for each row. One column is the time; each other column of numbers is a metric of its name.
 
-    Empty cells and NaN are gaps: the sample lacks that metric. Columns of text are ignored.
+    Empty cells, NaN and N/A are gaps: the sample lacks that metric. Columns of text are ignored. Where cells are not
+    separated by commas, a comma may stand before decimals. ordered: a row that is older than the one before it of its
+    entity is bad, since nobody would learn it.
 
     Raises:
         UserError: there is no column of time, or no entity is named.
@@ -77,7 +82,8 @@ def read_csv(stream: TextIO, entity: str = "") -> Iterator[Sample | Bad]:
     first = stream.readline()
     delimiter = max(",;\t", key=first.count)
     header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
-    columns = _columns(header, entity)
+    columns = _columns(header, entity, comma=delimiter != ",")
+    newest: dict[str, Instant] = {}
     rows = csv.reader(stream, delimiter=delimiter)
     while True:
         try:
@@ -88,14 +94,22 @@ def read_csv(stream: TextIO, entity: str = "") -> Iterator[Sample | Bad]:
             yield Bad(rows.line_num + 1, str(error))
             continue
         if row:
-            yield columns.sample(row, rows.line_num + 1)
+            read, line = columns.sample(row, rows.line_num + 1), rows.line_num + 1
+            if ordered and isinstance(read, Sample) and newest.setdefault(read.entity, read.ts) > read.ts:
+                read = Bad(line, "it is older than the row before it: sort the file by time, oldest first")
+            elif isinstance(read, Sample):
+                newest[read.entity] = read.ts
+            yield read
 
 
 class _Columns:
-    """The kinds of the columns. The first value of a column decides whether it holds numbers."""
+    """The kinds of the columns. The first value of a column that is no gap decides whether it holds numbers."""
 
-    def __init__(self, header: list[str], time_column: int, entity_column: int | None, entity: str) -> None:
+    def __init__(
+        self, header: list[str], time_column: int, entity_column: int | None, entity: str, *, comma: bool
+    ) -> None:
         self._header, self._time, self._entity_column, self._entity = header, time_column, entity_column, entity
+        self._comma = comma
         self._numeric: dict[int, bool] = {}
 
     def sample(self, row: list[str], line: int) -> Sample | Bad:
@@ -112,9 +126,11 @@ class _Columns:
         return Sample(entity=entity, ts=ts, metrics=metrics)
 
     def _metrics(self, row: list[str]) -> Iterator[tuple[str, float]]:
-        for at, cell in enumerate(row):
-            if at in (self._time, self._entity_column) or not (cell := cell.strip()):
+        for at, text in enumerate(row):
+            if at in (self._time, self._entity_column) or (cell := text.strip()).lower() in GAPS:
                 continue
+            if self._comma and _COMMA.fullmatch(cell):
+                cell = cell.replace(".", "").replace(",", ".")
             if not self._numeric.setdefault(at, _is_number(cell)):
                 continue
             if not _is_number(cell):
@@ -123,7 +139,7 @@ class _Columns:
                 yield self._header[at], value
 
 
-def _columns(header: list[str], entity: str) -> _Columns:
+def _columns(header: list[str], entity: str, *, comma: bool) -> _Columns:
     names = [name.lower() for name in header]
     at = next((names.index(name) for name in TIME_COLUMNS if name in names), None)
     if at is None:
@@ -134,7 +150,7 @@ def _columns(header: list[str], entity: str) -> _Columns:
     whose = None if entity else next((names.index(name) for name in ENTITY_COLUMNS if name in names), None)
     if not entity and whose is None:
         raise UserError("nothing says whose measurements these are", "Name it, for example --entity web-1")
-    return _Columns(header, at, whose, entity)
+    return _Columns(header, at, whose, entity, comma=comma)
 
 
 def _is_number(cell: str) -> bool:

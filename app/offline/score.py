@@ -20,6 +20,7 @@ from app.ingest.publish import Bad, read_csv
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch, Float64, Int64, Names
 from topics.formats.native import MAX_SIZE
+from topics.kinds import COUNTER, meaning
 from topics.signals import Anomaly
 from topics.spec import Origin
 from topics.telemetry import METRICS
@@ -105,7 +106,9 @@ def _table(values: NDArray[np.generic]) -> Float64:
 
 def _csv(path: Path, stream: TextIO) -> Recording:
     name, samples, ts = path.name.partition(".")[0], [], [0]
-    for row in read_csv(stream, name):  # one that says nothing stays as a gap: what is scored has a place for each row
+    for row in read_csv(
+        stream, name, ordered=False
+    ):  # one that says nothing stays as a gap: what is scored has a place for each row
         samples.append({} if isinstance(row, Bad) else row.metrics)
         ts.append(ts[-1] if isinstance(row, Bad) else row.ts)
     metrics = tuple(m for m in dict.fromkeys(m for sample in samples for m in sample) if m.lower() not in LABELS)
@@ -114,7 +117,24 @@ def _csv(path: Path, stream: TextIO) -> Recording:
     values = np.array([[sample.get(metric, math.nan) for metric in metrics] for sample in samples])
     found = [sample[m] for sample in samples for m in sample if m.lower() in LABELS]
     label = np.array(found, np.int8) if len(found) == len(samples) else None
-    return Recording(name, metrics, np.array(ts[1:], np.int64), values, values[:0], label)
+    when = np.array(ts[1:], np.int64)
+    if (np.diff(when) < 0).any():  # newest first, perhaps
+        order = np.argsort(when, kind="stable")
+        when, values, label = when[order], values[order], None if label is None else label[order]
+    metrics, values = _as_rates(metrics, when, values)
+    return Recording(name, metrics, when, values, values[:0], label)
+
+
+def _as_rates(metrics: tuple[str, ...], ts: Int64, values: Float64) -> tuple[tuple[str, ...], Float64]:
+    """Counters as the live path has them: growth a second since the value before, none where one was reset."""
+    for column in [at for at, name in enumerate(metrics) if meaning(name).kind == COUNTER]:
+        there = np.flatnonzero(~np.isnan(values[:, column]))
+        counts, seconds = values[there, column], np.diff(ts[there]) / 1000.0
+        values[:, column] = np.nan
+        with np.errstate(divide="ignore", invalid="ignore"):
+            grown = np.diff(counts) / seconds
+        values[there[1:], column] = np.where((grown >= 0.0) & (seconds > 0.0), grown, np.nan)
+    return tuple(meaning(name).shown if meaning(name).kind == COUNTER else name for name in metrics), values
 
 
 def _parquet(path: Path) -> Recording:

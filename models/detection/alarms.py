@@ -148,6 +148,11 @@ class Alarms:
         told.on, told.suppressed, told.spent = True, suppressed, told.spent + (suppressed == "none")
         return (AGAIN if was_on and before == "none" else RAISE), suppressed
 
+    def is_on(self, entity: str) -> bool:
+        """Whether an alarm of an entity is on that was reported."""
+        told = self.told.get(entity)
+        return told is not None and told.on
+
     def _ended(self, told: Told | None, scored_sample: ScoredSample) -> tuple[int, Suppressed]:
         """An alarm of the bank is over."""
         if told is None or not told.on:

@@ -123,6 +123,9 @@ class PartitionDetector:
         ]
         said += [(beyond.sample, anomalies.of_range(batch, beyond)) for beyond in self.ranges.take(batch)]
         said += [(lost.sample, anomalies.of_absence(batch, lost)) for lost in self.absence.take(batch)]
+        if batch.late is not None:  # it is learned, but what was long ago is no news
+            late = batch.late
+            said = [(at, a) for at, a in said if not late[at] or a.view == "first" or a.state == "cleared"]
         return scored, [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
 
     def _told(self, batch: Batch, scored: Scored, sample: int) -> Iterator[Anomaly]:
@@ -134,6 +137,8 @@ class PartitionDetector:
             return
         number = int(batch.entity[sample])
         entity = batch.names.entities[number]
+        if batch.late is not None and batch.late[sample] and event != CLEAR and not self.alarms.is_on(entity):
+            return  # no alarm begins with what came late; one that goes on is told with the first fresh sample
         own = slice(int(batch.start[sample]), int(batch.start[sample + 1]))
         level = strongest_levels(batch.value[own], scored.expected[own], scored.spread[own])
         ts, ratio, tail = int(batch.ts[sample]), anomalies.ratio_of(scored, sample), float(scored.tail[sample])

@@ -71,6 +71,7 @@ MEASURES: Final[Mapping[str, Prior]] = {
 UNITS: Final[Mapping[str, Prior]] = {"ratio": RATIO, "seconds": Prior(0.7), "bytes": Prior(1e5)}
 
 GROWING: Final = frozenset({"total", "sum", "count", "bucket"})  # at the end of a name: a counter, which has no level
+FIGURES: Final = frozenset({"p50", "p95", "p99", "mean"})  # at the end of a name (`topics.rates`)
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -92,6 +93,8 @@ def prior(metric: str) -> Prior:
         if found := MEASURES.get(_dotted(measure)):
             return UNKNOWN if GROWING.intersection(whole[len(measure) :].split(".")) else found
         measure = measure.rpartition(".")[0]
+    if last in FIGURES:  # of a histogram: in the unit of what it observed
+        last = stem.rpartition(".")[2]
     return UNITS.get(last, UNKNOWN) if stem else UNKNOWN
 
 

@@ -56,6 +56,12 @@ def churning(days: int, pods: int = 6, each: int = 9, hours: int = 3, seed: int 
                 log.append(sample(len(log), ts, f"shop/pod-{day}-{pod}", metrics))
         ts = START + hour * HOUR_MS + 31 * 60_000
         log.append(sample(len(log), ts, "shop/node", {"cpu": 1.0 + day % 3, f"container.{day}": 2.0, "m1": 50.0}))
+        grown = {f'h_bucket{{day="{day}",le="{le}"}}': float(hour * n + day) for n, le in enumerate(("1", "2", "+Inf"))}
+        log.append(
+            sample(len(log), ts, "shop/counts", {"c_total": float(hour % 50), f"c{day}_total": 2.0 * hour, **grown})
+        )
+        for at, part in enumerate(("x", "y", "z")[: 2 + hour % 2]):  # a message a metric, and one of them comes seldom
+            log.append(sample(len(log), ts + at, "shop/parts", {part: float(hour % 11)}))
         frame = FrameBuilder()
         frame.add(f"other/{day}", ts, {"a": float(hour % 7), "b": 1.0})
         frame.add("other/lone", ts, {"only": float(hour % 5)})
@@ -255,15 +261,16 @@ def entity_of(raw: Raw) -> str:
     return (raw.key or b"").decode() if raw.key != b"k" else str(orjson.loads(raw.value or b"")["entity"])
 
 
-GOLDEN = Path(__file__).parent / "states" / "names_2_learners_5.msgpack"  # of `golden`, written in November 2026
+GOLDEN = Path(__file__).parent / "states" / "names_3_learners_5.msgpack"  # of `golden`, written in November 2026
 
 
 def golden() -> tuple[Lane, list[Raw]]:
     """A partition after most of a log, with an incident open and numbers that are free, and the rest of the log."""
-    log, lane, middle = churning(9), Lane(), 970
+    log, lane, middle = churning(9), Lane(), 1152
     lane.take(log[:middle], 0)
     assert lane.decode.names.series.free
     assert lane.detect.model.forks.open
+    assert lane.decode.decoder.held == 1
     return lane, log[middle:]
 
 
@@ -285,6 +292,6 @@ def test_a_state_of_another_version_is_refused_with_one_line_that_says_what_to_d
     for state in (newer, looks, {"version": 1, "series": b"", "entities": b"", "forks": []}):
         with pytest.raises(ValueError, match=r"learners .* not of version 5, .* delete the topic opsloop\.state\.lane"):
             Detect().restore(pack(state))
-    for names in ((["e"], ["m"], b"\0" * 4, b"\0" * 4, {}), (["e"], [(0, "m")], {}), (3, (), {})):
-        with pytest.raises(ValueError, match=r"names .* not of version 2, .* delete the topic opsloop\.state\.lane"):
+    for names in ((["e"], ["m"], b"\0" * 4, b"\0" * 4, {}), (["e"], [(0, "m")], {}), (2, (), {}), (4, (), {})):
+        with pytest.raises(ValueError, match=r"names .* not of version 3, .* delete the topic opsloop\.state\.lane"):
             Decode().restore(pack(names))

@@ -107,9 +107,13 @@ def test_what_cannot_be_taken_is_refused_alone_beside_the_metrics_with_its_place
     assert dict(refused.headers)["dlq_origin"] == b"theirs-5-2"
 
 
-def test_a_message_is_taken_whole_or_not_at_all() -> None:
-    assert letter(raw(LINE + b"\nnot a line")).cause is Cause.MALFORMED
-    assert letter(raw(LINE + b"\ncpu,host=b x=1 5")).cause is Cause.TIMESTAMP
+@pytest.mark.parametrize(("bad", "cause"), [(b"not a line", Cause.MALFORMED), (b"cpu,host=b x=1 5", Cause.TIMESTAMP)])
+def test_a_bad_part_of_a_message_is_refused_alone_with_its_cause(bad: bytes, cause: Cause) -> None:
+    sample, refused = said(raw(LINE + b"\n" + bad + b"\n" + LINE.replace(b"host=", b"host=other")))[:2], None
+    assert all(isinstance(each, Sample) for each in sample)
+    refused = said(raw(LINE + b"\n" + bad))[1]
+    assert isinstance(refused, DeadLetter)
+    assert refused.cause is cause
 
 
 def test_however_much_is_in_a_message_no_sample_of_it_is_too_large_for_its_topic() -> None:

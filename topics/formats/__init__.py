@@ -8,9 +8,9 @@ from typing import Any, Final
 import orjson
 
 from topics.codec import Cause, DecodeError
-from topics.formats import influx, otlp, records
+from topics.formats import influx, otlp, records, vector
 from topics.formats.names import Logged, Sampled
-from topics.formats.tolerance import NOT_AS_IT_SAYS
+from topics.formats.tolerance import NOT_AS_IT_SAYS, Refusals, Refuse, strict
 
 Found = Sampled | Logged
 Content = Any  # a parsed JSON object or array, else the bytes
@@ -26,10 +26,10 @@ _SIGNS: Final[tuple[tuple[str, Callable[[Mapping[str, Any]], bool]], ...]] = (
     ("fluent_bit", lambda d: "@timestamp" in d and "message" not in d),
 )
 
-READERS: Final[Mapping[str, Callable[[Content], Iterable[Found]]]] = {
+READERS: Final[Mapping[str, Callable[..., Iterable[Found]]]] = {
     "collectd": records.collectd, "fluent_bit": records.fluent_bit, "influx": influx.read,
     "metricbeat": records.metricbeat, "otlp": otlp.read, "prometheus": records.prometheus, "rsyslog": records.rsyslog,
-    "telegraf": records.telegraf, "vector": records.vector,
+    "telegraf": records.telegraf, "vector": vector.vector,
 }  # fmt: skip
 
 Reader = Callable[[Content], Iterable[Found]]
@@ -83,23 +83,29 @@ def recognise(content: Content) -> str:
     return "otlp" if content[:1] == b"\x0a" else "influx"
 
 
-def read(content: Content, key: bytes | None, format: str = "") -> list[Found]:
+def read(content: Content, key: bytes | None, format: str = "", refuse: Refuse = strict) -> list[Found]:
     """What a message in `format` (empty: the one that it looks like) says.
 
-    `key` names the entity where the format does not. Nothing, when it is right and has no number in it: a text alone,
-    or a rate that its sender does not know yet.
+    `key` names the entity where the format does not. `refuse` is told of each part that is not what its format says, if
+    that can be left out alone; by default it refuses the message. Nothing, when it is right and has no number in it: a
+    text alone, or a rate that its sender does not know yet.
 
     Raises:
         DecodeError: it is in no known format, or a part of it is not what its format says.
     """
-    name = format or recognise(content)
+    name, refused = format or recognise(content), Refusals()
+
+    def told(error: Exception) -> None:
+        refused(error)
+        refuse(error)
+
     try:
-        found = _of_package(name, content) if name in _added else list(READERS[name](content))
+        found = _of_package(name, content) if name in _added else list(READERS[name](content, told))
     except DecodeError:
         raise
     except NOT_AS_IT_SAYS as error:
         raise DecodeError(Cause.MALFORMED, f"not as {name} says it: {error!r}"[:300]) from None
-    if not found:
+    if not found and not refused.count:
         raise DecodeError(Cause.WRONG_TYPE, "there is no measurement in it")
     whose = (key or b"").decode(errors="replace") or "unknown"
     said = [each for each in found if not isinstance(each, Sampled) or each.metrics]

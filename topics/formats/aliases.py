@@ -1,7 +1,7 @@
 """What agents call the things of a host, and what OpenTelemetry's semantic conventions call them.
 
-The attributes of a convention end the name (`system.cpu.utilization.user`). A counter that only grows has `.total` at
-its end, so that nobody takes it for the rate that other agents send under the same convention.
+The attributes of a convention end the name (`system.cpu.utilization.user`). A counter has `_total` at
+its end and becomes a rate (`topics.kinds`); what only ends like one gets another name.
 """
 
 from __future__ import annotations
@@ -23,14 +23,23 @@ _TELEGRAF: Final = {
     "mem.buffered": (f"{MEMORY}.usage.buffers", 1.0), "mem.available": ("system.linux.memory.available", 1.0),
     "mem.total": (f"{MEMORY}.limit", 1.0),
     "swap.used": (f"{PAGING}.usage", 1.0), "swap.used_percent": (f"{PAGING}.utilization", 0.01),
-    "swap.in": (f"{PAGING}.io.in.total", 1.0), "swap.out": (f"{PAGING}.io.out.total", 1.0),
+    "swap.in": (f"{PAGING}.io.in_total", 1.0), "swap.out": (f"{PAGING}.io.out_total", 1.0),
     "disk.used": (f"{FILES}.usage", 1.0), "disk.used_percent": (f"{FILES}.utilization", 0.01),
     "disk.free": (f"{FILES}.usage.free", 1.0),
-    "diskio.read_bytes": (f"{DISK}.io.read.total", 1.0), "diskio.write_bytes": (f"{DISK}.io.write.total", 1.0),
-    "diskio.reads": (f"{DISK}.operations.read.total", 1.0), "diskio.writes": (f"{DISK}.operations.write.total", 1.0),
-    "net.bytes_recv": (f"{NET}.io.receive.total", 1.0), "net.bytes_sent": (f"{NET}.io.transmit.total", 1.0),
-    "net.err_in": (f"{NET}.errors.receive.total", 1.0), "net.err_out": (f"{NET}.errors.transmit.total", 1.0),
-    "net.drop_in": (f"{NET}.dropped.receive.total", 1.0), "net.drop_out": (f"{NET}.dropped.transmit.total", 1.0),
+    "diskio.read_bytes": (f"{DISK}.io.read_total", 1.0), "diskio.write_bytes": (f"{DISK}.io.write_total", 1.0),
+    "diskio.reads": (f"{DISK}.operations.read_total", 1.0), "diskio.writes": (f"{DISK}.operations.write_total", 1.0),
+    "net.bytes_recv": (f"{NET}.io.receive_total", 1.0), "net.bytes_sent": (f"{NET}.io.transmit_total", 1.0),
+    "net.err_in": (f"{NET}.errors.receive_total", 1.0), "net.err_out": (f"{NET}.errors.transmit_total", 1.0),
+    "net.drop_in": (f"{NET}.dropped.receive_total", 1.0), "net.drop_out": (f"{NET}.dropped.transmit_total", 1.0),
+    **{f"net.packets_{way}": (f"{NET}.packets.{name}_total", 1.0) for way, name in (
+        ("recv", "receive"), ("sent", "transmit"))},
+    **{f"diskio.{what}": (f"{DISK}.{what}_total", 0.001) for what in ("io_time", "read_time", "write_time")},
+    **{f"kernel.{what}": (f"system.kernel.{what}_total", 1.0) for what in (
+        "context_switches", "interrupts", "processes_forked")},
+    "mem.swap_total": (f"{PAGING}.limit", 1.0), "swap.total": (f"{PAGING}.limit", 1.0),
+    "disk.total": (f"{FILES}.limit", 1.0), "disk.inodes_total": (f"{FILES}.inodes.limit", 1.0),
+    **{f"mem.{what}_total": (f"system.linux.memory.{what}.limit", 1.0) for what in (
+        "vmalloc", "huge_pages", "high", "low")},
     "processes.total": (COUNT, 1.0), "processes.running": (f"{COUNT}.running", 1.0),
 }  # fmt: skip
 
@@ -68,12 +77,12 @@ _METRICBEAT: Final = {
     "system.memory.swap.used.pct": (f"{PAGING}.utilization", 1.0),
     "system.filesystem.used.bytes": (f"{FILES}.usage", 1.0),
     "system.filesystem.used.pct": (f"{FILES}.utilization", 1.0),
-    "system.diskio.read.bytes": (f"{DISK}.io.read.total", 1.0),
-    "system.diskio.write.bytes": (f"{DISK}.io.write.total", 1.0),
-    "system.network.in.bytes": (f"{NET}.io.receive.total", 1.0),
-    "system.network.out.bytes": (f"{NET}.io.transmit.total", 1.0),
-    "system.network.in.errors": (f"{NET}.errors.receive.total", 1.0),
-    "system.network.out.errors": (f"{NET}.errors.transmit.total", 1.0),
+    "system.diskio.read.bytes": (f"{DISK}.io.read_total", 1.0),
+    "system.diskio.write.bytes": (f"{DISK}.io.write_total", 1.0),
+    "system.network.in.bytes": (f"{NET}.io.receive_total", 1.0),
+    "system.network.out.bytes": (f"{NET}.io.transmit_total", 1.0),
+    "system.network.in.errors": (f"{NET}.errors.receive_total", 1.0),
+    "system.network.out.errors": (f"{NET}.errors.transmit_total", 1.0),
     "system.uptime.duration.ms": ("system.uptime", 0.001),
 }  # fmt: skip
 
@@ -87,7 +96,7 @@ _FLUENT_BIT: Final = {  # Mem. and Swap. are in KiB
 # node_exporter's, and Vector's host_metrics, which are named after them
 _EXPORTED: Final = {
     "load1": (f"{CPU}.load_average.1m", 1.0), "load5": (f"{CPU}.load_average.5m", 1.0),
-    "load15": (f"{CPU}.load_average.15m", 1.0), "cpu_seconds_total": (f"{CPU}.time", 1.0),
+    "load15": (f"{CPU}.load_average.15m", 1.0), "cpu_seconds_total": (f"{CPU}.time_total", 1.0),
     "memory_MemAvailable_bytes": ("system.linux.memory.available", 1.0),
     "memory_available_bytes": ("system.linux.memory.available", 1.0),
     "memory_used_bytes": (f"{MEMORY}.usage", 1.0), "memory_MemTotal_bytes": (f"{MEMORY}.limit", 1.0),
@@ -95,12 +104,12 @@ _EXPORTED: Final = {
     "memory_free_bytes": (f"{MEMORY}.usage.free", 1.0), "memory_swap_used_bytes": (f"{PAGING}.usage", 1.0),
     "filesystem_used_bytes": (f"{FILES}.usage", 1.0), "filesystem_used_ratio": (f"{FILES}.utilization", 1.0),
     "filesystem_free_bytes": (f"{FILES}.usage.free", 1.0),
-    "disk_read_bytes_total": (f"{DISK}.io.read.total", 1.0),
-    "disk_written_bytes_total": (f"{DISK}.io.write.total", 1.0),
-    "network_receive_bytes_total": (f"{NET}.io.receive.total", 1.0),
-    "network_transmit_bytes_total": (f"{NET}.io.transmit.total", 1.0),
-    "network_receive_errs_total": (f"{NET}.errors.receive.total", 1.0),
-    "network_transmit_errs_total": (f"{NET}.errors.transmit.total", 1.0),
+    "disk_read_bytes_total": (f"{DISK}.io.read_total", 1.0),
+    "disk_written_bytes_total": (f"{DISK}.io.write_total", 1.0),
+    "network_receive_bytes_total": (f"{NET}.io.receive_total", 1.0),
+    "network_transmit_bytes_total": (f"{NET}.io.transmit_total", 1.0),
+    "network_receive_errs_total": (f"{NET}.errors.receive_total", 1.0),
+    "network_transmit_errs_total": (f"{NET}.errors.transmit_total", 1.0),
     "procs_running": (f"{COUNT}.running", 1.0), "uptime": ("system.uptime", 1.0),
 }  # fmt: skip
 

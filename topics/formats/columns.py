@@ -35,7 +35,7 @@ class Columns:
         self.series = array("i")
         self.value = array("d")
         self.message = array("i")  # which message of the chunk
-        self.between: list[tuple[int, Batch]] = []  # (samples before it, large frame)
+        self.between: list[tuple[int, Batch, Instant]] = []  # (samples before it, large frame, its arrival)
         self.control: Learning | None = None  # that came after them
 
 
@@ -69,8 +69,8 @@ def join(messages: Sequence[Any]) -> Texts:
     return Texts(values, b"".join((*texts, SLACK)), ends, apart)
 
 
-def gate(columns: Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray[np.bool_], list[DeadLetter]]:
-    """The batch of all samples with sound stamps and numbers, which they are, and the messages of the others."""
+def gate(columns: Columns, chunk: Chunk, names: Names) -> tuple[Batch, Int64, NDArray[np.bool_], list[DeadLetter]]:
+    """The batch of all samples with sound stamps and numbers, when each arrived, which they are, and the others."""
     message, ts = np.frombuffer(columns.message, np.int32), np.frombuffer(columns.ts, np.int64)
     count, value = np.frombuffer(columns.count, np.int32), np.frombuffer(columns.value, np.float64)
     start = np.zeros(len(count) + 1, np.int32)
@@ -83,9 +83,14 @@ def gate(columns: Columns, chunk: Chunk, names: Names) -> tuple[Batch, NDArray[n
     batch = Batch(chunk.topic, chunk.partition, names, entity, ts, start, series, value, offset)
     late, bad = unsound(batch, arrived)
     if not bad.any():
-        return batch, ~bad, []
+        return batch, arrived, ~bad, []
     worst = {int(message[i]): fault(bool(late[i]), int(ts[i]), int(arrived[i])) for i in np.flatnonzero(bad)}
-    return batch.only(~bad), ~bad, [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()]
+    return (
+        batch.only(~bad),
+        arrived[~bad],
+        ~bad,
+        [DeadLetter(chunk[at], cause, detail) for at, (cause, detail) in worst.items()],
+    )
 
 
 def _offsets(chunk: Chunk) -> Int64:

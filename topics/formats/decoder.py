@@ -38,19 +38,22 @@ from topics.formats import native
 from topics.formats.columns import ENCODED, Columns
 from topics.formats.layouts import Layouts
 from topics.formats.texts import NEVER, Texts
+from topics.formats.tolerance import Refusals
 from topics.frames import MAGIC, unpack
 from topics.learning import Learning
+from topics.moments import Moments, MomentsState, nothing
+from topics.rates import Rates, RatesState
 from topics.spec import Origin
 from topics.state import OTHER_VERSION
 
-VERSION: Final = 2  # of the state; 1 knew no hours
+VERSION: Final = 3  # of the state; 1 knew no hours, 2 no moments and rates
 MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
 MAX_TEXTS: Final = 4  # ways to write the same metrics that are remembered
 FEW: Final = 64  # stamps
 LARGE: Final = 2_000  # values from which a frame is a batch of its own, whose values are not copied
 
 # what is kept; made before there are threads
-_KEPT: Final = msgspec.msgpack.Decoder(tuple[int, KeptNames, relayed.Seen])
+_KEPT: Final = msgspec.msgpack.Decoder(tuple[int, KeptNames, relayed.Seen, MomentsState, RatesState])
 _BEFORE: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 Letter = tuple[int, Cause, str]  # which message of the chunk, and why it is refused
@@ -88,6 +91,13 @@ class Decoder:
         self._layouts = Layouts(self.names)
         self._texts = Texts()
         self._relayed: relayed.Seen = {}
+        self._moments = Moments()
+        self._rates = Rates()
+
+    @property
+    def held(self) -> int:
+        """How many entities have parts of a moment that are not given on yet."""
+        return self._moments.held
 
     def read(self, chunk: Chunk) -> Iterator[Decoded]:
         """Decode a chunk. A stamp is held against the message's own arrival, so that a replay decides alike."""
@@ -98,12 +108,15 @@ class Decoder:
             again = ended is not None
             reused = self.names.take_reused()
             if reused.series or reused.entities:
+                self._rates.reuse(reused)
                 yield reused
             yield from self._flush(chunk, columns)
             if columns.control:
+                yield from self._held(chunk, self.names.number(columns.control.entity))
                 yield Steer(self.names, columns.control)
             if ended is not None:
                 raw = chunk.messages[at]
+                yield from self._held(chunk, np.unique(np.array(self.names.series.entity, np.int32)[ended]).tolist())
                 yield self._forget(ended, ts, str(Origin(chunk.topic, chunk.partition, raw.offset())))
 
     def keep_only(self, entities: Callable[[str], bool]) -> Forgotten:
@@ -117,7 +130,9 @@ class Decoder:
         found = self.names.forget(series)
         touched = found.touched
         ended = np.zeros(len(self.names.series), np.bool_)
-        ended[series] = True
+        ended[found.series] = True
+        self._moments.forget(found)
+        self._rates.forget(found)
         self._texts.forget(touched)
         self._layouts.forget(ended)
         for key in [key for key, shape in self._shapes.items() if shape.entity in touched]:
@@ -127,19 +142,32 @@ class Decoder:
     def _flush(self, chunk: Chunk, columns: Columns) -> Iterator[Decoded]:
         """What has been decoded: the samples, with the large frames that came between them."""
         if not columns.message:
-            yield from (frame for _, frame in columns.between)
+            for _, frame, arrived in columns.between:
+                yield from self._whole(frame, np.full(len(frame), arrived, np.int64))
             return
-        batch, kept, absurd = layout.gate(columns, chunk, self.names)
+        batch, arrival, kept, absurd = layout.gate(columns, chunk, self.names)
         yield from absurd
         first = 0
-        for before, frame in columns.between:
+        for before, frame, arrived in columns.between:
             end = int(np.count_nonzero(kept[:before]))
             if end > first:
-                yield batch.part(first, end)
-            yield frame
+                yield from self._whole(batch.part(first, end), arrival[first:end])
+            yield from self._whole(frame, np.full(len(frame), arrived, np.int64))
             first = end
         if len(batch) > first:
-            yield batch.part(first, len(batch)) if first else batch
+            yield from self._whole(batch.part(first, len(batch)) if first else batch, arrival[first:])
+
+    def _whole(self, batch: Batch, arrived: Int64) -> Iterator[Batch]:
+        """What of a batch is whole, with what was held before, as rates where it counts. arrived: (m,) ms."""
+        found = self._rates.take(self._moments.take(batch, arrived))
+        if len(found):
+            yield found
+
+    def _held(self, chunk: Chunk, entities: Sequence[int]) -> Iterator[Batch]:
+        """What is held of some entities, because something of them ends here."""
+        found = self._rates.take(self._moments.give(nothing(self.names, chunk.topic, chunk.partition), entities))
+        if len(found):
+            yield found
 
     def _take(
         self, chunk: Chunk, texts: layout.Texts, begin: tuple[int, bool], columns: Columns
@@ -234,18 +262,24 @@ class Decoder:
 
     def _slowly(self, chunk: Chunk, at: int, columns: Columns) -> Sequence[Letter]:
         """Decode a message of a new shape or of another kind: what is refused of it. Raises DecodeError."""
-        message = chunk.messages[at]
-        read = native.read(message.value(), message.key())
+        message, parts = chunk.messages[at], Refusals()
+        arrived = message.timestamp()[1]
+        read = native.read(message.value(), message.key(), parts, arrived)
         if isinstance(read, Learning):
             columns.control = read
             return ()
-        self._reach(np.array([sampled.ts for sampled in read], np.int64), message.timestamp()[1])
-        found, refused = [], ""
         for sampled in read:
+            if fault := native.fault_of(sampled.ts, arrived):
+                parts(DecodeError(Cause.TIMESTAMP, fault))
+        sound = [sampled for sampled in read if not native.fault_of(sampled.ts, arrived)]
+        self._reach(np.array([sampled.ts for sampled in sound], np.int64), arrived)
+        found = []
+        for sampled in sound:
             try:
                 found.append((sampled.ts, sampled.metrics, self._shape(sampled.entity, tuple(sampled.metrics))))
             except TooManySeries as error:
-                refused, known = str(error), self.names.metrics(sampled.entity)
+                parts(DecodeError(Cause.TOO_MANY_SERIES, str(error)))
+                known = self.names.metrics(sampled.entity)
                 metrics = {name: value for name, value in sampled.metrics.items() if name in known}
                 if metrics:
                     found.append((sampled.ts, metrics, self._shape(sampled.entity, tuple(metrics))))
@@ -254,7 +288,7 @@ class Decoder:
             columns.ts.append(ts)
             columns.message.append(at)
             self._add(shape, columns)
-        return ((at, Cause.TOO_MANY_SERIES, refused),) if refused else ()
+        return ((at, *parts.reason),) if parts.count else ()
 
     def _shape(self, entity: str, metrics: tuple[str, ...]) -> _Shape:
         shape = self._shapes.get((entity, metrics))
@@ -277,10 +311,10 @@ class Decoder:
             whole = Batch(chunk.topic, chunk.partition, self.names, shape.entity, frame.ts, shape.start,
                           shape.series, frame.value, offset)  # fmt: skip
             if layout.sound(whole, arrived):
-                columns.between.append((len(columns.ts), whole))
+                columns.between.append((len(columns.ts), whole, arrived))
                 return letters
             late, bad = layout.unsound(whole, np.int64(arrived))
-            columns.between.append((len(columns.ts), whole.only(~bad)))
+            columns.between.append((len(columns.ts), whole.only(~bad), arrived))
             worst = int(np.flatnonzero(bad)[-1])
             return [(at, *layout.fault(bool(late[worst]), int(frame.ts[worst]), arrived))]
         columns.entity.frombytes(shape.entity.data.cast("B"))
@@ -293,15 +327,19 @@ class Decoder:
 
     def dump(self) -> bytes:
         """Everything that is not looked up again."""
-        return msgspec.msgpack.encode((VERSION, self.names.dump(), self._relayed))
+        return msgspec.msgpack.encode(
+            (VERSION, self.names.dump(), self._relayed, self._moments.dump(), self._rates.dump())
+        )
 
     def load(self, state: bytes | memoryview) -> None:
         """Become what was dumped. Raises ValueError when it is of another version."""
         first = _BEFORE.decode(state)[0]
         if bytes(first) != bytes([VERSION]):
             raise ValueError(OTHER_VERSION.format(what="names", version=VERSION))
-        _, names, self._relayed = _KEPT.decode(state)
+        _, names, self._relayed, moments, rates = _KEPT.decode(state)
         self.names.load(names)
+        self._moments.load(moments)
+        self._rates.load(self.names, rates)
         self._shapes.clear()
         self._layouts.clear()
         self._texts.clear()

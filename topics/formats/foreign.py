@@ -9,6 +9,7 @@ from topics import formats
 from topics.codec import Cause, DecodeError
 from topics.formats import native
 from topics.formats.names import Logged, Sampled
+from topics.formats.tolerance import Refusals, Refuse, strict
 from topics.spec import Instant, Raw, Record
 from topics.telemetry import Event, Sample
 
@@ -17,7 +18,7 @@ MIXED: Final = "mixed"  # every message says for itself what it is
 OURS: Final = "opsloop"
 LOUD: Final = frozenset({"emerg", "alert", "crit", "err", "error", "warning", "warn"})
 MOST_RECOGNISED: Final = 10_000  # (topic, content type): the one that was not asked for longest is forgotten
-MOST_METRICS: Final = 400  # of one sample: however long the names are, its message has less than a megabyte
+MOST_METRICS: Final = 200  # of one sample: however long the names are, its message has less than a megabyte
 
 Choose = Callable[[str], str]  # topic → a name of `formats.READERS`, or one of the three above
 
@@ -29,26 +30,30 @@ class ForeignReader:
         self._choose = choose
         self._recognised: dict[tuple[str, bytes], str] = {}
 
-    def read(self, raw: Raw) -> list[Record]:
-        """A `Sample` for each entity and time in a message, an `Event` for each loud line of a log.
+    def read(self, raw: Raw, now: Instant = 0) -> tuple[list[Record], Refusals]:
+        """A `Sample` for each entity and time in a message, an `Event` for each loud line; and what is refused.
+
+        now: the reader's time, ms; 0: the message's arrival is the only time that is known. A producer's clock says
+        little about when it arrived.
 
         Raises:
-            DecodeError: a part of the message cannot be read: then nothing of it is taken.
+            DecodeError: nothing of the message can be read.
         """
-        return records(self._find(raw), raw.arrived)
+        refused = Refusals()
+        return records(self._find(raw, refused, now), now or raw.arrived, refused), refused
 
-    def _find(self, raw: Raw) -> Iterable[Sampled | Logged]:
+    def _find(self, raw: Raw, refuse: Refuse, now: Instant) -> Iterable[Sampled | Logged]:
         content = native.content_of(raw.value)
         chosen = self._choose(raw.topic)
         if chosen not in (AUTO, MIXED):
-            return _read(content, raw.key, chosen)
+            return _read(content, raw.key, chosen, refuse, raw.arrived or now)
         place = raw.topic, next((value for name, value in raw.headers if name.lower() == "content-type"), b"")
         known = self._recognised.pop(place, "") if chosen == AUTO else ""
         if known:
             self._recognised[place] = known  # asked for last
         format = known or (OURS if native.is_ours(content) else formats.recognise(content))
         try:
-            found = _read(content, raw.key, format)
+            found = _read(content, raw.key, format, refuse, raw.arrived or now)
         except DecodeError as error:
             said = f"{error.detail} (the topic holds {known}; if it holds several formats, say so: {MIXED})"
             raise DecodeError(error.cause, said if known else error.detail) from None
@@ -59,22 +64,25 @@ class ForeignReader:
         return found
 
 
-def _read(content: formats.Content, key: bytes | None, format: str) -> Sequence[Sampled | Logged]:
-    return native.ours(content) if format == OURS else native.foreign(content, key, format)
+def _read(
+    content: formats.Content, key: bytes | None, format: str, refuse: Refuse, arrived: Instant
+) -> Sequence[Sampled | Logged]:
+    if format == OURS:
+        return native.ours(content, refuse)
+    return native.foreign(content, key, format, refuse, arrived)
 
 
-def records(found: Iterable[Sampled | Logged], arrived: Instant) -> list[Record]:
+def records(found: Iterable[Sampled | Logged], arrived: Instant, refuse: Refuse = strict) -> list[Record]:
     """What was found in a message as records: measurements of one entity and time together.
 
-    Raises:
-        DecodeError: a stamp is not sound, held against the message's arrival.
+    `refuse` is told of each stamp that is not sound, held against the message's arrival; by default it raises.
     """
     samples: dict[tuple[str, Instant], dict[str, float]] = {}
     events: list[Record] = []
     for each in found:
         if fault := native.fault_of(each.ts, arrived):
-            raise DecodeError(Cause.TIMESTAMP, fault)
-        if isinstance(each, Sampled):
+            refuse(DecodeError(Cause.TIMESTAMP, fault))
+        elif isinstance(each, Sampled):
             samples.setdefault((each.entity, each.ts), {}).update(each.metrics)
         elif each.severity.lower() in LOUD:
             text = f"{each.severity}: {each.text}".replace("\n", " ")

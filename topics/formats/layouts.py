@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from topics.batch import Int32, Names, TooManySeries
 from topics.codec import Cause, DecodeError
-from topics.formats.native import MAX_NAME
+from topics.formats.native import MAX_NAME, fault_of_name
 from topics.frames import Frame, unpack_names
 
 MOST_LAYOUTS: Final = 1_000
@@ -73,9 +73,11 @@ class Layouts:
     def _look_up(self, frame: Frame) -> tuple[Layout, str]:
         """Intern what a frame's values are of; a series for which there is no room has the number -1."""
         entities, series = unpack_names(frame.names)
-        for name in (*entities, *(metric for _, metric in series)):
-            if not 0 < len(name) <= MAX_NAME:
-                raise DecodeError(Cause.WRONG_TYPE, f"a name has 1 to {MAX_NAME} characters")
+        if any(not 0 < len(name) <= MAX_NAME for name in entities):
+            raise DecodeError(Cause.WRONG_TYPE, f"an entity's name has 1 to {MAX_NAME} characters")
+        for _, metric in series:
+            if fault := fault_of_name(metric):
+                raise fault
         count = np.diff(frame.start.astype(np.int64)).astype(np.int32)
         owner = np.array([at for at, _ in series], np.int64)
         if (

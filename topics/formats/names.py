@@ -11,7 +11,8 @@ from topics.spec import Instant
 
 HOSTS: Final = ("host", "hostname", "host.name", "instance", "service.instance.id", "service.name", "node", "pod")
 
-WHOLE: Final = ("", "cpu-total", "_Total")  # labels of what is the host's as a whole
+WHOLE: Final = (("cpu", "cpu-total"), ("instance", "_Total"))  # labels of what is the host's as a whole
+NO_TIME: Final[Instant] = -1  # a sender gave none: it is of when it arrived
 
 # epoch in nano-, micro-, milliseconds or seconds: told apart by size
 _UNITS: Final = ((1e17, 1e-6), (1e14, 1e-3), (1e11, 1.0), (0.0, 1e3))
@@ -35,10 +36,29 @@ class Logged(NamedTuple):
 
 
 def metric(name: str, value: float, labels: Mapping[str, Any] | None = None) -> tuple[str, float]:
-    """The canonical name of a metric and its value in that name's unit; the values of `labels` end the name."""
+    """The canonical name of a metric with its labels, and its value in that name's unit."""
     known, factor = ALIASES.get(name, (name, 1.0))
-    tail = "".join(f".{labels[label]}" for label in sorted(labels) if labels[label] not in WHOLE) if labels else ""
-    return (known + tail)[:256], value * factor
+    return known + (_braces(labels) if labels else ""), value * factor
+
+
+def _braces(labels: Mapping[str, Any]) -> str:
+    """Labels as Prometheus writes them, by name; `le` is last. Two sets of labels are never written alike."""
+    said = sorted((label == "le", label, text_of(value)) for label, value in labels.items() if value is not None)
+    inside = ",".join(f'{_escaped(label)}="{_escaped(text)}"' for _, label, text in said if (label, text) not in WHOLE)
+    return f"{{{inside}}}" if inside else ""
+
+
+def text_of(value: object) -> str:
+    """A label's value as text: what lists hold with a comma between."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(text_of, value))
+    return "" if value is None else str(value)
+
+
+def _escaped(text: str) -> str:
+    if "\\" in text or '"' in text or "\n" in text:
+        return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return text
 
 
 def instant(value: object) -> Instant:
@@ -62,12 +82,18 @@ def _iso(text: str) -> Instant:
 
 def host_of(tags: Mapping[str, Any]) -> str:
     """Whose the measurements are, by the first label that says so; empty when none does."""
-    return next((str(tags[name]) for name in HOSTS if tags.get(name)), "")
+    label = _host(tags)
+    return text_of(tags[label]) if label else ""
+
+
+def _host(tags: Mapping[str, Any]) -> str:
+    return next((name for name in HOSTS if tags.get(name)), "")
 
 
 def others(tags: Mapping[str, Any]) -> dict[str, Any]:
-    """The labels that are not the entity."""
-    return {name: value for name, value in tags.items() if name not in HOSTS and name != "__name__"}
+    """The labels that are not the entity: one that says of what else it is tells two series apart."""
+    host = _host(tags)
+    return {name: value for name, value in tags.items() if name not in (host, "__name__")}
 
 
 def numbers(fields: Mapping[str, Any]) -> Iterable[tuple[str, float]]:

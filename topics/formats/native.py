@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import msgspec
 
 from topics import formats
 from topics.codec import SUPPORTED_VERSION, Cause, DecodeError
-from topics.formats.names import Logged, Sampled
+from topics.formats.names import NO_TIME, Logged, Sampled
+from topics.formats.tolerance import Refuse, strict
+from topics.kinds import DERIVED, meaning
 from topics.learning import Learning
 from topics.spec import Instant
 
 MAX_BYTES: Final = 1_000_000  # of one message
 MAX_SIZE: Final = 1e100  # of one value: its square must stay finite
 MAX_NAME: Final = 256
+MAX_METRIC: Final = 512  # characters of a metric's name with its labels
 MAX_TEXT: Final = 1_000  # characters that are kept of a log line
 OURS: Final = frozenset({"entity", "metrics", "learning"})  # any of these: it is meant as one of ours
 EARLIEST: Final = 100_000_000_000  # 1973 in milliseconds: smaller stamps are seconds, or nonsense
@@ -37,29 +41,46 @@ def is_ours(content: formats.Content) -> bool:
     return "entity" in content or "learning" in content or not isinstance(content["metrics"], list)  # Telegraf's batch
 
 
-def read(value: bytes | None, key: bytes | None) -> list[Sampled] | Learning:
-    """The samples of a message, each part of its right type; or a control. Raises DecodeError."""
+def read(
+    value: bytes | None, key: bytes | None, refuse: Refuse = strict, arrived: Instant = 0
+) -> list[Sampled] | Learning:
+    """The samples of a message, each part of its right type; or a control. Raises DecodeError.
+
+    refuse: is told of each part that is left out alone; arrived: at the broker, ms, the time of what has none.
+    """
     content = content_of(value)
     if is_ours(content):
-        return _ours(content, value or b"")
-    found = foreign(content, key)
+        return _ours(content, value or b"", refuse)
+    found = foreign(content, key, "", refuse, arrived)
     if any(isinstance(each, Logged) for each in found):
         raise DecodeError(Cause.WRONG_TYPE, "a log line is no sample: give logs a topic of their own, under [ingest]")
     return [each for each in found if isinstance(each, Sampled)]
 
 
-def foreign(content: formats.Content, key: bytes | None, format: str = "") -> list[Sampled | Logged]:
+def foreign(
+    content: formats.Content, key: bytes | None, format: str = "", refuse: Refuse = strict, arrived: Instant = 0
+) -> list[Sampled | Logged]:
     """What a message of another agent says, each part bounded. Raises DecodeError."""
-    return [checked(*e) if isinstance(e, Sampled) else bounded(e) for e in formats.read(content, key, format)]
+    found: list[Sampled | Logged] = []
+    for each in formats.read(content, key, format, refuse):
+        try:
+            if isinstance(each, Logged):
+                found.append(bounded(each))
+            else:
+                dated = each._replace(ts=arrived) if each.ts == NO_TIME and arrived > 0 else each
+                found.append(checked(*dated, refuse))
+        except DecodeError as error:
+            refuse(error)
+    return [each for each in found if isinstance(each, Logged) or each.metrics]
 
 
-def ours(content: formats.Content) -> list[Sampled]:
+def ours(content: formats.Content, refuse: Refuse = strict) -> list[Sampled]:
     """A sample of our own. Raises DecodeError: also for a control, which only our own topic may carry."""
     if not isinstance(content, dict):
         raise DecodeError(Cause.WRONG_TYPE, "it is no object: a sample has entity, ts and metrics")
     if "learning" in content:
         raise DecodeError(Cause.WRONG_TYPE, "learning is controlled on our own topic alone")
-    found = _ours(content, b"")
+    found = _ours(content, b"", refuse)
     assert isinstance(found, list)
     return found
 
@@ -73,13 +94,14 @@ def fault_of(ts: Instant, arrived: Instant) -> str:
     return ""
 
 
-def _ours(sample: dict[str, Any], value: bytes) -> list[Sampled] | Learning:
+def _ours(sample: dict[str, Any], value: bytes, refuse: Refuse) -> list[Sampled] | Learning:
     version = sample.get("v", 1)
     if not isinstance(version, int) or version > SUPPORTED_VERSION:
         raise DecodeError(Cause.VERSION, f"version {version!r} is newer than {SUPPORTED_VERSION}")
     if "learning" in sample:
         return _control(value)
-    return [checked(*(sample.get(name) for name in ("entity", "ts", "metrics")))]
+    read = checked(sample.get("entity"), sample.get("ts"), sample.get("metrics"), refuse)
+    return [read] if read.metrics else []
 
 
 def bounded(line: Logged) -> Logged:
@@ -94,14 +116,19 @@ def _whose(entity: Any) -> str:
     return entity
 
 
-def checked(entity: Any, ts: Any, metrics: Any) -> Sampled:
-    """A sample of these parts (`ts` in ms). Raises DecodeError: one is not of its type, or out of its bounds."""
+def checked(entity: Any, ts: Any, metrics: Any, refuse: Refuse = strict) -> Sampled:
+    """A sample of these parts (`ts` in ms). Raises DecodeError: one is not of its type, or out of its bounds.
+
+    `refuse` is told of each metric that is left out alone.
+    """
     _whose(entity)
+    if ts == NO_TIME:
+        raise DecodeError(Cause.TIMESTAMP, "it has no time, and when it arrived is unknown")
     if type(ts) is not int:
         raise DecodeError(Cause.WRONG_TYPE, "`ts` must be a whole number of milliseconds")
     if not 0 <= ts < 2**62:
         raise DecodeError(Cause.TIMESTAMP, f"{ts} is no time")
-    return Sampled(entity, ts, _metrics(metrics))
+    return Sampled(entity, ts, _metrics(metrics, refuse))
 
 
 def _control(value: bytes) -> Learning:
@@ -111,14 +138,33 @@ def _control(value: bytes) -> Learning:
         raise DecodeError(Cause.WRONG_TYPE, str(error)) from None
 
 
-def _metrics(metrics: Any) -> dict[str, float]:
+def _metrics(metrics: Any, refuse: Refuse) -> dict[str, float]:
     if not isinstance(metrics, dict) or not metrics:
         raise DecodeError(Cause.WRONG_TYPE, "`metrics` must be an object of numbers by name")
+    kept = metrics
     for name, number in metrics.items():
-        if not isinstance(number, int | float):
-            raise DecodeError(Cause.WRONG_TYPE, f"{name[:80]!r} is {type(number).__name__}, not a number")
-        if not abs(number) <= MAX_SIZE:
-            raise DecodeError(Cause.NOT_FINITE, f"{name[:80]!r} is too large to learn from")
-        if not 0 < len(name) <= MAX_NAME:
-            raise DecodeError(Cause.WRONG_TYPE, f"a metric's name has 1 to {MAX_NAME} characters")
-    return metrics
+        if error := fault_of_metric(name, number):
+            refuse(error)
+            kept = {other: value for other, value in kept.items() if other != name}
+    return kept
+
+
+def fault_of_metric(name: str, number: Any) -> DecodeError | None:
+    """Why a metric is refused; None: it is not."""
+    if not isinstance(number, int | float):
+        return DecodeError(Cause.WRONG_TYPE, f"{name[:80]!r} is {type(number).__name__}, not a number")
+    if not math.isfinite(number):
+        return DecodeError(Cause.NOT_FINITE, f"{name[:80]!r} is {number}, which is no finite number")
+    if abs(number) > MAX_SIZE:
+        return DecodeError(Cause.NOT_FINITE, f"{name[:80]!r} is too large to learn from")
+    return fault_of_name(name)
+
+
+def fault_of_name(name: str) -> DecodeError | None:
+    """Why the name of a metric is refused; None: it is not."""
+    if not 0 < len(name) <= MAX_METRIC:
+        said = f"{name[:80]!r} has {len(name)} characters" if name else "a metric has no name"
+        return DecodeError(Cause.WRONG_TYPE, f"{said}: a metric's name has 1 to {MAX_METRIC}, with its labels")
+    if meaning(name).kind == DERIVED:
+        return DecodeError(Cause.WRONG_TYPE, f"{name[:80]!r}: `le` of a bucket is a number, +Inf or sum")
+    return None

@@ -1,6 +1,6 @@
 """OpenTelemetry: requests of metrics and of logs, as protobuf (the collector's default) and as JSON.
 
-Gauges and sums are taken as they are; of a histogram or a summary, the mean. Of a log record its text is taken. Field
+What becomes of a point of each type and temporality is in `otlp_points`. Of a log record its text is taken. Field
 numbers are those of opentelemetry-proto 1.x, metrics/v1; those of logs are in `otlp_logs`. A request does not say what
 it is of: its records are told apart by their wire types.
 """
@@ -15,12 +15,26 @@ from typing import Any, Final
 
 from topics.codec import Cause, DecodeError
 from topics.formats import otlp_logs
-from topics.formats.names import Logged, Sampled, host_of, instant, metric
+from topics.formats.histograms import Buckets, explicit, exponential
+from topics.formats.names import Logged, Sampled, host_of, instant
 from topics.formats.otlp_logs import labels_of
-from topics.formats.protobuf import BYTES, FIXED, double, fields, fixed, pairs, signed, wires
+from topics.formats.otlp_points import TEMPORALITIES, Held, Point, identity, metrics_of
+from topics.formats.protobuf import (
+    BYTES,
+    FIXED,
+    Fields,
+    double,
+    doubles,
+    fields,
+    fixed,
+    fixeds,
+    pairs,
+    signed,
+    varints,
+    wires,
+    zigzag,
+)
 from topics.formats.tolerance import Refuse, strict, tried
-
-Point = tuple[str, dict[str, Any], int, float | None]  # name, labels, ns, value: none when nothing was recorded
 
 _KINDS: Final = {5: "gauge", 7: "sum", 9: "histogram", 10: "exponentialHistogram", 11: "summary"}
 
@@ -40,6 +54,9 @@ def read(
     return otlp_logs.read_json(request, refuse) if "resourceLogs" in request else read_json(request, refuse)
 
 
+Read = tuple[int, dict[str, float]]  # ns, metrics
+
+
 def read_json(request: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:
     """The samples of a request in OTLP/JSON."""
     for resource in request["resourceMetrics"]:
@@ -48,26 +65,47 @@ def read_json(request: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[S
 
 def _json_resource(resource: Mapping[str, Any], refuse: Refuse) -> list[Sampled]:
     labels = labels_of(resource.get("resource", {}).get("attributes", ()))
-    points: list[Point] = []
+    found: list[Read] = []
     for scope in resource.get("scopeMetrics", ()):
+        shared = identity(labels, str(scope.get("scope", {}).get("name", "")))
         for held in scope.get("metrics", ()):
-            points += itertools.chain(*tried(refuse, _json_points, held, refuse))
-    return list(_samples(labels, points))
+            found += itertools.chain(*tried(refuse, _json_metric, held, shared, refuse))
+    return list(_samples(host_of(labels), found))
 
 
-def _json_points(held: Mapping[str, Any], refuse: Refuse) -> list[Point]:
+def _json_metric(held: Mapping[str, Any], shared: Mapping[str, Any], refuse: Refuse) -> list[Read]:
     kind = next((name for name in _KINDS.values() if name in held), "")  # none: a KeyError below
-    name, points = held["name"], held[kind]["dataPoints"]
-    return [read for point in points for read in tried(refuse, _json_point, name, point)]
+    data = held[kind]
+    said = data.get("aggregationTemporality", 0)
+    of = Held(held["name"], kind, bool(data.get("isMonotonic")), TEMPORALITIES.get(said, 0))
+    return [read for point in data["dataPoints"] for read in tried(refuse, _json_point, of, point, shared)]
 
 
-def _json_point(name: str, point: Mapping[str, Any]) -> Point:
+def _json_point(held: Held, point: Mapping[str, Any], shared: Mapping[str, Any]) -> Read:
+    labels, ns = labels_of(point.get("attributes", ())), int(point["timeUnixNano"])
     value: float | None = None
+    buckets: Buckets | None = None
+    quantiles: dict[float, float] = {}
     if "asDouble" in point or "asInt" in point:
         value = float(point.get("asDouble", point.get("asInt", 0)))
-    elif "sum" in point:
-        value = float(point["sum"]) / max(int(point.get("count", 0)), 1)
-    return name, labels_of(point.get("attributes", ())), int(point["timeUnixNano"]), value
+    elif "count" in point or "sum" in point:
+        buckets = _json_buckets(held.kind, point)
+        quantiles = {float(q.get("quantile", 0)): float(q.get("value", 0)) for q in point.get("quantileValues", ())}
+    found = Point(labels, ns, int(point.get("startTimeUnixNano", 0)), value, buckets, quantiles)
+    return ns, metrics_of(held, found, shared)
+
+
+def _json_buckets(kind: str, point: Mapping[str, Any]) -> Buckets:
+    total = float(point["sum"]) if "sum" in point else None
+    count = float(point.get("count", 0))
+    if kind == "exponentialHistogram":
+        positive, negative = point.get("positive", {}), point.get("negative", {})
+        counts = [float(each) for each in positive.get("bucketCounts", ())]
+        below = [float(each) for each in negative.get("bucketCounts", ())]
+        where = int(positive.get("offset", 0)), counts
+        return exponential(int(point.get("scale", 0)), float(point.get("zeroCount", 0)), where, below, total)
+    bounds = [float(each) for each in point.get("explicitBounds", ())]
+    return explicit(bounds, [float(each) for each in point.get("bucketCounts", ())], count, total)
 
 
 def read_protobuf(value: bytes, refuse: Refuse = strict, signal: str = "") -> Iterator[Sampled | Logged]:
@@ -82,18 +120,18 @@ def read_protobuf(value: bytes, refuse: Refuse = strict, signal: str = "") -> It
 def _resource(data: bytes, refuse: Refuse, signal: str) -> list[Sampled | Logged]:
     resource = fields(data)
     labels = pairs(fields(resource[1][0]).get(1, ())) if 1 in resource else {}
-    points: list[Point] = []
+    found: list[Read] = []
     lines: list[Logged] = []
     for scope in map(fields, resource.get(2, ())):
-        held = scope.get(2, ())
+        held, logger = scope.get(2, ()), otlp_logs.logger_of(scope)
         if held and _hold_logs(held, signal):
-            logger = otlp_logs.logger_of(scope)
             for record in held:
                 lines += tried(refuse, otlp_logs.read_record, labels, logger, record)
             continue
+        shared = identity(labels, logger)
         for measured in held:
-            points += itertools.chain(*tried(refuse, _points, measured, refuse))
-    return [*lines, *_samples(labels, points)]
+            found += itertools.chain(*tried(refuse, _metric, measured, shared, refuse))
+    return [*lines, *_samples(host_of(labels), found)]
 
 
 def _hold_logs(held: Sequence[bytes], signal: str) -> bool:
@@ -125,37 +163,59 @@ def _spans() -> DecodeError:
     return DecodeError(Cause.WRONG_TYPE, "it holds spans of traces, which are not read: send metrics and logs")
 
 
-def _points(measured: bytes, refuse: Refuse) -> list[Point]:
+def _metric(measured: bytes, shared: Mapping[str, Any], refuse: Refuse) -> list[Read]:
     held = fields(measured)
     name = bytes(held[1][0]).decode()
-    found: list[Point] = []
+    found: list[Read] = []
     for number, kind in _KINDS.items():
         for data in map(fields, held.get(number, ())):
-            found += (read for point in data.get(1, ()) for read in tried(refuse, _point, name, kind, point))
+            of = Held(name, kind, bool(data[3][-1]) if 3 in data else False, data[2][-1] if 2 in data else 0)
+            found += (read for point in data.get(1, ()) for read in tried(refuse, _point, of, point, shared))
     return found
 
 
-def _point(name: str, kind: str, data: bytes) -> Point:
+_ATTRIBUTES: Final = {"exponentialHistogram": 1, "histogram": 9}  # the number of their field; 7 in other points
+
+
+def _point(held: Held, data: bytes, shared: Mapping[str, Any]) -> Read:
     point = fields(data)
+    labels, ns = pairs(point.get(_ATTRIBUTES.get(held.kind, 7), ())), fixed(point[3][0])
     value: float | None = None
-    if kind in ("gauge", "sum"):
+    buckets: Buckets | None = None
+    quantiles: dict[float, float] = {}
+    if held.kind in ("gauge", "sum"):
         if 4 in point or 6 in point:
             value = double(point[4][0]) if 4 in point else float(signed(point[6][0]))
-        labels = pairs(point.get(7, ()))
-    else:
-        if 5 in point:
-            value = double(point[5][0]) / max(fixed(point[4][0]) if 4 in point else 0, 1)
-        labels = pairs(point.get(1 if kind == "exponentialHistogram" else 9 if kind == "histogram" else 7, ()))
-    return name, labels, fixed(point[3][0]), value
+    elif 4 in point or 5 in point:
+        buckets = _buckets(held.kind, point)
+        if held.kind == "summary":
+            quantiles = {_double(q, 1): _double(q, 2) for q in map(fields, point.get(6, ()))}
+    found = Point(labels, ns, fixed(point[2][0]) if 2 in point else 0, value, buckets, quantiles)
+    return ns, metrics_of(held, found, shared)
 
 
-def _samples(labels: Mapping[str, Any], points: Iterable[Point]) -> Iterator[Sampled]:
-    """Points of one resource, together where they are of one time."""
+def _double(held: Fields, number: int) -> float:
+    return double(held[number][-1]) if number in held else 0.0
+
+
+def _buckets(kind: str, point: Fields) -> Buckets:
+    total = _double(point, 5) if 5 in point else None
+    count = float(fixed(point[4][0])) if 4 in point else 0.0
+    if kind == "exponentialHistogram":
+        positive, negative = (fields(point[number][0]) if number in point else {} for number in (8, 9))
+        counts, below = ([float(n) for n in varints(side.get(2, ()))] for side in (positive, negative))
+        first = zigzag(positive[1][-1]) if 1 in positive else 0
+        scale, zeros = zigzag(point[6][-1]) if 6 in point else 0, float(fixed(point[7][-1])) if 7 in point else 0.0
+        return exponential(scale, zeros, (first, counts), below, total)
+    if kind == "summary":
+        return explicit((), (), count, total)
+    return explicit(doubles(point.get(7, ())), [float(n) for n in fixeds(point.get(6, ()))], count, total)
+
+
+def _samples(entity: str, found: Iterable[Read]) -> Iterator[Sampled]:
+    """Metrics of one resource, together where they are of one time."""
     by_time: dict[int, dict[str, float]] = defaultdict(dict)
-    for name, own, ns, value in points:
-        metrics = by_time[instant(ns)]
-        if value is not None:
-            known, converted = metric(name, value, own)
-            metrics[known] = converted
+    for ns, metrics in found:
+        by_time[instant(ns)] |= metrics
     for ts, metrics in by_time.items():
-        yield Sampled(host_of(labels), ts, metrics)
+        yield Sampled(entity, ts, metrics)

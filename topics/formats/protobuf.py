@@ -110,6 +110,35 @@ def double(data: bytes) -> float:
     return float(struct.unpack("<d", data)[0])
 
 
+def doubles(held: Iterable[bytes]) -> list[float]:
+    """Repeated `double`, packed or one by one. Raises struct.error."""
+    return [value for part in held for (value,) in struct.iter_unpack("<d", part)]
+
+
+def fixeds(held: Iterable[bytes]) -> list[int]:
+    """Repeated `fixed64`, packed or one by one. Raises struct.error."""
+    return [value for part in held for (value,) in struct.iter_unpack("<Q", part)]
+
+
+def varints(held: Iterable[bytes | int]) -> list[int]:
+    """Repeated numbers, packed or one by one. Raises ValueError, IndexError."""
+    found: list[int] = []
+    for part in held:
+        if isinstance(part, int):
+            found.append(part)
+            continue
+        at = 0
+        while at < len(part):
+            value, at = _varint(part, at)
+            found.append(value)
+    return found
+
+
+def zigzag(value: int) -> int:
+    """A `sint32` as the number it stands for."""
+    return (value >> 1) ^ -(value & 1)
+
+
 def varint(number: int, value: int) -> bytes:
     """A field that holds a number from 0 on."""
     return _written(number << 3 | VARINT) + _written(value)

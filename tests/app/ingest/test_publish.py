@@ -100,3 +100,19 @@ def test_a_replay_happens_now_and_so_much_faster(speed: float, expected: list[in
 def test_speed_zero_keeps_every_time_and_never_waits() -> None:
     records = [*samples(100, 50), Bad(3, "x")]
     assert list(replay(records, 0, lambda: 1 // 0, lambda _: 1 // 0)) == records
+
+
+def test_a_column_whose_first_cell_is_a_gap_is_read_and_so_are_decimal_commas() -> None:
+    table = "ts;cpu;mem;big\n1767225600;N/A;0,5;1.234,5\n1767225601;0,25;null;7\n"
+    assert list(read_csv(io.StringIO(table), "web-1")) == [
+        Sample(entity="web-1", ts=AT, metrics={"mem": 0.5, "big": 1234.5}),
+        Sample(entity="web-1", ts=AT + 1_000, metrics={"cpu": 0.25, "big": 7.0}),
+    ]
+
+
+def test_a_table_with_the_newest_row_first_is_refused_with_its_lines() -> None:
+    table = "ts,host,cpu\n1767225602,a,1\n1767225600,b,1\n1767225601,a,1\n1767225603,a,1\n"
+    found = list(read_csv(io.StringIO(table)))
+    (bad,) = [each for each in found if isinstance(each, Bad)]
+    assert bad.line == 4
+    assert bad.why.endswith("sort the file by time, oldest first")
