@@ -148,7 +148,8 @@ def test_rates_and_moments_are_the_same_however_the_log_is_cut_and_restarted() -
 
 
 def test_many_series_that_were_restored_go_on_as_they_were() -> None:
-    log = [sent(START + at * SECOND, histogram([at, 2 * at, 3 * at, 4 * at]) | {"c_total": 2.0 * at, "g": 1.0}, f"e/{n}")
+    counts = [histogram([at, 2 * at, 3 * at, 4 * at]) | {"c_total": 2.0 * at, "g": 1.0} for at in range(4)]
+    log = [sent(START + at * SECOND, counts[at], f"e/{n}")
            for at in range(4) for n in range(40)]  # fmt: skip
     whole = Decode()
     expected = decoded(log, 40, decode=whole)
