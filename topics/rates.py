@@ -7,7 +7,7 @@ anything new it has a rate alone. What is sent again or late changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -23,6 +23,7 @@ from topics.moments import longer
 RATE, MEAN = 0, 4  # places in `FIGURES`; quantiles are between them
 QUANTILES: Final = np.array([0.5, 0.95, 0.99])
 NONE: Final = -1
+FEW: Final = 256  # series
 
 
 class Cells(NamedTuple):
@@ -231,15 +232,12 @@ class Rates:
         self.admit(reused.names)
         self._open(reused.names, [number for number in reused.series if number < known])
 
-    def _open(self, names: Names, numbers: Iterable[int]) -> None:
+    def _open(self, names: Names, numbers: Sequence[int]) -> None:
         """Know some series by their names. What follows from a histogram was given out with its first bucket."""
-        cells, buckets = self.cells, []
-        for number in numbers:
-            kind = cells.kind[number] = meaning(names.series.sent(number)).kind
-            self.some += kind in (COUNTER, BUCKET)
-            if kind == BUCKET:
-                buckets.append(number)
-        for number in buckets:
+        kinds, at = _kinds(names, numbers), np.array(numbers, np.int64)
+        self.cells.kind[at] = kinds
+        self.some += int(np.isin(kinds, (COUNTER, BUCKET)).sum())
+        for number in at[kinds == BUCKET].tolist():
             self._join(names, number)
 
     def _join(self, names: Names, number: int) -> None:
@@ -294,3 +292,12 @@ class Rates:
         series = np.frombuffer(kept.series, "<i4")
         self.cells.was_at[series] = np.frombuffer(kept.at, "<i8")
         self.cells.was[series] = np.frombuffer(kept.value, "<f8")
+
+
+def _kinds(names: Names, numbers: Sequence[int]) -> NDArray[np.int8]:
+    """What each series is by its name. Of many, each name is looked at once: a partition may have millions."""
+    if len(numbers) < FEW:
+        return np.array([meaning(names.series.sent(number)).kind for number in numbers], np.int8)
+    by_place = np.array([meaning(name).kind for name in names.series.metrics], np.int8)
+    place = np.array(names.series.metric, np.int32)[np.array(numbers, np.int64)]
+    return np.where(place >= 0, by_place[place], np.int8(PLAIN))

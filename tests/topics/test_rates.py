@@ -147,6 +147,17 @@ def test_rates_and_moments_are_the_same_however_the_log_is_cut_and_restarted() -
             assert decode.snapshot() == last.snapshot()
 
 
+def test_many_series_that_were_restored_go_on_as_they_were() -> None:
+    counts = [histogram([at, 2 * at, 3 * at, 4 * at]) | {"c_total": 2.0 * at, "g": 1.0} for at in range(4)]
+    log = [sent(START + at * SECOND, counts[at], f"e/{n}")
+           for at in range(4) for n in range(40)]  # fmt: skip
+    whole = Decode()
+    expected = decoded(log, 40, decode=whole)
+    assert len(whole.names.series) > 256
+    assert decoded(log, 40, restart=True) == expected
+    assert sum("h.p99" in metrics for _, _, metrics in expected) == 3 * 40
+
+
 def test_frames_and_json_give_the_same_rates() -> None:
     builder, frames, texts = FrameBuilder(), list[Raw](), list[Raw]()
     for at in range(9):

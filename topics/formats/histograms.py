@@ -43,7 +43,8 @@ def exponential(
     scale: int, zeros: float, positive: tuple[int, Sequence[float]], negative: Sequence[float], total: float | None
 ) -> Buckets:
     """A histogram whose bounds are powers of 2 ** (2 ** -scale). positive: the first index, as OpenTelemetry counts
-    them (bucket i is above the i-th power), and its counts. What is not positive is one bucket.
+    them (bucket i is above the i-th power; Prometheus' index is larger by one), and its counts. What is not positive is
+    one bucket.
 
     Raises ValueError: it has no such scale.
     """
