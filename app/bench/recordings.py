@@ -22,10 +22,12 @@ import msgspec
 
 from app.bench.pool import each, pool
 from app.errors import UserError
-from app.offline.replay import Memory
+from app.knowledge.store import pack_of
+from app.offline.replay import Memory, with_pack
 from app.printing import print_json, print_table
 from app.settings import Settings
 from app.settings import load as settings_of
+from app.shipped import packs
 from app.testing import RING, WORKER_KEY
 from topics.incidents import INCIDENTS, Incident, State
 from topics.proposals import PROPOSALS, Proposal
@@ -130,9 +132,12 @@ def judge(case: Case, incidents: list[Incident], proposals: list[Proposal], asid
     )  # fmt: skip
 
 
-def play(folder: Path, settings: Settings, aside: frozenset[str], name: str) -> Row:
-    """Run a case through the loop, and judge it."""
-    case, memory = load(folder, name), Memory(settings, WORKER_KEY, RING)
+def play(folder: Path, settings: Settings, extra: tuple[Path, ...], aside: frozenset[str], name: str) -> Row:
+    """Run a case through the loop, and judge it. extra: files of packs beside those that come with Opsloop."""
+    known = packs()
+    for path in extra:
+        known = with_pack(pack_of(path, known)[0], known)
+    case, memory = load(folder, name), Memory(settings, WORKER_KEY, RING, known)
     memory.run(case.history)
     told: dict[str, list[Any]] = {
         topic.name: [read.record for read in memory.log[topic.name]] for topic in (INCIDENTS, PROPOSALS)
@@ -150,12 +155,15 @@ def total(rows: list[Row]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def run(folder: Path, settings: Path | None, aside: list[str], processes: int, as_json: bool) -> None:
+def run(
+    folder: Path, settings: Path | None, extra: list[Path], aside: list[str], processes: int, as_json: bool
+) -> None:  # fmt: skip
     """Play all cases of a folder, and print a row of each and their total."""
     names = sorted(path.name.removesuffix(TRUTH) for path in folder.glob("*" + TRUTH))
     if not names:
         raise UserError(f"{folder} holds no cases", "Give a folder with NAME.truth.json and NAME.jsonl.gz files")
-    work = partial(play, folder, settings_of(settings) if settings else Settings(), frozenset(aside))
+    chosen = settings_of(settings) if settings else Settings()
+    work = partial(play, folder, chosen, tuple(extra), frozenset(aside))
     with pool(processes) as executor:
         rows = each(executor, work, names, "playing")
     if as_json:

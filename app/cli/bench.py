@@ -271,6 +271,7 @@ def history(
 def recordings(
     data: Annotated[Path, typer.Option(help="Folder of recorded cases")],
     settings: Annotated[Path | None, typer.Option(help="Settings of the recorded site")] = None,
+    pack: Annotated[list[Path] | None, typer.Option(help="A pack of the site (.toml); repeatable")] = None,
     aside: Annotated[list[str] | None, typer.Option(help="Entity whose incidents do not count; repeatable")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Cases that run at the same time")] = 1,
     json: JsonOption = False,
@@ -281,4 +282,4 @@ def recordings(
     """
     from app.bench import recordings as bench
 
-    bench.run(data, settings, aside or [], processes, json)
+    bench.run(data, settings, pack or [], aside or [], processes, json)

@@ -1,7 +1,7 @@
 """Which series a pattern of a pack means.
 
-A series is a name, or a name with attributes as `requests_total{code="500",route="/"}`; `rate(…)` around it is its rate
-per second. A pattern is written alike: its name and its attributes' values are globs, attributes that it does not name
+A series is a name, or a name with attributes as `requests_total{code="500",route="/"}`; its rate per second is scored as
+`requests.rate{…}`, and meant by `rate(requests_total{…})`. A pattern is written alike: its name and its attributes' values are globs, attributes that it does not name
 may be anything, and it says `rate(…)` where it means a rate.
 """
 
@@ -15,6 +15,10 @@ from typing import Final, NamedTuple
 _ATTRIBUTE: Final = re.compile(r'\s*([A-Za-z_][\w.]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 
 
+RATE: Final = ".rate"  # at the end of the name of a counter's rate, where the counter has `_total`
+_COUNTS: Final = (RATE, "_total", "_count")
+
+
 class Series(NamedTuple):
     """The parts of a series' name, or of a pattern."""
 
@@ -23,14 +27,21 @@ class Series(NamedTuple):
     attributes: tuple[tuple[str, str], ...]
 
 
+def _counted(name: str) -> str:
+    """What a rate is the rate of, without the ending that says so."""
+    return next((name.removesuffix(ending) for ending in _COUNTS if name.endswith(ending)), name)
+
+
 @functools.lru_cache(maxsize=100_000)
 def parts(text: str) -> Series:
     """The parts of a series' name or of a pattern. Attributes that cannot be read count as part of the name."""
-    rate = text.startswith("rate(") and text.endswith(")")
-    inner = text[5:-1] if rate else text
+    wrapped = text.startswith("rate(") and text.endswith(")")
+    inner = text[5:-1] if wrapped else text
     name, brace, rest = inner.partition("{")
+    rate = wrapped or name.endswith(RATE)
+    name = _counted(name) if rate else name
     if not brace or not rest.endswith("}"):
-        return Series(rate, inner, ())
+        return Series(rate, _counted(inner) if rate else inner, ())
     found, at, body = [], 0, rest[:-1]
     while at < len(body):
         one = _ATTRIBUTE.match(body, at)

@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_fault_is_told_of_its_entity_and_a_quiet_case_of_nothing(folder: Path) -> None:
-    hung, quiet = (play(folder, Settings(), frozenset(), name) for name in ("hung", "quiet"))
+    hung, quiet = (play(folder, Settings(), (), frozenset(), name) for name in ("hung", "quiet"))
     assert hung.detected_s is not None
     assert 0 <= hung.detected_s < 15
     assert (hung.cause, hung.right_entity, hung.false_incidents) == ("process_hung", True, 0)
