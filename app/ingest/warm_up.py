@@ -6,28 +6,37 @@ from agents.decode import LARGE, Decode, chunk_of
 from agents.detect import Detect
 from models.detection.entity_detectors import EntityDetectors
 from models.detection.settings import DetectionSettings
-from topics.batch import Batch
+from topics.batch import Batch, Steer
 from topics.codec import encode
 from topics.frames import FrameBuilder
+from topics.learning import Learning
 from topics.spec import Raw
 from topics.telemetry import METRICS, Sample
 
-ENTITY = "rehearsal"
+ENTITY, PARTED = "rehearsal", "rehearsal/parts"
 NOW = 10**12
 
 
 def warm_up(settings: DetectionSettings | None = None) -> None:
     """Run samples through `decode`, `detect`, and each learner that the settings choose."""
-    values = {"a": 1.0, "b": 2.0}
-    message = encode(Sample(entity=ENTITY, ts=NOW, metrics=values))
+    values = {"a": 1.0, "b": 2.0, "c_total": 3.0, 'd_bucket{le="1"}': 4.0, 'd_bucket{le="+Inf"}': 5.0}
     for name in {name for pattern in (settings or DetectionSettings()).patterns for name in pattern.learners or ()}:
-        EntityDetectors(name, ("a", "b")).observe(NOW, values, forked=False)
-    detect = Detect()
-    frame = FrameBuilder()  # a large frame is read without a copy, which is another type for the compiler
-    for number in range(LARGE // 2):
-        frame.add(ENTITY, NOW + number + 1, values)
-    messages = message.value, message.value, frame.take()  # the second message uses names that the first one added
-    raws = [Raw(METRICS.name, 0, at, b"", value) for at, value in enumerate(messages)]
-    for batch in Decode().step(chunk_of(raws), NOW):
-        assert isinstance(batch, Batch)
-        list(detect.step([batch], NOW))
+        EntityDetectors(name, ("a", "b")).observe(NOW, {"a": 1.0, "b": 2.0}, forked=False)
+    whole = encode(Sample(entity=ENTITY, ts=NOW, metrics=values)).value
+    parts = [encode(Sample(entity=PARTED, ts=NOW, metrics={name: 1.0})).value for name in ("a", "b")]
+    control = encode(Learning(entity=PARTED, ts=NOW, learning="open", incident="rehearsal")).value
+    # the second message uses names that the first one added; a frame comes before there are parts and while one is held
+    messages = whole, whole, _frame(values, 1), *parts, _frame(values, LARGE), control
+    decode, detect = Decode(), Detect()
+    for at, value in enumerate(messages):
+        for given in decode.step(chunk_of([Raw(METRICS.name, 0, at, b"", value)]), NOW):
+            assert isinstance(given, Batch | Steer)
+            list(detect.step([given], NOW))
+
+
+def _frame(values: dict[str, float], first: int) -> bytes:
+    """A large frame: it is read without a copy, which is another type for the compiler."""
+    frame = FrameBuilder()
+    for number in range(LARGE // len(values)):
+        frame.add(ENTITY, NOW + first + number, values)
+    return frame.take()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
-from tests.topics.test_rates import SECOND, START, decoded, numbered, sent, told
+from app.ingest.warm_up import warm_up
+from tests.topics.test_rates import SECOND, START, decoded, growing, numbered, sent, told
+from topics import assembly, rates
+from topics.frames import FrameBuilder
 from topics.signals import Anomaly
 from topics.spec import Raw
+from topics.telemetry import METRICS
 
 
 def parts(moments: int, names: Sequence[str], entity: str = "e", period: int = 10 * SECOND) -> list[Raw]:
@@ -193,3 +198,16 @@ def test_a_fault_that_lasts_beyond_what_came_late_is_told_with_the_first_fresh_s
     far = [raw for at in range(2_200, 2_300) for raw in noise(1, at, far=50.0, arrived=START + 2_300 * SECOND)]
     found = told([*noise(300), *late[:1_900], *far, *noise(30, 2_300, far=50.0)])
     assert 2_240 <= raised(found)[0] <= 2_301
+
+
+def test_a_worker_compiles_all_of_it_before_the_first_record() -> None:
+    """Else the first part or counter would hold its partition up for seconds."""
+    kernels: list[Any] = [assembly.follow, assembly.assemble, assembly.give, rates.convert]
+    warm_up()
+    before = [len(each.signatures) for each in kernels]
+    builder = FrameBuilder()
+    for at in range(3_000):
+        builder.add("e", START + at * SECOND, {"c_total": 1.0 * at, "g": 1.0})
+    frame = Raw(METRICS.name, 0, 0, b"f", builder.take(), (), START + 3_000 * SECOND)
+    decoded([*growing(30), frame, *growing(40)[-60:]], 7)
+    assert [len(each.signatures) for each in kernels] == before
