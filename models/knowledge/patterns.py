@@ -1,8 +1,8 @@
 """Which series a pattern of a pack means.
 
-A series is a name, or a name with attributes as `requests_total{code="500",route="/"}`; its rate per second is scored as
-`requests.rate{…}`, and meant by `rate(requests_total{…})`. A pattern is written alike: its name and its attributes' values are globs, attributes that it does not name
-may be anything, and it says `rate(…)` where it means a rate.
+A series is a name, or a name with attributes as `requests_total{code="500",route="/"}`; its rate per second is scored
+as `requests.rate{…}`, and meant by `rate(requests_total{…})`. A pattern is written alike: its name and its attributes'
+values are globs, attributes that it does not name may be anything, and it says `rate(…)` where it means a rate.
 """
 
 from __future__ import annotations
