@@ -22,7 +22,7 @@ HELD, HEAD, TAIL, OFFSET, HELD_LATE, ARRIVED, BEFORE, AFTER = range(19, 27)
 FIELDS: Final = 27
 
 AHEAD_MS: Final = 1_000  # that a stamp may be ahead of its arrival
-LATE_MS: Final = 60_000  # more than an entity's data used to be late
+LATE_MS: Final = 300_000  # more than an entity's data used to be late: some send a few minutes at a time
 STEADY_MS: Final = 60_000  # of arrival: for so long late and not catching up, and it is the clock
 CATCHES_UP_MS: Final = 5_000
 APART_MS: Final = 250  # between the parts of one moment
@@ -85,15 +85,16 @@ def _clock(row: Int64, ts: int, arrived: int) -> None:
             row[STAMP] = arrived
         else:
             row[USUAL] = min(row[USUAL], max(lag, 0))
-            if lag <= row[USUAL] + LATE_MS:
-                row[SINCE] = 0
-            else:
+            late = lag > row[USUAL] + LATE_MS
+            if late or (ts <= row[NEWEST] and row[SET_BACK] == 0):
                 if row[SINCE] == 0 or lag < row[SINCE_LAG] - CATCHES_UP_MS:
                     row[SINCE], row[SINCE_LAG] = arrived, lag
                 if arrived - row[SINCE] >= STEADY_MS:
                     row[USUAL], row[SINCE], row[SET_BACK] = lag, 0, 1
                 else:
-                    row[LATE] = 1
+                    row[LATE] = 1 if late else 0
+            else:
+                row[SINCE] = 0
             if row[SET_BACK] == 1 and row[LATE] == 0:
                 if ts > row[NEWEST]:
                     row[SET_BACK] = 0

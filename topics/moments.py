@@ -5,8 +5,8 @@ moments before had, or a later one begins, or other messages of the partition ar
 sends whole samples is never held. All follows from the log alone, so it is the same however the log is cut.
 
 A stamp ahead of its arrival is taken to be its arrival. Data that comes much later than that of its entity used to is
-marked as late; when that goes on for a minute and does not catch up, the entity's clock is what changed, and where it
-was set back, arrival counts.
+marked as late; when that, or stamps that go back, goes on for a minute and does not catch up, the entity's clock is
+what changed, and where it was set back, arrival counts.
 """
 
 from __future__ import annotations

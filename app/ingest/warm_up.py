@@ -25,8 +25,10 @@ def warm_up(settings: DetectionSettings | None = None) -> None:
     whole = encode(Sample(entity=ENTITY, ts=NOW, metrics=values)).value
     parts = [encode(Sample(entity=PARTED, ts=NOW, metrics={name: 1.0})).value for name in ("a", "b")]
     control = encode(Learning(entity=PARTED, ts=NOW, learning="open", incident="rehearsal")).value
-    # the second message uses names that the first one added; a frame comes before there are parts and while one is held
-    messages = whole, whole, _frame(values, 1), *parts, _frame(values, LARGE), control
+    # the second message uses names that the first one added; of a frame without counters the values lie in the message;
+    # one comes before there are parts, and one while a part is held
+    plain, counts = {"a": 1.0, "b": 2.0}, (_frame(values, 1 + at * LARGE) for at in (1, 2))
+    messages = whole, whole, _frame(plain, 1), next(counts), *parts, next(counts), control
     decode, detect = Decode(), Detect()
     for at, value in enumerate(messages):
         for given in decode.step(chunk_of([Raw(METRICS.name, 0, at, b"", value)]), NOW):
