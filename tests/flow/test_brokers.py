@@ -20,7 +20,7 @@ from app.kafka.broker import Broker, consumer_config, last_message, partition_of
 from app.kafka.embedded import Embedded
 from app.kafka.local import LocalKafka
 from topics.settings import SETTINGS, Setting
-from topics.telemetry import METRICS
+from topics.telemetry import EVENTS, METRICS
 
 KEYS = [f"shop/service-{i}/{i % 3}".encode() for i in range(200)]
 
@@ -39,14 +39,14 @@ def publish(broker: Broker, count: int, tag: str, topic: str = METRICS.name) -> 
             publisher.send_raw(topic, KEYS[i % len(KEYS)], f"{tag} {i}".encode(), [("n", b"1")], timestamp=1_000 + i)
 
 
-def mine(broker: Broker, tag: str, **where: object) -> list[str]:
-    messages = read_all(broker, [METRICS.name], **where)  # type: ignore[arg-type]
+def mine(broker: Broker, tag: str, topic: str = METRICS.name, **where: object) -> list[str]:
+    messages = read_all(broker, [topic], **where)  # type: ignore[arg-type]
     return [value for m in messages if (value := (m.value or b"").decode()).startswith(f"{tag} ")]
 
 
 def test_what_was_published_is_read_once_with_key_headers_and_time(either: Broker) -> None:
-    publish(either, 1_000, "once")
-    seen = [m for m in read_all(either, [METRICS.name]) if (m.value or b"").startswith(b"once ")]
+    publish(either, 1_000, "once", EVENTS.name)  # which keep the time of their sender
+    seen = [m for m in read_all(either, [EVENTS.name]) if (m.value or b"").startswith(b"once ")]
     assert sorted(int(m.value.split()[1]) for m in seen if m.value) == list(range(1_000))
     assert all(m.headers == (("n", b"1"),) and m.arrived == 1_000 + int(m.value.split()[1]) for m in seen if m.value)
 
@@ -59,8 +59,8 @@ def test_each_key_is_where_we_say_it_is_and_is_read_from_there(either: Broker) -
 
 
 def test_reading_since_a_time_leaves_out_what_came_before(either: Broker) -> None:
-    publish(either, 100, "since")
-    assert len(mine(either, "since", since_ms=1_060)) == 40
+    publish(either, 100, "since", EVENTS.name)
+    assert len(mine(either, "since", EVENTS.name, since_ms=1_060)) == 40
 
 
 def test_the_last_message_is_found_and_an_empty_partition_has_none(either: Broker) -> None:
