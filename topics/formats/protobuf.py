@@ -110,6 +110,20 @@ def double(data: bytes) -> float:
     return float(struct.unpack("<d", data)[0])
 
 
+def varints(held: Iterable[bytes | int]) -> list[int]:
+    """Repeated numbers, packed or one by one. Raises ValueError, IndexError."""
+    found: list[int] = []
+    for part in held:
+        if isinstance(part, int):
+            found.append(part)
+            continue
+        at = 0
+        while at < len(part):
+            value, at = _varint(part, at)
+            found.append(value)
+    return found
+
+
 def varint(number: int, value: int) -> bytes:
     """A field that holds a number from 0 on."""
     return _written(number << 3 | VARINT) + _written(value)
