@@ -6,7 +6,7 @@ has events, and `NAME.truth.json` says for the judge alone what was done: `fault
 
 An incident counts when it is triggered. It is detected when that lies between the fault and its cure, and false when
 it lies before the fault, or more than `AFTER_MS` after the cure. In a case without a fault all are false but those of
-the first `COLD_MS`. What a machine shows that others use as well is counted nowhere: `--aside`.
+the first `COLD_MS`. What a machine shows that others use as well (`--aside`) is counted only where it is broken.
 """
 
 from __future__ import annotations
@@ -107,8 +107,9 @@ def same(told: str, broken: str) -> bool:
 def judge(case: Case, incidents: list[Incident], proposals: list[Proposal], aside: frozenset[str]) -> Row:
     """The row of a case. incidents, proposals: in the order in which they were published."""
     truth, triggered = case.truth, dict[str, Incident]()
+    broken = truth.fault.entity if truth.fault else ""
     for incident in incidents:
-        if incident.state is State.TRIGGERED and incident.entity not in aside:
+        if incident.state is State.TRIGGERED and (incident.entity not in aside or incident.entity == broken):
             triggered.setdefault(incident.id, incident)
     first, last = (truth.injected, truth.cured + AFTER_MS) if truth.fault else (truth.start + COLD_MS, 0)
     during = [i for i in triggered.values() if truth.fault and first <= i.ts <= truth.cured]

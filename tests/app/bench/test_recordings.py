@@ -85,6 +85,9 @@ def test_what_lies_outside_of_the_fault_is_false_and_what_is_put_aside_is_not() 
     case = Case("hung", msgspec.convert(FAULT | TIMES, Truth), [])
     row = judge(case, said, [], frozenset({"shop/host"}))
     assert (row.detected_s, row.entity, row.right_entity, row.false_incidents) == (2.0, "shop/db/0", False, 2)
+    of_host = Case("busy", msgspec.convert(TIMES | FAULT | {"fault": {"entity": "shop/host"}}, Truth), [])
+    busy = judge(of_host, [triggered(INJECTED + 2000, "shop/host", "shop/host", 6)], [], frozenset({"shop/host"}))
+    assert (busy.detected_s, busy.right_entity) == (2.0, True), "it is what was broken"
     quiet = Case("quiet", msgspec.convert(TIMES, Truth), [])
     late = triggered(START + 240_000, "shop/web/1", "shop/web/1", 5)
     assert judge(quiet, [*said[:1], late], [], frozenset()).false_incidents == 1
