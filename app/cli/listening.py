@@ -41,8 +41,10 @@ def listen(host: str, port: int, option: str) -> socket.socket:
         raise UserError(f"cannot listen on {host}:{port} ({why})", f"Choose another {option}") from None
 
 
-def configured(app: Any, tls: tuple[Path, Path] | None, **bounds: int) -> uvicorn.Config:
-    """How an application of ours is served: with these bounds of uvicorn, without a word about itself.
+def configured(
+    app: Any, tls: tuple[Path, Path] | None, connections: int, keep_alive_s: int, shutdown_s: int
+) -> uvicorn.Config:  # fmt: skip
+    """How an application of ours is served: so many connections, kept for so long, with so long to end.
 
     tls: files of the certificate and its key. Raises UserError: they cannot be used.
     """
@@ -51,7 +53,8 @@ def configured(app: Any, tls: tuple[Path, Path] | None, **bounds: int) -> uvicor
     cert, key = tls or (None, None)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none", proxy_headers=False,
-        ssl_certfile=cert, ssl_keyfile=key, **bounds,
+        ssl_certfile=cert, ssl_keyfile=key, limit_concurrency=connections, timeout_keep_alive=keep_alive_s,
+        timeout_graceful_shutdown=shutdown_s,
     )  # fmt: skip
     try:
         config.load()

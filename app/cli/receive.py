@@ -112,9 +112,9 @@ def _run(
     left = 0
     try:
         config = configured(
-            Receiver(delivery, settings, tokens).app(), tls, limit_concurrency=settings.connections,
-            timeout_keep_alive=75,  # longer than senders pause: one that writes while its connection closes fails
-            timeout_graceful_shutdown=math.ceil(settings.read_s + settings.deliver_s),  # what is accepted is finished
+            Receiver(delivery, settings, tokens).app(), tls, settings.connections,
+            keep_alive_s=75,  # longer than senders pause: one that writes on a connection while it is closed fails
+            shutdown_s=math.ceil(settings.read_s + settings.deliver_s),  # what is accepted is finished
         )  # fmt: skip
         host, listening = where
         shown = f"[{host}]" if ":" in host else host

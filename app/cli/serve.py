@@ -64,10 +64,8 @@ def _run(broker: Broker, host: str, listening: socket.socket, tls: tuple[Path, P
     settings, keys = load(), keys_of(home())
     api = msgspec.structs.replace(settings.api, hosts=(*settings.api.hosts, host))
     read_model = ReadModel(broker, keys)
-    config = configured(
-        make_app(read_model, Tokens(keys, settings.security), api), tls, limit_concurrency=api.connections,
-        timeout_keep_alive=5, timeout_graceful_shutdown=3,
-    )  # fmt: skip
+    served = make_app(read_model, Tokens(keys, settings.security), api)
+    config = configured(served, tls, api.connections, keep_alive_s=5, shutdown_s=3)
     read_model.start()
     err.print(f"serving on {'https' if tls else 'http'}://{host}:{listening.getsockname()[1]}", style="green")
     try:

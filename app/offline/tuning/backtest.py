@@ -50,7 +50,7 @@ class Span:
 
 
 @dataclass(slots=True)
-class Rehearsal:
+class Backtest:
     """What a history held, and the alarms of each of the settings that were tried on it."""
 
     spans: dict[str, Span] = field(default_factory=dict)
@@ -70,31 +70,31 @@ class Rehearsal:
         return max(span.last for span in self.spans.values())
 
 
-def rehearse(history: History, candidates: Sequence[DetectionSettings], progress: Progress) -> Rehearsal:
+def run_backtest(history: History, candidates: Sequence[DetectionSettings], progress: Progress) -> Backtest:
     """Feed a history to a live detector for each of `candidates`, cold.
 
     Raises:
         UserError: it holds no sample, or cannot be read.
     """
-    rehearsal, heard = Rehearsal(), [Heard() for _ in candidates]
+    backtest, heard = Backtest(), [Heard() for _ in candidates]
     lanes: dict[str, list[Detect]] = {}
     for lane, given in history.pieces(progress):
         if given is None:
             lanes.pop(lane, None)
         elif isinstance(given, DeadLetter):
-            rehearsal.refused += 1
+            backtest.refused += 1
         else:
             if lane not in lanes:
                 lanes[lane] = [Detect(settings, history.share) for settings in candidates]
             if isinstance(given, Batch):
-                _measure(rehearsal.spans, given)
+                _measure(backtest.spans, given)
             for detect, own in zip(lanes[lane], heard, strict=True):
                 for anomaly in detect.step([given], 0):
                     own.take(anomaly)
-    if not rehearsal.spans:
+    if not backtest.spans:
         raise UserError("nothing was measured in that time", "Look at --from, --to and --broker", exit_code=1)
-    rehearsal.alarms = [own.alarms for own in heard]
-    return rehearsal
+    backtest.alarms = [own.alarms for own in heard]
+    return backtest
 
 
 def _measure(spans: dict[str, Span], batch: Batch) -> None:
