@@ -14,11 +14,10 @@ from app.offline.tuning.histories import History, Progress
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch
 from topics.codec import DeadLetter
-from topics.signals import Anomaly
+from topics.signals import Anomaly, severity
 from topics.spec import Instant
 
 FIRST: Final = "first"  # the view that incidents rest on, and that budgets bound
-GRADES: Final = ("none", "minor", "major", "critical")
 
 
 @dataclass(slots=True)
@@ -140,11 +139,7 @@ class Heard:
         if alarm.suppressed and not suppressed:  # too strange by now for any budget
             alarm.suppressed, alarm.told, alarm.path = "", anomaly.ts, anomaly.path
         alarm.ended = anomaly.ts
-        alarm.grade = max(alarm.grade, anomaly.grade, key=_rank)
+        alarm.grade = max(alarm.grade, anomaly.grade, key=severity)
         alarm.score = max(alarm.score, anomaly.score)
         if anomaly.metric == alarm.metric and off > alarm.deviation:
             alarm.deviation, alarm.expected = off, anomaly.expected
-
-
-def _rank(grade: str) -> int:
-    return GRADES.index(grade) if grade in GRADES else 0

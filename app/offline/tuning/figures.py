@@ -17,13 +17,13 @@ import msgspec
 from app.errors import UserError
 from app.ingest.publish import instant
 from app.offline.tuning.backtest import FIRST, Alarm, Backtest, Span
-from topics.spec import DAY_MS, Instant
+from models.detection.anomalies import PATHS
+from topics.signals import GRADES
+from topics.spec import WEEK_MS, Instant
 
-WEEK_MS: Final = 7 * DAY_MS
-PATHS: Final = ("broad", "narrow", "one")
 SHORT_WEEKS: Final = 1.0  # of all entities together: below it a rate a week says little
 WANTED: Final = 1.0  # alarms a week of an entity, beyond which it is noisy when nobody says how many
-TOLD_GRADES: Final = ("minor", "major", "critical")
+TOLD_GRADES: Final = GRADES[1:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from typing import Final
 import msgspec
 
 from app.offline.tuning.backtest import Alarm, Backtest
-from app.offline.tuning.figures import WEEK_MS, Figures, KnownFault, entity_ms, figures, is_false, noisiest, rate
+from app.offline.tuning.figures import Figures, KnownFault, entity_ms, figures, is_false, noisiest, rate
 from models.detection.settings import DetectionSettings, Pattern
+from topics.spec import WEEK_MS
 
 FEWEST: Final = 4  # alarms: fewer show nothing
 MOST: Final = 0.5  # share of the alarms from which an entity or a metric is noisy
