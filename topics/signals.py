@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -14,6 +14,13 @@ Direction = Literal["up", "down"]
 # many series of an entity, a few, or one that is trusted alone; none: its detector knows no paths
 AlarmPath = Literal["none", "broad", "narrow", "one"]
 Suppressed = Literal["none", "entity", "fleet"]  # whose budget of false alarms is spent
+Grade = Literal["none", "minor", "major", "critical"]
+GRADES: Final[tuple[Grade, ...]] = get_args(Grade)
+
+
+def severity(grade: str) -> int:
+    """How grave a grade is, from 0; one that is not known, of a later version, is graver than all."""
+    return GRADES.index(grade) if grade in GRADES else len(GRADES)
 
 
 class Contribution(msgspec.Struct, frozen=True):

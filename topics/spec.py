@@ -22,6 +22,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 
 PARTITIONS = 6  # of every topic of the loop: the same number, so that one worker owns a system on all of them
 DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
 # Kafka compacts closed segments only, and only a log of which half (or min.cleanable.dirty.ratio) is stale
 COMPACTED = {"segment.bytes": str(64 * 2**20), "segment.ms": "600000"}
 COMPACTED_OFTEN = {"segment.bytes": str(16 * 2**20), "segment.ms": "60000", "min.cleanable.dirty.ratio": "0.1"}

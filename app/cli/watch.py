@@ -30,14 +30,13 @@ from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import Refusal
 from topics.settings import Setting
-from topics.signals import ANOMALIES, Anomaly
+from topics.signals import ANOMALIES, Anomaly, severity
 from topics.spec import Instant, Raw
 from topics.state import Snapshot
 from topics.telemetry import Event, Heartbeat, Sample
 from topics.verdicts import Verdict
 
 ALARMS_KEPT = 10_000
-GRADES = ("none", "minor", "major", "critical")
 SHOWN = 6  # metrics of a sample on its line
 
 
@@ -79,10 +78,10 @@ def without_repeats(messages: Iterable[Raw]) -> Iterator[Raw]:
             alarm = anomaly.entity, anomaly.detector, anomaly.view
             if anomaly.state == "cleared":
                 alarms.pop(alarm, None)
-            elif anomaly.state == "continuing" and alarms.get(alarm, -1) >= GRADES.index(anomaly.grade):
+            elif anomaly.state == "continuing" and alarms.get(alarm, -1) >= severity(anomaly.grade):
                 continue
             else:
-                keep(alarms, alarm, GRADES.index(anomaly.grade), ALARMS_KEPT)
+                keep(alarms, alarm, severity(anomaly.grade), ALARMS_KEPT)
         yield raw
 
 

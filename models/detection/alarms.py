@@ -21,9 +21,8 @@ from models.detection.columns import AGAIN, CLEAR, CONTINUE, QUIET, RAISE
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch, Float64, Forgotten, Names, Reused
 from topics.signals import Suppressed
+from topics.spec import DAY_MS, WEEK_MS
 
-DAY_MS: Final = 86_400_000
-WEEK_MS: Final = 7 * DAY_MS
 FLEET: Final = ""
 FIRST: Final = 1.0  # what is in it at first
 AS_STRONG: Final = 1.5  # an alarm of at most so many times the strongest before is taken to be another of its kind ...

@@ -19,11 +19,10 @@ from models.detection.columns import AGAIN, CLEAR, CONTINUE, RAISE, Scored
 from models.detection.entity_detectors import DetectorFinding, EntityDetectors
 from models.detection.shift import PLAIN, Shift
 from topics.batch import Batch, Float64, Forgotten
-from topics.signals import AlarmPath, Anomaly, Contribution, Direction, Suppressed
+from topics.signals import AlarmPath, Anomaly, Contribution, Direction, Grade, Suppressed
 from topics.spec import Origin, derive
 
 State = Literal["raised", "continuing", "cleared"]
-Grade = Literal["none", "minor", "major", "critical"]
 
 NAME: Final = "detect"  # in the ids of the bank's anomalies
 BANK_VERSION: Final = 3
@@ -31,7 +30,7 @@ MOST_OVER: Final = 20.0  # log of the most boundaries that are told
 PATHS: Final[tuple[AlarmPath, ...]] = ("broad", "narrow", "one")
 NOTABLE_Z: Final = 3.0  # a series with less had nothing to do with it
 MOST_CONTRIBUTIONS: Final = 10
-GRADES: Final[tuple[tuple[float, Grade], ...]] = ((8.0, "critical"), (3.0, "major"))  # by multiples of the boundary
+GRADED: Final[tuple[tuple[float, Grade], ...]] = ((8.0, "critical"), (3.0, "major"))  # by multiples of the boundary
 STATES: Final[dict[int, State]] = {RAISE: "raised", CONTINUE: "continuing", CLEAR: "cleared", AGAIN: "raised"}
 
 
@@ -196,7 +195,7 @@ def grade(ratio: float, state: State) -> Grade:
     """How grave an alarm is, by its score in multiples of the boundary."""
     if state == "cleared":
         return "none"
-    return next((grade for least, grade in GRADES if ratio >= least), "minor")
+    return next((grade for least, grade in GRADED if ratio >= least), "minor")
 
 
 def evidence(batch: Batch, sample: int) -> str:

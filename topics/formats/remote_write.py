@@ -9,12 +9,12 @@ a label of `names.HOSTS` is its job's.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from topics.codec import Cause, DecodeError
 from topics.formats.names import host_of, metric, others
-from topics.formats.protobuf import Fields, double, fields
+from topics.formats.protobuf import Fields, double, fields, varints
 from topics.formats.tolerance import NOT_AS_IT_SAYS
 
 Labels = tuple[tuple[str, str], ...]
@@ -89,9 +89,7 @@ def _of_pairs(pairs: tuple[bytes, ...]) -> Identity:
 
 def _referred(symbols: Sequence[bytes], held: Fields) -> Identity:
     """The labels of version 2: numbers of texts, packed or one by one."""
-    refs: Iterable[bytes | int] = held.get(1, ())
-    numbers = [number for each in refs for number in (_packed(each) if isinstance(each, bytes) else (each,))]
-    texts = tuple(symbols[number] for number in numbers)
+    texts = tuple(symbols[number] for number in varints(held.get(1, ())))
     return _of_texts(texts) if sum(map(len, texts)) <= LONGEST else _of_texts.__wrapped__(texts)
 
 
@@ -118,20 +116,6 @@ def _mean(histogram: Fields) -> float:
         count = double(histogram[_COUNT_FLOAT][-1])
     total = double(histogram[_SUM][-1]) if _SUM in histogram else 0.0
     return total / count if count else total
-
-
-def _packed(data: bytes) -> Iterator[int]:
-    value = shift = 0
-    for byte in data:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            yield value
-            value = shift = 0
-        elif shift > 63:
-            raise ValueError("a protobuf number is too long")
-    if shift:
-        raise ValueError("a protobuf number is cut")
 
 
 def _text(held: Sequence[bytes] | None) -> str:

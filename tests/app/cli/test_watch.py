@@ -65,3 +65,10 @@ def test_an_alarm_that_goes_on_is_told_once_when_it_gets_worse_and_when_it_ends(
     other = Raw(METRICS.name, 0, 0, b"k", b"not readable")
     told = [raw.offset for raw in without_repeats([*raws, other, other])]
     assert told == [0, 2, 5, 61, 62, 0, 0]
+
+
+def test_a_grade_of_a_later_version_is_told_as_the_gravest() -> None:
+    looks = [sample("a", NOW, state="raised", grade="critical"), sample("a", NOW + 1_000, grade="fatal"),
+             sample("a", NOW + 2_000, grade="critical")]  # fmt: skip
+    raws = [Raw(ANOMALIES.name, 0, at, b"a", encode(look).value) for at, look in enumerate(looks)]
+    assert [raw.offset for raw in without_repeats(raws)] == [0, 1]
