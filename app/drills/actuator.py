@@ -122,14 +122,25 @@ class ActuatorTestbed:
         """Wait until the actuator has printed a result of every command."""
         names = {f"k{number}" for number in range(self.count)}
         held = life.wait(lambda: names <= life.results().keys())
-        self.results |= life.results()
+        self.keep(life)
         return held
 
     def said(self, life: Life, command: Command) -> bool:
         """Wait for the result of a command. Returns False when the actuator ends first."""
         held = life.wait(lambda: command.id in life.results())
-        self.results |= life.results()
+        self.keep(life)
         return held
+
+    def keep(self, life: Life) -> None:
+        """Keep the results that an actuator has printed. Raises UserError when it refused a command.
+
+        Nothing was begun then, so that no fault could meet it.
+        """
+        found = life.results()
+        for result in found.values():
+            if result.outcome == "refused":
+                raise UserError(f"{result.command} was refused: {result.detail}", "A drill's commands are all allowed")
+        self.results |= found
 
     def approach(self, life: Life) -> None:
         """Append commands until the next one's intent fits into the last page of the ledger and its result does not."""
@@ -200,7 +211,7 @@ def kill(folder: Path, report: Report, trials: int) -> None:
             command = field.order()
             time.sleep(field.rng.uniform(0.0, field.rng.choice(SPANS[command.action])))
             life.kill()
-            field.results |= life.results()
+            field.keep(life)
             stage = field.stage(command, life.results())
             report.figures[stage] = report.figures.get(stage, 0) + 1
             report.trials += 1
