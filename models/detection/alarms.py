@@ -250,19 +250,25 @@ class Ranges:
         self.chosen = settings.says("low", "high")
         self.bounds: Float64 = np.zeros((0, 2))  # by series: low and high
         self.out: dict[int, Out] = {}
-        self.ended: dict[int, int] = {}  # series → event time: what is not newer is a repeat, or late
 
-    def take(self, batch: Batch) -> Iterator[Beyond]:
-        """What of a batch is out of range, or back in it, in the order of the batch."""
+    def take(self, batch: Batch, newest: Float64) -> Iterator[Beyond]:
+        """What of a batch is out of range, or back in it, in the order of the batch.
+
+        newest: (n,) the stamp of the newest value of each value's series before this batch; 0: there was none.
+        """
         if not self.chosen:
             return
         self._admit(batch.names)
         low, high = self.bounds[batch.series, 0], self.bounds[batch.series, 1]
         beyond = (batch.value < low) | (batch.value > high)
         known = np.isin(batch.series, [*self.out, *np.unique(batch.series[beyond]).tolist()])
+        seen: dict[int, int] = {}
         for point in np.flatnonzero(known).tolist():
             sample = int(np.searchsorted(batch.start, point, "right")) - 1
             series, ts = int(batch.series[point]), int(batch.ts[sample])
+            if ts <= seen.get(series, newest[point]):  # a repeat, or late
+                continue
+            seen[series] = ts
             event, onset = self._observe(series, ts, bool(beyond[point]))
             if event != QUIET:
                 yield Beyond(sample, event, point, float(low[point]), float(high[point]), onset)
@@ -270,14 +276,13 @@ class Ranges:
     def _observe(self, series: int, ts: int, beyond: bool) -> tuple[int, int]:
         out = self.out.get(series)
         if out is None:
-            if not beyond or ts <= self.ended.get(series, 0):
+            if not beyond:
                 return QUIET, 0
             self.out[series] = Out(ts, ts)
             return RAISE, ts
         out.calm = 0 if beyond else out.calm + 1
         if out.calm >= CALM:
             del self.out[series]
-            self.ended[series] = ts
             return CLEAR, out.onset
         if beyond and ts - out.told >= REPEAT_MS:
             out.told = ts
@@ -307,4 +312,3 @@ class Ranges:
         """Forget the series that have ended."""
         for number in forgotten.series.tolist():
             self.out.pop(number, None)
-            self.ended.pop(number, None)

@@ -254,6 +254,11 @@ class Bank:
         """The rows of all series, (n_series, SERIES_FIELDS): a copy."""
         return rows_of(self.tiles, self.n_series)
 
+    def newest(self, series: Int32) -> Float64:
+        """The stamp of the newest value of some series, (k,) ms; 0: they have none."""
+        found: Float64 = self.tiles[series >> SHIFT, SEEN, series & (TILE - 1)]
+        return found
+
     def rows(self, series: Sequence[int]) -> Float64:
         """The rows of some series, (k, SERIES_FIELDS): a copy."""
         tile, place = np.divmod(np.asarray(series, np.int64), TILE)

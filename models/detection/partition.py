@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from operator import itemgetter
+from typing import Final
 
 import msgspec
+import numpy as np
 
 from models.detection import anomalies
 from models.detection.absence import Absence
@@ -25,6 +27,8 @@ from topics.batch import Batch, Float64, Forgotten, Names, Reused, Steer
 from topics.signals import Anomaly
 
 Given = Batch | Steer | Forgotten | Reused
+
+NOTHING: Final = np.zeros(0)
 
 
 class PartitionDetector:
@@ -104,6 +108,7 @@ class PartitionDetector:
 
     def _observe(self, batch: Batch, value: Float64) -> tuple[Scored, list[Anomaly]]:
         """A part of a batch. value: what the bank is to see of it, in the order of the batch's own."""
+        newest = self.bank.newest(batch.series) if self.ranges.chosen else NOTHING
         scored = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, value))
         usual = None if value is batch.value else batch.value - value  # at this hour, beyond what is at all hours
         if usual is not None:
@@ -121,7 +126,7 @@ class PartitionDetector:
             (shift.sample, anomalies.of_shift(batch, shift))
             for shift in self.shifts.take(batch, scored, self.forks.open)
         ]
-        said += [(beyond.sample, anomalies.of_range(batch, beyond)) for beyond in self.ranges.take(batch)]
+        said += [(beyond.sample, anomalies.of_range(batch, beyond)) for beyond in self.ranges.take(batch, newest)]
         said += [(lost.sample, anomalies.of_absence(batch, lost)) for lost in self.absence.take(batch)]
         if batch.late is not None:  # it is learned, but what was long ago is no news
             late = batch.late

@@ -54,7 +54,6 @@ class _State(msgspec.Struct):
     told: dict[str, Told]
     purses: dict[str, Purse]
     out: dict[int, Out]
-    ended: dict[int, int]
     held: dict[str, Held]
     shifts: ShiftState
     trajectories: dict[str, Trajectory]
@@ -91,7 +90,6 @@ def pieces(detector: PartitionDetector) -> list[Buffer]:
         told=detector.alarms.told,
         purses=detector.alarms.purses,
         out=detector.ranges.out,
-        ended=detector.ranges.ended,
         held=detector.hysteresis.held,
         shifts=detector.shifts.dump(),
         trajectories=detector.trajectories.open,
@@ -120,8 +118,8 @@ def load(detector: PartitionDetector, state: Buffer) -> None:
     }  # fmt: skip
     detector.detectors.load(kept.detectors, kept.watched)
     detector.absence.load(kept.absence)
-    detector.alarms.told, detector.ranges.out, detector.ranges.ended = kept.told, kept.out, kept.ended
-    detector.alarms.purses, detector.hysteresis.held = kept.purses, kept.held
+    detector.alarms.told, detector.alarms.purses = kept.told, kept.purses
+    detector.ranges.out, detector.hysteresis.held = kept.out, kept.held
     detector.shifts.load(kept.shifts)
     detector.trajectories.open = kept.trajectories
     detector.season.load(kept.season)
