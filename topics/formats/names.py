@@ -38,14 +38,17 @@ class Logged(NamedTuple):
 def metric(name: str, value: float, labels: Mapping[str, Any] | None = None) -> tuple[str, float]:
     """The canonical name of a metric with its labels, and its value in that name's unit."""
     known, factor = ALIASES.get(name, (name, 1.0))
-    return known + (_braces(labels) if labels else ""), value * factor
+    return labelled(known, labels or {}), value * factor
 
 
-def _braces(labels: Mapping[str, Any]) -> str:
-    """Labels as Prometheus writes them, by name; `le` is last. Two sets of labels are never written alike."""
-    said = sorted((label == "le", label, text_of(value)) for label, value in labels.items() if value is not None)
-    inside = ",".join(f'{_escaped(label)}="{_escaped(text)}"' for _, label, text in said if (label, text) not in WHOLE)
-    return f"{{{inside}}}" if inside else ""
+def labelled(name: str, labels: Mapping[str, Any]) -> str:
+    """A name with labels as Prometheus writes them, by name. Two sets of labels are never written alike.
+
+    A label without a value (None) is none.
+    """
+    said = sorted((label, text_of(value)) for label, value in labels.items() if value is not None)
+    inside = ",".join(f'{_escaped(label)}="{_escaped(text)}"' for label, text in said if (label, text) not in WHOLE)
+    return f"{name}{{{inside}}}" if inside else name
 
 
 def text_of(value: object) -> str:

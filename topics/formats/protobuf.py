@@ -83,7 +83,7 @@ def any_of(data: bytes) -> Any:
             case 2:
                 return bool(held[0])
             case 3:
-                return held[0] - (1 << 64) if held[0] >= 1 << 63 else held[0]
+                return int64(held[0])
             case 4:
                 return double(held[0])
             case 5:
@@ -132,6 +132,13 @@ def varints(held: Iterable[bytes | int]) -> list[int]:
             value, at = _varint(part, at)
             found.append(value)
     return found
+
+
+def int64(value: int) -> int:
+    """A number as the `int64` that it stands for. Raises TypeError: it is bytes."""
+    if not isinstance(value, int):
+        raise TypeError("a number of protobuf is none")
+    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def zigzag(value: int) -> int:

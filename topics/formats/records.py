@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from topics import kinds
-from topics.formats.histograms import of_names
 from topics.formats.names import Logged, Sampled, host_of, instant, metric, numbers, others
+from topics.formats.prometheus import named
 from topics.formats.tolerance import Refuse, strict, tried
 
 # what a Metricbeat event holds beside its measurements
@@ -42,17 +41,8 @@ def prometheus(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[S
     NaN is no value: it is what a summary has that saw nothing, and what marks a series that has ended.
     """
     labels, value = record["labels"], float(record["value"])
-    name, factor = prometheus_name(record["name"], others(labels))
-    ts = instant(record["timestamp"])
-    yield Sampled(host_of(labels), ts, {name: value * factor} if value == value else {})
-
-
-def prometheus_name(name: str, labels: Mapping[str, str]) -> tuple[str, float]:
-    """The name of a series without a type, as its name and its labels but the entity's say, and its unit's factor."""
-    stem, bound = of_names(name)
-    kept = {label: value for label, value in labels.items() if value != ""}  # an empty value is no label
-    known, factor = metric(stem, 1.0, kept)
-    return (kinds.bucket(known, bound), 1.0) if bound else (known, factor)
+    name = named(record["name"], others(labels))
+    yield Sampled(host_of(labels), instant(record["timestamp"]), {name: value} if value == value else {})
 
 
 def metricbeat(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001

@@ -76,6 +76,20 @@ class Parts:
         self.taken += 1
         return True
 
+    def together(self, entity: str, ts: Instant, metrics: Mapping[str, float]) -> bool:
+        """Take what follows from one value, or refuse it as one. Whether it was not refused."""
+        entity = entity or UNKNOWN
+        try:
+            if metrics:
+                self._found.append(self._sound(entity, ts, dict(metrics)))
+            else:
+                self.passed += 1
+        except DecodeError as error:
+            self.refuse(error, {"entity": entity, "ts": ts, "metrics": dict(metrics)})
+            return False
+        self.taken += 1
+        return True
+
     def _sound(self, entity: str, ts: Instant, metrics: dict[str, float]) -> Sampled:
         if fault := native.fault_of(ts, self.arrived):
             raise DecodeError(Cause.TIMESTAMP, fault)

@@ -198,7 +198,7 @@ def test_series_of_prometheus_are_what_their_names_say_one_message_each() -> Non
             log.append({"timestamp": f"2026-11-21T00:00:{10 * at:02}Z", "value": str(value), "name": plain,
                         "labels": {"__name__": plain, "instance": "i:1", "job": "", **labels}})  # fmt: skip
     assert moments(*log)[-1] == pytest.approx({
-        "http_requests.rate": 10.0, "connections_count": 7.0, "system.cpu.load_average.1m": 2.0, "m_seconds.rate": 20.0,
+        "http_requests.rate": 10.0, "connections_count": 7.0, "node_load1": 2.0, "m_seconds.rate": 20.0,
         "m_seconds.p50": 1.0, "m_seconds.p95": 1.9, "m_seconds.p99": 1.98, "m_seconds.mean": 0.5,
     })  # fmt: skip
 
