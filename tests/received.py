@@ -81,15 +81,16 @@ def write_v1(*every: bytes) -> bytes:
     return b"".join(message(1, each) for each in every)
 
 
-def write_v2(*every: tuple[Labels, Sequence[bytes], Sequence[bytes]]) -> bytes:
-    """A Request of version 2: its series as labels, samples and histograms."""
+def write_v2(*every: tuple[Labels, Sequence[bytes], Sequence[bytes]], kinds: Sequence[int] = ()) -> bytes:
+    """A Request of version 2: its series as labels, samples and histograms. kinds: of each, its type by number."""
     symbols = dict.fromkeys(["", *(word for labels, _, _ in every for label in labels for word in label)])
     place = {word: at for at, word in enumerate(symbols)}
     body = b"".join(text(4, word) for word in symbols)
-    for labels, samples, histograms in every:
+    for at, (labels, samples, histograms) in enumerate(every):
         refs = b"".join(varint(0, place[word])[1:] for label in labels for word in label)
         held = message(1, refs) + b"".join(message(2, s) for s in samples)
-        body += message(5, held + b"".join(message(3, h) for h in histograms))
+        about = message(5, varint(1, kinds[at])) if kinds else b""
+        body += message(5, held + b"".join(message(3, h) for h in histograms) + about)
     return body
 
 

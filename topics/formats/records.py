@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from topics.formats.names import Logged, Sampled, host_of, instant, metric, numbers, others
 from topics.formats.prometheus import named
+from topics.formats.telegraf import metrics_of
 from topics.formats.tolerance import Refuse, strict, tried
 
 # what a Metricbeat event holds beside its measurements
@@ -31,8 +32,8 @@ def telegraf(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sam
 
 def _telegraf(record: Mapping[str, Any]) -> Sampled:
     tags = record["tags"]
-    found = (metric(f"{record['name']}.{name}", value, others(tags)) for name, value in numbers(record["fields"]))
-    return Sampled(host_of(tags), instant(record["timestamp"]), dict(found))
+    metrics = metrics_of(record["name"], dict(numbers(record["fields"])), tags)
+    return Sampled(host_of(tags), instant(record["timestamp"]), metrics)
 
 
 def prometheus(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001

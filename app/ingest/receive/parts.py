@@ -13,6 +13,7 @@ from topics.codec import Cause, DecodeError, encode
 from topics.formats import native
 from topics.formats.foreign import records
 from topics.formats.names import Logged, Sampled
+from topics.formats.tolerance import Refusals
 from topics.spec import Instant, Record
 from topics.telemetry import Event
 
@@ -132,6 +133,11 @@ class Parts:
         entity = what.get("entity") if isinstance(what, dict) else None
         key = entity[: native.MAX_NAME].encode(errors="replace") if isinstance(entity, str) else b""
         self.refused.append(Refused(error.cause, error.detail, key, value))
+
+    def refuse_some(self, refused: Refusals, what: Any) -> None:
+        """Refuse what could not be taken of `what`, if there is any."""
+        if refused.count:
+            self.refuse(DecodeError(*refused.reason), what)
 
     def tried(self, what: Any) -> Callable[[Exception], None]:
         """What a reader calls with the reason why a part of `what` cannot be read."""
