@@ -12,7 +12,7 @@ import typer
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
-from app.printing import out, print_json
+from app.printing import escaped, marked, out, print_json
 
 if TYPE_CHECKING:
     from app.kafka.broker import Broker
@@ -39,8 +39,7 @@ def doctor(broker: BrokerOption = "", json: JsonOption = False) -> None:
     for finding in chain(examine(where, load().ingest), _standing(where), _packs(where)):
         findings.append(finding)
         if not json:
-            out.print(f"{MARKS[finding.state]} {finding.what}: ", end="")
-            out.print(finding.detail, markup=False)
+            out.print(marked(f"{MARKS[finding.state]} {escaped(f'{finding.what}: {finding.detail}')}"))
             if finding.remedy:
                 out.print(f"       {finding.remedy}", markup=False, style="dim")
     if json:

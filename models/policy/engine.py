@@ -31,9 +31,9 @@ from models.policy.base import (
 from models.policy.checks import Path, check, project
 from models.policy.header import package_of, read
 from models.policy.question import question
+from models.safety import scopes
 from models.safety.modes import Mode, at_most
 from models.safety.roles import Role
-from models.safety import scopes
 from models.safety.signing import Refused
 from models.versions import Book, Held
 from topics.policies import Facts, Policy, PolicyResult

@@ -1,8 +1,8 @@
 """Scopes: which targets a setting, a freeze, a maintenance or a policy covers.
 
-A scope is a system, service or instance (`shop`, `shop/catalog`) with all that lies within it, or a glob, as patterns of
-entities are everywhere: `shop/*`, `*/catalog`, `shop/cart-?`. What a glob matches is covered with all that lies within.
-`shop/*` and `shop/` are `shop`; `*` and nothing are everything.
+A scope is a system, service or instance (`shop`, `shop/catalog`) with all that lies within it, or a glob, as patterns
+of entities are everywhere: `shop/*`, `*/catalog`, `shop/cart-?`. What a glob matches is covered with all that lies
+within. `shop/*` and `shop/` are `shop`; `*` and nothing are everything.
 """
 
 from __future__ import annotations

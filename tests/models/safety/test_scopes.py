@@ -44,7 +44,8 @@ def test_a_scope_that_can_match_nothing_is_refused_wherever_it_stands(scope: str
                      {"freezes": [{"cron": "0 0 * * *", "minutes": 5, "scope": scope}]}):  # fmt: skip
         with pytest.raises(msgspec.ValidationError, match="scope"):
             msgspec.convert(settings, SafetySettings)
-    source = f"# METADATA\n# title: t\n# custom:\n#   id: a\n#   type: quota\n#   owner: o\n#   scope: {msgspec.json.encode(scope).decode()}\npackage opsloop.a\n"
+    head = "# METADATA\n# title: t\n# custom:\n#   id: a\n#   type: quota\n#   owner: o\n#   scope: "
+    source = f"{head}{msgspec.json.encode(scope).decode()}\npackage opsloop.a\n"
     with pytest.raises(PolicyFault, match="scope"):
         read(source)
 
@@ -52,8 +53,9 @@ def test_a_scope_that_can_match_nothing_is_refused_wherever_it_stands(scope: str
 def test_the_narrowest_scope_says_the_mode_and_of_two_alike_the_one_that_lets_least_be_done() -> None:
     scopes = {"*": Mode.AUTONOMOUS, "shop/*": Mode.OBSERVE, "shop/catalog": Mode.APPROVE, "*/search": Mode.SUGGEST,
               "shop/cart-?": Mode.ACT_AND_REPORT, "shop/?art-1": Mode.SUGGEST}  # fmt: skip
-    wanted = {"bank/x": Mode.AUTONOMOUS, "shop/x/0": Mode.OBSERVE, "shop/catalog/0": Mode.APPROVE, "shop": Mode.OBSERVE,
-              "bank/search/1": Mode.SUGGEST, "shop/cart-2/0": Mode.ACT_AND_REPORT, "shop/cart-1": Mode.SUGGEST}  # fmt: skip
+    wanted = {"bank/x": Mode.AUTONOMOUS, "shop/x/0": Mode.OBSERVE, "shop/catalog/0": Mode.APPROVE,
+              "shop": Mode.OBSERVE, "bank/search/1": Mode.SUGGEST, "shop/cart-2/0": Mode.ACT_AND_REPORT,
+              "shop/cart-1": Mode.SUGGEST}  # fmt: skip
     assert {target: mode_of(target, scopes, Mode.APPROVE) for target in wanted} == wanted
     assert mode_of("a", {}, Mode.APPROVE) is Mode.APPROVE
     assert narrowest(["shop", "shop/catalog"], "shop/catalog/0") == ["shop/catalog"]
@@ -65,8 +67,8 @@ def test_environments_are_of_scopes_too() -> None:
 
 
 @pytest.mark.parametrize("cron", [
-    "0 0 31 2 *", "0 0 30 2 *", "0 0 31 4,6 *", "* * * * * *", "0 0 0 * * *", "0 0 1 1 * 2027", "R R * * *", "H * * * *",
-    "60 0 * * *", "0 0 1 13 *", "", " ", "@reboot", "0 0 31 11 *",
+    "0 0 31 2 *", "0 0 30 2 *", "0 0 31 4,6 *", "* * * * * *", "0 0 0 * * *", "0 0 1 1 * 2027", "R R * * *",
+    "H * * * *", "60 0 * * *", "0 0 1 13 *", "", " ", "@reboot", "0 0 31 11 *",
 ])  # fmt: skip
 def test_a_time_that_never_comes_or_is_no_time_is_refused_when_the_settings_are_read(cron: str) -> None:
     with pytest.raises(msgspec.ValidationError):
