@@ -21,8 +21,13 @@ def fields(data: bytes) -> Fields:
         ValueError, IndexError, KeyError: it is no message of protobuf.
     """
     found: Fields = defaultdict(list)
-    at = 0
-    while at < len(data):
+    at, end = 0, len(data)
+    while at < end:
+        tag = data[at]
+        if tag & 0x87 == BYTES and at + 1 < end and (size := data[at + 1]) < 0x80 and at + size + 2 <= end:
+            found[tag >> 3].append(data[at + 2 : at + size + 2])  # a short one, as most are
+            at += size + 2
+            continue
         number, _, held, at = _field(data, at)
         found[number].append(held)
     return found

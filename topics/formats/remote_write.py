@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from sys import intern
 from typing import Final, NamedTuple
 
 from topics.codec import Cause, DecodeError
@@ -21,7 +22,7 @@ from topics.formats.tolerance import NOT_AS_IT_SAYS
 Labels = tuple[tuple[str, str], ...]
 Point = tuple[int, float]  # ms since 1970, value
 
-MOST_REMEMBERED: Final = 50_000  # series whose labels were read before
+MOST_REMEMBERED: Final = 250_000  # series whose labels were read before, each about a kilobyte
 LONGEST: Final = 2_000  # bytes of the labels of a series that is remembered
 _TYPES: Final = ("", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")  # by number
 
@@ -101,7 +102,7 @@ def _referred(symbols: Sequence[bytes], held: Fields) -> Identity:
 
 @functools.lru_cache(MOST_REMEMBERED)
 def _of_texts(texts: tuple[bytes, ...], kind: str) -> Identity:
-    read = [bytes(text).decode() for text in texts]
+    read = [intern(bytes(text).decode()) for text in texts]
     return _identity(tuple(zip(read[::2], read[1::2], strict=True)), kind)
 
 
@@ -116,4 +117,4 @@ def _identity(labels: Labels, kind: str = "") -> Identity:
 
 
 def _text(held: Sequence[bytes] | None) -> str:
-    return bytes(held[-1]).decode() if held else ""
+    return intern(bytes(held[-1]).decode()) if held else ""  # most stand in many series
