@@ -21,7 +21,7 @@ _TAG: Final = re.compile(rf",({_WORD})=((?:\\[,= \\]|[^,= \n])*)")
 _KEY: Final = re.compile(rf"({_WORD})=")
 _TEXT: Final = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
 _BARE: Final = re.compile(r"[^, \n\r]+")
-_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?[iu]?")
+_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+[iu]|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)")
 _TIME: Final = re.compile(r" *(-?[0-9]+)?")
 _BLANK: Final = re.compile(r"(?<!\\) ")  # ends the tags
 _ESCAPE: Final = re.compile(r"\\([,= \\])")

@@ -15,7 +15,11 @@ _ABOUT: Final = frozenset({
     "agent", "beat", "cloud", "container", "data_stream", "ecs", "error", "event", "fields", "host", "input", "labels",
     "message", "metricset", "orchestrator", "process", "service", "tags", "user", "@metadata", "@timestamp",
 })  # fmt: skip
-_WHICH: Final = ("name", "mount_point", "device_name", "instance", "id", "database", "path", "pid")
+_WHICH: Final = (
+    "name", "mount_point", "device_name", "instance", "id", "database", "path", "pid", "namespace", "device", "topic",
+    "interface", "queue", "index", "vhost",
+)  # fmt: skip
+_NUMBERED: Final = ("id", "pid")  # a number there tells two processors, processes or partitions apart
 _DEPTH: Final = 8
 
 
@@ -48,17 +52,27 @@ def prometheus(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[S
 
 def metricbeat(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
     """`{"@timestamp":"…","metricset":{"name":"cpu"},"host":{"name":"…"},"system":{"cpu":{…}},…}`, of any module."""
-    host = record.get("host.name") or record.get("host", "")
-    whose = str(host.get("name") or "") if isinstance(host, Mapping) else str(host)
+    host = record.get("host.name") or record.get("host") or ""
+    whose = str(host.get("name") or host.get("hostname") or "") if isinstance(host, Mapping) else str(host)
     held = {name: part for name, part in record.items() if name.partition(".")[0] not in _ABOUT}
-    which = {name.split(".", 2)[-1]: text for name, text in _leaves(held, "", _DEPTH) if _says_which(name, text)}
-    found = ((name, float(v)) for name, v in _leaves(held, "", _DEPTH) if isinstance(v, bool | int | float))
-    yield Sampled(whose, instant(record["@timestamp"]), dict(metric(name, value, which) for name, value in found))
+    leaves = list(_leaves(held, "", _DEPTH))
+    which = {_label(name): value for name, value in leaves if _says_which(name, value)}
+    found = (leaf for leaf in leaves if isinstance(leaf[1], bool | int | float) and not _says_which(*leaf))
+    metrics = dict(metric(name, float(value), which) for name, value in found)
+    yield Sampled(whose, instant(record["@timestamp"]), metrics)
 
 
 def _says_which(name: str, held: Any) -> bool:
-    """Whether a text says of which disk, container or database the measurements of an event are."""
-    return isinstance(held, str) and name.rpartition(".")[2] in _WHICH
+    """Whether a leaf says of which disk, container or database the measurements of an event are."""
+    last = name.rpartition(".")[2]
+    if isinstance(held, str):
+        return last in _WHICH or ".labels." in name
+    return last in _NUMBERED and type(held) is int
+
+
+def _label(name: str) -> str:
+    """What a leaf is called as a label: without its module and metricset."""
+    return name.partition(".labels.")[2] or name.split(".", 2)[-1]
 
 
 def fluent_bit(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
