@@ -19,6 +19,7 @@ FIGURES: Final = ("rate", "p50", "p95", "p99", "mean")  # of a histogram, in thi
 SUM: Final = math.nan  # the bound of a histogram's sum
 TOTAL: Final = "_total"
 BUCKETS: Final = "_bucket"
+_LABEL: Final = re.compile(r'([^=]*)="(?:[^"\\]|\\.)*",?')  # at the beginning, or after a comma
 _LE: Final = re.compile(r'([{,])le="([^"]*)"(,?)')
 
 
@@ -71,8 +72,20 @@ def gauge(name: str) -> str:
 
 
 def bucket(name: str, bound: str) -> str:
-    """How a bucket of a histogram is written; bound: a number, `+Inf`, or `sum`."""
-    return with_label(_ending(name, BUCKETS), "le", bound)
+    """How a bucket of a histogram is written; bound: a number, `+Inf`, or `sum`. Its labels stay in order."""
+    before, after = _around(name)
+    return f'{before}le="{bound}"{after}'
+
+
+@functools.lru_cache(maxsize=10_000)
+def _around(name: str) -> tuple[str, str]:
+    """What stands before and after `le` in the names of a histogram's buckets."""
+    stem, brace, labels = name.partition("{")
+    at = next((found.start() for found in _LABEL.finditer(labels) if found[1] > "le"), len(labels) - 1)
+    if not brace:
+        return f"{stem}{BUCKETS}{{", "}"
+    low, high = labels[:at].removesuffix(","), labels[at:].removesuffix("}")
+    return f"{stem}{BUCKETS}{{{low}{low and ','}", f"{high and ','}{high}}}"
 
 
 def figure(name: str, what: str) -> str:

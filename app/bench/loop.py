@@ -37,7 +37,7 @@ def run(address: str, count: int, rate: float, json: bool) -> None:
     Times are the broker's arrival times, in ms.
     """
     prefix = f"bench{now_ms() % 10_000_000}"
-    with broker_for(address, lambda text: err.print(f"[dim]·[/dim] {text}")) as broker, _worker(broker):
+    with broker_for(address, lambda text: err.print(f"· {text}")) as broker, _worker(broker):
         arrivals: dict[str, dict[str, Instant]] = defaultdict(dict)
         over = threading.Event()
         watcher = threading.Thread(target=_watch, args=(broker, prefix, arrivals, over), daemon=True)

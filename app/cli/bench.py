@@ -160,6 +160,23 @@ def latency(
 
 
 @benches.command()
+def receive(
+    broker: BenchBrokerOption = "",
+    pods: Annotated[int, typer.Option(min=1, max=65_000, help="Pods, each an entity")] = 2_000,
+    series: Annotated[int, typer.Option(min=1, max=1_000, help="Series of each pod")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Scrapes, 15 s apart in their stamps")] = 4,
+    json: JsonOption = False,
+) -> None:
+    """What `opsloop receive` takes of remote write a second, its memory, and whether anything was merged or lost.
+
+    Example: `opsloop bench receive --pods 2000 --series 100 --json`
+    """
+    from app.bench import receive as bench
+
+    bench.run(broker, bench.Load(pods, series, rounds), json)
+
+
+@benches.command()
 def snapshots(
     broker: BenchBrokerOption = "",
     points: Annotated[int, typer.Option(min=1, help="Points in frames, taken five times")] = 480_000_000,

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of, window
 from app.errors import UserError
-from app.printing import err, out, print_json, print_table
+from app.printing import err, escaped, marked, out, print_json, print_table
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -195,11 +194,12 @@ def _print(tuning: Tuning) -> None:
     )
     if tuning.entities:
         _print_noisy(tuning)
-    out.print(f"\nRecommended: [bold]false_alarms_a_week = {best.budget:g}[/bold]: {escape(tuning.why)}")
+    out.print(marked(f"\nRecommended: [bold]false_alarms_a_week = {best.budget:g}[/bold]: {escaped(tuning.why)}"))
     for number, each in enumerate(tuning.suggestions, 1):
         word = f"Pattern {number}, {'suggested' if each.suggestion.sure else 'if you know it'}"
         said = ", ".join(f"{name} = {value}" for name, value in _said(each.suggestion.pattern).items())
-        out.print(f"{word}: [bold]{escape(said)}[/bold]: {escape(each.suggestion.why)}; {each.effect}")
+        told = f"{escaped(each.suggestion.why)}; {escaped(each.effect)}"
+        out.print(marked(f"{word}: [bold]{escaped(said)}[/bold]: {told}"))
 
 
 def _print_noisy(tuning: Tuning) -> None:
@@ -207,7 +207,7 @@ def _print_noisy(tuning: Tuning) -> None:
 
     def rows(found: list[Noise]) -> list[tuple[object, ...]]:
         return [
-            (escape(n.name), n.told, f"{n.share:.0%}", n.up, n.down, escape(n.mostly), *([n.false] if judged else []))
+            (n.name, n.told, f"{n.share:.0%}", n.up, n.down, n.mostly, *([n.false] if judged else []))
             for n in found[:NOISY]
         ]
 

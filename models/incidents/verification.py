@@ -18,7 +18,6 @@ from models.incidents.following import Following
 from models.keyed import Changes, Table, table
 from models.knowledge.packs import TaughtState
 from models.knowledge.patterns import matches
-from models.safety.settings import within
 from topics.actions import Result
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
@@ -174,7 +173,7 @@ class Verifier(TaughtState):
         """Return the entities of a target whose last sample shows the metric off."""
         return [
             entity for entity in self.tracker.context.keys_of(system_of(result.target))
-            if within(entity, result.target)
+            if f"{entity}/".startswith(f"{result.target}/")
             and any(abs(c.z) >= OFF and matches(metric, c.metric) for c in self.tracker.context[entity])
         ]  # fmt: skip
 

@@ -15,7 +15,8 @@ from models.actions.catalogue import ACTIONS
 from models.incidents.lifecycle import is_open, is_over
 from models.keyed import KeyedState, Table, table
 from models.safety.roles import may
-from models.safety.settings import SafetySettings, within
+from models.safety.scopes import canonical, covers
+from models.safety.settings import SafetySettings
 from models.safety.signing import Keyring, Refused, setter
 from models.topology import calls as topology
 from models.topology.calls import Graph
@@ -103,7 +104,7 @@ class SafetyContext(KeyedState):
         """
         if not setting.name.startswith(MAINTENANCE):
             return
-        scope, until = setting.name.removeprefix(MAINTENANCE), instant(setting.value)
+        scope, until = canonical(setting.name.removeprefix(MAINTENANCE)), instant(setting.value)
         if until is None or len(scope) > SCOPE_LENGTH:
             raise Refused("invalid_setting", f"{setting.name[:100]}: its end must be a time in ms, as 1700000000000")
         if until < self.maintained.get(scope, 0) and not may((who := setter(setting, keyring)).roles, "stop"):
@@ -180,7 +181,7 @@ def _frozen(_around: SafetyContext, proposal: Proposal, settings: SafetySettings
 
 def _maintenance(context: SafetyContext, proposal: Proposal, _settings: SafetySettings, now: Instant) -> Objection:
     for scope, until in context.maintained.items():
-        if now < until and within(proposal.target, scope):
+        if now < until and covers(scope, proposal.target):
             return "maintenance", f"{scope or 'everything'} is under maintenance"
     return None
 

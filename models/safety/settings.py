@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 
 from models.actions.catalogue import SHIPPED
 from models.safety.masking import rules_with
 from models.safety.modes import Mode
+from models.safety.scopes import covers, fault_of
 from topics.spec import Count, Instant
 
+SOME_DAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
 Share = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 
 
@@ -21,25 +23,34 @@ class Freeze(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cron: str
     minutes: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-    scope: str = ""  # a system or service; empty: everything
+    scope: str = ""  # see models.safety.scopes; empty: everything
 
     def __post_init__(self) -> None:
-        if not croniter.is_valid(self.cron):
+        fields = self.cron.split()
+        if not croniter.is_valid(self.cron) or any(field[0] in "rRhH" for field in fields):
             raise ValueError(f"{self.cron!r} is no cron expression")
+        if len(fields) != 5 and not self.cron.startswith("@"):
+            raise ValueError(f"{self.cron!r} has {len(fields)} fields: write minute, hour, day, month and weekday")
+        try:
+            croniter(self.cron, SOME_DAY).get_prev()
+        except CroniterBadDateError:
+            raise ValueError(f"{self.cron!r} never comes: no month of it has such a day") from None
+        if fault := fault_of(self.scope):
+            raise ValueError(fault)
 
     def holds(self, target: str, now: Instant) -> bool:
         """Whether a target is frozen at `now`."""
         at = datetime.fromtimestamp(now / 1000, UTC)
         began: datetime = croniter(self.cron, at, ret_type=datetime, second_at_beginning=False).get_prev(datetime)
         exactly = croniter.match(self.cron, at)
-        return within(target, self.scope) and (exactly or (at - began).total_seconds() < self.minutes * 60)
+        return covers(self.scope, target) and (exactly or (at - began).total_seconds() < self.minutes * 60)
 
 
 class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the gate allows, and how often."""
 
     mode: Mode = Mode.APPROVE
-    scopes: dict[str, Mode] = {}  # modes of narrower scopes: `{"shop/catalog" = "suggest"}`
+    scopes: dict[str, Mode] = {}  # modes of narrower scopes: `{"shop/catalog" = "suggest", "*/db" = "observe"}`
     environments: dict[str, str] = {}  # environment by scope, for policies: `{"shop" = "staging"}`; default production
     quorum: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1  # votes per decision, where votes are needed
     allowed: tuple[str, ...] | None = None  # names of actions; left out: those that come with Opsloop
@@ -66,12 +77,10 @@ class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         rules_with(self.masks)
+        for scope in (*self.scopes, *self.environments):
+            if fault := fault_of(scope):
+                raise ValueError(fault)
 
     def allows(self, action: str) -> bool:
         """Whether an action is on the list of those that may be done."""
         return action in (SHIPPED if self.allowed is None else self.allowed)
-
-
-def within(target: str, scope: str) -> bool:
-    """Whether a target is a scope or lies within it. The empty scope holds everything."""
-    return not scope or target == scope or target.startswith(f"{scope}/")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from topics import kinds
-from topics.formats.histograms import of_names
 from topics.formats.names import Logged, Sampled, host_of, instant, metric, numbers, others
+from topics.formats.prometheus import named
+from topics.formats.telegraf import metrics_of
 from topics.formats.tolerance import Refuse, strict, tried
 
 # what a Metricbeat event holds beside its measurements
@@ -15,7 +15,11 @@ _ABOUT: Final = frozenset({
     "agent", "beat", "cloud", "container", "data_stream", "ecs", "error", "event", "fields", "host", "input", "labels",
     "message", "metricset", "orchestrator", "process", "service", "tags", "user", "@metadata", "@timestamp",
 })  # fmt: skip
-_WHICH: Final = ("name", "mount_point", "device_name", "instance", "id", "database", "path", "pid")
+_WHICH: Final = (
+    "name", "mount_point", "device_name", "instance", "id", "database", "path", "pid", "namespace", "device", "topic",
+    "interface", "queue", "index", "vhost",
+)  # fmt: skip
+_NUMBERED: Final = ("id", "pid")  # a number there tells two processors, processes or partitions apart
 _DEPTH: Final = 8
 
 
@@ -32,8 +36,8 @@ def telegraf(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sam
 
 def _telegraf(record: Mapping[str, Any]) -> Sampled:
     tags = record["tags"]
-    found = (metric(f"{record['name']}.{name}", value, others(tags)) for name, value in numbers(record["fields"]))
-    return Sampled(host_of(tags), instant(record["timestamp"]), dict(found))
+    metrics = metrics_of(record["name"], dict(numbers(record["fields"])), tags)
+    return Sampled(host_of(tags), instant(record["timestamp"]), metrics)
 
 
 def prometheus(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
@@ -42,32 +46,33 @@ def prometheus(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[S
     NaN is no value: it is what a summary has that saw nothing, and what marks a series that has ended.
     """
     labels, value = record["labels"], float(record["value"])
-    name, factor = prometheus_name(record["name"], others(labels))
-    ts = instant(record["timestamp"])
-    yield Sampled(host_of(labels), ts, {name: value * factor} if value == value else {})
-
-
-def prometheus_name(name: str, labels: Mapping[str, str]) -> tuple[str, float]:
-    """The name of a series without a type, as its name and its labels but the entity's say, and its unit's factor."""
-    stem, bound = of_names(name)
-    kept = {label: value for label, value in labels.items() if value != ""}  # an empty value is no label
-    known, factor = metric(stem, 1.0, kept)
-    return (kinds.bucket(known, bound), 1.0) if bound else (known, factor)
+    name = named(record["name"], others(labels))
+    yield Sampled(host_of(labels), instant(record["timestamp"]), {name: value} if value == value else {})
 
 
 def metricbeat(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
     """`{"@timestamp":"…","metricset":{"name":"cpu"},"host":{"name":"…"},"system":{"cpu":{…}},…}`, of any module."""
-    host = record.get("host.name") or record.get("host", "")
-    whose = str(host.get("name") or "") if isinstance(host, Mapping) else str(host)
+    host = record.get("host.name") or record.get("host") or ""
+    whose = str(host.get("name") or host.get("hostname") or "") if isinstance(host, Mapping) else str(host)
     held = {name: part for name, part in record.items() if name.partition(".")[0] not in _ABOUT}
-    which = {name.split(".", 2)[-1]: text for name, text in _leaves(held, "", _DEPTH) if _says_which(name, text)}
-    found = ((name, float(v)) for name, v in _leaves(held, "", _DEPTH) if isinstance(v, bool | int | float))
-    yield Sampled(whose, instant(record["@timestamp"]), dict(metric(name, value, which) for name, value in found))
+    leaves = list(_leaves(held, "", _DEPTH))
+    which = {_label(name): value for name, value in leaves if _says_which(name, value)}
+    found = (leaf for leaf in leaves if isinstance(leaf[1], bool | int | float) and not _says_which(*leaf))
+    metrics = dict(metric(name, float(value), which) for name, value in found)
+    yield Sampled(whose, instant(record["@timestamp"]), metrics)
 
 
 def _says_which(name: str, held: Any) -> bool:
-    """Whether a text says of which disk, container or database the measurements of an event are."""
-    return isinstance(held, str) and name.rpartition(".")[2] in _WHICH
+    """Whether a leaf says of which disk, container or database the measurements of an event are."""
+    last = name.rpartition(".")[2]
+    if isinstance(held, str):
+        return last in _WHICH or ".labels." in name
+    return last in _NUMBERED and type(held) is int
+
+
+def _label(name: str) -> str:
+    """What a leaf is called as a label: without its module and metricset."""
+    return name.partition(".labels.")[2] or name.split(".", 2)[-1]
 
 
 def fluent_bit(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001

@@ -62,8 +62,13 @@ def test_a_bad_line_is_refused_alone() -> None:
     assert json.loads(reply.body)["message"].startswith("partial write: refused 6, took ")
 
 
-def test_lines_that_are_no_text_are_refused() -> None:
-    assert refusal(LINES, b"cpu x=1\xff", "text/plain").status == 400
+def test_lines_and_fields_that_are_none_are_refused_alone_and_a_newline_in_a_text_ends_none() -> None:
+    body = b'm,host=a x=1\xff\nm,host=a x=1_0,y=2\nm,host=a z=3,text="two\nlines"\n'
+    parts = LINES.read(posted(LINES.path, body, "text/plain"))
+    (record,) = parts.records()
+    assert isinstance(record, Sample)
+    assert record.metrics == {"m.y": 2.0, "m.z": 3.0}
+    assert [refused.value for refused in parts.refused] == [b"m,host=a x=1\xff", b"m,host=a x=1_0,y=2"]
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -99,6 +104,17 @@ def test_items_that_are_no_samples_are_refused_alone() -> None:
     assert len(parts.records()) == 1
     assert len(parts.refused) == 10
     assert JSON.answer(given, parts).status == 400
+
+
+def test_parts_of_an_item_are_refused_alone_with_one_letter_and_what_has_no_time_is_of_now() -> None:
+    telegraf = {"name": "m", "fields": {"x": 1}, "tags": {"host": "a"}, "timestamp": now_ms()}
+    vector = {"name": "v", "kind": "absolute", "tags": {"host": "a"}, "timestamp": None, "gauge": {"value": 2.0}}
+    ours = {"entity": "a", "metrics": {"y": 3, "bad": None, "worse": "7"}}
+    bad = {**telegraf, "timestamp": None}
+    parts = JSON.read(posted(JSON.path, orjson.dumps([{"metrics": [telegraf, bad, bad, None]}, vector, ours])))
+    found = {name: v for r in parts.records() if isinstance(r, Sample) for name, v in r.metrics.items()}
+    assert found == {"m.x": 1.0, "v": 2.0, "y": 3.0}
+    assert [refused.detail.partition(" ")[0] for refused in parts.refused] == ["3", "2"], "parts of an item"
 
 
 def test_what_collectd_writes_is_one_item() -> None:
