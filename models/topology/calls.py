@@ -1,18 +1,21 @@
 """Who calls whom: the one reading of topology events, and what it says of faults.
 
-A topology event holds the whole graph of its entity's system. It takes the place of the graph before, also when it is
-empty. Callers and callees are services, whichever instance of them the event names.
+A topology event holds the whole graph of its entity's system, with calls to other systems. It takes the place of the
+graph before, also when it is empty. Callers and callees are services, whichever instance of them the event names. The
+graphs of all systems of a correlation domain together are its network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Final
 
-from topics.spec import service_of, system_of
+from models.keyed import Given, Table, table
+from topics.spec import domain_of, service_of, system_of
 from topics.telemetry import Event
 
-SYSTEMS_KEPT: Final = 1_000  # graphs remembered; the one that was told longest ago makes room
+SYSTEMS_KEPT: Final = 20_000  # graphs remembered; the one that was told longest ago makes room
+MEMORY: Final = 1_000_000  # services in the answers that a network remembers
 
 Calls = Mapping[str, Sequence[str]]  # caller → callees, of services
 Graph = dict[str, tuple[str, ...]]  # the same, as it is kept
@@ -29,9 +32,69 @@ def take(graphs: MutableMapping[str, Graph], event: Event) -> None:
             found[caller] = (*found.get(caller, ()), callee)
     system = system_of(event.entity)
     if found:
-        graphs[system] = found
+        known = graphs.get(system)
+        graphs[system] = known if known == found else found  # the same object: the network is not made anew
     else:
         graphs.pop(system, None)
+
+
+def _domain(system: str, _row: object) -> str:
+    return domain_of(system)
+
+
+def graphs_table() -> Table[Graph]:
+    """A field of a state: the graph of each system, found by domain."""
+    made: Table[Graph] = table(SYSTEMS_KEPT, group=_domain, domain=_domain)
+    return made
+
+
+class Network(dict[str, tuple[str, ...]]):
+    """All calls of one domain, caller → callees, and what follows from them."""
+
+    def __init__(self, graphs: Iterable[Graph]) -> None:
+        super().__init__()
+        self._callers: dict[str, tuple[str, ...]] = {}
+        self._related: dict[str, frozenset[str]] = {}
+        self._remembered = 0
+        for caller, callee in dict.fromkeys((c, e) for graph in graphs for c, called in graph.items() for e in called):
+            self[caller] = (*self.get(caller, ()), callee)
+            self._callers[callee] = (*self._callers.get(callee, ()), caller)
+
+    def callers(self, service: str) -> tuple[str, ...]:
+        """Who calls a service directly."""
+        return self._callers.get(service, ())
+
+    def services(self) -> set[str]:
+        """Every caller and callee."""
+        return self.keys() | self._callers.keys()
+
+    def related(self, service: str) -> frozenset[str]:
+        """The services with which it may share a fault: itself, all below it and all above it along the calls."""
+        found = self._related.get(service)
+        if found is None:
+            found = frozenset({service} | below(service, self) | below(service, self._callers))
+            if self._remembered > MEMORY:
+                self._related.clear()
+                self._remembered = 0
+            self._related[service] = found
+            self._remembered += len(found)
+        return found
+
+
+class Networks(Given, frozen=True):
+    """The network of each domain, made of its graphs when they have changed. It is no part of the state."""
+
+    def of(self, graphs: Table[Graph], domain: str) -> Network:
+        """The network of a domain."""
+        made: dict[str, tuple[int, list[Graph], Network]] = self.__dict__.setdefault("made", {})
+        known = made.get(domain)
+        if known is not None and known[0] == graphs.edits:
+            return known[2]
+        told = graphs.of(domain)
+        same = known is not None and len(told) == len(known[1]) and all(map(lambda a, b: a is b, told, known[1]))
+        network = known[2] if known is not None and same else Network(told)
+        made[domain] = graphs.edits, told, network
+        return network
 
 
 def below(service: str, calls: Calls) -> set[str]:
@@ -52,8 +115,3 @@ def explains(cause: str, service: str, calls: Calls) -> bool:
     Nothing explains itself, neither by calling itself nor in a circle of calls, of which no service is the deepest.
     """
     return cause in below(service, calls) and service not in below(cause, calls)
-
-
-def related(one: str, other: str, calls: Calls) -> bool:
-    """Whether a fault of one service can be felt by the other along the calls."""
-    return one == other or other in below(one, calls) or one in below(other, calls)
