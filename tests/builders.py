@@ -217,7 +217,10 @@ SAMPLES: Final[dict[str, Record]] = {
         result(),
         verdict_on(Effect.INEFFECTIVE, evidence=("opsloop.signals.anomalies-0-9",)),
         Label(incident="i1", entity=CATALOG, label="expected", ts=NOW, by="ana"),
-        refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
+        msgspec.structs.replace(
+            refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
+            domain="shop",
+        ),
         switch("on"),
         policy(FROZEN),
         pack_of(GARDEN),

@@ -74,19 +74,20 @@ def rules_of(names: Mapping[str, str], parts: int) -> Rules:
     Raises:
         ValueError: a pattern can match nothing or looks too deep, or a name cannot be one; with the remedy.
     """
-    require(names)
-    rules = tuple((whole(pattern), name) for pattern, name in names.items())
+    return _rules(tuple(names.items()), parts)
+
+
+@functools.lru_cache(maxsize=100)
+def _rules(names: Rules, parts: int) -> Rules:
+    require(pattern for pattern, _ in names)
+    rules = tuple((whole(pattern), name) for pattern, name in names)
     for number, (pattern, name) in enumerate(rules):
         if pattern.count("/") >= parts:
             deepest = "/".join(("shop", "catalog")[:parts])
-            raise ValueError(
-                f"{pattern!r} divides what belongs together: write at most {parts} of its parts, as {deepest}"
-            )
-        first = next((p for p, _ in rules[:number] if _contains(p, pattern)), None)
+            raise ValueError(f"{pattern!r} divides what belongs together: write no more parts than {deepest} has")
+        first = next((wide for wide, _ in rules[:number] if _contains(wide, pattern)), None)
         if first is not None:
-            raise ValueError(
-                f"{pattern!r} never counts, because {first!r} before it matches the same: put it before that"
-            )
+            raise ValueError(f"{pattern!r} never counts, because {first!r} stands before it: put it before that")
         _require_name(name, parts)
     return rules
 
@@ -94,9 +95,7 @@ def rules_of(names: Mapping[str, str], parts: int) -> Rules:
 def _require_name(name: str, parts: int) -> None:
     bare = _PLACE.sub("x", name)
     if not bare or len(name) > LONGEST_NAME or not bare.isprintable() or set("{} ") & set(bare):
-        raise ValueError(
-            f"{name[:50]!r} is no name: write 1 to {LONGEST_NAME} characters without blanks, as main or {{0}}"
-        )
+        raise ValueError(f"{name[:50]!r} is no name: write 1 to {LONGEST_NAME} characters without blanks, as main")
     if deep := [place for place in _PLACE.findall(name) if int(place) >= parts]:
         known = " and ".join(f"{{{n}}}" for n in range(parts))
         raise ValueError(f"{name!r} uses {{{deep[0]}}}: a name can use {known} of the entity's parts")

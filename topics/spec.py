@@ -38,7 +38,7 @@ _WORD: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 Fields = dict[str, Any]  # a record as JSON has it
 
 MAIN: Final = "main"  # the correlation domain of what no pattern names
-_domains: Rules = ()  # of this process, see `use_domains`
+_domains: Rules | None = None  # of this process, see `use_domains`; None: nobody has set them
 
 
 class Open(StrEnum):
@@ -224,6 +224,11 @@ def use_domains(names: Mapping[str, str]) -> None:
     _domains = rules_of(names, parts=1)
 
 
+def knows_domains() -> bool:
+    """Whether this process was told its correlation domains."""
+    return _domains is not None
+
+
 def domain_of(entity: str) -> str:
     """The correlation domain of an entity: `main`, unless settings say otherwise.
 
@@ -231,7 +236,7 @@ def domain_of(entity: str) -> str:
     worker that has the domain. It follows from the entity's system alone: an instance, its service and the system are
     always in one domain, whichever of them a record names.
     """
-    return named(_domains, system_of(entity), MAIN)
+    return named(_domains or (), system_of(entity), MAIN)
 
 
 def system_of(entity: str) -> str:

@@ -17,6 +17,7 @@ from models.topology.calls import Graph, Network, Networks
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Hypothesis, Incident, State
+from topics.patterns import rules_of
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.signals import Anomaly
 from topics.spec import Count, Instant, derive, domain_of, service_of
@@ -38,6 +39,13 @@ class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     An incident without other affected entities then ends as `gone`. Set it above the longest gap in your telemetry.
     """
+    domains: dict[str, str] = {}
+    """Pattern of entities → their correlation domain: symptoms of one domain may belong to one incident. The first
+    match counts; the rest is in `main`. `{0}` in a name is the first part of the entity: `"*" = "{0}"` gives each system
+    a domain of its own. Every process needs the same: they are the keys of topics."""
+
+    def __post_init__(self) -> None:
+        rules_of(self.domains, parts=1)
 
 
 DEFAULTS: Final = IncidentSettings()

@@ -7,7 +7,7 @@ graphs of all systems of a correlation domain together are its network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Final
 
 from models.keyed import Given, Table, table
@@ -56,6 +56,7 @@ class Network(dict[str, tuple[str, ...]]):
         self._callers: dict[str, tuple[str, ...]] = {}
         self._related: dict[str, frozenset[str]] = {}
         self._remembered = 0
+        self._grouped: tuple[Mapping[str, str], dict[str, set[str]]] | None = None
         for caller, callee in dict.fromkeys((c, e) for graph in graphs for c, called in graph.items() for e in called):
             self[caller] = (*self.get(caller, ()), callee)
             self._callers[callee] = (*self._callers.get(callee, ()), caller)
@@ -64,9 +65,14 @@ class Network(dict[str, tuple[str, ...]]):
         """Who calls a service directly."""
         return self._callers.get(service, ())
 
-    def services(self) -> set[str]:
-        """Every caller and callee."""
-        return self.keys() | self._callers.keys()
+    def grouped(self, names: Mapping[str, str], name_of: Callable[[str], str]) -> Mapping[str, set[str]]:
+        """The services by a name that `name_of` gives them. names: what that rests on; it is asked anew for others."""
+        if self._grouped is None or self._grouped[0] is not names:
+            found: dict[str, set[str]] = {}
+            for service in self.keys() | self._callers.keys():
+                found.setdefault(name_of(service), set()).add(service)
+            self._grouped = names, found
+        return self._grouped[1]
 
     def related(self, service: str) -> frozenset[str]:
         """The services with which it may share a fault: itself, all below it and all above it along the calls."""

@@ -18,7 +18,7 @@ from tests.builders import CATALOG, NOW, approval, command, decision, order, pro
 from tests.keys import RING, WORKER_KEY, key_of
 from topics.actions import Command, SignedCommand
 
-ALONE = SafetySettings(mode=Mode.AUTONOMOUS, per_system=5, per_site=8)
+ALONE = SafetySettings(mode=Mode.AUTONOMOUS, per_scope=5, per_site=8)
 PROPOSAL = decision(proposed=proposal(id="p1"))
 
 
