@@ -1,4 +1,4 @@
-"""What changed in a keyed state: since it was last taken, for a driver to write, and since the last mark, to be undone."""
+"""What changed in a keyed state: since it was last taken, for a driver to write; since the last mark, to be undone."""
 
 from __future__ import annotations
 

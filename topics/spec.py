@@ -246,4 +246,5 @@ def system_of(entity: str) -> str:
 
 def service_of(entity: str) -> str:
     """The service of an entity: its first two segments (`shop/catalog` of `shop/catalog/0`)."""
-    return "/".join(entity.split("/", 2)[:2])
+    end = entity.find("/", entity.find("/") + 1)
+    return entity if end < 0 else entity[:end]

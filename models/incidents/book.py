@@ -41,8 +41,8 @@ class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     domains: dict[str, str] = {}
     """Pattern of entities → their correlation domain: symptoms of one domain may belong to one incident. The first
-    match counts; the rest is in `main`. `{0}` in a name is the first part of the entity: `"*" = "{0}"` gives each system
-    a domain of its own. Every process needs the same: they are the keys of topics."""
+    match counts, and what none matches is in `main`. `{0}` in a name is the entity's system: `"*" = "{0}"` gives each
+    system a domain of its own. Every process needs the same domains: they are the keys of topics."""
 
     def __post_init__(self) -> None:
         rules_of(self.domains, parts=1)

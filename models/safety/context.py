@@ -21,6 +21,7 @@ from models.topology import calls as topology
 from models.topology.calls import Graph, Network, Networks
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
+from topics.patterns import fault
 from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.signals import Anomaly
@@ -29,7 +30,6 @@ from topics.telemetry import Event
 from topics.verdicts import RESULT, Effect, Verdict
 
 KEPT: Final = 20_000
-SCOPE_LENGTH: Final = 256  # maximum characters in the name of a scope under maintenance
 MAINTENANCE: Final = "maintenance/"  # setting `maintenance/SCOPE`; its value is the end (ms since 1970)
 LEAST_URGENT: Final = 4
 FREE_TRIES: Final = 2  # failed attempts before the backoff begins: a second action may follow the first at once
@@ -116,14 +116,16 @@ class SafetyContext(KeyedState):
         """Apply a maintenance setting. Anybody may begin or prolong a maintenance; only the right `stop` ends it early.
 
         Raises:
-            Refused: invalid_setting when its value is no time (ms) or its scope is too long; wrong_role, or what
+            Refused: invalid_setting when its value is no time (ms) or its scope can match nothing; wrong_role, or what
                 `setter` raises, when it would end a maintenance early.
         """
         if not setting.name.startswith(MAINTENANCE):
             return
         scope, until = setting.name.removeprefix(MAINTENANCE), instant(setting.value)
-        if until is None or len(scope) > SCOPE_LENGTH:
+        if until is None:
             raise Refused("invalid_setting", f"{setting.name[:100]}: its end must be a time in ms, as 1700000000000")
+        if scope and (wrong := fault(scope)):
+            raise Refused("invalid_setting", f"maintenance: {wrong}")
         if until < self.maintained.get(scope, 0) and not may((who := setter(setting, keyring)).roles, "stop"):
             raise Refused("wrong_role", f"{who.name} may not end the maintenance of {scope}")
         if scope not in self.maintained and len(self.maintained) >= self.maintained.most:

@@ -52,8 +52,8 @@ class SafetySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_scope: Count = 20  # maximum actions in one safety scope per window
     limit_scopes: dict[str, str] = {}
     """Pattern of entities → the safety scope in which limits count them together, hosts and services alike. The first
-    match counts; the rest has a scope for each system, a host its own. `{0}` and `{1}` in a name are parts of the entity.
-    The actuator needs the same."""
+    match counts; what none matches counts by its system, a host by itself. `{0}` and `{1}` in a name are parts of the
+    entity. Actuators need the same scopes."""
     per_site: Count = 30  # maximum actions of one actuator per window
     window_ms: Count = 600_000
     concurrency: Count = 5  # maximum open decisions of one safety scope

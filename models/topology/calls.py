@@ -7,7 +7,7 @@ graphs of all systems of a correlation domain together are its network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence, Set
 from typing import Final
 
 from models.keyed import Given, Table, table
@@ -54,7 +54,7 @@ class Network(dict[str, tuple[str, ...]]):
     def __init__(self, graphs: Iterable[Graph]) -> None:
         super().__init__()
         self._callers: dict[str, tuple[str, ...]] = {}
-        self._related: dict[str, frozenset[str]] = {}
+        self._reached: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         self._remembered = 0
         self._grouped: tuple[Mapping[str, str], dict[str, set[str]]] | None = None
         for caller, callee in dict.fromkeys((c, e) for graph in graphs for c, called in graph.items() for e in called):
@@ -74,16 +74,24 @@ class Network(dict[str, tuple[str, ...]]):
             self._grouped = names, found
         return self._grouped[1]
 
+    def below(self, service: str) -> frozenset[str]:
+        """What `below` says of a service here."""
+        return self._reach(service)[0]
+
     def related(self, service: str) -> frozenset[str]:
         """The services with which it may share a fault: itself, all below it and all above it along the calls."""
-        found = self._related.get(service)
+        return self._reach(service)[1]
+
+    def _reach(self, service: str) -> tuple[frozenset[str], frozenset[str]]:
+        found = self._reached.get(service)
         if found is None:
-            found = frozenset({service} | below(service, self) | below(service, self._callers))
+            lower = frozenset(_reachable(service, self))
+            found = lower, frozenset({service} | lower | _reachable(service, self._callers))
             if self._remembered > MEMORY:
-                self._related.clear()
+                self._reached.clear()
                 self._remembered = 0
-            self._related[service] = found
-            self._remembered += len(found)
+            self._reached[service] = found
+            self._remembered += len(found[0]) + len(found[1])
         return found
 
 
@@ -103,8 +111,12 @@ class Networks(Given, frozen=True):
         return network
 
 
-def below(service: str, calls: Calls) -> set[str]:
+def below(service: str, calls: Calls) -> Set[str]:
     """Every service that is called by one, directly or through others; itself only if the calls lead back to it."""
+    return calls.below(service) if isinstance(calls, Network) else _reachable(service, calls)
+
+
+def _reachable(service: str, calls: Calls) -> set[str]:
     seen: set[str] = set()
     stack = [service]
     while stack:

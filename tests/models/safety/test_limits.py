@@ -200,7 +200,7 @@ def test_what_was_let_through_but_never_dispatched_counts_nothing() -> None:
     gate = GateState()
     answer = judge(gate)
     follow(gate, answer, DecisionState.EXPIRED, NOW + 1)
-    assert gate.recent(NOW + 2, SETTINGS, system="shop") == []
+    assert gate.recent(NOW + 2, SETTINGS, scope="shop") == []
 
 
 def test_systems_on_one_partition_have_budgets_of_their_own() -> None:

@@ -48,7 +48,8 @@ def test_incidents_and_safety_read_the_same_of_an_event() -> None:
 
 
 def test_the_systems_that_are_remembered_have_a_bound() -> None:
-    events = [Event(entity=f"s{n}", ts=NOW, kind="topology", text="", calls=(("a", "b"),)) for n in range(1_100)]
+    names = [f"s{n}" for n in range(SYSTEMS_KEPT + 100)]
+    events = [Event(entity=name, ts=NOW, kind="topology", text="", calls=(("a", "b"),)) for name in names]
     assert len(taken(*events)) == SYSTEMS_KEPT
 
 
