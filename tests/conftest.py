@@ -65,7 +65,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 def domains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever domains a test sets, for itself or by settings, the next one begins without."""
     monkeypatch.setattr(topics.spec, "_domains", None)
-    monkeypatch.setenv("OPSLOOP_INCIDENTS__DOMAINS", "{}")
+    monkeypatch.setenv("OPSLOOP_INCIDENTS__DOMAINS", "{}")  # so that it is taken away after the test
+    del os.environ["OPSLOOP_INCIDENTS__DOMAINS"]
 
 
 @pytest.fixture(autouse=True)

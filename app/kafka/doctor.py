@@ -73,7 +73,7 @@ def _broker(broker: Broker, settings: IngestSettings) -> Iterator[CheckResult]:
             yield _version(broker, client)
             yield _topics(client)
             yield _clock(broker, client)
-            yield from _domains(broker)
+            yield check_domains(broker)
             yield from _ingest(client, settings)
         except (UserError, KafkaException) as error:
             yield CheckResult("broker", "failed", str(error), "Give this user the rights of the catalogue's topics")
@@ -104,7 +104,7 @@ def _topics(client: AdminClient) -> CheckResult:
     return CheckResult("topics", "failed", detail, "See them with `opsloop topics plan`, then `opsloop topics apply`")
 
 
-def _domains(broker: Broker) -> Iterator[CheckResult]:
+def check_domains(broker: Broker) -> CheckResult:
     """Check that what was published lately has the keys which the correlation domains of these settings give it."""
     domains, wrong, seen = load().incidents.domains, [], 0
     with contextlib.suppress(UserError):  # a missing topic is a finding of its own
@@ -119,9 +119,8 @@ def _domains(broker: Broker) -> Iterator[CheckResult]:
             f"Give every process the same [incidents.domains] (here: {told}), and send with those keys;"
             f" after a change of domains this passes in {SEEN_MS // 60_000} minutes"
         )
-        yield CheckResult("domains", "failed", f"{len(wrong)} of {seen} records are misplaced: {wrong[-1]}", remedy)
-    else:
-        yield CheckResult("domains", "ok", f"{told}; {seen} records of the last {SEEN_MS // 60_000} minutes agree")
+        return CheckResult("domains", "failed", f"{len(wrong)} of {seen} records are misplaced: {wrong[-1]}", remedy)
+    return CheckResult("domains", "ok", f"{told}; {seen} records of the last {SEEN_MS // 60_000} minutes agree")
 
 
 def _ingest(client: AdminClient, settings: IngestSettings) -> Iterator[CheckResult]:

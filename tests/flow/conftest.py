@@ -14,6 +14,6 @@ from app.drills.processes import spread_systems
 def domains() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(topics.spec, "_domains", None)
-        patched.setenv("OPSLOOP_INCIDENTS__DOMAINS", "{}")
+        patched.setenv("OPSLOOP_INCIDENTS__DOMAINS", "{}")  # so that it is taken away afterwards
         spread_systems()
         yield
