@@ -13,9 +13,10 @@ from app.testing import NOW as NOW
 from app.testing import cleared as cleared
 from app.testing import pack_of, policy_of
 from app.testing import sample as sample
-from models.keyed import ChangeTracker, KeyedState
+from models.keyed import KeyedState
 from models.knowledge.knowledge import KnowingState
 from models.safety.signing import OURS, seal, sign_checkpoint, sign_proposal, sign_setting, sign_vote
+from models.tracked import ChangeTracker
 from tests.keys import WORKER_KEY, key_of
 from topics.actions import Command, Result, SignedCommand
 from topics.approvals import Approval, subject
@@ -216,17 +217,20 @@ SAMPLES: Final[dict[str, Record]] = {
         result(),
         verdict_on(Effect.INEFFECTIVE, evidence=("opsloop.signals.anomalies-0-9",)),
         Label(incident="i1", entity=CATALOG, label="expected", ts=NOW, by="ana"),
-        refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
+        msgspec.structs.replace(
+            refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
+            domain="shop",
+        ),
         switch("on"),
         policy(FROZEN),
         pack_of(GARDEN),
         AuditEntry(
-            chain=0, seq=0, ts=NOW, system="shop", topic="opsloop.settings", origin="opsloop.settings-0-0",
+            chain=0, seq=0, ts=NOW, domain="shop", topic="opsloop.settings", origin="opsloop.settings-0-0",
             body=msgspec.Raw(b'{"v":1,"name":"kill_switch"}'), previous=GENESIS, applied={"opsloop.settings": 1},
             hash="cd",
         ),
         sign_checkpoint(Checkpoint(
-            chain=0, first=0, last=9, ts=NOW, system="shop", head="cd", root="ef",
+            chain=0, first=0, last=9, ts=NOW, domain="shop", head="cd", root="ef",
         ), WORKER_KEY),
     )
 } | {LANE_STATE.name: _SNAPSHOT, LOOP_STATE.name: _SNAPSHOT}  # fmt: skip
@@ -236,6 +240,8 @@ class Quiet:
     """A meter that nobody reads."""
 
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
+
+    def misplaced(self, topic: str, cause: str) -> None: ...
     def refused(self, agent: str, cause: str) -> None: ...
 
 

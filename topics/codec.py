@@ -152,6 +152,18 @@ def decode(raw: Raw) -> Read[Record]:
     return Read(decode_value(topic, raw.value), raw.origin, raw.arrived)
 
 
+def misplaced(raw: Raw, record: Record) -> str:
+    """Why a record stands under another key than this process gives it; empty when it does not.
+
+    Its sender has other correlation domains, or gives keys of its own: another worker may have what belongs with it.
+    """
+    topic = BY_NAME[raw.topic]
+    wanted, found = topic.key(record), (raw.key or b"").decode(errors="replace")
+    if found == wanted or topic.broadcast:
+        return ""
+    return f"{raw.origin} has the key {found[:100]!r}, which is {wanted!r} by the [incidents.domains] here"
+
+
 def decode_value(topic: Topic, value: bytes | None) -> Record:
     """The record in `value`, which was read from `topic`. Raises DecodeError."""
     if not value:

@@ -6,7 +6,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from topics.spec import Count, Instant, Record, Topic, Word, system_of
+from topics.spec import Count, Instant, Record, Topic, Word, domain_of
 
 # what a writer of today may say; a reader accepts every Word, see topics.spec
 AnomalyKind = Literal["point", "contextual", "collective", "change_point", "drift", "absence", "trend"]
@@ -64,6 +64,6 @@ class Anomaly(Record, frozen=True):
 
 
 ANOMALIES = Topic(
-    "opsloop.signals.anomalies", Anomaly, key=lambda anomaly: system_of(anomaly.entity),
+    "opsloop.signals.anomalies", Anomaly, key=lambda anomaly: domain_of(anomaly.entity),
     what="alarms of the detectors with attribution and onset",
 )  # fmt: skip

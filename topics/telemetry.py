@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from topics.spec import DAY_MS, Count, Instant, Record, Topic, Word, system_of
+from topics.spec import DAY_MS, Count, Instant, Record, Topic, Word, domain_of
 
 
 class Sample(Record, frozen=True):
@@ -41,7 +41,7 @@ METRICS = Topic(
     retention_ms=DAY_MS, cloudevents=False, stamped=True,
 )  # fmt: skip
 EVENTS = Topic(
-    "opsloop.telemetry.events", Event, key=lambda event: system_of(event.entity),
+    "opsloop.telemetry.events", Event, key=lambda event: domain_of(event.entity),
     what="deploys, configuration changes, topology, state changes, log templates",
 )  # fmt: skip
 HEARTBEATS = Topic(

@@ -133,6 +133,8 @@ class Book:
 
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
 
+    def misplaced(self, topic: str, cause: str) -> None: ...
+
     def refused(self, agent: str, cause: str) -> None:  # noqa: ARG002
         """Count a dead letter by its cause."""
         self.causes[cause] += 1

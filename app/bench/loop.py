@@ -15,6 +15,7 @@ from typing import Final
 from app.client import Publisher
 from app.clock import now_ms
 from app.demo.run import broker_for
+from app.drills.processes import spread_systems
 from app.errors import UserError
 from app.kafka.broker import Broker, tail
 from app.printing import err, print_json, print_table
@@ -36,6 +37,7 @@ def run(address: str, count: int, rate: float, json: bool) -> None:
 
     Times are the broker's arrival times, in ms.
     """
+    spread_systems()
     prefix = f"bench{now_ms() % 10_000_000}"
     with broker_for(address, lambda text: err.print(f"· {text}")) as broker, _worker(broker):
         arrivals: dict[str, dict[str, Instant]] = defaultdict(dict)

@@ -62,6 +62,19 @@ def decide(
 
 
 @benches.command()
+def domain(
+    entities: Annotated[int, typer.Option(min=10, help="Entities of the domain")] = 10_000, json: JsonOption = False
+) -> None:
+    """Symptoms a second that one correlation domain carries on one core, in memory.
+
+    Example: `opsloop bench domain --entities 10000 --json`
+    """
+    from app.bench import domain as bench
+
+    bench.run(entities, json)
+
+
+@benches.command()
 def calibration(
     runs: Annotated[int, typer.Option(min=10, help="Runs of each tier that keeps its promise")] = 1_000,
     json: JsonOption = False,

@@ -76,7 +76,7 @@ def _scopes(broker: Broker) -> Iterator[CheckResult]:
     from app.kafka.broker import probe
     from app.kafka.doctor import CheckResult
     from app.settings import load
-    from models.safety.scopes import covers
+    from topics.patterns import covers
 
     safety = load().safety
     wanted = dict.fromkeys((*safety.scopes, *safety.environments, *(freeze.scope for freeze in safety.freezes)))

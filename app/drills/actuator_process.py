@@ -27,7 +27,7 @@ from models.safety.modes import Mode
 from topics.actions import SignedCommand
 from topics.spec import Origin, Read
 
-FREE = SafetySettings(mode=Mode.AUTONOMOUS, cooldown_ms=0, per_target=10_000, per_system=10_000, per_site=10_000)
+FREE = SafetySettings(mode=Mode.AUTONOMOUS, cooldown_ms=0, per_target=10_000, per_scope=10_000, per_site=10_000)
 PERIOD_S = 0.01
 
 

@@ -19,12 +19,12 @@ from models.incidents.lifecycle import is_open
 from models.safety.context import MAINTENANCE
 from models.safety.masking import mask
 from models.safety.roles import Role, may
-from models.safety.scopes import canonical, fault_of
 from models.safety.signing import sign_proposal, sign_setting
 from topics.approvals import Approval
 from topics.catalog import topic_of
 from topics.codec import DecodeError, decode
 from topics.incidents import INCIDENTS, Incident, State
+from topics.patterns import canonical, fault
 from topics.proposals import Proposal
 from topics.refusals import REFUSALS, Refusal
 from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, SETTINGS, Setting
@@ -73,11 +73,10 @@ def resume(by: str, reason: str, ends: str = "") -> Setting:
 def maintain(scope: str, minutes: int, by: str, reason: str) -> Setting:
     """Make the setting that forbids changes within `scope` for `minutes`. 0 ends it; that needs a signature.
 
-    Raises:
-        UserError: the scope can match nothing.
+    scope: a pattern, as `shop/cat*`. Raises UserError when it can match nothing.
     """
-    if fault := fault_of(scope):
-        raise UserError(fault, "Name a system, service or instance, or a glob: shop, shop/catalog, */catalog")
+    if wrong := fault(scope):
+        raise UserError(f"maintenance of {wrong}", "Name what people work on, as shop or shop/catalog")
     now, keys = now_ms(), Keys(home())
     until = now + minutes * 60_000 if minutes else 0
     setting = Setting(name=f"{MAINTENANCE}{canonical(scope)}", value=str(until), ts=now, by=by, reason=masked(reason))

@@ -20,7 +20,7 @@ from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
 from topics.signals import Anomaly
-from topics.spec import Instant, derive, service_of, system_of
+from topics.spec import Instant, derive, domain_of, service_of, system_of
 from topics.verdicts import RESULT, Verdict
 
 REFUSED: Final = (DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED)
@@ -31,7 +31,7 @@ PONDER_MS: Final = 4_000  # how long it waits, from the detection of the inciden
 UNDONE: Final = (State.TRIGGERED, State.ACKNOWLEDGED, State.MITIGATING)  # states in which a proposal may be replaced
 LOAD_MS: Final = 30_000  # maximum age of a load that is still used
 LOAD_MOST: Final = 100.0
-LOADS_KEPT: Final = 1_000
+LOADS_KEPT: Final = 20_000
 EARLY_KEPT: Final = 100  # refusals remembered for proposals that are not open
 
 
@@ -80,12 +80,14 @@ class Planner(TaughtState):
         return old
 
     incidents: Following = msgspec.field(default_factory=Following)
-    plans: Table[Plan] = table(when=lambda plan: plan.due, domain=lambda _, plan: plan.system)  # of open incidents
+    plans: Table[Plan] = table(  # of open incidents
+        when=lambda plan: plan.due, domain=lambda _, plan: domain_of(plan.system)
+    )  # fmt: skip
     early: Table[Decision] = table(  # by proposal: answers that were read before the proposal was made again
-        EARLY_KEPT, domain=lambda _, decision: system_of(decision.proposal.target)
+        EARLY_KEPT, domain=lambda _, decision: domain_of(decision.proposal.target)
     )
     advisor: Advisor = msgspec.field(default_factory=Advisor)
-    loads: Table[Load] = table(LOADS_KEPT, domain=lambda service, _: system_of(service))  # service → load
+    loads: Table[Load] = table(LOADS_KEPT, domain=lambda service, _: domain_of(service))  # service → load
     budget: ErrorBudget = msgspec.field(default_factory=ErrorBudget)
     outcomes: Outcomes[Proposal] = msgspec.field(default_factory=Outcomes)
 

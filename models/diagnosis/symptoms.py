@@ -7,7 +7,7 @@ lack of samples ends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -18,9 +18,9 @@ from models.knowledge.knowledge import KnowingState, Knowledge
 from models.knowledge.patterns import matches
 from topics.incidents import SymptomKind
 from topics.signals import Anomaly, Contribution
-from topics.spec import Instant, system_of
+from topics.spec import Instant, domain_of, service_of, system_of
 
-ENTITIES_KEPT: Final = 5_000  # a snapshot of so many, each with its attribution, still fits in one record
+ENTITIES_KEPT: Final = 20_000  # twice of what a correlation domain is made for
 STATES: Final = frozenset({"raised", "continuing", "cleared"})  # of an alarm; nothing follows from another one
 SECOND_LOOK: Final = 2  # samples that a symptom on the narrow path takes, unless another entity is off as well
 GRACE_MS: Final = 600  # a symptom that samples of this time do not show goes on
@@ -53,13 +53,21 @@ def _system(entity: str, _row: object) -> str:
     return system_of(entity)
 
 
+def _service(entity: str, _row: object) -> str:
+    return service_of(entity)
+
+
+def _domain(entity: str, _row: object) -> str:
+    return domain_of(entity)
+
+
 class Tracker(KnowingState):
     """The symptoms of a partition's entities: of the `ENTITIES_KEPT` that were sampled last."""
 
-    symptoms: Table[tuple[Symptom, ...]] = table(group=_system, domain=_system)  # by entity
-    well: Table[Instant] = table(domain=_system)  # entity → when a sample showed no symptom
-    context: Table[tuple[Contribution, ...]] = table(group=_system, domain=_system)  # attribution of the last sample
-    newest: Table[Instant] = table(domain=_system)  # entity → event time of its last sample
+    symptoms: Table[tuple[Symptom, ...]] = table(group=_service, domain=_domain)  # by entity
+    well: Table[Instant] = table(domain=_domain)  # entity → when a sample showed no symptom
+    context: Table[tuple[Contribution, ...]] = table(group=_system, domain=_domain)  # attribution of the last sample
+    newest: Table[Instant] = table(domain=_domain)  # entity → event time of its last sample
 
     def observe(self, anomaly: Anomaly) -> list[Symptom]:
         """Take the anomaly of one sample of an entity. Returns the symptoms that it confirms."""
@@ -106,9 +114,10 @@ class Tracker(KnowingState):
         for book in (self.newest, self.well, self.context, self.symptoms):
             book.pop(entity, None)
 
-    def confirmed(self, system: str | None = None) -> Iterator[Symptom]:
-        """Every confirmed symptom, or those of one system."""
-        for entity in self.symptoms if system is None else self.symptoms.keys_of(system):
+    def confirmed(self, services: Iterable[str] | None = None) -> Iterator[Symptom]:
+        """Every confirmed symptom, or those of some services, in the order of their last samples."""
+        found = self.symptoms if services is None else (e for s in services for e in self.symptoms.keys_of(s))
+        for entity in found:
             yield from self.confirmed_of(entity)
 
     def confirmed_of(self, entity: str) -> Iterator[Symptom]:
@@ -125,7 +134,7 @@ class Tracker(KnowingState):
 
     def _others_are_off(self, entity: str) -> bool:
         """Whether another entity of the same system has an alarm."""
-        return any(other != entity for other in self.context.keys_of(system_of(entity)))
+        return self.context.holds(system_of(entity), besides=entity)
 
     def _bound(self) -> None:
         if len(self.newest) > ENTITIES_KEPT:

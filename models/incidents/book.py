@@ -13,13 +13,14 @@ from models.incidents.lifecycle import IllegalStep, IncidentStep, advance, is_op
 from models.keyed import Changes, Table, table
 from models.knowledge.packs import TaughtState
 from models.topology import calls as topology
-from models.topology.calls import Graph, related
+from models.topology.calls import Graph, Network, Networks
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Hypothesis, Incident, State
+from topics.patterns import rules_of
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.signals import Anomaly
-from topics.spec import Count, Instant, derive, service_of, system_of
+from topics.spec import Count, Instant, derive, domain_of, service_of
 from topics.telemetry import Event
 from topics.verdicts import Effect, Verdict
 
@@ -38,17 +39,24 @@ class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     An incident without other affected entities then ends as `gone`. Set it above the longest gap in your telemetry.
     """
+    domains: dict[str, str] = {}
+    """Pattern of entities → their correlation domain: symptoms of one domain may belong to one incident. The first
+    match counts, and what none matches is in `main`. `{0}` in a name is the entity's system: `"*" = "{0}"` gives each
+    system a domain of its own. Every process needs the same domains: they are the keys of topics."""
+
+    def __post_init__(self) -> None:
+        rules_of(self.domains, parts=1)
 
 
 DEFAULTS: Final = IncidentSettings()
 
 
-def _system(system: str, _row: object) -> str:
-    return system
-
-
 def _owner(_id: str, record: Incident | Event) -> str:
-    return system_of(record.entity)
+    return domain_of(record.entity)
+
+
+def _services(_id: str, incident: Incident) -> set[str]:
+    return set(map(service_of, (incident.entity, *incident.affected)))
 
 
 class IncidentBook(TaughtState):
@@ -61,9 +69,10 @@ class IncidentBook(TaughtState):
         return old
 
     tracker: Tracker = msgspec.field(default_factory=Tracker)
-    calls: Table[Graph] = table(topology.SYSTEMS_KEPT, domain=_system)  # by system
+    calls: Table[Graph] = topology.graphs_table()  # by system
+    networks: Networks = msgspec.field(default_factory=Networks)
     changes: Table[Event] = table(CHANGES_KEPT, domain=_owner)
-    incidents: Table[Incident] = table(group=_owner, domain=_owner)  # open incidents by id
+    incidents: Table[Incident] = table(group=_services, domain=_owner)  # open incidents by id
     closed: Table[Incident] = table(CLOSED_KEPT, domain=_owner)
     quiet_since: Table[Instant] = table(when=lambda since: since + QUIET_MS)  # incident → since when it has no symptom
     gone_at: Table[Instant] = table(when=lambda at: at)  # incident → when to check for entities that are gone
@@ -82,7 +91,7 @@ class IncidentBook(TaughtState):
         """Process the anomaly of one sample. Opens an incident, or revises the one to which the sample belongs."""
         for symptom in self.tracker.observe(anomaly):
             yield from self._place(symptom, now)
-        for incident in self._open_ones(system_of(anomaly.entity)):
+        for incident in self._open_ones((service_of(anomaly.entity),)):
             if anomaly.entity in incident.affected:
                 if incident.state in UNTOUCHED:
                     yield from self._reconsider(incident, now)
@@ -106,17 +115,17 @@ class IncidentBook(TaughtState):
             yield from self._attach(known, s, now)
 
     def _belongs(self, symptom: Symptom) -> Incident | None:
-        """Return the open incident of the same episode: same system, and a service related by calls."""
-        system = system_of(symptom.entity)
-        calls = self.calls.get(system, {})
-        service = service_of(symptom.entity)
-        for incident in self._open_ones(system):
-            if any(related(service_of(e), service, calls) for e in (incident.entity, *incident.affected)):
-                return incident
-        return None
+        """Return the open incident of the same episode: same domain, and a service related by calls."""
+        related = self._network(symptom.entity).related(service_of(symptom.entity))
+        return next(iter(self._open_ones(related)), None)
 
-    def _open_ones(self, system: str) -> list[Incident]:
-        return sorted(self.incidents.of(system), key=lambda i: (i.onset, i.id))
+    def _network(self, entity: str) -> Network:
+        return self.networks.of(self.calls, domain_of(entity))
+
+    def _open_ones(self, services: Iterable[str]) -> list[Incident]:
+        """Return the open incidents that affect one of these services, the one that began first before others."""
+        found = {identity: None for service in services for identity in self.incidents.keys_of(service)}
+        return sorted((self.incidents[identity] for identity in found), key=lambda i: (i.onset, i.id))
 
     def _open(self, s: Symptom, now: Instant) -> Iterator[Incident]:
         identity = derive("incident", s.entity, s.symptom, s.onset)
@@ -145,7 +154,7 @@ class IncidentBook(TaughtState):
     def _ranked(self, affected: Iterable[str], incident: Incident) -> tuple[Hypothesis, ...]:
         """Rank hypotheses from the current symptoms. Returns the incident's own when there are no symptoms."""
         hurting = self._hurting(incident, affected)
-        calls = self.calls.get(system_of(incident.entity), {})
+        calls = self._network(incident.entity)
         return (
             rank(hurting, self.tracker, calls, [self.changes[key] for key in sorted(self.changes)])[:5]
             or incident.hypotheses
@@ -153,10 +162,10 @@ class IncidentBook(TaughtState):
 
     def _hurting(self, incident: Incident, affected: Iterable[str]) -> Iterator[Symptom]:
         """Yield the confirmed symptoms of an incident. Harmless ones count only for an incident about one."""
-        system, harmless = system_of(incident.entity), self._harmless(incident.symptom)
+        domain, harmless = domain_of(incident.entity), self._harmless(incident.symptom)
         return (
             symptom
-            for entity in affected if system_of(entity) == system
+            for entity in affected if domain_of(entity) == domain
             for symptom in self.tracker.confirmed_of(entity)
             if harmless or not self._harmless(symptom.symptom)
         )  # fmt: skip
@@ -300,7 +309,9 @@ class IncidentBook(TaughtState):
         """Close an incident, then process harmless symptoms that were ignored while it was open."""
         self.quiet_since.pop(incident.id, None)
         yield from self._move(incident, step, now, closed_as=closed_as, **said)
-        for symptom in list(self.tracker.confirmed(system_of(incident.entity))):
+        network = self._network(incident.entity)
+        related = {other for service in _services("", incident) for other in network.related(service)}
+        for symptom in list(self.tracker.confirmed(sorted(related))):
             if self._harmless(symptom.symptom):
                 yield from self._place(symptom, now)
 

@@ -22,7 +22,7 @@ from topics.actions import Result
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
 from topics.signals import Anomaly
-from topics.spec import Count, Instant, derive, system_of
+from topics.spec import Count, Instant, derive, domain_of, system_of
 from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Verdict
 
 JUDGED_KEPT: Final = 1_000  # commands remembered: a repeated result is not judged again
@@ -49,7 +49,7 @@ class EffectWatch(msgspec.Struct, frozen=True):
 
 
 def _target(_command: str, watch: EffectWatch) -> str:
-    return system_of(watch.result.target)
+    return domain_of(watch.result.target)
 
 
 class Verifier(TaughtState):
@@ -74,7 +74,7 @@ class Verifier(TaughtState):
     def incident(self, incident: Incident) -> None:
         """Track an incident. Drops its watches when it ends."""
         if self.incidents.follow(incident) and incident.id in self.incidents.over:
-            for command in self.watches.keys_of(system_of(incident.entity)):
+            for command in self.watches.keys_of(domain_of(incident.entity)):
                 if self.watches[command].result.incident == incident.id:
                     del self.watches[command]
 
@@ -92,9 +92,9 @@ class Verifier(TaughtState):
         if result.incident not in self.incidents.over and result.command not in self.judged:
             self.watches.setdefault(result.command, EffectWatch(result, result.ts))
 
-    def judge(self, systems: Iterable[str], now: Instant, settings: VerificationSettings) -> Iterator[Verdict]:
-        """Yield verdicts on actions on `systems`, of which records were read, and on actions that are due."""
-        commands = [command for system in systems for command in self.watches.keys_of(system)]
+    def judge(self, domains: Iterable[str], now: Instant, settings: VerificationSettings) -> Iterator[Verdict]:
+        """Yield verdicts on actions in `domains`, of which records were read, and on actions that are due."""
+        commands = [command for domain in domains for command in self.watches.keys_of(domain)]
         for command in dict.fromkeys((*commands, *self.watches.due(now))):
             if (watch := self.watches.get(command)) is not None:
                 yield from self._judge(watch, now, settings)

@@ -19,7 +19,7 @@ import msgspec
 from models.policy.base import Answer, Header, PolicyEffect, PolicyFault, PolicyKind
 from models.policy.engine import Active, Loaded, answers
 from models.policy.examples import examples, taste_of
-from models.safety.scopes import covers
+from topics.patterns import covers
 from topics.policies import Facts, PolicyResult
 
 GENERATED: Final = 2_000  # number of generated inputs

@@ -9,7 +9,7 @@ from typing import Final
 from models.actions.catalogue import ACTIONS
 from models.safety.modes import tier
 from models.safety.promotion import GRANT
-from models.safety.scopes import narrowest
+from topics.patterns import narrowest
 from topics.policies import ActionFacts, Facts, ProposalFacts, SystemFacts, TargetFacts, TimeFacts
 from topics.proposals import Proposal
 from topics.spec import Instant, service_of, system_of
@@ -24,7 +24,7 @@ def facts_of(
 ) -> Facts:
     """Return the input document for a proposal.
 
-    environments: scope → name. The narrowest scope that holds the target counts; the default is production.
+    environments: pattern → name. The narrowest that means the target counts; the default is production.
     """
     return Facts(
         action=action_facts(proposal.action), target=target_facts(proposal.target, environments),

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from models.safety.roles import Role
-from models.safety.scopes import narrowest
+from topics.patterns import narrowest
 
 
 class Mode(StrEnum):
@@ -56,9 +56,9 @@ def acts(mode: Mode, confidence: float) -> bool:
 
 
 def mode_of(target: str, scopes: Mapping[str, Mode], otherwise: Mode) -> Mode:
-    """Return the mode of the narrowest scope of a target: for `shop/catalog/0`, `shop/catalog` before `shop`.
+    """Return the mode of the narrowest pattern that means a target: for `shop/catalog/0`, `shop/catalog` before `shop`.
 
-    Of scopes that are as narrow, the one counts that lets least be done.
+    Of patterns that are as narrow the one with the most restrictive mode counts.
     """
     found = (Mode(scopes[scope]) for scope in narrowest(scopes, target))
     return min(found, key=list(Mode).index, default=otherwise)

@@ -33,7 +33,7 @@ from topics.spec import Record, derive
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
 
 ALONE: Final[dict[str, Any]] = {
-    "mode": Mode.AUTONOMOUS, "concurrency": 100, "blast_share": 1.0, "per_system": 1_000, "per_site": 1_000,
+    "mode": Mode.AUTONOMOUS, "concurrency": 100, "blast_share": 1.0, "per_scope": 1_000, "per_site": 1_000,
     "stale_ms": 4_000, "approval_ms": 8_000,
 }  # fmt: skip
 ENV: Final = {f"OPSLOOP_SAFETY__{name.upper()}": str(value) for name, value in ALONE.items()}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models.diagnosis.hypotheses import rank
 from models.diagnosis.symptoms import Symptom, Tracker
-from models.topology.calls import Calls, related
+from models.topology.calls import Calls, Network
 from tests.builders import BUSY, CATALOG, HURTS, KNOWN, NOW, deploy, sample
 from topics.incidents import Hypothesis, SymptomKind
 from topics.telemetry import Event
@@ -161,12 +161,12 @@ def test_the_order_in_which_symptoms_were_seen_changes_nothing(rng: random.Rando
      ("shop/cart", "shop/catalog", False), ("shop/gateway", "shop/mail", False)],
 )  # fmt: skip
 def test_services_are_related_when_a_fault_of_one_is_felt_by_the_other(one: str, other: str, expected: bool) -> None:
-    assert related(one, other, CALLS) is expected
+    assert (other in Network([CALLS]).related(one)) is expected
 
 
 def test_services_that_call_each_other_in_a_ring_come_to_an_end() -> None:
     ring = {"a/x": ("a/y",), "a/y": ("a/z",), "a/z": ("a/x",)}
-    assert related("a/x", "a/z", ring)
+    assert "a/z" in Network([ring]).related("a/x")
     found = ranked(seen(SymptomKind.DOWN, "a/x/0"), seen(SymptomKind.DOWN, "a/y/0"), calls=ring)
     assert [h.target for h in found] == ["a/x/0", "a/y/0"]
 

@@ -173,12 +173,12 @@ def test_too_much_capacity_makes_nobody_unwell() -> None:
     assert tracker.is_well(CATALOG, NOW)
 
 
-def test_systems_are_told_apart() -> None:
+def test_services_are_told_apart() -> None:
     tracker = Tracker(knowledge=KNOWN)
     for entity in ("shop/a/0", "shop2/a/0", "web-1"):
         tracker.observe(sample(entity, NOW, SymptomKind.DOWN))
-    assert [s.entity for s in tracker.confirmed("shop")] == ["shop/a/0"]
-    assert [s.entity for s in tracker.confirmed("web-1")] == ["web-1"]
+    assert [s.entity for s in tracker.confirmed(["shop/a"])] == ["shop/a/0"]
+    assert [s.entity for s in tracker.confirmed(["web-1"])] == ["web-1"]
     assert len(list(tracker.confirmed())) == 3
 
 

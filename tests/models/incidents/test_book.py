@@ -13,6 +13,7 @@ from tests.episodes import dispatched, done, down, reported, states
 from topics.decisions import DecisionState
 from topics.incidents import Incident, State, SymptomKind
 from topics.signals import Contribution
+from topics.spec import use_domains
 from topics.verdicts import Effect
 
 CALLS = topology(("shop/gateway", "shop/catalog"), ("shop/catalog", "shop/db"))
@@ -53,6 +54,39 @@ def test_what_is_felt_along_the_calls_is_attached_and_the_rest_is_an_incident_of
     (other,) = book.admit(sample("shop/mail/0", NOW + 200, SymptomKind.DOWN), NOW + 200)
     (elsewhere,) = book.admit(sample("bank/db/0", NOW + 200, SymptomKind.DOWN), NOW + 200)
     assert len({first.id, other.id, elsewhere.id}) == 3
+
+
+DATABASE = topology(("web/cart", "db-host/postgres"), ("web/cart", "web/stock"))
+
+
+def both(book: IncidentBook) -> tuple[Incident, Incident]:
+    """Symptoms in two systems of which one calls the other, with the incident that each is in."""
+    book.event(msgspec.structs.replace(DATABASE, entity="web"))
+    first = down(book, "web/cart/0")
+    (second,) = book.admit(sample("db-host/postgres", NOW + 100, SymptomKind.DOWN), NOW + 100)
+    return first, second
+
+
+def test_a_call_from_one_system_to_another_joins_their_symptoms_within_a_domain() -> None:
+    first, second = both(IncidentBook(knowledge=KNOWN))
+    assert (second.id, second.affected) == (first.id, ("db-host/postgres", "web/cart/0"))
+    assert second.hypotheses[0].target == "db-host/postgres", "the deepest along the calls is blamed"
+
+
+def test_nothing_is_joined_across_domains_not_even_along_a_call() -> None:
+    use_domains({"db-*": "databases"})
+    first, second = both(IncidentBook(knowledge=KNOWN))
+    assert (second.step, first.id == second.id) == ("confirm", False)
+
+
+def test_two_faults_without_a_call_between_them_are_two_incidents_of_one_domain() -> None:
+    book = IncidentBook(knowledge=KNOWN)
+    book.event(msgspec.structs.replace(DATABASE, entity="web"))
+    book.event(msgspec.structs.replace(topology(("bank/api", "bank/db")), entity="bank"))
+    found = {down(book, entity).id for entity in ("web/stock/0", "db-host/postgres", "bank/db", "web-1", "web-2")}
+    assert len(found) == len(book.incidents) == 5
+    (joined,) = book.admit(sample("bank/api/0", NOW + 100, SymptomKind.DOWN), NOW + 100)
+    assert joined.affected == ("bank/api/0", "bank/db")
 
 
 def test_an_attached_symptom_can_only_raise_the_priority() -> None:

@@ -11,8 +11,8 @@ from models.policy.base import PolicyFault
 from models.policy.facts import target_facts
 from models.policy.header import read
 from models.safety.modes import Mode, mode_of
-from models.safety.scopes import canonical, covers, fault_of, narrowest
 from models.safety.settings import Freeze, SafetySettings
+from topics.patterns import canonical, covers, fault, narrowest
 
 NOON = 1_767_268_800_000  # 2026-01-01, a Thursday
 
@@ -39,14 +39,14 @@ def test_however_a_scope_is_written_it_covers_the_same(scope: str, target: str) 
 
 @pytest.mark.parametrize("scope", [" shop", "shop ", "shop/\n", "/shop", "shop//cart", "sh\x1bop", "\t"])
 def test_a_scope_that_can_match_nothing_is_refused_wherever_it_stands(scope: str) -> None:
-    assert fault_of(scope)
+    assert fault(scope)
     for settings in ({"scopes": {scope: "observe"}}, {"environments": {scope: "staging"}},
                      {"freezes": [{"cron": "0 0 * * *", "minutes": 5, "scope": scope}]}):  # fmt: skip
-        with pytest.raises(msgspec.ValidationError, match="scope"):
+        with pytest.raises(msgspec.ValidationError, match="matches nothing"):
             msgspec.convert(settings, SafetySettings)
     head = "# METADATA\n# title: t\n# custom:\n#   id: a\n#   type: quota\n#   owner: o\n#   scope: "
     source = f"{head}{msgspec.json.encode(scope).decode()}\npackage opsloop.a\n"
-    with pytest.raises(PolicyFault, match="scope"):
+    with pytest.raises(PolicyFault, match="matches nothing"):
         read(source)
 
 
