@@ -15,7 +15,7 @@ from topics.audit import AUDIT
 from topics.catalog import ALL
 from topics.spec import Topic
 from topics.state import LANE_STATE, LOOP_STATE
-from topics.telemetry import HEARTBEATS, METRICS
+from topics.telemetry import METRICS
 
 ASK_S: Final = 15.0
 
@@ -44,7 +44,7 @@ class Family:
         return settings.telemetry_partitions if self is TELEMETRY else settings.loop_partitions
 
 
-_OF_TELEMETRY: Final = (METRICS, HEARTBEATS)
+_OF_TELEMETRY: Final = (METRICS,)
 _FIRST: Final = (AUDIT, *(topic for topic in ALL if topic.broadcast))
 _REST: Final = tuple(t for t in ALL if t not in (*_OF_TELEMETRY, *_FIRST, LANE_STATE, LOOP_STATE))
 TELEMETRY: Final = Family("telemetry", LANE_STATE, (), _OF_TELEMETRY)
