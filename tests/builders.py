@@ -158,6 +158,11 @@ def deploy(service: str, ts: Instant, revision: str = "2", previous: str = "1") 
     return Event(entity=service, ts=ts, kind="deploy", text="a new one", revision=revision, previous=previous)
 
 
+def alert(name: str, state: str = "firing", entity: str = CATALOG, ts: Instant = NOW) -> Event:
+    """An alert from outside, as `opsloop receive` writes it."""
+    return Event(entity=entity, ts=ts, kind="alert", text=f"{state} {name}", name=name, state=state)
+
+
 def topology(*calls: tuple[str, str], ts: Instant = NOW) -> Event:
     return Event(entity="shop", ts=ts, kind="topology", text="who calls whom", calls=calls)
 
