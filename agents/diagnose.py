@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from agents._taught import Taught
 from models.diagnosis.symptoms import Tracker
 from models.safety.signing import Refused
 from topics.packs import PACKS, PackVersion
 from topics.signals import ANOMALIES, SYMPTOMS, Anomaly, Symptom
-from topics.spec import Instant, Read, Record
+from topics.spec import Instant, Read, Record, Topic
 from topics.telemetry import EVENTS, HEARTBEATS, Event, Heartbeat
 
 
@@ -18,7 +19,7 @@ class Diagnose(Taught[Tracker]):
     """Says once, for all that rests on it, which symptoms entities have."""
 
     name = "diagnose"
-    reads = (ANOMALIES, EVENTS, HEARTBEATS, PACKS)
+    reads: ClassVar[tuple[Topic, ...]] = (ANOMALIES, EVENTS, HEARTBEATS, PACKS)
     writes = (SYMPTOMS,)
     shape = Tracker
 
@@ -36,3 +37,13 @@ class Diagnose(Taught[Tracker]):
                         self.learn_pack(word, read.arrived or now)
         if not records:
             yield from self.state.expire(now)
+
+
+class DiagnoseSamples(Diagnose):
+    """The same without heartbeats: for a cluster on which their topic has other partitions than those of the loop."""
+
+    reads = (ANOMALIES, EVENTS, PACKS)
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.state.beats.nodes.clear()  # nobody would hear of them

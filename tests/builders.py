@@ -52,7 +52,7 @@ def symptom(kind: str = SymptomKind.DOWN, entity: str = CATALOG, onset: Instant 
         "id": derive("symptom", entity, kind, onset), "entity": entity, "symptom": kind, "state": "continuing",
         "ts": onset + 2_000, "seq": 0, "onset": onset, "last": onset + 2_000, "samples": 9, "period_ms": 250,
         "metric": c.metric, "z": c.z, "value": c.value, "expected": c.expected, "attribution": (c,), "alarm": True,
-        "detector": "bank", "view": "first", "knowledge": KNOWN.hash, "evidence": "m-0-1",
+        "detector": "bank", "view": "first", "knowledge": "0123456789abc", "evidence": "opsloop.telemetry.metrics-0-1",
     }  # fmt: skip
     return Symptom(**fields | changes)
 
@@ -225,7 +225,7 @@ SAMPLES: Final[dict[str, Record]] = {
         topology(("shop/gateway", "shop/catalog")),
         Heartbeat(node="edge-1", ts=NOW, seq=4, period_ms=500),
         sample(CATALOG, NOW, SymptomKind.LATENCY, BUSY),
-        symptom(SymptomKind.LATENCY),
+        symptom(SymptomKind.LATENCY, onset=NOW - 2_000),
         incident(attempts=("d0",), closed_as=""),
         proposal(alternatives=("scale_out on shop/catalog: less sure (0.40)",), evidence=("opsloop.incidents-0-1",)),
         decision(DecisionState.DISPATCHED, voters=("ana",), command="c1"),

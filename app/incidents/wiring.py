@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def _diagnose(parts: Parts) -> Agent[Any]:
-    from agents.diagnose import Diagnose
+    from agents.diagnose import Diagnose, DiagnoseSamples
 
-    return Diagnose(parts.packs, parts.keyring)
+    return (Diagnose if parts.heartbeats else DiagnoseSamples)(parts.packs, parts.keyring)
 
 
 def _respond(parts: Parts) -> Agent[Any]:
