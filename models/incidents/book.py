@@ -114,14 +114,28 @@ class IncidentBook(TaughtState):
             yield from self._attach(known, s, now)
 
     def _belongs(self, symptom: Symptom) -> Incident | None:
-        """Return the open incident of the same episode: same system, and a service related by calls."""
+        """Return the open incident of the same episode: same system, and a service related by calls.
+
+        Of a service whose calls nobody has told, what it feels may come from any service of its system.
+        """
         system = system_of(symptom.entity)
         calls = self.calls.get(system, {})
         service = service_of(symptom.entity)
+        felt = None
         for incident in self._open_ones(system):
             if any(related(service_of(e), service, calls) for e in (incident.entity, *incident.affected)):
                 return incident
-        return None
+            if felt is None and (
+                self._may_feel(symptom.symptom, service, calls)
+                or self._may_feel(incident.symptom, service_of(incident.entity), calls)
+            ):
+                felt = incident
+        return felt
+
+    def _may_feel(self, symptom: str, service: str, calls: Graph) -> bool:
+        """Whether a service may have a symptom because of another one of which nobody knows that it calls it."""
+        named = service in calls or any(service in callees for callees in calls.values())
+        return self.knowledge.symptom(symptom).felt and not named
 
     def _open_ones(self, system: str) -> list[Incident]:
         return sorted(self.incidents.of(system), key=lambda i: (i.onset, i.id))

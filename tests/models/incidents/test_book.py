@@ -221,3 +221,29 @@ def test_a_symptom_of_a_newer_version_in_the_state_breaks_nothing() -> None:
     book.symptoms.on[CATALOG] = (msgspec.structs.replace(known, symptom="flapping"),)
     list(book.admit(sample("shop/catalog/1", NOW + 1, SymptomKind.DOWN), NOW + 1))
     assert book.incidents[opened.id].hypotheses
+
+
+PROBED = Contribution("probe_success", -30.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("felt_first", [True, False])
+def test_what_is_felt_where_nobody_knows_the_calls_joins_what_hurts_in_the_same_system(felt_first: bool) -> None:
+    looks = [("shop/probe", PROBED), ("shop/catalog/0", SymptomKind.DOWN)]
+    book, told = book_of(), []
+    for n, (entity, shown) in enumerate(looks if felt_first else looks[::-1]):
+        for at in range(2):
+            ts = NOW + 2_000 * n + 1_000 * at
+            told += book.admit(sample(entity, ts, shown), ts)
+    assert len({incident.id for incident in told}) == 1
+    assert told[-1].affected == ("shop/catalog/0", "shop/probe")
+    assert (told[-1].hypotheses[0].cause, told[-1].hypotheses[0].target) == ("process_gone", "shop/catalog/0")
+    assert told[-1].priority == 1
+
+
+def test_what_is_felt_where_the_calls_are_known_is_an_incident_of_its_own() -> None:
+    for calls in (("shop/probe", "shop/cart"), ("shop/cart", "shop/probe")):
+        book = book_of()
+        book.event(topology(calls))
+        down(book)
+        told = [i for n in range(2) for i in book.admit(sample("shop/probe", NOW + n * 1_000, PROBED), NOW)]
+        assert [incident.affected for incident in told] == [("shop/probe",)]

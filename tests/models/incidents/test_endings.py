@@ -9,7 +9,7 @@ import pytest
 from models.diagnosis.symptoms import ENTITIES_KEPT
 from models.incidents.book import CLOSED_KEPT, QUIET_MS, IncidentSettings
 from models.incidents.lifecycle import is_open
-from tests.builders import CATALOG, NOW, cleared, decision, proposal, reread, sample
+from tests.builders import CATALOG, NOW, alert, cleared, decision, proposal, reread, sample
 from tests.episodes import book_of, dispatched, done, down, reported, states
 from topics.decisions import DecisionState
 from topics.incidents import Incident, State, SymptomKind
@@ -170,3 +170,39 @@ def test_a_deadline_that_is_asked_for_exactly_when_it_comes_is_kept() -> None:
     down(book)
     book.note(NOW, SETTINGS)
     assert [i.closed_as for i in book.expire(NOW + 60_000, SETTINGS)] == ["gone"]
+
+
+def test_an_entity_that_was_gone_and_is_back_with_its_symptom_has_a_new_incident() -> None:
+    book = book_of()
+    opened = down(book)
+    assert [i.closed_as for i in gone(book, NOW, 70)] == ["gone"]
+    (again,) = book.admit(sample(CATALOG, NOW + 90_000, SymptomKind.DOWN), NOW + 90_000)
+    assert (again.id != opened.id, again.onset, again.state) == (True, NOW + 90_000, State.TRIGGERED)
+    assert book.admit(sample(CATALOG, NOW + 91_000, SymptomKind.DOWN), NOW + 91_000) == []
+
+
+@pytest.mark.parametrize(("period", "after"), [(1_000, 3_000), (15_000, 30_000), (60_000, 120_000)])
+def test_what_is_sampled_slowly_resolves_by_itself_after_two_samples(period: int, after: int) -> None:
+    book = book_of()
+    list(book.admit(sample(CATALOG, NOW, SymptomKind.DOWN, period_ms=period), NOW))
+    list(book.admit(cleared(CATALOG, NOW + period), NOW + period))
+    assert quiet(book, NOW + period, NOW + period + after) == []
+    assert [i.closed_as for i in book.expire(NOW + period + after)] == ["self_resolved"]
+
+
+def test_what_is_sampled_once_a_minute_is_gone_after_ten_samples() -> None:
+    book = book_of()
+    list(book.admit(sample(CATALOG, NOW, SymptomKind.DOWN, period_ms=60_000), NOW))
+    assert gone(book, NOW, 600) == []
+    assert [i.closed_as for i in gone(book, NOW + 600_000, 10)] == ["gone"]
+
+
+def test_an_alert_that_goes_on_firing_keeps_its_entity() -> None:
+    book = book_of()
+    fires = alert("PostgresqlTooManyConnections", "firing", "db-1")
+    (opened,) = [i for s in book.tracker.event(fires, "e") for i in book.book.admit(s, NOW)]
+    assert (opened.symptom, opened.evidence) == ("connections_exhausted", ("e",))
+    assert gone(book, NOW, 3_600) == []
+    over = alert("PostgresqlTooManyConnections", "resolved", "db-1", NOW + 3_600_000)
+    assert [i for s in book.tracker.event(over, "e") for i in book.book.admit(s, NOW + 3_600_000)] == []
+    assert [i.closed_as for i in quiet(book, NOW + 3_600_000, NOW + 3_604_000)] == ["self_resolved"]
