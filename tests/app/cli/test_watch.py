@@ -4,12 +4,12 @@ import msgspec
 import pytest
 
 from app.cli.watch import line, say, without_repeats
-from tests.builders import NOW, cleared, sample
+from tests.builders import CATALOG, NOW, cleared, sample, symptom
 from topics.catalog import ALL
 from topics.codec import encode
 from topics.frames import CONTENT_TYPE, FrameBuilder
 from topics.learning import Learning
-from topics.signals import ANOMALIES
+from topics.signals import ANOMALIES, NO_SYMPTOM, SYMPTOMS
 from topics.spec import Raw
 from topics.telemetry import METRICS, Sample
 
@@ -65,3 +65,14 @@ def test_an_alarm_that_goes_on_is_told_once_when_it_gets_worse_and_when_it_ends(
     other = Raw(METRICS.name, 0, 0, b"k", b"not readable")
     told = [raw.offset for raw in without_repeats([*raws, other, other])]
     assert told == [0, 2, 5, 61, 62, 0, 0]
+
+
+def test_a_symptom_is_told_when_it_begins_and_when_it_ends() -> None:
+    states = ("began", "continuing", "continuing", "ended")
+    raws = [Raw(SYMPTOMS.name, 0, at, b"a", encode(symptom(state=state)).value) for at, state in enumerate(states)]
+    broken = Raw(SYMPTOMS.name, 0, 9, b"a", b"not readable")
+    assert [raw.offset for raw in without_repeats([*raws, broken])] == [0, 3, 9]
+    assert say(symptom(state="began")) == f"{CATALOG} down began: up.refused is 1, expected 0, says bank"
+    none = symptom(NO_SYMPTOM)
+    assert say(none) == f"{CATALOG} shows no symptom, its alarm is on"
+    assert say(msgspec.structs.replace(none, alarm=False)) == f"{CATALOG} shows no symptom"
