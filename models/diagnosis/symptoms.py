@@ -160,10 +160,10 @@ class Tracker(TaughtState):
             before = known.get(symptom)
             if told.on and told.view.name in why.views:
                 now.append(_seen(symptom, before, told, why, (SECOND_LOOK if narrow else 1, period)))
-            elif before is not None and why.views != {FIRST}:
-                now.append(msgspec.structs.replace(before, view=why.by.name, detector=why.by.detector))
-            elif before is not None and goes_on(before):
+            elif before is not None and before.view in why.views:
                 now.append(before)
+            elif before is not None:
+                now.append(msgspec.structs.replace(before, view=why.by.name, detector=why.by.detector))
         return now + [s for symptom, s in known.items() if symptom not in found and goes_on(s)]
 
     def _follow(self, told: Told, before: Mapping[str, Tracked], now: Sequence[Tracked]) -> Iterator[Symptom]:

@@ -223,3 +223,29 @@ def test_a_symptom_ends_when_the_pack_that_named_it_does_not_any_more() -> None:
     told = [s for n in range(2, 6) for s in tracker.observe(sample("bed", NOW + n * SECOND, dry, period_ms=SECOND))]
     assert ("dry", "ended") in said(told)
     assert tracker.symptoms == {}
+
+
+def test_what_only_a_view_showed_ends_with_it_at_once_although_the_first_view_is_on() -> None:
+    tracker = knowing(ATTIC)
+    tracker.observe(sample(CATALOG, NOW, BUSY))
+    tracker.observe(bounded(NOW + 100))
+    told = tracker.observe(bounded(NOW + 200, state="cleared"))
+    assert said(told) == [("hot", "ended"), ("none", "continuing")]
+
+
+def test_what_another_view_tells_later_is_no_sample_that_ends_a_symptom() -> None:
+    tracker = knowing(ATTIC)
+    tracker.observe(sample(CATALOG, NOW, HOT, period_ms=SECOND))
+    assert tracker.observe(second(NOW + 60 * SECOND, BUSY, detector="adwin")) == []
+    (ended, _) = tracker.observe(sample(CATALOG, NOW + 61 * SECOND, BUSY))
+    assert (ended.symptom, ended.state, ended.last) == ("hot", "ended", NOW)
+
+
+def test_records_of_an_entity_never_go_back_in_time() -> None:
+    """An absence is told as of the sample of another entity, which may be ahead."""
+    tracker = knowing()
+    (silent,) = tracker.observe(absent(NOW + 20_000))
+    down = tracker.observe(sample(CATALOG, NOW + 19_000, SymptomKind.DOWN))
+    assert [(s.symptom, s.ts, s.seq, s.onset) for s in down if s.state == "began"] == [
+        ("down", silent.ts, silent.seq + 1, NOW + 19_000)
+    ]
