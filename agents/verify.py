@@ -13,7 +13,7 @@ from topics.actions import RESULTS, Result
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.packs import PACKS, PackVersion
-from topics.signals import ANOMALIES, Anomaly
+from topics.signals import SYMPTOMS, Symptom
 from topics.spec import Instant, Read, Record, domain_of
 from topics.verdicts import VERDICTS, Verdict
 
@@ -22,7 +22,7 @@ class Verify(Taught[Verifier]):
     """Watches the affected entities after an action, and judges it."""
 
     name = "verify"
-    reads = (ANOMALIES, INCIDENTS, RESULTS, DECISIONS, PACKS)
+    reads = (SYMPTOMS, INCIDENTS, RESULTS, DECISIONS, PACKS)
     writes = (VERDICTS,)
     shape = Verifier
 
@@ -34,9 +34,9 @@ class Verify(Taught[Verifier]):
         domains: dict[str, None] = {}  # of which something was read, in the order of the log
         for read in records:
             match read.record:
-                case Anomaly() as anomaly:
-                    self.state.observe(anomaly)
-                    domains[domain_of(anomaly.entity)] = None
+                case Symptom() as symptom:
+                    self.state.observe(symptom)
+                    domains[domain_of(symptom.entity)] = None
                 case Incident() as incident:
                     self.state.incident(incident)
                     domains[domain_of(incident.entity)] = None

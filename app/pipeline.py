@@ -1,8 +1,9 @@
 """The map: the systems in the order data meets them.
 
-telemetry ─► decode ─► detect ─► respond ─► decide ─► gate ─► approve ─► act ─► verify
-                          ▲          ▲                                      │      │
-                          └─ label ──┴──────────────────────────────────────┴──────┘  record keeps all, attest signs it
+telemetry ─► decode ─► detect ─► diagnose ─► respond ─► decide ─► gate ─► approve ─► act ─► verify
+                          ▲                     ▲                                      │      │
+                          └─ label ─────────────┴──────────────────────────────────────┴──────┘  record keeps all,
+                                                                                                 attest signs it
 
 Each system is in its room's `wiring.py`. Topics of other agents come in through `rekey`, which writes telemetry.
 """
@@ -36,7 +37,7 @@ SYSTEMS: Final = (
     INGEST,  # what others measure → telemetry
     DETECTION,  # telemetry → anomalies
     KNOWLEDGE,  # what signals mean, what causes it and what cures it
-    INCIDENTS,  # anomalies → incidents
+    INCIDENTS,  # anomalies, alerts and heartbeats → symptoms → incidents
     DECISIONS,  # incidents → proposals
     POLICY,  # what the gate holds proposals against
     SAFETY,  # proposals → decisions → commands

@@ -43,6 +43,7 @@ class Parts:
     known_keys: Keyring | None = None
     own_hands: Hands | None = None
     own_packs: Packs | None = None
+    heartbeats: bool = True  # whether a worker of the loop can read them, see `app.kafka.families.hears_heartbeats`
 
     @property
     def signer(self) -> Signer:

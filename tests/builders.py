@@ -29,7 +29,7 @@ from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import refusal
 from topics.settings import KILL_SWITCH, Setting
-from topics.signals import Contribution
+from topics.signals import Contribution, Symptom
 from topics.spec import Instant, Origin, Read, Record, derive, system_of
 from topics.state import LANE_STATE, LOOP_STATE, Snapshot
 from topics.telemetry import Event, Heartbeat, Sample
@@ -44,6 +44,18 @@ BUSY: Final = Contribution("http.server.request_rate", 20.0, 90.0, 30.0)
 
 def hypothesis(cause: str = "process_gone", target: str = CATALOG, score: float = 0.98) -> Hypothesis:
     return Hypothesis(cause, target, score, ("nothing listens",))
+
+
+def symptom(kind: str = SymptomKind.DOWN, entity: str = CATALOG, onset: Instant = NOW, **changes: Any) -> Symptom:
+    """A symptom of an entity that nine samples have shown."""
+    c = HURTS.get(SymptomKind(kind), BUSY)
+    fields: dict[str, Any] = {
+        "id": derive("symptom", entity, kind, onset), "entity": entity, "symptom": kind, "state": "continuing",
+        "ts": onset + 2_000, "seq": 0, "onset": onset, "last": onset + 2_000, "samples": 9, "period_ms": 250,
+        "metric": c.metric, "z": c.z, "value": c.value, "expected": c.expected, "attribution": (c,), "alarm": True,
+        "detector": "bank", "view": "first", "knowledge": "0123456789abc", "evidence": "opsloop.telemetry.metrics-0-1",
+    }  # fmt: skip
+    return Symptom(**fields | changes)
 
 
 def incident(**changes: Any) -> Incident:
@@ -147,6 +159,11 @@ def deploy(service: str, ts: Instant, revision: str = "2", previous: str = "1") 
     return Event(entity=service, ts=ts, kind="deploy", text="a new one", revision=revision, previous=previous)
 
 
+def alert(name: str, state: str = "firing", entity: str = CATALOG, ts: Instant = NOW) -> Event:
+    """An alert from outside, as `opsloop receive` writes it."""
+    return Event(entity=entity, ts=ts, kind="alert", text=f"{state} {name}", name=name, state=state)
+
+
 def topology(*calls: tuple[str, str], ts: Instant = NOW) -> Event:
     return Event(entity="shop", ts=ts, kind="topology", text="who calls whom", calls=calls)
 
@@ -209,6 +226,7 @@ SAMPLES: Final[dict[str, Record]] = {
         topology(("shop/gateway", "shop/catalog")),
         Heartbeat(node="edge-1", ts=NOW, seq=4, period_ms=500),
         sample(CATALOG, NOW, SymptomKind.LATENCY, BUSY),
+        symptom(SymptomKind.LATENCY, onset=NOW - 2_000),
         incident(attempts=("d0",), closed_as=""),
         proposal(alternatives=("scale_out on shop/catalog: less sure (0.40)",), evidence=("opsloop.incidents-0-1",)),
         decision(DecisionState.DISPATCHED, voters=("ana",), command="c1"),

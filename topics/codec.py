@@ -16,7 +16,7 @@ import msgspec
 from topics.catalog import ALL, BY_NAME, topic_of
 from topics.decisions import Decision
 from topics.incidents import Incident
-from topics.signals import Anomaly
+from topics.signals import Anomaly, Symptom
 from topics.spec import Fields, Raw, Read, Record, Topic, derive
 from topics.telemetry import Sample
 
@@ -123,6 +123,8 @@ def message_id(record: Record, value: bytes) -> str:
             return f"{record.id}/{record.seq}"
         case Anomaly():
             return f"{record.id}/{record.ts}"
+        case Symptom():
+            return f"{record.id}/{record.ts}/{record.seq}"
         case Decision():
             return f"{record.id}/{record.seq}"
     return getattr(record, "id", "") or derive(type(record).__name__, value.hex())

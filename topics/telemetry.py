@@ -18,13 +18,15 @@ class Event(Record, frozen=True):
 
     entity: str
     ts: Instant
-    kind: Word  # deploy, config_change, topology, state_change, log
+    kind: Word  # deploy, config_change, topology, state_change, log, alert
     text: str  # one line for a person
     revision: str = ""  # of a deploy or a configuration: what runs from now on
     previous: str = ""  # what ran before, and what a rollback returns to
     calls: tuple[
         tuple[str, str], ...
     ] = ()  # of a topology: every (caller, callee) of the system; none: it has no calls
+    name: str = ""  # of an alert: its rule, as who raises it calls it
+    state: str = ""  # of an alert: firing, resolved
 
 
 class Heartbeat(Record, frozen=True):
@@ -45,6 +47,6 @@ EVENTS = Topic(
     what="deploys, configuration changes, topology, state changes, log templates",
 )  # fmt: skip
 HEARTBEATS = Topic(
-    "opsloop.telemetry.heartbeats", Heartbeat, key=lambda beat: beat.node, what="liveness of nodes",
+    "opsloop.telemetry.heartbeats", Heartbeat, key=lambda beat: domain_of(beat.node), what="liveness of nodes",
     retention_ms=DAY_MS, cloudevents=False,
 )  # fmt: skip

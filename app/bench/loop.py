@@ -24,12 +24,12 @@ from topics.codec import decode
 from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.incidents import INCIDENTS, Incident
 from topics.proposals import PROPOSALS, Proposal
-from topics.signals import ANOMALIES, Anomaly, Contribution
+from topics.signals import ANOMALIES, SYMPTOMS, Anomaly, Contribution, Symptom
 from topics.spec import Instant, derive, system_of
 
-HOPS: Final = ("respond", "decide", "gate", "approve")
+HOPS: Final = ("diagnose", "respond", "decide", "gate", "approve")
 WARM_UP: Final = 20  # anomalies that are not counted, while the worker warms up
-WATCHED: Final = (ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS)
+WATCHED: Final = (ANOMALIES, SYMPTOMS, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS)
 
 
 def run(address: str, count: int, rate: float, json: bool) -> None:
@@ -109,6 +109,8 @@ def _watch(broker: Broker, prefix: str, arrivals: dict[str, dict[str, Instant]],
         match record:
             case Anomaly(state="raised"):
                 stage, entity = "anomaly", record.entity
+            case Symptom(state="began"):
+                stage, entity = "diagnose", record.entity
             case Incident(step="confirm"):
                 stage, entity = "respond", record.entity
             case Proposal():

@@ -17,6 +17,7 @@ from topics.refusals import Refusal
 from topics.settings import Setting
 from topics.signals import Anomaly
 from topics.spec import Instant, Record
+from topics.telemetry import Event, Heartbeat
 from topics.verdicts import Verdict
 
 STYLE: Final = {
@@ -55,6 +56,10 @@ def sentence(record: Record) -> str:
         case Anomaly():
             rest = f"{record.entity}: {_deviations(record)}; sample {record.evidence}{suppressed(record)}"
             return _marked("red", "anomaly", rest)
+        case Event():
+            return _marked("red", "event", f"{record.entity}: {record.text}", record.kind)
+        case Heartbeat():
+            return _marked("red", "heartbeat", f"the last of {record.node}, number {record.seq}")
         case Incident():
             rest = f"({STEPS.get(record.step, record.step)}) {record.symptom} of {record.entity}"
             if record.step in ("confirm", "revise", "still_wrong"):

@@ -14,11 +14,11 @@ import msgspec
 from agents._partition import through
 from agents.decode import chunk_of
 from app import pipeline
-from models.diagnosis.symptoms import Symptom, Tracker
+from models.diagnosis.symptoms import BEGAN, Tracker
 from models.knowledge.expression import evaluate, operands, parse
 from models.knowledge.knowledge import Knowledge, patterns
 from models.knowledge.patterns import matches, parts
-from topics.signals import Anomaly
+from topics.signals import Anomaly, Symptom
 from topics.spec import Instant, Raw
 from topics.telemetry import METRICS, Sample
 
@@ -80,7 +80,7 @@ def tried(knowledge: Knowledge, samples: Sequence[Sample]) -> list[Shown]:
     tracker = Tracker(knowledge=knowledge)
     shown = []
     for anomaly in anomalies(knowledge, samples):
-        shown += [_shown(symptom) for symptom in tracker.observe(anomaly)]
+        shown += [_shown(symptom) for symptom in tracker.observe(anomaly) if symptom.state == BEGAN]
     return shown
 
 

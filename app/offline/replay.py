@@ -38,9 +38,9 @@ from topics.packs import PACKS
 from topics.policies import POLICIES
 from topics.settings import SETTINGS
 from topics.spec import Instant, Origin, Raw, Read, Record
-from topics.telemetry import EVENTS, METRICS
+from topics.telemetry import EVENTS, HEARTBEATS, METRICS
 
-INPUTS: Final = (METRICS, EVENTS, SETTINGS, POLICIES, PACKS, APPROVALS, LABELS, RESULTS)
+INPUTS: Final = (METRICS, EVENTS, HEARTBEATS, SETTINGS, POLICIES, PACKS, APPROVALS, LABELS, RESULTS)
 TICK_MS: Final = 100
 LONGEST_MS: Final = 7 * 86_400_000
 

@@ -20,6 +20,7 @@ from models.detection.config import DetectorConfig
 from models.detection.detector_set import DetectorSet
 from models.detection.forks import Forks
 from models.detection.hysteresis import Hysteresis
+from models.detection.pace import Pace
 from models.detection.season import Season, renew
 from models.detection.settings import DetectionSettings
 from models.detection.shift import Shifts
@@ -48,6 +49,7 @@ class PartitionDetector:
         self.trajectories = Trajectories()
         self.shifts = Shifts(self.settings)
         self.absence = Absence(self.settings)
+        self.pace = Pace()
         self.hysteresis = Hysteresis(self.settings)
         self.alarms = Alarms(self.settings, share)
         self.ranges = Ranges(self.settings)
@@ -94,6 +96,7 @@ class PartitionDetector:
         self.alarms.forget(forgotten)
         self.ranges.forget(forgotten)
         self.trajectories.forget(forgotten)
+        self.pace.forget(forgotten)
         return lost
 
     def reuse(self, reused: Reused) -> None:
@@ -131,7 +134,12 @@ class PartitionDetector:
         if batch.late is not None:  # it is learned, but what was long ago is no news
             late = batch.late
             said = [(at, a) for at, a in said if not late[at] or a.view == "first" or a.state == "cleared"]
-        return scored, [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
+        period = self.pace.take(batch)
+        return scored, [  # for any cut into batches alike
+            msgspec.structs.replace(anomaly, period_ms=int(period[at]))
+            if batch.names.entities[int(batch.entity[at])] == anomaly.entity else anomaly
+            for at, anomaly in sorted(said, key=itemgetter(0))
+        ]  # fmt: skip
 
     def _told(self, batch: Batch, scored: Scored, sample: int) -> Iterator[Anomaly]:
         """What the bank says of a sample, if users want to know."""

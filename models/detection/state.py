@@ -58,6 +58,7 @@ class _State(msgspec.Struct):
     shifts: ShiftState
     trajectories: dict[str, Trajectory]
     season: SeasonState
+    pace: bytes = b""  # of version 5 too, before it was kept: it is learned from the next two samples
 
 
 class _Version(msgspec.Struct):
@@ -94,6 +95,7 @@ def pieces(detector: PartitionDetector) -> list[Buffer]:
         shifts=detector.shifts.dump(),
         trajectories=detector.trajectories.open,
         season=detector.season.dump(),
+        pace=detector.pace.dump(),
     )
     tiles, entities = _bytes(bank.tiles[: tiles_for(bank.n_series)]), _bytes(bank.entities[: bank.n_entities])
     return [_THREE, msgspec.msgpack.encode(small), *_packed([tiles]), *_packed([entities])]
@@ -123,6 +125,7 @@ def load(detector: PartitionDetector, state: Buffer) -> None:
     detector.shifts.load(kept.shifts)
     detector.trajectories.open = kept.trajectories
     detector.season.load(kept.season)
+    detector.pace.load(kept.pace)
 
 
 def _packed(buffers: Sequence[Buffer]) -> list[Buffer]:

@@ -14,6 +14,7 @@ from models.knowledge.base import Condition, Pack
 from models.knowledge.expression import ExpressionFault, operands, parse
 from models.knowledge.knowledge import PROPERTIES, needs, patterns
 from models.knowledge.patterns import matches, parts
+from topics.signals import NO_SYMPTOM
 
 
 class Flaw(NamedTuple):
@@ -77,8 +78,10 @@ def _of_signals(pack: Pack) -> Iterator[Flaw]:
 def _of_symptoms(pack: Pack) -> Iterator[Flaw]:
     for number, rule in enumerate(pack.symptoms, 1):
         place = f"{pack.name}: symptoms {rule.name} ({number})"
-        if not rule.when and not rule.alerts:
-            yield Flaw(place, "nothing says when it shows", "Give it `when`, or `alerts`")
+        if not (rule.when or rule.alerts or rule.shown_by):
+            yield Flaw(place, "nothing says when it shows", "Give it `when`, `alerts` or `shown_by`")
+        if rule.name == NO_SYMPTOM:
+            yield Flaw(place, "that is the word for no symptom at all", "Give it another name")
         for condition in rule.when:
             yield from _of_condition(place, condition)
 

@@ -25,7 +25,7 @@ from topics.patterns import canonical, covers, fault
 from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.signals import Anomaly
-from topics.spec import Instant, Record, domain_of, instant, service_of
+from topics.spec import Count, Instant, Record, domain_of, instant, service_of
 from topics.telemetry import Event
 from topics.verdicts import RESULT, Effect, Verdict
 
@@ -33,6 +33,7 @@ KEPT: Final = 20_000
 MAINTENANCE: Final = "maintenance/"  # setting `maintenance/SCOPE`; its value is the end (ms since 1970)
 LEAST_URGENT: Final = 4
 FREE_TRIES: Final = 2  # failed attempts before the backoff begins: a second action may follow the first at once
+STALE_PERIODS: Final = 2  # sample periods of an entity up to which its telemetry is fresh, beside `stale_ms`
 LEAST_SERVICES: Final = 4  # minimum number of services and hosts of a scope for a storm
 
 Objection = tuple[str, str] | None
@@ -57,6 +58,10 @@ def _domain(entity: str, _row: object) -> str:
     return domain_of(entity)
 
 
+def _service(entity: str, _row: object) -> str:
+    return service_of(entity)
+
+
 def _troubled(_incident: str, trouble: Trouble) -> str:
     return domain_of(trouble.services[0])
 
@@ -74,6 +79,7 @@ class SafetyContext(KeyedState):
     open: Table[Trouble] = table(KEPT, domain=_troubled)  # incident → trouble
     over: Table[int] = table(KEPT)  # incident → `seq` of the record that closed it
     samples: Table[Instant] = table(KEPT, domain=_domain)  # entity → newest sample, in whole seconds
+    periods: Table[Count] = table(KEPT, group=_service, domain=_domain)  # entity → ms between its samples
     failed: Table[FailedAttempts] = table(KEPT, domain=_domain)  # service → failed attempts
     aimed: Table[str] = table(KEPT, domain=lambda _, service: domain_of(service))  # decision → service acted on
     judged: Table[Instant] = table(KEPT)  # verdict → its time, for those that were counted
@@ -104,6 +110,8 @@ class SafetyContext(KeyedState):
                 newest = record.ts // 1000 * 1000
                 if newest > self.samples.get(record.entity, 0):
                     self.samples[record.entity] = newest
+                if record.period_ms and record.period_ms != self.periods.get(record.entity):
+                    self.periods[record.entity] = record.period_ms
             case Incident():
                 self._incident(record)
             case Decision(state=DecisionState.DISPATCHED):
@@ -165,10 +173,15 @@ class SafetyContext(KeyedState):
         if not any(newest.values()):
             fresh = bool(proposal.incident) and now - proposal.ts <= settings.stale_ms
             return "" if fresh else f"no telemetry of {', '.join(sorted(context))} is known"
-        old = sorted(s for s, ts in newest.items() if now - ts > settings.stale_ms + 1000)
+        oldest = {service: self._oldest(service, settings) for service in context}
+        old = sorted(service for service, ts in newest.items() if now - ts > oldest[service] + 1000)
         if service_of(proposal.target) in old or 2 * len(old) > len(context):
-            return f"the telemetry of {', '.join(old)} is older than {settings.stale_ms / 1000:g} s"
+            return f"the telemetry of {', '.join(old)} is older than {max(oldest[s] for s in old) / 1000:g} s"
         return ""
+
+    def _oldest(self, service: str, settings: SafetySettings) -> int:
+        """Return the age (ms) up to which the telemetry of a service is good: the sample before the last one's."""
+        return max(settings.stale_ms, STALE_PERIODS * max(self.periods.of(service), default=0))
 
     def _incident(self, incident: Incident) -> None:
         known = self.open.get(incident.id)

@@ -48,6 +48,7 @@ TOPICS: Final[Mapping[str, RoleRow]] = {
     "opsloop.telemetry.events": _row({Role.NODE, Role.WORKER, Role.AGENT, Role.OPERATOR}),
     "opsloop.telemetry.heartbeats": _row({Role.NODE, Role.WORKER}),
     "opsloop.signals.anomalies": _row(_OURS),
+    "opsloop.signals.symptoms": _row(_OURS),
     "opsloop.incidents": _row(_OURS),
     "opsloop.proposals": _row({Role.WORKER, Role.AGENT, Role.OPERATOR, Role.LEAD}),
     "opsloop.decisions": _row(_OURS),

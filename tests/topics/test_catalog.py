@@ -43,7 +43,7 @@ def test_packed_bytes_of_version_1_are_still_read(topic: Topic) -> None:
 def test_the_key_of_a_record_is_a_text_that_owns_it(topic: Topic) -> None:
     key = topic.key(SAMPLES[topic.name])
     assert key
-    keys = {"opsloop.telemetry.metrics": "shop/catalog/0", "opsloop.telemetry.heartbeats": "edge-1",
+    keys = {"opsloop.telemetry.metrics": "shop/catalog/0",
             "opsloop.settings": "kill_switch", "opsloop.policies": "frozen/1",
             "opsloop.packs": "garden/1",
             "opsloop.refusals": "shop", "opsloop.audit": "shop", "opsloop.audit.checkpoints": "shop",

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.diagnosis.current import Current
 from models.diagnosis.hypotheses import rank
-from models.diagnosis.symptoms import Symptom, Tracker
 from models.topology.calls import Calls, Network
-from tests.builders import BUSY, CATALOG, HURTS, KNOWN, NOW, deploy, sample
+from tests.builders import BUSY, CATALOG, HURTS, KNOWN, NOW, deploy, symptom
 from topics.incidents import Hypothesis, SymptomKind
+from topics.signals import Symptom
 from topics.telemetry import Event
 
 CALLS: Calls = {"shop/gateway": ("shop/catalog", "shop/cart"), "shop/catalog": ("shop/db",), "shop/cart": ("shop/db",)}
@@ -27,18 +28,17 @@ BY_SYMPTOM = {
 CHANGED = [SymptomKind.LATENCY, SymptomKind.ERRORS, SymptomKind.SATURATION]
 
 
-def seen(symptom: SymptomKind, entity: str = CATALOG, onset: int = NOW) -> Symptom:
-    c = HURTS[symptom]
-    return Symptom(entity, symptom, c.metric, onset, onset + 2_000, 9, c.z, c.value, c.expected, "m-0-1", True)
+def seen(kind: SymptomKind, entity: str = CATALOG, onset: int = NOW) -> Symptom:
+    return symptom(kind, entity, onset)
 
 
 def ranked(
     *symptoms: Symptom, changes: Iterable[Event] = (), calls: Calls = CALLS, busy: str = ""
 ) -> tuple[Hypothesis, ...]:
-    tracker = Tracker(knowledge=KNOWN)
+    current = Current(knowledge=KNOWN)
     if busy:
-        tracker.observe(sample(busy, NOW, BUSY))
-    return rank(symptoms, tracker, calls, list(changes))
+        current.take(symptom(SymptomKind.LATENCY, busy, attribution=(BUSY,)))
+    return rank(symptoms, current, calls, list(changes))
 
 
 @pytest.mark.parametrize("symptom", SymptomKind, ids=str)

@@ -157,6 +157,18 @@ def test_i20_nothing_acts_alone_on_stale_telemetry(age: int, state: DecisionStat
     assert ("telemetry" in answer.reasons[0]) is (state is DecisionState.PENDING)
 
 
+@pytest.mark.parametrize(
+    ("age", "state"), [(120 * SECOND, DecisionState.APPROVED), (122 * SECOND, DecisionState.PENDING)]
+)
+def test_i20_telemetry_that_comes_once_a_minute_is_fresh_for_two(age: int, state: DecisionState) -> None:
+    gate = GateState()
+    gate.context.see(incident())
+    gate.context.see(sample(CATALOG, NOW - age, SymptomKind.DOWN, period_ms=60 * SECOND))
+    answer = judge(restarted(gate))
+    assert answer.state is state
+    assert ("older than 120 s" in answer.reasons[0]) is (state is DecisionState.PENDING)
+
+
 def test_i20_nothing_acts_alone_when_telemetry_of_most_of_what_is_affected_is_missing() -> None:
     gate = GateState()
     gate.context.see(incident(affected=("shop/catalog/0", "shop/cart/0", "shop/orders/0")))

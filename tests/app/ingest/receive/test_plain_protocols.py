@@ -160,6 +160,7 @@ def test_alerts_become_events_of_their_instances() -> None:
     assert isinstance(first, Event)
     assert isinstance(second, Event)
     assert (first.entity, first.kind, first.text) == ("web-1", "alert", "firing Slow (page): p99 is high")
+    assert (first.name, first.state, second.name, second.state) == ("Slow", "firing", "Gone", "resolved")
     assert first.ts == 1_795_168_800_500
     assert (second.entity, second.text, second.ts - first.ts) == ("api", "resolved Gone: p99 is high", 3_599_500)
 
@@ -210,6 +211,16 @@ def test_an_event_of_others_has_its_type_as_kind_and_its_message_as_text() -> No
         ("shop/catalog", "com.example.done", "all built"), ("shop/catalog", "com.example.done", "done"),
         ("/ci", "com.example.done", "com.example.Done"),
     ]  # fmt: skip
+
+
+def test_an_alert_may_come_as_an_event_and_a_name_that_is_no_text_is_somebody_elses() -> None:
+    alert = {"entity": "db-1", "kind": "alert", "text": "too many", "name": "TooMany", "state": "firing"}
+    cloud = CLOUD | {"data": DEPLOY | {"name": {"first": "x"}, "state": 7}}
+    first, second = EVENTS.read(posted(EVENTS.path, orjson.dumps([alert, cloud]), "application/json")).records()
+    assert isinstance(first, Event)
+    assert isinstance(second, Event)
+    assert (first.name, first.state) == ("TooMany", "firing")
+    assert (second.kind, second.name, second.state) == ("deploy", "", "")
 
 
 def test_bad_events_are_refused_alone() -> None:
