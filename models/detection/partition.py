@@ -11,20 +11,22 @@ import msgspec
 from models.detection import anomalies
 from models.detection.absence import Absence
 from models.detection.alarm_trajectory import Trajectories
-from models.detection.alarms import OFF, Alarms, Ranges, ScoredSample, strongest_levels
+from models.detection.alarms import OFF, Alarms, ScoredSample, strongest_levels
 from models.detection.bank import Bank
 from models.detection.columns import AGAIN, CLEAR, CONTINUE, OWN_BUDGET, QUIET, Samples, Scored
 from models.detection.config import DetectorConfig
 from models.detection.detector_set import DetectorSet
 from models.detection.forks import Forks
 from models.detection.hysteresis import Hysteresis
+from models.detection.ranges import Ranges
 from models.detection.season import Season, renew
 from models.detection.settings import DetectionSettings
 from models.detection.shift import Shifts
 from topics.batch import Batch, Float64, Forgotten, Names, Reused, Steer
+from topics.meanings import Meanings
 from topics.signals import Anomaly
 
-Given = Batch | Steer | Forgotten | Reused
+Given = Batch | Steer | Forgotten | Reused | Meanings
 
 
 class PartitionDetector:
@@ -49,7 +51,7 @@ class PartitionDetector:
         self.ranges = Ranges(self.settings)
 
     def take(self, given: Given) -> Iterator[Anomaly]:
-        """Take what the decoder gives: samples, a learning control, numbers that end or stand for others."""
+        """Take what the decoder gives: samples, a control, what packs say, numbers that end or stand for others."""
         if isinstance(given, Batch):
             for _, said in self.scored(given):
                 yield from said
@@ -59,6 +61,8 @@ class PartitionDetector:
                 self.shifts.restart(anew)
         elif isinstance(given, Forgotten):
             yield from self.forget(given)
+        elif isinstance(given, Meanings):
+            self.ranges.know(given)
         else:
             self.reuse(given)
 

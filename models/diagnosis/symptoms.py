@@ -15,8 +15,8 @@ import msgspec
 from models.keyed import Table, table
 from models.knowledge.base import Condition, SymptomRule
 from models.knowledge.knowledge import KnowingState, Knowledge
-from models.knowledge.patterns import matches
 from topics.incidents import SymptomKind
+from topics.patterns import matches
 from topics.signals import Anomaly, Contribution
 from topics.spec import Instant, system_of
 

@@ -17,11 +17,11 @@ from models.diagnosis.symptoms import Tracker
 from models.incidents.following import Following
 from models.keyed import Changes, Table, table
 from models.knowledge.packs import TaughtState
-from models.knowledge.patterns import matches
 from models.safety.settings import within
 from topics.actions import Result
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
+from topics.patterns import matches
 from topics.signals import Anomaly
 from topics.spec import Count, Instant, derive, system_of
 from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Verdict
