@@ -39,24 +39,31 @@ class Cells(NamedTuple):
     """What is known of each entity and series.
 
     The plan of an entity lies in `pool`: its length, the number of its signals, and of each: its series, its program,
-    and for each operand how many series are part of it, and these; after each the mean that it is multiplied with, or
-    NONE.
+    and for each operand how many series are part of it, and `MEMBER` numbers of each of these.
     """
 
     plan: Int32  # by entity: 1 + the place in `pool`; 0: none
     signals: Int32  # by entity: how many
     pool: Int32
-    last: Int64  # by series: event time at which it came last, ms; 0: never, or nothing rests on its entity
-    now: Float64  # by series: its value in the sample that is taken ...
-    serial: Int64  # ... if this is that sample's number
+    last: Int64  # by series that is part of an operand: event time at which it came last, ms; 0: never
+    where: Int64  # by series: where it was found last, counted over all batches
+
+
+# of a part of an operand: its series, where in a sample it was before, the mean that it is multiplied with or NONE, and
+# where that was
+SERIES, BEFORE, MEAN, MEAN_BEFORE, MEMBER = range(5)
 
 
 class Work(NamedTuple):
-    """Room for one signal, and the number of the sample."""
+    """Room for one signal, and where the sample stands."""
 
     operand: Float64
     stack: Float64
-    sample: Int64  # (1,)
+    at: Int64  # (5,) of `FIRST`, ...
+
+
+# in the batch, where the sample begins and ends; whether it was searched; its stamp; values in the batches before
+FIRST, END, SEARCHED, STAMP, BASE = range(5)
 
 
 class Put(NamedTuple):
@@ -68,20 +75,42 @@ class Put(NamedTuple):
 
 
 @inlined
-def _sum(cells: Cells, place: int, stamp: int, sample: int) -> float:
+def _find(cells: Cells, member: int, work: Work, put: Put) -> int:
+    """Where in the batch a series of the sample is; NONE: it is not in it. It was where it most often is, or all are
+    looked for once."""
+    series, first, end = cells.pool[member], work.at[FIRST], work.at[END]
+    place = first + cells.pool[member + 1]
+    if place < end and put.series[place] == series:
+        return int(place)
+    base = work.at[BASE]
+    if work.at[SEARCHED] == 0:
+        work.at[SEARCHED] = 1
+        for point in range(first, end):
+            cells.where[put.series[point]] = base + point
+    place = cells.where[series] - base
+    if place < first:
+        return NONE
+    cells.pool[member + 1] = place - first
+    return int(place)
+
+
+@inlined
+def _sum(cells: Cells, place: int, work: Work, put: Put) -> float:
     """The sum of the series that stand from `place` of the pool on, after how many they are; NaN: it is not known."""
+    stamp = work.at[STAMP]
     total, period, missing, here = 0.0, 0, 0, 0
-    for member in range(place + 1, place + 1 + 2 * cells.pool[place], 2):
-        series, mean = cells.pool[member], cells.pool[member + 1]
-        before = cells.last[series]
-        if cells.serial[series] != sample:
+    for member in range(place + 1, place + 1 + MEMBER * cells.pool[place], MEMBER):
+        before = cells.last[cells.pool[member]]
+        found = _find(cells, member, work, put)
+        if found < 0:
             missing = max(missing, before)
             continue
-        value = cells.now[series]
-        if mean >= 0 and value != 0.0:
-            if cells.serial[mean] != sample:
+        value = put.value[found]
+        if cells.pool[member + MEAN] >= 0 and value != 0.0:
+            mean = _find(cells, member + MEAN, work, put)
+            if mean < 0:
                 return np.nan
-            value *= cells.now[mean]
+            value *= put.value[mean]
         total += value
         here += 1
         if before > 0 and (period == 0 or stamp - before < period):
@@ -118,27 +147,36 @@ def _result(programs: Programs, program: int, work: Work) -> float:
 
 
 @inlined
-def _signals(cells: Cells, programs: Programs, work: Work, moment: tuple[int, int, int], put: Put) -> int:
-    """Give on the signals of a sample. moment: the place of its entity's plan, its stamp, the place of the next value.
-
-    Returns the place after the last value.
-    """
-    place, stamp, at = moment
-    sample = work.sample[0]
-    left, place = cells.pool[place + 1], place + 2
-    while left > 0:
+def _signals(cells: Cells, programs: Programs, plan: int, work: Work, put: Put) -> None:
+    """Give on the signals of a sample, in their order."""
+    place = plan + 2
+    for _ in range(cells.pool[plan + 1]):
         series, program = cells.pool[place], cells.pool[place + 1]
         place += 2
         for operand in range(programs.operands[program]):
-            work.operand[operand] = _sum(cells, place, stamp, sample)
-            place += 1 + 2 * cells.pool[place]
+            work.operand[operand] = _sum(cells, place, work, put)
+            place += 1 + MEMBER * cells.pool[place]
         value = _result(programs, program, work)
         if abs(value) <= MAX_SIZE:  # which NaN is not
+            at = work.at[END]
             put.series[at], put.value[at] = series, value
-            cells.now[series], cells.serial[series] = value, sample
-            at += 1
-        left -= 1
-    return at
+            work.at[END] += 1
+            if work.at[SEARCHED] == 1:
+                cells.where[series] = work.at[BASE] + at
+
+
+@inlined
+def _note(cells: Cells, programs: Programs, plan: int, work: Work, put: Put) -> None:
+    """Note which parts of operands came with a sample."""
+    place, stamp = plan + 2, work.at[STAMP]
+    for _ in range(cells.pool[plan + 1]):
+        program = cells.pool[place + 1]
+        place += 2
+        for _operand in range(programs.operands[program]):
+            for member in range(place + 1, place + 1 + MEMBER * cells.pool[place], MEMBER):
+                if _find(cells, member, work, put) >= 0:
+                    cells.last[cells.pool[member]] = max(cells.last[cells.pool[member]], stamp)
+            place += 1 + MEMBER * cells.pool[place]
 
 
 @kernel
@@ -147,28 +185,25 @@ def derive(cells: Cells, programs: Programs, work: Work, given: tuple[Int32, Int
     entities, ts, had = given
     at = 0
     for sample in range(len(entities)):
-        first, end = had.start[sample], had.start[sample + 1]
-        own, plan = at, cells.plan[entities[sample]]
-        for point in range(first, end):
+        work.at[FIRST] = at
+        for point in range(had.start[sample], had.start[sample + 1]):
             put.series[at], put.value[at] = had.series[point], had.value[point]
             at += 1
-        if plan > 0:
-            work.sample[0] += 1
-            for point in range(first, end):
-                series = had.series[point]
-                cells.now[series], cells.serial[series] = had.value[point], work.sample[0]
-            at = _signals(cells, programs, work, (plan - 1, ts[sample], at), put)
-            for point in range(own, at):
-                series = put.series[point]
-                cells.last[series] = max(cells.last[series], ts[sample])
+        plan = cells.plan[entities[sample]] - 1
+        if plan >= 0:
+            work.at[END], work.at[SEARCHED], work.at[STAMP] = at, 0, ts[sample]
+            _signals(cells, programs, plan, work, put)
+            _note(cells, programs, plan, work, put)
+            at = work.at[END]
         put.start[sample + 1] = at
-    return at
+    work.at[BASE] += at
+    return int(at)
 
 
 class DerivedState(msgspec.Struct, array_like=True):
     """All state, as data, little-endian."""
 
-    series: bytes = b""  # int32, ascending: those that came, of entities with derived signals
+    series: bytes = b""  # int32, ascending: parts of operands that came
     last: bytes = b""  # int64
 
 
@@ -184,8 +219,8 @@ class Derived:
         self._of = NOTHING  # of which `programs` are
         narrow, wide = np.zeros(0, np.int32), np.zeros(0, np.int64)
         self.programs = Programs(np.zeros(1, np.int32), narrow, narrow, np.zeros(0))
-        self.work = Work(np.zeros(0), np.zeros(0), np.zeros(1, np.int64))
-        self.cells = Cells(narrow, narrow, np.zeros(LEAST_POOL, np.int32), wide, np.zeros(0), wide)
+        self.work = Work(np.zeros(0), np.zeros(0), np.array([0, 0, 0, 0, 1], np.int64))
+        self.cells = Cells(narrow, narrow, np.zeros(LEAST_POOL, np.int32), wide, wide)
 
     def take(self, batch: Batch) -> Batch:
         """A batch with the derived signals of its entities."""
@@ -218,7 +253,7 @@ class Derived:
     def forget(self, forgotten: Forgotten) -> None:
         """Forget the series that have ended."""
         ended = forgotten.series[forgotten.series < len(self.cells.last)]
-        self.cells.last[ended] = self.cells.serial[ended] = 0
+        self.cells.last[ended] = 0
         planned = [at for at in sorted(forgotten.touched) if at < len(self.cells.plan) and self.cells.plan[at]]
         self._plan(forgotten.names, planned)
 
@@ -229,12 +264,12 @@ class Derived:
         if self._of is not names.meanings:
             self._of, self.programs = names.meanings, _compiled(names.meanings)
             most = max(map(len, (program.code for program in names.meanings.derived)))
-            self.work = Work(np.zeros(most), np.zeros(most), self.work.sample)
+            self.work = Work(np.zeros(most), np.zeros(most), self.work.at)
         cells, some = self.cells, len(names.series)
         wide = max(len(names.entities), 1)
         self.cells = cells._replace(
             plan=longer(cells.plan, wide), signals=longer(cells.signals, wide), last=longer(cells.last, some),
-            now=longer(cells.now, some), serial=longer(cells.serial, some),
+            where=longer(cells.where, some),
         )  # fmt: skip
         own = set(map(names.series.metric.__getitem__, numbers))
         asked = {p for p in own if p >= 0 and _counts(names.meanings, names.series.metrics[p])}
@@ -272,7 +307,9 @@ class Derived:
             plan += [number, place]
             for operand in range(len(names.meanings.derived[place].operands)):
                 members = sorted(parts.get((place, operand), ()))
-                plan += [len(members), *(each for member in members for each in member)]
+                plan.append(len(members))
+                for series, mean in members:
+                    plan += [series, 0, mean, 0]
         plan[0] = len(plan)
         return plan
 

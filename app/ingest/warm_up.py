@@ -6,10 +6,11 @@ from agents.decode import LARGE, Decode, chunk_of
 from agents.detect import Detect
 from models.detection.entity_detectors import EntityDetectors
 from models.detection.settings import DetectionSettings
-from topics.batch import Batch, Steer
+from topics.batch import Batch, Names, Steer
 from topics.codec import encode
 from topics.frames import FrameBuilder
 from topics.learning import Learning
+from topics.meanings import DIVIDE, Allowed, Meanings, Program
 from topics.spec import Raw
 from topics.telemetry import METRICS, Sample
 
@@ -29,10 +30,12 @@ def warm_up(settings: DetectionSettings | None = None) -> None:
     # one comes before there are parts, and one while a part is held
     plain, counts = {"a": 1.0, "b": 2.0}, (_frame(values, 1 + at * LARGE) for at in (1, 2))
     messages = whole, whole, _frame(plain, 1), next(counts), *parts, next(counts), control
-    decode, detect = Decode(), Detect()
+    ratio = Program("c", ("a", "b"), (0, 1, DIVIDE))
+    said = Meanings((ratio,), ranges=(Allowed("a", high=1.0),))
+    decode, detect = Decode(Names(meanings=said)), Detect()
     for at, value in enumerate(messages):
         for given in decode.step(chunk_of([Raw(METRICS.name, 0, at, b"", value)]), NOW):
-            assert isinstance(given, Batch | Steer)
+            assert isinstance(given, Batch | Steer | Meanings)
             list(detect.step([given], NOW))
 
 

@@ -382,7 +382,7 @@ class Decoder:
             _, names, self._relayed, moments, rates, said, derived = _KEPT.decode(state)
         else:
             raise ValueError(OTHER_VERSION.format(what="names", version=VERSION))
-        self.names.load(names, said)
+        self.names.load(names, NOTHING if said == NOTHING else said)  # which is known by being the same object
         self._moments.load(moments)
         self._rates.load(self.names, rates)
         self._derived.load(self.names, derived)
