@@ -1,6 +1,6 @@
-"""What rates, quantiles, derived signals and coalescing cost the lane, in one process: shares of its JSON throughput.
+"""Messages whose values are counters, histograms and operands of derived signals, and what these cost the lane.
 
-Each is held against as many messages, points and entities in which all are gauges, without packs. Rounds take turns, so
+Each is held against as many messages and points in which all are gauges. Rounds take turns, so
 that both have the same load of the machine; what counts is CPU time of decoding and detection.
 """
 
@@ -60,36 +60,46 @@ class Load(NamedTuple):
 
 
 def shares() -> dict[str, float]:
-    """Each share, the median of `ROUNDS` rounds; the time by stage of the load that uses everything."""
-    shipped = packs().meanings(Book())
-    plain, counted = list(chunks(PLAIN, 1)), list(chunks(COUNTED, 2))
-    found = {
-        "packs_unused_share": _share(Load(plain, shipped), Load(plain, NOTHING)),
+    """What packs take whose signals nobody sends, and one derived signal of an entity with ten series, in one process.
+
+    Medians of `ROUNDS` rounds.
+    """
+    plain = list(chunks(PLAIN, 1))
+    return {
+        "packs_unused_share": _share(Load(plain, packs().meanings(Book())), Load(plain, NOTHING)),
         "derived_share": _share(Load(plain, _said(GAUGES_RATIO)), Load(plain, NOTHING)),
-        "rates_quantiles_derived_share": _share(
-            Load(list(chunks(COUNTED, 1)), _said(RATIOS)), Load(list(chunks(GAUGES, 1)), NOTHING)
-        ),
-        "all_used_share": _share(Load(counted, _said(RATIOS)), Load(list(chunks(GAUGES, 2, apart=True)), NOTHING)),
     }
-    return found
+
+
+def ratios() -> Meanings:
+    """What packs say of `COUNTED`."""
+    return _said(RATIOS)
 
 
 def chunks(names: Sequence[str], parts: int, *, apart: bool = False) -> Iterator[Chunk]:
-    """Samples of every entity, in so many messages each; apart: of that many entities instead of one."""
-    rng, each = np.random.default_rng(1), len(names) // parts
+    """The messages of one partition."""
+    raws = [raw for _, raw in messages(names, parts, MOMENTS, apart=apart)]
+    return (chunk_of(raws[at : at + BATCH]) for at in range(0, len(raws), BATCH))
+
+
+def messages(names: Sequence[str], parts: int, moments: int, *, apart: bool = False) -> Iterator[tuple[int, Raw]]:
+    """Samples of every entity, in so many messages each, and the number of the entity.
+
+    apart: each message is of an entity of its own.
+    """
+    rng, each, offset = np.random.default_rng(1), len(names) // parts, 0
     grows = np.array([meaning(name).kind != PLAIN_KIND for name in names])
-    total, raws = np.full((ENTITIES, len(names)), LARGE), list[Raw]()
-    for moment in range(MOMENTS):
+    total = np.full((ENTITIES, len(names)), LARGE)
+    for moment in range(moments):
         now = np.sort(np.round(rng.normal(50, 5, total.shape), 3), axis=1)
-        total = np.where(grows, np.round(total + now, 3), np.round(LARGE + now, 3))
+        total = np.round(np.where(grows, total, LARGE) + now, 3)
         for at, row in enumerate(total.tolist()):
             for part in range(parts):
                 entity = f"bench/{at}/{part if apart else 0}"
                 own, ts = slice(part * each, (part + 1) * each), START + 1_000 * moment
                 sample = {"entity": entity, "ts": ts, "metrics": dict(zip(names[own], row[own], strict=True))}
-                value = orjson.dumps(sample)
-                raws.append(Raw(METRICS.name, 0, len(raws), entity.encode(), value, arrived=ts + part))
-    return (chunk_of(raws[at : at + BATCH]) for at in range(0, len(raws), BATCH))
+                yield at, Raw(METRICS.name, 0, offset, entity.encode(), orjson.dumps(sample), arrived=ts + part)
+                offset += 1
 
 
 def cpu_s(load: Load) -> float:
