@@ -46,6 +46,7 @@ class Cells(NamedTuple):
     signals: Int32  # by entity: how many
     pool: Int32
     last: Int64  # by series that is part of an operand: event time at which it came last, ms; 0: never
+    before: Int64  # and the time before that
     where: Int64  # by series: where it was found last, counted over all batches
 
 
@@ -100,17 +101,18 @@ def _sum(cells: Cells, place: int, work: Work, put: Put) -> float:
     stamp = work.at[STAMP]
     total, period, missing, here = 0.0, 0, 0, 0
     for member in range(place + 1, place + 1 + MEMBER * cells.pool[place], MEMBER):
-        before = cells.last[cells.pool[member]]
+        series = cells.pool[member]
         found = _find(cells, member, work, put)
         if found < 0:
-            missing = max(missing, before)
+            missing = max(missing, cells.last[series])
             continue
+        if cells.last[series] < stamp:  # it may be part of several operands
+            cells.before[series], cells.last[series] = cells.last[series], stamp
+        before = cells.before[series] if cells.last[series] == stamp else cells.last[series]
         value = put.value[found]
         if cells.pool[member + MEAN] >= 0 and value != 0.0:
             mean = _find(cells, member + MEAN, work, put)
-            if mean < 0:
-                return np.nan
-            value *= put.value[mean]
+            value *= put.value[mean] if mean >= 0 else np.nan
         total += value
         here += 1
         if before > 0 and (period == 0 or stamp - before < period):
@@ -165,20 +167,6 @@ def _signals(cells: Cells, programs: Programs, plan: int, work: Work, put: Put) 
                 cells.where[series] = work.at[BASE] + at
 
 
-@inlined
-def _note(cells: Cells, programs: Programs, plan: int, work: Work, put: Put) -> None:
-    """Note which parts of operands came with a sample."""
-    place, stamp = plan + 2, work.at[STAMP]
-    for _ in range(cells.pool[plan + 1]):
-        program = cells.pool[place + 1]
-        place += 2
-        for _operand in range(programs.operands[program]):
-            for member in range(place + 1, place + 1 + MEMBER * cells.pool[place], MEMBER):
-                if _find(cells, member, work, put) >= 0:
-                    cells.last[cells.pool[member]] = max(cells.last[cells.pool[member]], stamp)
-            place += 1 + MEMBER * cells.pool[place]
-
-
 @kernel
 def derive(cells: Cells, programs: Programs, work: Work, given: tuple[Int32, Int64, Put], put: Put) -> int:
     """Give samples on, each with its derived signals; how many values there are. given: entity, ts, and the rest."""
@@ -193,7 +181,6 @@ def derive(cells: Cells, programs: Programs, work: Work, given: tuple[Int32, Int
         if plan >= 0:
             work.at[END], work.at[SEARCHED], work.at[STAMP] = at, 0, ts[sample]
             _signals(cells, programs, plan, work, put)
-            _note(cells, programs, plan, work, put)
             at = work.at[END]
         put.start[sample + 1] = at
     work.at[BASE] += at
@@ -205,6 +192,7 @@ class DerivedState(msgspec.Struct, array_like=True):
 
     series: bytes = b""  # int32, ascending: parts of operands that came
     last: bytes = b""  # int64
+    before: bytes = b""
 
 
 class Derived:
@@ -220,7 +208,7 @@ class Derived:
         narrow, wide = np.zeros(0, np.int32), np.zeros(0, np.int64)
         self.programs = Programs(np.zeros(1, np.int32), narrow, narrow, np.zeros(0))
         self.work = Work(np.zeros(0), np.zeros(0), np.array([0, 0, 0, 0, 1], np.int64))
-        self.cells = Cells(narrow, narrow, np.zeros(LEAST_POOL, np.int32), wide, wide)
+        self.cells = Cells(narrow, narrow, np.zeros(LEAST_POOL, np.int32), wide, wide, wide)
 
     def take(self, batch: Batch) -> Batch:
         """A batch with the derived signals of its entities."""
@@ -253,7 +241,7 @@ class Derived:
     def forget(self, forgotten: Forgotten) -> None:
         """Forget the series that have ended."""
         ended = forgotten.series[forgotten.series < len(self.cells.last)]
-        self.cells.last[ended] = 0
+        self.cells.last[ended] = self.cells.before[ended] = 0
         planned = [at for at in sorted(forgotten.touched) if at < len(self.cells.plan) and self.cells.plan[at]]
         self._plan(forgotten.names, planned)
 
@@ -269,7 +257,7 @@ class Derived:
         wide = max(len(names.entities), 1)
         self.cells = cells._replace(
             plan=longer(cells.plan, wide), signals=longer(cells.signals, wide), last=longer(cells.last, some),
-            where=longer(cells.where, some),
+            before=longer(cells.before, some), where=longer(cells.where, some),
         )  # fmt: skip
         own = set(map(names.series.metric.__getitem__, numbers))
         asked = {p for p in own if p >= 0 and _counts(names.meanings, names.series.metrics[p])}
@@ -331,7 +319,8 @@ class Derived:
     def dump(self) -> DerivedState:
         """All state, as data."""
         series = np.flatnonzero(self.cells.last).astype("<i4")
-        return DerivedState(series.tobytes(), self.cells.last[series].astype("<i8").tobytes())
+        last, before = (column[series].astype("<i8").tobytes() for column in (self.cells.last, self.cells.before))
+        return DerivedState(series.tobytes(), last, before)
 
     def load(self, names: Names, kept: DerivedState) -> None:
         """Restore what `dump` returned, of the series of `names`."""
@@ -340,6 +329,7 @@ class Derived:
         series = np.frombuffer(kept.series, "<i4")
         if len(self.cells.last):
             self.cells.last[series] = np.frombuffer(kept.last, "<i8")
+            self.cells.before[series] = np.frombuffer(kept.before, "<i8")
 
 
 def _counts(meanings: Meanings, name: str) -> bool:

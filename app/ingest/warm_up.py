@@ -26,8 +26,8 @@ def warm_up(settings: DetectionSettings | None = None) -> None:
     whole = encode(Sample(entity=ENTITY, ts=NOW, metrics=values)).value
     parts = [encode(Sample(entity=PARTED, ts=NOW, metrics={name: 1.0})).value for name in ("a", "b")]
     control = encode(Learning(entity=PARTED, ts=NOW, learning="open", incident="rehearsal")).value
-    # the second message uses names that the first one added; of a frame from which nothing follows the values lie in the
-    # message; one comes before there are parts, and one while a part is held
+    # the second message uses names that the first one added; of a frame from which nothing follows the values lie in
+    # the message; one comes before there are parts, and one while a part is held
     plain, counts = _frame(BARE, {"p": 1.0, "q": 2.0}, 1), (_frame(ENTITY, values, 1 + at * LARGE) for at in (1, 2))
     derived = _frame(ENTITY, {"a": 1.0, "b": 2.0}, 1)
     messages = whole, whole, plain, derived, next(counts), *parts, next(counts), control
