@@ -8,21 +8,24 @@ from agents._agent import Agent, Buffer, Chunk
 from topics.batch import Forgotten, Names
 from topics.chunk import chunk_of as chunk_of
 from topics.formats.decoder import LARGE as LARGE
-from topics.formats.decoder import Decoded, Decoder
+from topics.formats.decoder import Decoded, Decoder, Known
 from topics.spec import Instant, Raw
 from topics.telemetry import METRICS
 
 
 class Decode(Agent[Raw]):
-    """Reads samples, frames and learning controls. Yields what `Decoder.read` gives, in the order of the log."""
+    """Reads samples, frames and learning controls. Yields what `Decoder.read` gives, in the order of the log.
+
+    known: asked before each batch what packs say of series; None: what they said before holds.
+    """
 
     name = "decode"
     reads = (METRICS,)
     writes = ()
     raw = True
 
-    def __init__(self, names: Names | None = None) -> None:
-        self.decoder = Decoder(names)
+    def __init__(self, names: Names | None = None, known: Known = lambda: None) -> None:
+        self.decoder = Decoder(names, known)
         self.names = self.decoder.names
 
     def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Decoded]:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""Measures what one correlation domain carries: symptoms a second through `respond`, in memory, on one core."""
+"""Measures what one correlation domain carries: symptoms a second through diagnosis, in memory, on one core."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from agents.diagnose import Diagnose
 from agents.respond import Respond
 from app.bench.loop import anomaly
 from app.printing import print_json, print_table
@@ -31,7 +32,7 @@ def run(entities: int, json: bool) -> None:
     alone = [f"host{number}/service/0" for number in range(entities)]
     calls = tuple((alone[n - 1], alone[n]) for n in range(1, entities) if n % CHAIN)
     told = Event(entity="host0", ts=START, kind="topology", text="", calls=calls)
-    found = {"alone": _rates(_agent(), alone), "related": _rates(_agent(told), alone)}
+    found = {"alone": _rates(_agents(), alone), "related": _rates(_agents(told), alone)}
     if json:
         print_json({"kind": "bench_domain", "entities": entities, **found})
         return
@@ -39,14 +40,14 @@ def run(entities: int, json: bool) -> None:
     print_table(f"{entities:,} entities of one domain, records a second", ("services", *found["alone"]), rows)
 
 
-def _agent(*events: Event) -> Respond:
-    agent = Respond(packs(), RING)
+def _agents(*events: Event) -> tuple[Diagnose, Respond]:
+    respond = Respond(packs(), RING)
     for event in events:
-        agent.state.event(event)
-    return agent
+        respond.state.event(event)
+    return Diagnose(packs(), RING), respond
 
 
-def _rates(agent: Respond, entities: Sequence[str]) -> dict[str, int]:
+def _rates(agents: tuple[Diagnose, Respond], entities: Sequence[str]) -> dict[str, int]:
     moments: dict[str, Callable[[str], Anomaly]] = {
         "first_per_s": lambda entity: anomaly(entity, "raised", START + 1_000),
         "again_per_s": lambda entity: anomaly(entity, "raised", START + 2_000),
@@ -57,16 +58,18 @@ def _rates(agent: Respond, entities: Sequence[str]) -> dict[str, int]:
         made: list[Any] = [make(entity) for entity in entities]
         began = time.process_time()
         for first in range(0, len(made), BATCH):
-            incidents |= _step(agent, made[first : first + BATCH], made[0].ts)
+            incidents |= _step(agents, made[first : first + BATCH], made[0].ts)
         rates[name] = round(len(made) / (time.process_time() - began))
     return {**rates, "incidents": len(incidents)}
 
 
-def _step(agent: Respond, batch: Sequence[Anomaly], now: Instant) -> set[str]:
-    """One step as the loop makes it: outputs and what changed in the state are encoded. Returns ids of incidents."""
-    agent.mark()
-    outputs = list(agent.step([Read(record, Origin("bench", 0, 0)) for record in batch], now))
-    for output in outputs:
-        encode(output)
-    agent.changes()
+def _step(agents: tuple[Diagnose, Respond], batch: Sequence[Anomaly], now: Instant) -> set[str]:
+    """A step of each as the loop makes it: outputs and changes of state are encoded. Returns ids of incidents."""
+    outputs: Sequence[Any] = batch
+    for agent in agents:
+        agent.mark()
+        outputs = list(agent.step([Read(record, Origin("bench", 0, 0)) for record in outputs], now))
+        for output in outputs:
+            encode(output)
+        agent.changes()
     return {output.id for output in outputs}

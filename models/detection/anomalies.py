@@ -14,9 +14,10 @@ import numpy as np
 
 from models.detection.absence import WHOLE, Lost
 from models.detection.alarm_trajectory import Trajectories
-from models.detection.alarms import Beyond, Deviation
+from models.detection.alarms import Deviation
 from models.detection.columns import AGAIN, CLEAR, CONTINUE, RAISE, Scored
 from models.detection.entity_detectors import DetectorFinding, EntityDetectors
+from models.detection.ranges import Beyond
 from models.detection.shift import PLAIN, Shift
 from topics.batch import Batch, Float64, Forgotten
 from topics.signals import AlarmPath, Anomaly, Contribution, Direction, Grade, Suppressed
@@ -128,7 +129,7 @@ def of_shift(batch: Batch, shift: Shift) -> Anomaly:
 
 
 def of_range(batch: Batch, seen: Beyond) -> Anomaly:
-    """A value out of the range that users allow. `expected` is the nearest value within it."""
+    """A value out of the range that users or packs allow. `expected` is the nearest value within it."""
     entity, value = batch.names.entities[int(batch.entity[seen.sample])], float(batch.value[seen.point])
     metric, state = batch.names.series[int(batch.series[seen.point])][1], STATES[seen.event]
     low = seen.low if math.isfinite(seen.low) else min(value, seen.high)

@@ -13,12 +13,13 @@ import numpy as np
 
 from models.detection.absence import AbsenceState
 from models.detection.alarm_trajectory import Trajectory
-from models.detection.alarms import Out, Purse, Told
+from models.detection.alarms import Purse, Told
 from models.detection.columns import ENTITY_FIELDS, SERIES_FIELDS, TILE, rows_of, tiles_for, tiles_of
 from models.detection.entity_detectors import DetectorState
 from models.detection.forks import Fork
 from models.detection.hysteresis import Held
 from models.detection.partition import PartitionDetector
+from models.detection.ranges import Out
 from models.detection.season import SeasonState
 from models.detection.shift import ShiftState
 from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
@@ -120,8 +121,8 @@ def load(detector: PartitionDetector, state: Buffer) -> None:
     }  # fmt: skip
     detector.detectors.load(kept.detectors, kept.watched)
     detector.absence.load(kept.absence)
-    detector.alarms.told, detector.alarms.purses = kept.told, kept.purses
-    detector.ranges.out, detector.hysteresis.held = kept.out, kept.held
+    detector.ranges.load(kept.out)
+    detector.alarms.told, detector.alarms.purses, detector.hysteresis.held = kept.told, kept.purses, kept.held
     detector.shifts.load(kept.shifts)
     detector.trajectories.open = kept.trajectories
     detector.season.load(kept.season)

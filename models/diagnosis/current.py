@@ -10,7 +10,7 @@ import msgspec
 from models.keyed import Changes, Table, table
 from models.knowledge.base import Condition
 from models.knowledge.knowledge import KnowingState
-from models.knowledge.patterns import matches
+from topics.selectors import matches
 from topics.signals import ABSENCE, HEARTBEAT, NO_SYMPTOM, RANGE, Contribution, Symptom
 from topics.spec import Count, Instant, domain_of, service_of, system_of
 

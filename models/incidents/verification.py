@@ -17,11 +17,11 @@ from models.diagnosis.current import Current, of_tracker
 from models.incidents.following import Following
 from models.keyed import Changes, Table, table
 from models.knowledge.packs import TaughtState
-from models.knowledge.patterns import matches
 from topics.actions import Result
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
 from topics.patterns import covers
+from topics.selectors import matches
 from topics.signals import Symptom
 from topics.spec import Count, Instant, derive, domain_of, system_of
 from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Verdict

@@ -49,12 +49,13 @@ class DerivedSignal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_.]{0,126}$")]
     expression: Text
+    like: Annotated[str, msgspec.Meta(max_length=126)] = ""  # a name known to all of what measures the same
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one signal of an entity must show. Everything that is stated must hold."""
 
-    signal: Text  # pattern, see `models.knowledge.patterns`
+    signal: Text  # pattern, see `topics.patterns`
     off: Literal["up", "down", "any", ""] = ""  # it deviates from what is ordinary for it, in this direction
     least: NonNegative = 0.0  # smallest deviation, in the unit of the signal
     ratio: NonNegative = 0.0  # smallest deviation, as a share of the expected value

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models.actions.base import Action
+from models.detection.prior import UNKNOWN, prior
 from models.knowledge.base import Condition, Pack
 from models.knowledge.expression import ExpressionFault, operands, parse
 from models.knowledge.knowledge import PROPERTIES, needs, patterns
-from models.knowledge.patterns import matches, parts
+from topics.selectors import matches, parts
 from topics.signals import NO_SYMPTOM
 
 
@@ -71,6 +72,10 @@ def _of_signals(pack: Pack) -> Iterator[Flaw]:
         try:
             if not list(operands(parse(signal.expression))):
                 yield Flaw(place, "it names no signal", "Name the signals that it is made from")
+            if signal.like and prior(signal.like) is UNKNOWN:
+                yield Flaw(
+                    place, f"nothing is known of {signal.like}", "Name one of docs/detection.md, or leave out like"
+                )
         except ExpressionFault as fault:
             yield Flaw(place, f"{signal.expression!r}: {fault}", "Use + - * /, numbers, names and rate(name)")
 

@@ -15,7 +15,7 @@ from models.decision.base import DecisionKind
 from models.keyed import Given, KeyedState
 from models.knowledge.base import CauseRule, Cure, DerivedSignal, Pack, PackHead, RuleFinding, SymptomRule
 from models.knowledge.expression import ExpressionFault, operands, parse
-from models.knowledge.patterns import matches, parts
+from topics.selectors import matches, parts
 
 DIGITS: Final = 13  # of the hash: it fits in the integers of every JSON reader
 SERIES_KEPT: Final = 50_000  # series of which it is remembered what they match

@@ -10,7 +10,7 @@ from app.demo.metrics import Gauges
 from app.ingest.collect.prometheus import Exposition
 from app.shipped import packs
 from models.detection.prior import DURATION, MEMORY, RATIO, UNKNOWN, UTILIZATION, prior
-from models.knowledge.patterns import matches
+from topics.selectors import matches
 
 
 class Clock:
