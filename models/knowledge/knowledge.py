@@ -110,6 +110,14 @@ class Knowledge(Given, frozen=True):
     def _hits(self) -> dict[str, Hits]:
         return {}
 
+    def names(self, series: str) -> bool:
+        """Whether any pack names a series: in a symptom, a cause, a derived signal, an objective or as load."""
+        return any(matches(pattern, series) for pattern in self._patterns)
+
+    @functools.cached_property
+    def _patterns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(pattern for pack in self.packs for _, pattern in patterns(pack)))
+
     def alert(self, name: str) -> str:
         """The symptom that an alert from outside is; empty: no pack says."""
         return next((r.name for _, r in self.rules if any(fnmatchcase(name, glob) for glob in r.alerts)), "")
