@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich.text import Text
 
@@ -233,6 +235,49 @@ def new(
         raise UserError(f"{name!r} makes no pack ({fault})", "A name is lower case, as garden_beds") from None
     file.write_text(text)
     out.print(Text(f"written: {file}. Correct it, then: opsloop pack test {file}"))
+
+
+@pack_app.command()
+def coverage(
+    on: Annotated[Path | None, typer.Option("--on", help="A recording, instead of what the workers have seen")] = None,
+    entity: Annotated[str, typer.Option("--entity", help="Glob over entities; all by default")] = "*",
+    broker: BrokerOption = "", json: JsonOption = False,
+) -> None:  # fmt: skip
+    """List the metrics that come and are in no pack: nothing follows from them but an anomaly.
+
+    Example: `opsloop pack coverage --entity "shop/*"`
+    """
+    from fnmatch import fnmatchcase
+
+    from app.knowledge.coverage import coverage as held
+    from models.knowledge.knowledge import Knowledge
+
+    seen = {e: series for e, series in _seen(on, broker).items() if fnmatchcase(e, entity)}
+    if not seen:
+        raise UserError(f"no entity is like {entity}", "Look at --entity", exit_code=1)
+    found = held(Knowledge.of(_known(broker).packs()), seen)
+    if json:
+        print_json(found)
+        return
+    out.print(f"{found.named} of {found.series} series of {found.entities} entities are in a pack")
+    if found.without:
+        out.print(Text(f"without any: {', '.join(found.without)}"), soft_wrap=True)
+    if found.unnamed:
+        rows = ([Text(str(cell)) for cell in msgspec.structs.astuple(row)] for row in found.unnamed)
+        print_table("In no pack", ("metric", "series", "entities", "as of"), rows)
+        out.print(Text("Draft a pack for them: opsloop pack new NAME --from topic", "dim"))
+
+
+def _seen(on: Path | None, broker: str) -> Mapping[str, Iterable[str]]:
+    """Series by entity: of a recording, or of what the workers have learned."""
+    from app.knowledge.learned import learned
+    from app.knowledge.recordings import recorded, series_of
+    from app.settings import load
+
+    if on is not None:
+        return series_of(recorded(on))
+    found = learned(broker_of(broker), load().detection)
+    return {one.entity: [series.series for series in one.series] for one in found}
 
 
 def _known(address: str) -> PackStore:

@@ -1,4 +1,4 @@
-"""Wiring of knowledge: the topic of packs and the command `pack`."""
+"""Wiring of knowledge: the topic of packs, and what people ask of it."""
 
 from __future__ import annotations
 
@@ -9,5 +9,12 @@ from app.system import CliCommand, System
 KNOWLEDGE: Final = System(
     "knowledge",
     topics=("packs",),
-    commands=(CliCommand("pack", "pack", "Packs: what signals mean. Try, register, list, compare, roll back."),),
+    commands=(
+        CliCommand("pack", "pack", "Packs: what signals mean. Try, register, list, compare, roll back."),
+        CliCommand(
+            "why",
+            "why",
+            "Tell what is known of an entity, and why it has no incident.",
+        ),
+    ),
 )

@@ -53,6 +53,7 @@ from models.detection.columns import (
     TRUST,
     UNIVARIATE,
     USUAL,
+    VARIANCE,
     Rows,
     Samples,
     Scored,
@@ -263,6 +264,12 @@ class Bank:
         tile, place = np.divmod(np.asarray(series, np.int64), TILE)
         found: Float64 = self.tiles[tile, :, place]
         return found
+
+    def ordinary(self, series: Sequence[int]) -> tuple[Float64, Float64, Float64]:
+        """Of some series: the mean (k,), the spread around it (k,) and how many values were learned (k,)."""
+        rows = self.rows(series)
+        floor = self.config.floor * rows[:, PEAK] + self.config.least_spread
+        return rows[:, MEAN], np.sqrt(rows[:, VARIANCE] + floor * floor), rows[:, COUNT]
 
     def put(self, series: Sequence[int], rows: Float64) -> None:
         """Replace the rows of some series."""

@@ -75,6 +75,24 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         by = abs(by) if self.off == "any" else by if self.off == "up" else -by
         return abs(z) >= self.z and by >= self.least and by >= self.ratio * abs(expected) and by > 0
 
+    def objection(self, z: float, value: float, expected: float) -> str:
+        """Why a deviation of the signal does not meet the condition; empty: it does."""
+        if self.above is not None and not value > self.above:
+            return f"{value:g} is not above {self.above:g}"
+        if self.below is not None and not value < self.below:
+            return f"{value:g} is not below {self.below:g}"
+        if self.holds(z, value, expected):
+            return ""
+        by = abs(value - expected)
+        way = "up" if value > expected else "down"
+        if self.off != "any" and way != self.off:
+            return f"it went {way}, and {self.off} is wanted"
+        if abs(z) < self.z:
+            return f"it is off by {abs(z):.1f} standard deviations, and {self.z:g} are wanted"
+        if by < self.least:
+            return f"it is off by {by:g}, and {self.least:g} are wanted"
+        return f"it is off by {by:g}, and {self.ratio * abs(expected):g} are wanted, {self.ratio:g} of what is expected"
+
 
 class SymptomRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[symptoms]]`: how a symptom shows. Several of one name are alternatives.

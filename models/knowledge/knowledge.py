@@ -125,6 +125,14 @@ class Knowledge(Given, frozen=True):
             for number, at in self.hits(series).conditions for rule in (self.rules[number].rule,)
         )  # fmt: skip
 
+    def names(self, series: str) -> bool:
+        """Whether any pack names a series: in a symptom, a cause, a derived signal, an objective or as load."""
+        return any(matches(pattern, series) for pattern in self._patterns)
+
+    @functools.cached_property
+    def _patterns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(pattern for pack in self.packs for _, pattern in patterns(pack)))
+
     def causes(self, symptom: str, series: str) -> tuple[tuple[PackHead, CauseRule], ...]:
         """What may be behind a symptom that a series shows, with the pack that says so.
 
