@@ -97,6 +97,7 @@ class Names:
         self.seen[[known[metric] for metric in metrics if metric in known]] = self.hour
         if fresh:
             fresh += self._derived(known, fresh)
+            fresh.sort(key=_is_bucket)  # what is scored stands together, and shares the bank's tiles
             self._make_room(entity, known, len(fresh))
         if at is None:
             at = self._give(entity)
@@ -312,6 +313,10 @@ class Names:
         self._loaded = order, np.concatenate(([0], ends))
 
 
+def _is_bucket(metric: str) -> bool:
+    return meaning(metric).kind == BUCKET
+
+
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """Series, and the entities that had no others, have ended. Samples before it are of them; none after it is."""
@@ -372,6 +377,12 @@ class Batch:
             self.start[first : end + 1] - np.int32(low), self.series[low:high], self.value[low:high],
             self.offset[first:end], None if self.late is None else self.late[first:end],
         )  # fmt: skip
+
+    def having(self, start: Int32, series: Int32, value: Float64) -> Batch:
+        """The same samples with other values."""
+        return Batch(
+            self.topic, self.partition, self.names, self.entity, self.ts, start, series, value, self.offset, self.late
+        )
 
     def only(self, keep: NDArray[np.bool_]) -> Batch:
         """The samples where `keep` (m,) says so."""

@@ -8,7 +8,6 @@ divided by zero or is too large to learn from has no value in that moment.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 import msgspec
@@ -222,7 +221,7 @@ class Derived:
         put = Put(np.zeros(len(batch) + 1, np.int32), np.empty(room, np.int32), np.empty(room))
         given = batch.entity, batch.ts, Put(batch.start, batch.series, batch.value)
         values = derive(self.cells, self.programs, self.work, given, put)
-        return replace(batch, start=put.start, series=put.series[:values], value=put.value[:values])
+        return batch.having(put.start, put.series[:values], put.value[:values])
 
     def admit(self, names: Names) -> None:
         """Know the series that `names` has given out since."""

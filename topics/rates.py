@@ -210,6 +210,8 @@ class Rates:
         )  # fmt: skip
         convert(self.cells, batch.ts, (batch.start, batch.series, batch.value), put)
         kept, (samples, values) = put.kept, put.total.tolist()
+        if samples == len(batch):
+            return batch.having(put.start, put.series[:values], put.value[:values])
         return replace(
             batch, entity=batch.entity[kept], ts=batch.ts[kept], start=put.start[: samples + 1],
             series=put.series[:values], value=put.value[:values], offset=batch.offset[kept],

@@ -31,7 +31,7 @@ from topics.meanings import NOTHING, Meanings
 from topics.spec import Instant, Raw
 from topics.telemetry import METRICS
 
-ROUNDS: Final = 3
+ROUNDS, PASSES = 3, 5
 ENTITIES: Final = 300
 MOMENTS: Final = 200
 BATCH: Final = 1_000
@@ -103,10 +103,13 @@ def messages(names: Sequence[str], parts: int, moments: int, *, apart: bool = Fa
 
 
 def cpu_s(load: Load) -> float:
-    """CPU seconds of decoding and detection, without the first tenth."""
+    """CPU seconds of decoding and detection without the first tenth: the least of some passes."""
+    return min(_pass(load) for _ in range(PASSES))
+
+
+def _pass(load: Load) -> float:
     stages: list[Agent[Any]] = [Decode(Names(meanings=load.said)), Detect()]
-    warm = len(load.chunks) // 10
-    began = 0.0
+    warm, began = len(load.chunks) // 10, 0.0
     for number, chunk in enumerate(load.chunks):
         if number == warm:
             began = time.process_time()
