@@ -1,8 +1,9 @@
 """Derived signals: what packs compute from the series of one entity and moment, as further series of the sample.
 
 An operand is the sum of all series that it means. It is known in a moment when one of them is there, and none is
-missing that came within `GONE` periods of those that are there: half of a sum is another number. What is not known, is
-divided by zero or is too large to learn from has no value in that moment.
+missing that came within `GONE` periods of those that are there: half of a sum is another number. A part of what another
+operand counts is 0 while there is no series of it: nothing of that kind has happened yet. What is not known, is divided
+by zero or is too large to learn from has no value in that moment.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from topics.batch import Batch, Float64, Forgotten, Int32, Int64, Names, Reused
 from topics.formats.native import MAX_SIZE
 from topics.kernel import inlined, kernel
 from topics.kinds import SIGNAL
-from topics.meanings import ADD, DIVIDE, MULTIPLY, NOTHING, NUMBER, SUBTRACT, Hit, Meanings, mean_of
+from topics.meanings import ADD, DIVIDE, MULTIPLY, NOTHING, NUMBER, SUBTRACT, TIME, Hit, Meanings, mean_of
 from topics.moments import longer
 
 GONE: Final = 4
@@ -38,7 +39,8 @@ class Cells(NamedTuple):
     """What is known of each entity and series.
 
     The plan of an entity lies in `pool`: its length, the number of its signals, and of each: its series, its program,
-    and for each operand how many series are part of it, and `MEMBER` numbers of each of these.
+    and for each operand twice how many series are part of it, 1 more where it may have none, and `MEMBER` numbers of
+    each of these.
     """
 
     plan: Int32  # by entity: 1 + the place in `pool`; 0: none
@@ -96,10 +98,13 @@ def _find(cells: Cells, member: int, work: Work, put: Put) -> int:
 
 @inlined
 def _sum(cells: Cells, place: int, work: Work, put: Put) -> float:
-    """The sum of the series that stand from `place` of the pool on, after how many they are; NaN: it is not known."""
+    """The sum of the series that stand from `place` of the pool on, after how many they are; NaN: it is not known.
+
+    It is 0 where none may be and none was ever there.
+    """
     stamp = work.at[STAMP]
     total, period, missing, here = 0.0, 0, 0, 0
-    for member in range(place + 1, place + 1 + MEMBER * cells.pool[place], MEMBER):
+    for member in range(place + 1, place + 1 + MEMBER * (cells.pool[place] >> 1), MEMBER):
         series = cells.pool[member]
         found = _find(cells, member, work, put)
         if found < 0:
@@ -116,6 +121,8 @@ def _sum(cells: Cells, place: int, work: Work, put: Put) -> float:
         here += 1
         if before > 0 and (period == 0 or stamp - before < period):
             period = stamp - before
+    if here == 0 and missing == 0 and cells.pool[place] & 1 == 1:
+        return 0.0
     if here == 0 or (missing > 0 and (period <= 0 or stamp - missing <= GONE * period)):
         return np.nan
     return total
@@ -130,8 +137,8 @@ def _result(programs: Programs, program: int, work: Work) -> float:
         if code >= 0:
             stack[top] = work.operand[code]
             top += 1
-        elif code == NUMBER:
-            stack[top] = programs.number[place]
+        elif code in (NUMBER, TIME):
+            stack[top] = programs.number[place] if code == NUMBER else work.at[STAMP] / 1000.0
             top += 1
         else:
             top -= 1
@@ -156,7 +163,7 @@ def _signals(cells: Cells, programs: Programs, plan: int, work: Work, put: Put) 
         place += 2
         for operand in range(programs.operands[program]):
             work.operand[operand] = _sum(cells, place, work, put)
-            place += 1 + MEMBER * cells.pool[place]
+            place += 1 + MEMBER * (cells.pool[place] >> 1)
         value = _result(programs, program, work)
         if abs(value) <= MAX_SIZE:  # which NaN is not
             at = work.at[END]
@@ -294,7 +301,7 @@ class Derived:
             plan += [number, place]
             for operand in range(len(names.meanings.derived[place].operands)):
                 members = sorted(parts.get((place, operand), ()))
-                plan.append(len(members))
+                plan.append(2 * len(members) + names.meanings.may_lack(place, operand))
                 for series, mean in members:
                     plan += [series, 0, mean, 0]
         plan[0] = len(plan)

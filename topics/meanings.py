@@ -7,7 +7,7 @@ restarts goes on with the series that there are, whatever it learns of packs lat
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,7 +16,14 @@ from topics import kinds
 from topics.kinds import PLAIN, SIGNAL, Meaning, with_label
 from topics.selectors import matches, parts
 
-ADD, SUBTRACT, MULTIPLY, DIVIDE, NUMBER = -1, -2, -3, -4, -5  # in the code of a program; from 0 on: an operand
+ADD, SUBTRACT, MULTIPLY, DIVIDE, NUMBER, TIME = (
+    -1,
+    -2,
+    -3,
+    -4,
+    -5,
+    -6,
+)  # in the code of a program; from 0 on: an operand
 MOST_SIGNALS: Final = 200  # derived signals of one entity
 RATE_OF_SUM: Final = "_sum"
 
@@ -27,7 +34,7 @@ class Program(msgspec.Struct, frozen=True, array_like=True):
     name: str
     operands: tuple[str, ...]  # patterns, each once; see `topics.patterns`
     code: tuple[int, ...]
-    numbers: tuple[float, ...] = ()  # what NUMBER stands for, in order
+    numbers: tuple[float, ...] = ()  # what NUMBER stands for, in order; TIME is the stamp of the sample, in seconds
     like: str = ""  # a known name of what measures the same
 
 
@@ -85,11 +92,19 @@ class Meanings(msgspec.Struct, frozen=True, array_like=True, dict=True):
                 taken.add(shown)
         have: list[int] = []
         for place, program in enumerate(self.derived):
-            if program.name in taken or any((place, at) not in found for at in range(len(program.operands))):
+            missing = [at for at in range(len(program.operands)) if (place, at) not in found]
+            if program.name in taken or not all(self.may_lack(place, at, missing) for at in missing):
                 continue
             have.append(place)
             found.update(hit[:2] for hit in self.hits(SIGNAL + program.name))
         return have[:MOST_SIGNALS]
+
+    def may_lack(self, place: int, operand: int, missing: Sequence[int] = ()) -> bool:
+        """Whether an operand is 0 without a series: it counts some of what another one does that is not missing."""
+        program = self.derived[place]
+        wanted = parts(program.operands[operand])
+        others = (parts(other) for at, other in enumerate(program.operands) if at not in (operand, *missing))
+        return wanted.rate and bool(wanted.attributes) and any(o.rate and o.name == wanted.name for o in others)
 
     def same(self, other: Meanings) -> set[str]:
         """The names of derived signals that mean the same in both."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from models.knowledge.base import DerivedSignal, Pack
-from models.knowledge.expression import ExpressionFault, Node, Operand, Operation, operands, parse
+from models.knowledge.expression import ExpressionFault, Node, Operand, Operation, Time, operands, parse
 from models.knowledge.knowledge import Knowledge, patterns
 from topics.kinds import COUNTER, meaning
-from topics.meanings import ADD, DIVIDE, MULTIPLY, NUMBER, SUBTRACT, Allowed, Meanings, Program
+from topics.meanings import ADD, DIVIDE, MULTIPLY, NUMBER, SUBTRACT, TIME, Allowed, Meanings, Program
 
 CODES: Final = {"+": ADD, "-": SUBTRACT, "*": MULTIPLY, "/": DIVIDE}
 GLOB: Final = frozenset("*?[")
@@ -36,6 +36,8 @@ def _program(signal: DerivedSignal) -> Program | None:
             code.append(needed.index(_pattern(each)))
         elif isinstance(each, Operation):
             code.append(CODES[each.sign])
+        elif isinstance(each, Time):
+            code.append(TIME)
         else:
             code.append(NUMBER)
             numbers.append(each)

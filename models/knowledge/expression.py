@@ -1,7 +1,8 @@
-"""Expressions of derived signals: `+ - * /`, numbers, parentheses, names of signals and `rate(name)`.
+"""Expressions of derived signals: `+ - * /`, numbers, parentheses, names of signals, `rate(name)` and `time()`.
 
 `rate(errors_total{code="5*"}) / rate(requests_total)`. A name means every series that it matches as a pattern, added
 up; `rate(name)` means their rates per second. A name is written without `*`: only attributes' values may be globs.
+`time()` is the time of the sample in seconds: `certificate_not_after_seconds - time()`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ class Operation(msgspec.Struct, frozen=True):
     right: Node
 
 
-Node = float | Operand | Operation
+class Time(msgspec.Struct, frozen=True):
+    """The time of the sample, in seconds since 1970."""
+
+
+Node = float | Operand | Operation | Time
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -109,9 +114,14 @@ class _Parser:
             raise ExpressionFault(f"{text!r} at character {at} stands where a name or a number should")
         if self._next() != "(":
             return Operand(text)
-        if text != "rate":
-            raise ExpressionFault(f"there is no function {text!r} (character {at}): only rate()")
+        if text not in ("rate", "time"):
+            raise ExpressionFault(f"there is no function {text!r} (character {at}): only rate() and time()")
         self.tokens.pop(0)
+        if text == "time":
+            if self._next() != ")":
+                raise ExpressionFault(f"time() at character {at} takes nothing")
+            self.tokens.pop(0)
+            return Time()
         inner = self._inside()
         if not isinstance(inner, Operand) or inner.rate:
             raise ExpressionFault(f"rate() at character {at} takes the name of one signal")

@@ -49,11 +49,27 @@ def test_an_operand_is_the_sum_of_all_its_series_and_a_counter_counts_by_its_rat
 
 
 def test_an_entity_without_all_operands_has_no_number_for_the_signal() -> None:
-    decode = taught(ERRORS)
-    decoded([counts(at, s200=100.0 * at) for at in range(4)], decode=decode)
-    assert decode.names.metrics("e") == {'http_requests_total{status="200"}'}
-    decoded([counts(at, s200=100.0 * at, s500=1.0) for at in range(4, 6)], decode=decode)
-    assert "=errors.ratio" in decode.names.metrics("e")
+    decode = taught(HALF)
+    decoded(gauges({"a": 1.0}, {"a": 2.0}), decode=decode)
+    assert decode.names.metrics("e") == {"a"}
+    decoded(gauges({"a": 1.0, "b": 2.0}), decode=decode)
+    assert "=half" in decode.names.metrics("e")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_what_was_never_counted_is_zero_of_what_else_is_counted_under_its_name(cut: int) -> None:
+    log = [counts(at, s200=10.0 * at) for at in range(4)]
+    log += [counts(4 + at, s200=40.0 + 5 * at, s500=5.0 * at) for at in range(3)]
+    assert shown(log, ERRORS, "errors.ratio", cut) == [0.0, 0.0, 0.0, 0.0, 0.5, 0.5]
+    others = said(signals(one='rate(failed_total{kind="x"}) / rate(asked_total)', two='a{n="1"} / a'))
+    log = [sent(START + at * SECOND, {"asked_total": 1.0 * at, 'a{n="2"}': 3.0}) for at in range(3)]
+    assert shown(log, others, "one") == shown(log, others, "two") == [], "nothing says that it would be counted"
+
+
+def test_the_time_of_a_sample_is_in_seconds() -> None:
+    left = said(signals(left="ends - time()"))
+    log = [sent(START + at * SECOND, {"ends": START / 1000 + 60.0}) for at in range(3)]
+    assert shown(log, left, "left") == [60.0, 59.0, 58.0]
 
 
 def test_what_is_missing_in_a_moment_or_divided_by_zero_has_no_value_then() -> None:

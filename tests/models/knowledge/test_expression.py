@@ -79,6 +79,7 @@ def test_what_cannot_be_computed_is_no_number(text: str) -> None:
         ("5x", "character 1"),
         ("__import__('os')", "belongs to no expression"),
         ("open(a)", "no function 'open'"),
+        ("a - time(b)", "takes nothing"),
         ("(" * 60 + "a", "more than 50"),
         ("a+" * 300 + "a", "more than 500"),
     ],
