@@ -9,26 +9,31 @@ from topics.batch import Forgotten, Names
 from topics.chunk import chunk_of as chunk_of
 from topics.formats.decoder import LARGE as LARGE
 from topics.formats.decoder import Decoded, Decoder
+from topics.formats.naming import Naming
 from topics.spec import Instant, Raw
-from topics.telemetry import METRICS
+from topics.telemetry import EVENTS, METRICS, Event
 
 
 class Decode(Agent[Raw]):
-    """Reads samples, frames and learning controls. Yields what `Decoder.read` gives, in the order of the log."""
+    """Reads samples, frames and learning controls. Yields what `Decoder.read` gives, in the order of the log.
+
+    An `Event` follows where labels say something of an entity that was not told yet.
+    """
 
     name = "decode"
     reads = (METRICS,)
-    writes = ()
+    writes = (EVENTS,)
     raw = True
 
-    def __init__(self, names: Names | None = None) -> None:
-        self.decoder = Decoder(names)
+    def __init__(self, names: Names | None = None, naming: Naming | None = None) -> None:
+        self.decoder = Decoder(names, naming)
         self.names = self.decoder.names
 
-    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Decoded]:  # noqa: ARG002
+    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Decoded | Event]:  # noqa: ARG002
         if records:
             assert isinstance(records, Chunk)
             yield from self.decoder.read(records)
+            yield from self.decoder.naming.told()
 
     def keep_only(self, entities: Callable[[str], bool]) -> Forgotten:
         """Forget every entity for which `entities` is false; `Detect.keep_only` is given what this returns."""

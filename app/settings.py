@@ -20,7 +20,7 @@ from app.api.settings import ApiSettings
 from app.choices import choices
 from app.errors import UserError
 from app.history.settings import HistorySettings
-from app.ingest.settings import IngestSettings, ReceiveSettings
+from app.ingest.settings import IngestSettings, ReceiveSettings, naming
 from app.kafka.settings import TopicsSettings
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
@@ -69,6 +69,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
         catalogue.add(settings.actions)
     except ValueError as error:
         raise UserError(f"settings: [[actions]]: {error}", "Mend that action in opsloop.toml") from None
+    naming(settings.ingest)  # a template that cannot be used is refused here
     ingest = msgspec.structs.replace(settings.ingest, topics=plugins.with_formats(settings.ingest.topics))
     return msgspec.structs.replace(settings, detection=plugins.with_detectors(settings.detection), ingest=ingest)
 

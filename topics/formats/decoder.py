@@ -37,6 +37,7 @@ from topics.formats import columns as layout
 from topics.formats import native
 from topics.formats.columns import ENCODED, Columns
 from topics.formats.layouts import Layouts
+from topics.formats.naming import Naming
 from topics.formats.texts import NEVER, Texts
 from topics.formats.tolerance import Refusals
 from topics.frames import MAGIC, unpack
@@ -82,11 +83,11 @@ class Decoder:
 
     `Batch`es come out, a `Steer` for each learning control, a `DeadLetter` for each message that is refused, and
     `Forgotten` and `Reused` where numbers end and stand for others. Take each before asking for the next: names change
-    with what comes after it.
+    with what comes after it. What is known of labels is not in the state: it is found again.
     """
 
-    def __init__(self, names: Names | None = None) -> None:
-        self.names = names or Names()
+    def __init__(self, names: Names | None = None, naming: Naming | None = None) -> None:
+        self.names, self.naming = names or Names(), naming or Naming()
         self._shapes: dict[tuple[str, tuple[str, ...]], _Shape] = {}
         self._layouts = Layouts(self.names)
         self._texts = Texts()
@@ -264,7 +265,8 @@ class Decoder:
         """Decode a message of a new shape or of another kind: what is refused of it. Raises DecodeError."""
         message, parts = chunk.messages[at], Refusals()
         arrived = message.timestamp()[1]
-        read = native.read(message.value(), message.key(), parts, arrived)
+        self.naming.begin(arrived, chunk.topic)
+        read = native.read(message.value(), message.key(), parts, arrived, self.naming)
         if isinstance(read, Learning):
             columns.control = read
             return ()

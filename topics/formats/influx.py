@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from topics.formats.names import NO_TIME, Sampled, host_of, instant, metric, others
+from topics.formats.names import NO_TIME, Sampled, instant
+from topics.formats.naming import Naming
 from topics.formats.tolerance import Refuse, strict, tried
 from topics.spec import Instant
 
@@ -28,14 +29,14 @@ _NOT_FINITE: Final = ("nan", "inf", "+inf", "-inf")  # in no line by the protoco
 _TRUE, _FALSE = ("t", "T", "true", "True", "TRUE"), ("f", "F", "false", "False", "FALSE")
 
 
-def read(value: bytes, refuse: Refuse = strict) -> Iterator[Sampled]:
+def read(value: bytes, naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:
     """Each line as a sample. `refuse` is told of each line, and of each field, that is not of the protocol."""
     text, at = value.decode("utf-8-sig", "surrogateescape"), 0
     while at < len(text):
         end = _end(text, at)
         line = text[at:end]
         if line.strip() and not line.lstrip().startswith("#"):
-            yield from tried(refuse, read_line, line, NO_TIME, refuse)
+            yield from tried(refuse, read_line, line, naming, NO_TIME, refuse)
         at = end + 1
 
 
@@ -53,7 +54,7 @@ def _end(text: str, at: int) -> int:
     return end
 
 
-def read_line(line: str, now: Instant | None = None, refuse: Refuse = strict) -> Sampled:
+def read_line(line: str, naming: Naming, now: Instant | None = None, refuse: Refuse = strict) -> Sampled:
     """One line as a sample, of `now` (ms) when it has no time. Raises ValueError: it is not of the protocol."""
     line.encode()  # what was no UTF-8 is no text
     line = line.strip("\r\n\t ")
@@ -67,13 +68,11 @@ def read_line(line: str, now: Instant | None = None, refuse: Refuse = strict) ->
     stamp = _TIME.fullmatch(line, at)
     if stamp is None or (stamp[1] is None and now is None):
         raise ValueError("a line has a measurement with tags, fields, and a time")
-    metrics = {}
-    for key, text in fields:
-        for number in tried(refuse, _number, text):
-            if number is not None:
-                known, converted = metric(f"{_plain(name[0])}.{key}", number, others(tags))
-                metrics[known] = converted
-    return Sampled(host_of(tags), now or 0 if stamp[1] is None else instant(int(stamp[1])), metrics)
+    measured = _plain(name[0])
+    whose = naming.of(tags, measured)
+    numbers = ((key, number) for key, text in fields for number in tried(refuse, _number, text))
+    metrics = whose.metrics((f"{measured}.{key}", number) for key, number in numbers if number is not None)
+    return Sampled(whose.entity, now or 0 if stamp[1] is None else instant(int(stamp[1])), metrics)
 
 
 def _fields(line: str, at: int) -> tuple[list[tuple[str, str]], int]:

@@ -10,6 +10,7 @@ import msgspec
 from topics import formats
 from topics.codec import SUPPORTED_VERSION, Cause, DecodeError
 from topics.formats.names import NO_TIME, Logged, Sampled
+from topics.formats.naming import Naming
 from topics.formats.tolerance import Refuse, strict
 from topics.kinds import DERIVED, meaning
 from topics.learning import Learning
@@ -42,7 +43,11 @@ def is_ours(content: formats.Content) -> bool:
 
 
 def read(
-    value: bytes | None, key: bytes | None, refuse: Refuse = strict, arrived: Instant = 0
+    value: bytes | None,
+    key: bytes | None,
+    refuse: Refuse = strict,
+    arrived: Instant = 0,
+    naming: Naming | None = None,
 ) -> list[Sampled] | Learning:
     """The samples of a message, each part of its right type; or a control. Raises DecodeError.
 
@@ -51,18 +56,23 @@ def read(
     content = content_of(value)
     if is_ours(content):
         return _ours(content, value or b"", refuse)
-    found = foreign(content, key, "", refuse, arrived)
+    found = foreign(content, key, "", refuse, arrived, naming)
     if any(isinstance(each, Logged) for each in found):
         raise DecodeError(Cause.WRONG_TYPE, "a log line is no sample: give logs a topic of their own, under [ingest]")
     return [each for each in found if isinstance(each, Sampled)]
 
 
 def foreign(
-    content: formats.Content, key: bytes | None, format: str = "", refuse: Refuse = strict, arrived: Instant = 0
+    content: formats.Content,
+    key: bytes | None,
+    format: str = "",
+    refuse: Refuse = strict,
+    arrived: Instant = 0,
+    naming: Naming | None = None,
 ) -> list[Sampled | Logged]:
     """What a message of another agent says, each part bounded. Raises DecodeError."""
     found: list[Sampled | Logged] = []
-    for each in formats.read(content, key, format, refuse):
+    for each in formats.read(content, key, format, refuse, naming):
         try:
             if isinstance(each, Logged):
                 found.append(bounded(each))

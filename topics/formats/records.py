@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from topics import kinds
 from topics.formats.histograms import of_names
-from topics.formats.names import Logged, Sampled, host_of, instant, metric, numbers, others
+from topics.formats.names import HOSTS, Logged, Sampled, instant, numbers
+from topics.formats.naming import Naming, Whose
 from topics.formats.tolerance import Refuse, strict, tried
 
 # what a Metricbeat event holds beside its measurements
@@ -17,52 +18,58 @@ _ABOUT: Final = frozenset({
 })  # fmt: skip
 _WHICH: Final = ("name", "mount_point", "device_name", "instance", "id", "database", "path", "pid")
 _DEPTH: Final = 8
+_NAMING: Final = frozenset({*HOSTS, "name", "proc_name", "device", "interface"})  # texts of Fluent Bit that say which
 
 
-def telegraf(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:
+def telegraf(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:
     """`{"fields":{"usage_idle":91.5},"name":"cpu","tags":{"host":"web-1"},"timestamp":1458229140}`, or many of them
     as `{"metrics":[…]}`, which is what Telegraf writes with `use_batch_format`.
     """
     if isinstance(record.get("metrics"), list):
         for each in record["metrics"]:
-            yield from tried(refuse, _telegraf, each)
+            yield from tried(refuse, _telegraf, each, naming)
     else:
-        yield _telegraf(record)
+        yield _telegraf(record, naming)
 
 
-def _telegraf(record: Mapping[str, Any]) -> Sampled:
-    tags = record["tags"]
-    found = (metric(f"{record['name']}.{name}", value, others(tags)) for name, value in numbers(record["fields"]))
-    return Sampled(host_of(tags), instant(record["timestamp"]), dict(found))
+def _telegraf(record: Mapping[str, Any], naming: Naming) -> Sampled:
+    measured = record["name"]
+    whose = naming.of(record["tags"], str(measured))
+    found = whose.metrics((f"{measured}.{name}", value) for name, value in numbers(record["fields"]))
+    return Sampled(whose.entity, instant(record["timestamp"]), found)
 
 
-def prometheus(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
+def prometheus(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
     """`{"timestamp":"1970-01-01T00:00:00Z","value":"9876543210","name":"up","labels":{"__name__":"up"}}`
 
     NaN is no value: it is what a summary has that saw nothing, and what marks a series that has ended.
     """
-    labels, value = record["labels"], float(record["value"])
-    name, factor = prometheus_name(record["name"], others(labels))
-    ts = instant(record["timestamp"])
-    yield Sampled(host_of(labels), ts, {name: value * factor} if value == value else {})
+    labels, value, ts = record["labels"], float(record["value"]), instant(record["timestamp"])
+    kept = {label: text for label, text in labels.items() if text != "" and label != "__name__"}  # empty: no label
+    whose = naming.of(kept, record["name"])
+    named = prometheus_name(record["name"], whose) if value == value else None
+    yield Sampled(whose.entity, ts, {named[0]: value * named[1]} if named else {})
 
 
-def prometheus_name(name: str, labels: Mapping[str, str]) -> tuple[str, float]:
-    """The name of a series without a type, as its name and its labels but the entity's say, and its unit's factor."""
+def prometheus_name(name: str, whose: Whose) -> tuple[str, float] | None:
+    """The name of a series without a type, as its own name says, and its unit's factor; None: another series has it."""
     stem, bound = of_names(name)
-    kept = {label: value for label, value in labels.items() if value != ""}  # an empty value is no label
-    known, factor = metric(stem, 1.0, kept)
-    return (kinds.bucket(known, bound), 1.0) if bound else (known, factor)
+    if not bound:
+        return whose.named(stem)
+    known = whose.named(stem, bound)
+    return known and (kinds.bucket(known[0], bound), 1.0)
 
 
-def metricbeat(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
+def metricbeat(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
     """`{"@timestamp":"…","metricset":{"name":"cpu"},"host":{"name":"…"},"system":{"cpu":{…}},…}`, of any module."""
     host = record.get("host.name") or record.get("host", "")
     whose = str(host.get("name") or "") if isinstance(host, Mapping) else str(host)
     held = {name: part for name, part in record.items() if name.partition(".")[0] not in _ABOUT}
     which = {name.split(".", 2)[-1]: text for name, text in _leaves(held, "", _DEPTH) if _says_which(name, text)}
     found = ((name, float(v)) for name, v in _leaves(held, "", _DEPTH) if isinstance(v, bool | int | float))
-    yield Sampled(whose, instant(record["@timestamp"]), dict(metric(name, value, which) for name, value in found))
+    measured = record.get("metricset")
+    of = naming.of({"host.name": whose, **which}, str(measured.get("name")) if isinstance(measured, Mapping) else "")
+    yield Sampled(of.entity, instant(record["@timestamp"]), of.metrics(found))
 
 
 def _says_which(name: str, held: Any) -> bool:
@@ -70,34 +77,39 @@ def _says_which(name: str, held: Any) -> bool:
     return isinstance(held, str) and name.rpartition(".")[2] in _WHICH
 
 
-def fluent_bit(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
+def fluent_bit(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
     """`{"@timestamp": 1452185189.0, "cpu_p": 7.0, "user_p": 5.0}`"""
-    metrics = dict(metric(name, value) for name, value in numbers(record) if name != "@timestamp")
-    if metrics:  # without a number it may be anybody's
-        yield Sampled(host_of(record), instant(record["@timestamp"]), metrics)
+    texts = {name: text for name, text in record.items() if isinstance(text, str) and name in _NAMING}
+    found = [(name, value) for name, value in numbers(record) if name != "@timestamp"]
+    if found:  # without a number it may be anybody's
+        whose = naming.of(texts)
+        yield Sampled(whose.entity, instant(record["@timestamp"]), whose.metrics(found))
 
 
-def collectd(records: Sequence[Mapping[str, Any]], refuse: Refuse = strict) -> Iterator[Sampled]:
+def collectd(records: Sequence[Mapping[str, Any]], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:
     """`[{"values":[4.94],"dsnames":["shortterm"],"time":1795238437.267,"host":"web-1","plugin":"load",…}]`"""
     for record in records:
-        yield from tried(refuse, _collectd, record)
+        yield from tried(refuse, _collectd, record, naming)
 
 
-def _collectd(record: Mapping[str, Any]) -> Sampled:
+def _collectd(record: Mapping[str, Any], naming: Naming) -> Sampled:
     parts = (record["plugin"], record["type"], record["type_instance"])
     name = ".".join(dict.fromkeys(part for part in parts if part))
     of = {"instance": record["plugin_instance"]} if record["plugin_instance"] else {}
     named = zip(record["dsnames"], record["values"], strict=True)
     pairs = [(name if ds == "value" else f"{name}.{ds}", value) for ds, value in named if value is not None]
-    metrics = dict(metric(known, float(value), of) for known, value in pairs)
-    return Sampled(str(record["host"]), instant(record["time"]), metrics)
+    whose = naming.of({"host": str(record["host"]), **of}, str(record["plugin"]))
+    return Sampled(
+        whose.entity, instant(record["time"]), whose.metrics((known, float(value)) for known, value in pairs)
+    )
 
 
-def rsyslog(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Logged]:  # noqa: ARG001
+def rsyslog(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Logged]:  # noqa: ARG001
     """`{"@timestamp":"…Z","host":"web-1","severity":"err","facility":"user","program":"nginx","message":"…"}`"""
     message, program = str(record["message"]).strip(), str(record.get("program") or "")
     text = f"{program}: {message}" if program else message
-    yield Logged(str(record.get("host") or ""), instant(record["@timestamp"]), str(record["severity"]), text)
+    entity = naming.of({"host": str(record.get("host") or "")}).entity
+    yield Logged(entity, instant(record["@timestamp"]), str(record["severity"]), text)
 
 
 def _leaves(part: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:

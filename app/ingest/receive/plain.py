@@ -10,6 +10,7 @@ from app.ingest.receive.parts import Parts
 from app.ingest.receive.posted import NotAccepted, Posted, Protocol, Reply
 from topics.codec import Cause, DecodeError
 from topics.formats import influx, native
+from topics.formats.naming import Naming
 from topics.formats.tolerance import NOT_AS_IT_SAYS
 from topics.telemetry import METRICS
 
@@ -24,7 +25,7 @@ def read_lines(posted: Posted) -> Parts:
         if not line.strip() or line.startswith("#"):
             continue
         try:
-            parts.sample(*influx.read_line(line, posted.arrived))
+            parts.sample(*influx.read_line(line, posted.naming, posted.arrived))
         except NOT_AS_IT_SAYS as error:
             parts.refuse(DecodeError(Cause.MALFORMED, f"no line of influx: {error}"[:300]), line.encode())
     return parts
@@ -52,7 +53,7 @@ def read_json(posted: Posted) -> Parts:
     parts = Parts(posted.arrived)
     for item in items(posted, parts):
         try:
-            _take(item, parts)
+            _take(item, parts, posted.naming)
         except DecodeError as error:
             parts.refuse(error, item)
     return parts
@@ -80,7 +81,7 @@ def _line(line: bytes, parts: Parts) -> tuple[Any, ...]:
         return ()
 
 
-def _take(item: Any, parts: Parts) -> None:
+def _take(item: Any, parts: Parts, naming: Naming) -> None:
     """Raises DecodeError."""
     if not isinstance(item, dict | list):
         raise DecodeError(Cause.WRONG_TYPE, "it is no object: a sample has entity, ts and metrics")
@@ -88,7 +89,7 @@ def _take(item: Any, parts: Parts) -> None:
         for sampled in native.ours({"ts": parts.arrived} | item):
             parts.sample(*sampled)
         return
-    for found in native.foreign(item, None):
+    for found in native.foreign(item, None, naming=naming):
         parts.any(found)
 
 
