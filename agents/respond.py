@@ -9,6 +9,8 @@ from models.incidents.book import DEFAULTS, IncidentBook, IncidentSettings
 from models.knowledge.packs import Packs
 from models.safety.roles import may
 from models.safety.signing import Keyring, Refused, setter
+from models.topology.lifetimes import DEFAULTS as BY_KIND
+from models.topology.lifetimes import EntitySettings
 from topics.actions import RESULTS, Result
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
@@ -29,9 +31,11 @@ class Respond(Taught[IncidentBook]):
     writes = (INCIDENTS, REFUSALS)
     shape = IncidentBook
 
-    def __init__(self, packs: Packs, keyring: Keyring, settings: IncidentSettings = DEFAULTS) -> None:
+    def __init__(
+        self, packs: Packs, keyring: Keyring, settings: IncidentSettings = DEFAULTS, entities: EntitySettings = BY_KIND
+    ) -> None:  # fmt: skip
         super().__init__(packs, keyring)
-        self.settings = settings
+        self.settings, self.entities = settings, entities
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Incident | Refusal]:
         for read in records:
@@ -54,9 +58,9 @@ class Respond(Taught[IncidentBook]):
                     except Refused as refused:
                         yield refusal(word, str(read.origin), refused.code, refused.detail, now)
         if records:
-            self.state.note(now, self.settings)
+            self.state.note(now, self.settings, self.entities)
         else:
-            yield from self.state.expire(now, self.settings)
+            yield from self.state.expire(now, self.settings, self.entities)
 
     def _told(self, setting: Setting, origin: str, now: Instant) -> Iterator[Incident | Refusal]:
         """What a person says of an incident that is kept here."""

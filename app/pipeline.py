@@ -5,6 +5,7 @@ telemetry ─► decode ─► detect ─► respond ─► decide ─► gate �
                           └─ label ──┴──────────────────────────────────────┴──────┘  record keeps all, attest signs it
 
 Each system is in its room's `wiring.py`. Topics of other agents come in through `rekey`, which writes telemetry.
+`describe` keeps what labels, packs, files and events say of entities.
 """
 
 from __future__ import annotations

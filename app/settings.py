@@ -32,6 +32,7 @@ from models.incidents.book import IncidentSettings
 from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
 from models.safety.masking import mask, rules_with
+from models.topology.lifetimes import EntitySettings
 
 catalogue.ship(shipped.actions())  # every process that decides reads settings
 
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api: ApiSettings = ApiSettings()
     ingest: IngestSettings = IngestSettings()
     receive: ReceiveSettings = ReceiveSettings()
+    entities: EntitySettings = EntitySettings()
     actuators: ActuatorSettings = ActuatorSettings()
     topics: TopicsSettings = TopicsSettings()
     actions: tuple[Action, ...] = ()

@@ -11,12 +11,14 @@ from topics.spec import DAY_MS, Count, Instant, Record, Topic, Word, system_of
 ENTITY: Final = "entity"  # an event that tells of an entity; SILENT: that its samples stay away
 SILENT: Final = "silent"
 LONGEST: Final = 256  # characters of an entity, of an attribute
+MOST_SERIES: Final = 64  # of an entity, in an event
 MOST_FACTS: Final = 32  # attributes of an entity, and relations, by one source
 
 Entity = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST)]
 Kind = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,62}$|^$")]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Text = Annotated[str, msgspec.Meta(max_length=LONGEST)]
+Series = Annotated[tuple[Text, ...], msgspec.Meta(max_length=MOST_SERIES)]
 
 
 class Sample(Record, frozen=True):
@@ -69,7 +71,7 @@ class Event(Record, frozen=True):
         tuple[str, str], ...
     ] = ()  # of a topology: every (caller, callee) of the system; none: it has no calls
     facts: Facts | None = None  # of an entity: what `facts.source` says of it; none: it has nothing more to say
-    series: tuple[str, ...] = ()  # of an entity: some of its series, as far as they differ
+    series: Series = ()  # of an entity: some of its series, as far as they differ
 
 
 class Heartbeat(Record, frozen=True):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def _respond(parts: Parts) -> Agent[Any]:
     from agents.respond import Respond
 
-    return Respond(parts.packs, parts.keyring, parts.settings.incidents)
+    return Respond(parts.packs, parts.keyring, parts.settings.incidents, parts.settings.entities)
 
 
 def _verify(parts: Parts) -> Agent[Any]:

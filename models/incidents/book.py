@@ -8,12 +8,14 @@ from typing import ClassVar, Final
 import msgspec
 
 from models.diagnosis.hypotheses import rank
-from models.diagnosis.symptoms import Symptom, Tracker
+from models.diagnosis.symptoms import ENTITIES_KEPT, Symptom, Tracker
 from models.incidents.lifecycle import IllegalStep, IncidentStep, advance, is_open
 from models.keyed import Changes, Table, table
 from models.knowledge.packs import TaughtState
 from models.topology import calls as topology
 from models.topology.calls import Graph, related
+from models.topology.lifetimes import DEFAULTS as BY_KIND
+from models.topology.lifetimes import EntitySettings, ttl_ms
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Hypothesis, Incident, State
@@ -36,7 +38,8 @@ class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gone_ms: Count = 600_000
     """Milliseconds without a sample after which an affected entity counts as gone: deleted, scaled in or renamed.
 
-    An incident without other affected entities then ends as `gone`. Set it above the longest gap in your telemetry.
+    It is for entities of a kind that has no time to live of its own (docs/entities.md). An incident without other
+    affected entities then ends as `gone`. Set it above the longest gap in your telemetry.
     """
 
 
@@ -68,15 +71,18 @@ class IncidentBook(TaughtState):
     quiet_since: Table[Instant] = table(when=lambda since: since + QUIET_MS)  # incident → since when it has no symptom
     gone_at: Table[Instant] = table(when=lambda at: at)  # incident → when to check for entities that are gone
     judged_last: Table[str] = table()  # incident → its last decision with a verdict
+    kinds: Table[str] = table(ENTITIES_KEPT, domain=_system)  # entity → its kind, as labels or files say
     awake: Instant = 0  # approximate time at which this partition was last read
     resumed: Instant = 0  # end of the last pause in reading this partition; no samples were read during it
 
     def event(self, event: Event) -> None:
-        """Store a deploy, a configuration change or the topology of a system."""
+        """Store a deploy, a configuration change, the topology of a system or the kind of an entity."""
         if event.kind == "topology":
             topology.take(self.calls, event)
         elif event.kind in ("deploy", "config_change"):
             self.changes[f"{event.ts:015}/{event.entity}/{event.revision}"] = event
+        elif event.facts is not None and event.facts.kind and self.kinds.get(event.entity) != event.facts.kind:
+            self.kinds[event.entity] = event.facts.kind
 
     def admit(self, anomaly: Anomaly, now: Instant) -> Iterator[Incident]:
         """Process the anomaly of one sample. Opens an incident, or revises the one to which the sample belongs."""
@@ -221,7 +227,9 @@ class IncidentBook(TaughtState):
         elif word == ACKNOWLEDGED:
             yield from self._move(incident, IncidentStep.ACKNOWLEDGE, now, by=who, note=note)
 
-    def expire(self, now: Instant, settings: IncidentSettings = DEFAULTS) -> Iterator[Incident]:
+    def expire(
+        self, now: Instant, settings: IncidentSettings = DEFAULTS, entities: EntitySettings = BY_KIND
+    ) -> Iterator[Incident]:  # fmt: skip
         """Close incidents whose symptoms stayed away for `QUIET_MS`, and incidents whose entities are gone."""
         for identity in self.quiet_since.due(now):
             incident = self.incidents.get(identity)
@@ -230,15 +238,18 @@ class IncidentBook(TaughtState):
             else:
                 yield from self._close(incident, IncidentStep.SELF_RESOLVED, now, Effect.SELF_RESOLVED)
         for identity in self.gone_at.due(now):
-            self.note(now, settings)
+            self.note(now, settings, entities)
             incident = self.incidents.get(identity)
             if incident is None:
                 del self.gone_at[identity]
-            elif gone := self._gone(incident, now, settings):
+                continue
+            ends = self._ends(incident, settings, entities)
+            if gone := [entity for entity, at in ends.items() if at <= now]:
                 yield from self._lose(incident, gone, now)
             else:
                 pause = max(LEAST_PAUSE_MS, settings.gone_ms // 20)
-                self.gone_at[identity] = max(self._last_sample(incident) + settings.gone_ms, now + pause)
+                soon = min([_shortest_ms(settings, entities) + now, *ends.values()])  # later would look like a pause
+                self.gone_at[identity] = max(soon, now + pause)
 
     def find(self, identity: str) -> Incident | None:
         """Return an open or a recently closed incident; None when there is none."""
@@ -253,32 +264,36 @@ class IncidentBook(TaughtState):
             self.quiet_since.pop(incident.id, None)
         return quiet
 
-    def note(self, now: Instant, settings: IncidentSettings) -> None:
+    def note(self, now: Instant, settings: IncidentSettings, entities: EntitySettings = BY_KIND) -> None:
         """Record that this partition is being read. After a pause, time without samples counts from its end."""
         if not self.incidents:
             return
-        if now - self.awake > 2 * settings.gone_ms:
+        shortest = _shortest_ms(settings, entities)
+        if now - self.awake > 2 * shortest:
             self.resumed = now
-        if now - self.awake >= settings.gone_ms // 4:
+        if now - self.awake >= shortest // 4:
             self.awake = now
 
-    def _gone(self, incident: Incident, now: Instant, settings: IncidentSettings) -> list[str]:
-        """Return the affected entities that are not known to be well and had no sample for `gone_ms`."""
-        since = now - settings.gone_ms
-        if max(incident.detected, self.resumed) > since:
-            return []
+    def _ends(self, incident: Incident, settings: IncidentSettings, entities: EntitySettings) -> dict[str, Instant]:
+        """Return when each affected entity that is not known to be well is gone, unless a sample of it comes."""
+        base = max(incident.detected, self.resumed)
         hurting = [entity for entity in incident.affected if not self.tracker.is_well(entity, incident.ts)]
-        return [entity for entity in hurting if self.tracker.newest.get(entity, incident.detected) <= since]
+        return {
+            entity: max(base, self.tracker.newest.get(entity, 0)) + self._ttl_ms(entity, settings, entities)
+            for entity in hurting
+        }
 
-    def _last_sample(self, incident: Incident) -> Instant:
-        """Return since when (ms) the affected entity with the oldest newest sample has had none."""
-        newest = (self.tracker.newest.get(entity, incident.detected) for entity in incident.affected)
-        return max(incident.detected, self.resumed, min(newest))
+    def _ttl_ms(self, entity: str, settings: IncidentSettings, entities: EntitySettings) -> Instant:
+        """How long an entity may stay away, by its kind: as it was told, else as its series that are off show it."""
+        told = self.kinds.get(entity)
+        kinds = [told] if told else self.knowledge.kinds_of(c.metric for c in self.tracker.context.get(entity, ()))
+        return ttl_ms(kinds, entities, self.knowledge.lifetimes) or settings.gone_ms
 
     def _lose(self, incident: Incident, gone: Sequence[str], now: Instant) -> Iterator[Incident]:
         """Remove entities that are gone from an incident. Closes it when no other entity has a symptom."""
         for entity in gone:
             self.tracker.forget(entity)
+            self.kinds.pop(entity, None)
         left = tuple(entity for entity in incident.affected if entity not in gone)
         if all(self.tracker.is_well(entity, incident.ts) for entity in left):
             yield from self._close(
@@ -329,6 +344,11 @@ class IncidentBook(TaughtState):
         if len(self.closed) >= CLOSED_KEPT:
             self.judged_last.pop(next(iter(self.closed)), None)
         self.closed[incident.id] = incident
+
+
+def _shortest_ms(settings: IncidentSettings, entities: EntitySettings) -> Instant:
+    """The shortest time without a sample after which some entity is gone, as settings say."""
+    return min([settings.gone_ms, *(round(1000 * seconds) for seconds in entities.ttl_s.values())])
 
 
 def _final(decision: Decision) -> bool:

@@ -45,7 +45,7 @@ from topics.refusals import Refusal
 from topics.spec import Instant, Origin, Read, Record
 from topics.state import LOOP_STATE
 
-NAMES = ["respond", "decide", "gate", "approve", "attest", "verify", "label", "record", "act"]
+NAMES = ["describe", "respond", "decide", "gate", "approve", "attest", "verify", "label", "record", "act"]
 NOTHING_STANDS = rule(
     'default allow := true\nallow := false if input.action.name != "restart_service"', name="nothing_stands",
     standing=True,

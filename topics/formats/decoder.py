@@ -41,7 +41,7 @@ from topics.formats.naming import Naming
 from topics.formats.texts import NEVER, Texts
 from topics.formats.tolerance import Refusals
 from topics.frames import MAGIC, unpack
-from topics.learning import Learning
+from topics.learning import Ended, Learning
 from topics.moments import Moments, MomentsState, nothing
 from topics.rates import Rates, RatesState
 from topics.spec import Origin
@@ -270,6 +270,10 @@ class Decoder:
         if isinstance(read, Learning):
             columns.control = read
             return ()
+        if isinstance(read, Ended):
+            if self.names.number(read.entity):
+                raise MustForget(np.array(self.names.of(read.entity)[1], np.int32))
+            return ()  # it is forgotten
         for sampled in read:
             if fault := native.fault_of(sampled.ts, arrived):
                 parts(DecodeError(Cause.TIMESTAMP, fault))

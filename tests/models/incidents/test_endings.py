@@ -7,10 +7,13 @@ import pytest
 from models.diagnosis.symptoms import ENTITIES_KEPT
 from models.incidents.book import CLOSED_KEPT, QUIET_MS, IncidentBook, IncidentSettings
 from models.incidents.lifecycle import is_open
+from models.topology.lifetimes import EntitySettings
 from tests.builders import CATALOG, KNOWN, NOW, cleared, decision, proposal, reread, sample
 from tests.episodes import dispatched, done, down, reported, states
 from topics.decisions import DecisionState
 from topics.incidents import Incident, State, SymptomKind
+from topics.signals import Contribution
+from topics.telemetry import Event, Facts
 from topics.verdicts import Effect
 
 SETTINGS = IncidentSettings(gone_ms=60_000)
@@ -168,3 +171,35 @@ def test_a_deadline_that_is_asked_for_exactly_when_it_comes_is_kept() -> None:
     down(book)
     book.note(NOW, SETTINGS)
     assert [i.closed_as for i in book.expire(NOW + 60_000, SETTINGS)] == ["gone"]
+
+
+def told_kind(entity: str, kind: str) -> Event:
+    return Event(entity=entity, ts=NOW, kind="entity", text="", facts=Facts("labels", 0.8, kind))
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [("pod", 900), ("lathe", 20), ("press", 60)])
+def test_how_long_an_entity_may_stay_away_is_said_by_its_kind(kind: str, seconds: int) -> None:
+    entities = EntitySettings(ttl_s={"lathe": 20.0})
+    book = IncidentBook(knowledge=KNOWN)
+    book.event(told_kind(CATALOG, kind))
+    down(book)
+    ends = [
+        (now - NOW) // 1_000
+        for now in range(NOW, NOW + 1_000_000, 1_000)
+        for state in book.expire(now, SETTINGS, entities)
+        if state.closed_as == "gone"
+    ]
+    assert ends == [pytest.approx(seconds, abs=4)]
+    assert book.kinds == {}
+
+
+def test_a_host_that_is_silent_keeps_its_incident_for_days() -> None:
+    """Its kind follows from the pack of the series that are off."""
+    book = IncidentBook(knowledge=KNOWN)
+    cpu = Contribution("node_load1", 30.0, 32.0, 0.5)
+    for now in range(NOW, NOW + 90_000, 1_000):
+        list(book.admit(sample("web-1", now, cpu), now))
+    assert book.incidents
+    ends = [now for now in range(NOW + 90_000, NOW + 4 * 86_400_000, 60_000) for _ in book.expire(now, SETTINGS)]
+    assert len(ends) == 1
+    assert ends[0] - NOW == pytest.approx(3 * 86_400_000, abs=120_000)
