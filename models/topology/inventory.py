@@ -102,7 +102,8 @@ class Inventory(TaughtState):
             if TOPOLOGY in self.entities[entity].facts and entity not in named:
                 yield from self._said(entity, TOPOLOGY, Facts(TOPOLOGY), now, settings)
         for one in named:
-            relations = tuple(Relation("calls", callee) for callee in graph.get(one, ())[:MOST_FACTS])
+            callees = [callee for callee in graph.get(one, ()) if 0 < len(callee) <= LONGEST]
+            relations = tuple(Relation("calls", callee) for callee in callees[:MOST_FACTS])
             if system_of(one) == system and 0 < len(one) <= LONGEST:
                 yield from self._said(one, TOPOLOGY, Facts(TOPOLOGY, SURE, "service", {}, relations), now, settings)
 
