@@ -94,6 +94,9 @@ class Meter(Protocol):
     def refused(self, agent: str, cause: str) -> None:
         """Count one dead letter of an agent, by its cause."""
 
+    def misplaced(self, topic: str, cause: str) -> None:
+        """Count and tell a record under a key that this worker does not give it."""
+
 
 def warm_up(agents: Iterable[Agent[Any]]) -> None:
     """Encode and decode the first state of each agent. Call it before threads start.

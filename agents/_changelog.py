@@ -127,7 +127,7 @@ class ChangeLog:
         if parts > MAX_PARTS:
             raise StateTooLarge(
                 f"the state of {self.agent} on partition {self.partition} has {len(state):,} bytes, and the most is"
-                f" {MAX_PARTS * PART_BYTES:,}: spread its systems over more partitions (opsloop topics grow)"
+                f" {MAX_PARTS * PART_BYTES:,}: make more domains ([incidents.domains], opsloop topics grow)"
             )
         made = []
         for part in range(parts):

@@ -30,7 +30,7 @@ from agents._transport import RecordBatch, batches, ends, fence, install
 from agents._unit import Unit, restored_unit
 from agents._watchdog import Watchdog, behind, waiting
 from agents._writer import Revoked, Writer
-from topics.codec import DeadLetter, DecodeError, decode
+from topics.codec import DeadLetter, DecodeError, decode, misplaced
 from topics.spec import Instant, Raw, Read, Record
 from topics.state import LOOP_STATE
 
@@ -269,7 +269,9 @@ class Loop:
         refused: list[DeadLetter] = []
         for raw in raws:
             try:
-                reads.append(decode(raw))
+                reads.append(read := decode(raw))
+                if self._first_reader[raw.topic] == verb and (cause := misplaced(raw, read.record)):
+                    self.meter.misplaced(raw.topic, cause)
             except DecodeError as error:
                 if self._first_reader[raw.topic] == verb:  # one verb per topic writes dead letters
                     refused.append(DeadLetter(raw, error.cause, error.detail))

@@ -8,7 +8,8 @@ from typing import ClassVar, Final, Generic, TypeVar, cast
 import msgspec
 
 from agents._agent import Agent, Buffer
-from models.keyed import ChangeTracker, KeyedState
+from models.keyed import KeyedState
+from models.tracked import ChangeTracker
 from topics.codec import Cause, DeadLetter
 from topics.spec import Instant, Raw, Read, Record
 

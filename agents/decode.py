@@ -9,7 +9,7 @@ from models.topology.presence import Sightings
 from topics.batch import Batch, Forgotten, Names, Reused
 from topics.chunk import chunk_of as chunk_of
 from topics.formats.decoder import LARGE as LARGE
-from topics.formats.decoder import Decoded, Decoder
+from topics.formats.decoder import Decoded, Decoder, Known
 from topics.formats.naming import Naming
 from topics.spec import Instant, Raw
 from topics.telemetry import EVENTS, METRICS, Event
@@ -20,6 +20,8 @@ class Decode(Agent[Raw]):
 
     An `Event` follows where labels say something of an entity that was not told yet, and when an entity is new, falls
     silent or comes back.
+
+    known: asked before each batch what packs say of series; None: what they said before holds.
     """
 
     name = "decode"
@@ -27,8 +29,10 @@ class Decode(Agent[Raw]):
     writes = (EVENTS,)
     raw = True
 
-    def __init__(self, names: Names | None = None, naming: Naming | None = None) -> None:
-        self.decoder = Decoder(names, naming)
+    def __init__(
+        self, names: Names | None = None, known: Known = lambda: None, naming: Naming | None = None
+    ) -> None:  # fmt: skip
+        self.decoder = Decoder(names, known, naming)
         self.names = self.decoder.names
         self.sightings = Sightings()
 

@@ -35,8 +35,11 @@ class Gate(Stateful[Limits]):
     shape = Limits
 
     def __init__(self, settings: SafetySettings, signer: Signer, keyring: Keyring, policies: Policies) -> None:
-        super().__init__()
         self.settings, self.signer, self.keyring, self.policies = settings, signer, keyring, policies
+        super().__init__()
+
+    def prepare(self) -> None:
+        self.state.count_by(self.settings)
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Decision | Refusal | Proposal]:
         for read in records:

@@ -10,7 +10,7 @@ from models.incidents.lifecycle import is_open
 from models.keyed import KeyedState, Table, table
 from topics.incidents import INCIDENTS, Incident, State
 from topics.learning import LABELS, LEARNING, Feedback, Label, Learning
-from topics.spec import Instant, Read, Record, system_of
+from topics.spec import Instant, Read, Record, domain_of
 
 KEPT: Final = 5_000  # incidents that were labelled while they went on
 FEEDBACK = frozenset(get_args(Feedback))
@@ -20,7 +20,7 @@ ENDED = (State.RESOLVED, State.REVIEWED)
 class OpenForks(KeyedState):
     """The incidents for which learners are forked, each with the entities that are."""
 
-    incidents: Table[tuple[str, ...]] = table(domain=lambda _, entities: system_of(entities[0]))
+    incidents: Table[tuple[str, ...]] = table(domain=lambda _, entities: domain_of(entities[0]))
     labelled: Table[bool] = table(KEPT)  # still going on, but told: not forked again
 
 

@@ -1,4 +1,4 @@
-"""Anomalies, changes, what became of actions and what people say turn into incidents."""
+"""Symptoms, changes, what became of actions and what people say turn into incidents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from topics.incidents import INCIDENTS, Incident
 from topics.packs import PACKS, PackVersion
 from topics.refusals import REFUSALS, Refusal, refusal
 from topics.settings import INCIDENT, SETTINGS, Setting
-from topics.signals import ANOMALIES, Anomaly
+from topics.signals import SYMPTOMS, Symptom
 from topics.spec import Instant, Read, Record
 from topics.telemetry import EVENTS, Event
 from topics.verdicts import VERDICTS, Verdict
@@ -27,7 +27,7 @@ class Respond(Taught[IncidentBook]):
     """Keeps one open incident per episode."""
 
     name = "respond"
-    reads = (ANOMALIES, EVENTS, DECISIONS, RESULTS, VERDICTS, SETTINGS, PACKS)
+    reads = (SYMPTOMS, EVENTS, DECISIONS, RESULTS, VERDICTS, SETTINGS, PACKS)
     writes = (INCIDENTS, REFUSALS)
     shape = IncidentBook
 
@@ -40,8 +40,8 @@ class Respond(Taught[IncidentBook]):
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Incident | Refusal]:
         for read in records:
             match read.record:
-                case Anomaly() as anomaly:
-                    yield from self.state.admit(anomaly, now)
+                case Symptom() as symptom:
+                    yield from self.state.admit(symptom, now)
                 case Event() as event:
                     self.state.event(event)
                 case Decision() as decision:

@@ -13,8 +13,8 @@ from topics.actions import RESULTS, Result
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.packs import PACKS, PackVersion
-from topics.signals import ANOMALIES, Anomaly
-from topics.spec import Instant, Read, Record, system_of
+from topics.signals import SYMPTOMS, Symptom
+from topics.spec import Instant, Read, Record, domain_of
 from topics.verdicts import VERDICTS, Verdict
 
 
@@ -22,7 +22,7 @@ class Verify(Taught[Verifier]):
     """Watches the affected entities after an action, and judges it."""
 
     name = "verify"
-    reads = (ANOMALIES, INCIDENTS, RESULTS, DECISIONS, PACKS)
+    reads = (SYMPTOMS, INCIDENTS, RESULTS, DECISIONS, PACKS)
     writes = (VERDICTS,)
     shape = Verifier
 
@@ -31,22 +31,22 @@ class Verify(Taught[Verifier]):
         self.settings = settings
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Verdict]:
-        systems: dict[str, None] = {}  # of which something was read, in the order of the log
+        domains: dict[str, None] = {}  # of which something was read, in the order of the log
         for read in records:
             match read.record:
-                case Anomaly() as anomaly:
-                    self.state.observe(anomaly)
-                    systems[system_of(anomaly.entity)] = None
+                case Symptom() as symptom:
+                    self.state.observe(symptom)
+                    domains[domain_of(symptom.entity)] = None
                 case Incident() as incident:
                     self.state.incident(incident)
-                    systems[system_of(incident.entity)] = None
+                    domains[domain_of(incident.entity)] = None
                 case Decision() as decision:
                     self.state.decided(decision)
-                    systems[system_of(decision.proposal.target)] = None
+                    domains[domain_of(decision.proposal.target)] = None
                 case Result() as result:
                     self.state.acted(result)
-                    systems[system_of(result.target)] = None
+                    domains[domain_of(result.target)] = None
                 case PackVersion() as word:
                     with contextlib.suppress(Refused):  # that a pack is not believed is for `respond` to say
                         self.learn_pack(word, read.arrived or now)
-        yield from self.state.judge(systems, now, self.settings)
+        yield from self.state.judge(domains, now, self.settings)

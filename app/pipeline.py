@@ -1,8 +1,9 @@
 """The map: the systems in the order data meets them.
 
-telemetry ─► decode ─► detect ─► respond ─► decide ─► gate ─► approve ─► act ─► verify
-                          ▲          ▲                                      │      │
-                          └─ label ──┴──────────────────────────────────────┴──────┘  record keeps all, attest signs it
+telemetry ─► decode ─► detect ─► diagnose ─► respond ─► decide ─► gate ─► approve ─► act ─► verify
+                          ▲                     ▲                                      │      │
+                          └─ label ─────────────┴──────────────────────────────────────┴──────┘  record keeps all,
+                                                                                                 attest signs it
 
 Each system is in its room's `wiring.py`. Topics of other agents come in through `rekey`, which writes telemetry.
 `describe` keeps what labels, packs, files and events say of entities.
@@ -11,6 +12,7 @@ Each system is in its room's `wiring.py`. Topics of other agents come in through
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
@@ -32,12 +34,13 @@ if TYPE_CHECKING:
     from models.detection.settings import DetectionSettings
     from models.knowledge.packs import Packs
     from models.safety.signing import Keyring, Signer
+    from topics.meanings import Meanings
 
 SYSTEMS: Final = (
     INGEST,  # what others measure → telemetry
     DETECTION,  # telemetry → anomalies
     KNOWLEDGE,  # what signals mean, what causes it and what cures it
-    INCIDENTS,  # anomalies → incidents
+    INCIDENTS,  # anomalies, alerts and heartbeats → symptoms → incidents
     DECISIONS,  # incidents → proposals
     POLICY,  # what the gate holds proposals against
     SAFETY,  # proposals → decisions → commands
@@ -74,11 +77,11 @@ def verbs(role: str) -> list[str]:
     return [verb.name for system in SYSTEMS for verb in system.agents if verb.role == role]
 
 
-def lane(settings: DetectionSettings | None = None) -> Stages:
-    """Samples to anomalies: on the lane, one stage handing to the next."""
+def lane(settings: DetectionSettings | None = None, said: Callable[[], Meanings | None] = lambda: None) -> Stages:
+    """Samples to anomalies: on the lane, one stage handing to the next. said: what packs say; else the shipped ones."""
     from app.settings import Settings
 
-    return stages("lane", Parts(Settings(detection=settings) if settings else Settings()))
+    return stages("lane", Parts(Settings(detection=settings) if settings else Settings(), said=said))
 
 
 def loop(settings: Settings, signer: Signer, keyring: Keyring, packs: Packs | None = None) -> Stages:

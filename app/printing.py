@@ -6,6 +6,7 @@ ids, times and names are never broken.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -13,14 +14,59 @@ from typing import Any, Final
 import msgspec
 from rich.cells import cell_len
 from rich.console import Console
-from rich.errors import MarkupError
+from rich.markup import escape
 from rich.text import Text
 
 GAP: Final = 2  # blanks between columns
 INDENT: Final = "    "  # of what stands below its row
-CONTROL: Final = dict.fromkeys((*range(32), 127), "\N{REPLACEMENT CHARACTER}")
-out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+NEWLINE: Final = 10
+# what drives a terminal, ends a line, or turns the direction of what is read
+CONTROL: Final = dict.fromkeys(
+    (*range(32), *range(127, 160), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
+    "\N{REPLACEMENT CHARACTER}",
+)
+_DRIVING: Final = {code: shown for code, shown in CONTROL.items() if code != NEWLINE}
+_STYLED: Final = re.compile(r"\[(red|green|yellow|cyan|blue|magenta|bold|dim)\](.*)\[/\1\]", re.DOTALL)
+
+
+class PlainConsole(Console):
+    """Shows text as it is: no markup, no emoji, and nothing that drives a terminal. A style is given as `Text`."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        where = sys.stderr if stderr else sys.stdout
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=not where.isatty())
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich has it, of what is shown."""
+        super().print(*map(_shown, objects), **options)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.translate(_DRIVING)
+    if isinstance(value, Text) and value.plain.translate(_DRIVING) != value.plain:
+        value = value.copy()
+        value.plain = value.plain.translate(_DRIVING)
+    return value
+
+
+def plain(text: object) -> str:
+    """Text from outside on one line, without what drives a terminal."""
+    return str(text).translate(CONTROL)
+
+
+def escaped(text: object) -> str:
+    """The same for the inside of `marked`."""
+    return escape(plain(text))
+
+
+def marked(text: str) -> Text:
+    """A text with rich's markup, of which everything from outside is `escaped`."""
+    return Text.from_markup(text, emoji=False)
+
+
+out = PlainConsole()
+err = PlainConsole(stderr=True)
 
 
 def print_json(value: Any) -> None:
@@ -30,7 +76,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """A table for a person. Cells may hold rich markup; what stands first names its row.
+    """A table for a person. A cell is shown as it is, or in the one style around it; the first names its row.
 
     On a terminal, columns that do not fit stand below their row with their names: those with prose first, then the
     last ones.
@@ -50,12 +96,14 @@ def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[obje
 
 
 def _text(cell: object) -> Text:
-    """A cell without control characters; what is no markup is taken as it is."""
-    plain = str(cell).translate(CONTROL)
-    try:
-        return Text.from_markup(plain)
-    except MarkupError:
-        return Text(plain)
+    """A cell on one line."""
+    if isinstance(cell, Text):
+        cell = cell.copy()
+        cell.plain = plain(cell.plain)
+        return cell
+    said = plain(cell)
+    styled = _STYLED.fullmatch(said)
+    return Text(styled[2], styled[1]) if styled else Text(said)
 
 
 def _fitting(widths: Sequence[int], cells: Sequence[Sequence[Text]], width: int) -> list[int]:

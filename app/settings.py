@@ -33,6 +33,8 @@ from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
 from models.safety.masking import mask, rules_with
 from models.topology.lifetimes import EntitySettings
+from topics.patterns import examples
+from topics.spec import domain_of, knows_domains, use_domains
 
 catalogue.ship(shipped.actions())  # every process that decides reads settings
 
@@ -72,8 +74,30 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
     except ValueError as error:
         raise UserError(f"settings: [[actions]]: {error}", "Mend that action in opsloop.toml") from None
     naming(settings.ingest)  # a template that cannot be used is refused here
+    use_domains(settings.incidents.domains)
+    _require_apart(settings)
     ingest = msgspec.structs.replace(settings.ingest, topics=plugins.with_formats(settings.ingest.topics))
     return msgspec.structs.replace(settings, detection=plugins.with_detectors(settings.detection), ingest=ingest)
+
+
+def know_domains() -> None:
+    """Take the correlation domains from the settings here, unless this process has them. Raises UserError."""
+    if not knows_domains():
+        use_domains(_read(None, os.environ, "").incidents.domains)
+
+
+def _require_apart(settings: Settings) -> None:
+    """Return when no safety scope lies in two domains: each is counted by a worker of its own. Raises UserError."""
+    found: dict[str, tuple[str, str]] = {}
+    for entity in examples((*settings.safety.limit_scopes, *settings.incidents.domains)):
+        scope, domain = settings.safety.scope_of(entity), domain_of(entity)
+        other, there = found.setdefault(scope, (entity, domain))
+        if there != domain:
+            raise UserError(
+                f"settings: [safety.limit_scopes] counts {other} and {entity} together as {scope!r}, and"
+                f" [incidents.domains] puts them in {there!r} and {domain!r}",
+                "Give each domain scopes of its own, or put both in one domain",
+            )
 
 
 def _read(path: Path | None, environment: Mapping[str, str], mode: str) -> Settings:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from models.knowledge.packs import Packs
     from models.safety.guard import Guard
     from models.safety.signing import Keyring, Signer
+    from topics.meanings import Meanings
 
 T = TypeVar("T")
 Stages = list[Callable[[], "Agent[Any]"]]  # how to make each agent of a partition, in the order data meets them
@@ -43,6 +44,9 @@ class Parts:
     known_keys: Keyring | None = None
     own_hands: Hands | None = None
     own_packs: Packs | None = None
+    heartbeats: bool = True  # whether a worker of the loop can read them, see `app.kafka.families.hears_heartbeats`
+    said: Callable[[], Meanings | None] = lambda: None
+    """What packs say of series at the time; None: as the shipped ones do, or as it was kept."""
 
     @property
     def signer(self) -> Signer:

@@ -13,9 +13,10 @@ from app.testing import NOW as NOW
 from app.testing import cleared as cleared
 from app.testing import pack_of, policy_of
 from app.testing import sample as sample
-from models.keyed import ChangeTracker, KeyedState
+from models.keyed import KeyedState
 from models.knowledge.knowledge import KnowingState
 from models.safety.signing import OURS, seal, sign_checkpoint, sign_proposal, sign_setting, sign_vote
+from models.tracked import ChangeTracker
 from tests.keys import WORKER_KEY, key_of
 from topics.actions import Command, Result, SignedCommand
 from topics.approvals import Approval, subject
@@ -29,7 +30,7 @@ from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import refusal
 from topics.settings import KILL_SWITCH, Setting
-from topics.signals import Contribution
+from topics.signals import Contribution, Symptom
 from topics.spec import Instant, Origin, Read, Record, derive, system_of
 from topics.state import LANE_STATE, LOOP_STATE, Snapshot
 from topics.telemetry import Event, Heartbeat, Sample
@@ -44,6 +45,18 @@ BUSY: Final = Contribution("http.server.request_rate", 20.0, 90.0, 30.0)
 
 def hypothesis(cause: str = "process_gone", target: str = CATALOG, score: float = 0.98) -> Hypothesis:
     return Hypothesis(cause, target, score, ("nothing listens",))
+
+
+def symptom(kind: str = SymptomKind.DOWN, entity: str = CATALOG, onset: Instant = NOW, **changes: Any) -> Symptom:
+    """A symptom of an entity that nine samples have shown."""
+    c = HURTS.get(SymptomKind(kind), BUSY)
+    fields: dict[str, Any] = {
+        "id": derive("symptom", entity, kind, onset), "entity": entity, "symptom": kind, "state": "continuing",
+        "ts": onset + 2_000, "seq": 0, "onset": onset, "last": onset + 2_000, "samples": 9, "period_ms": 250,
+        "metric": c.metric, "z": c.z, "value": c.value, "expected": c.expected, "attribution": (c,), "alarm": True,
+        "detector": "bank", "view": "first", "knowledge": "0123456789abc", "evidence": "opsloop.telemetry.metrics-0-1",
+    }  # fmt: skip
+    return Symptom(**fields | changes)
 
 
 def incident(**changes: Any) -> Incident:
@@ -147,6 +160,11 @@ def deploy(service: str, ts: Instant, revision: str = "2", previous: str = "1") 
     return Event(entity=service, ts=ts, kind="deploy", text="a new one", revision=revision, previous=previous)
 
 
+def alert(name: str, state: str = "firing", entity: str = CATALOG, ts: Instant = NOW) -> Event:
+    """An alert from outside, as `opsloop receive` writes it."""
+    return Event(entity=entity, ts=ts, kind="alert", text=f"{state} {name}", name=name, state=state)
+
+
 def topology(*calls: tuple[str, str], ts: Instant = NOW) -> Event:
     return Event(entity="shop", ts=ts, kind="topology", text="who calls whom", calls=calls)
 
@@ -214,6 +232,7 @@ SAMPLES: Final[dict[str, Record]] = {
             first=NOW - 9_000, last=NOW - 1_000, template="{namespace}/{pod}",
         ),
         sample(CATALOG, NOW, SymptomKind.LATENCY, BUSY),
+        symptom(SymptomKind.LATENCY, onset=NOW - 2_000),
         incident(attempts=("d0",), closed_as=""),
         proposal(alternatives=("scale_out on shop/catalog: less sure (0.40)",), evidence=("opsloop.incidents-0-1",)),
         decision(DecisionState.DISPATCHED, voters=("ana",), command="c1"),
@@ -222,17 +241,20 @@ SAMPLES: Final[dict[str, Record]] = {
         result(),
         verdict_on(Effect.INEFFECTIVE, evidence=("opsloop.signals.anomalies-0-9",)),
         Label(incident="i1", entity=CATALOG, label="expected", ts=NOW, by="ana"),
-        refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
+        msgspec.structs.replace(
+            refusal(approval(decision()), "opsloop.approvals-0-4", "forged", "the signature is not one of ana", NOW),
+            domain="shop",
+        ),
         switch("on"),
         policy(FROZEN),
         pack_of(GARDEN),
         AuditEntry(
-            chain=0, seq=0, ts=NOW, system="shop", topic="opsloop.settings", origin="opsloop.settings-0-0",
+            chain=0, seq=0, ts=NOW, domain="shop", topic="opsloop.settings", origin="opsloop.settings-0-0",
             body=msgspec.Raw(b'{"v":1,"name":"kill_switch"}'), previous=GENESIS, applied={"opsloop.settings": 1},
             hash="cd",
         ),
         sign_checkpoint(Checkpoint(
-            chain=0, first=0, last=9, ts=NOW, system="shop", head="cd", root="ef",
+            chain=0, first=0, last=9, ts=NOW, domain="shop", head="cd", root="ef",
         ), WORKER_KEY),
     )
 } | {LANE_STATE.name: _SNAPSHOT, LOOP_STATE.name: _SNAPSHOT}  # fmt: skip
@@ -242,6 +264,8 @@ class Quiet:
     """A meter that nobody reads."""
 
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
+
+    def misplaced(self, topic: str, cause: str) -> None: ...
     def refused(self, agent: str, cause: str) -> None: ...
 
 

@@ -19,6 +19,7 @@ import typer.testing
 from confluent_kafka.admin import NewTopic
 from hypothesis import settings
 
+import topics.spec
 from app.kafka.admin import ensure
 from app.kafka.broker import Broker, admin
 from app.kafka.embedded import Embedded
@@ -58,6 +59,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("OPSLOOP_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever domains a test sets, for itself or by settings, the next one begins without."""
+    monkeypatch.setattr(topics.spec, "_domains", None)
+    monkeypatch.setenv("OPSLOOP_INCIDENTS__DOMAINS", "{}")  # so that it is taken away after the test
+    del os.environ["OPSLOOP_INCIDENTS__DOMAINS"]
 
 
 @pytest.fixture(autouse=True)

@@ -47,19 +47,50 @@ def series(labels: Labels, *samples: bytes, histograms: Sequence[bytes] = ()) ->
     return named + b"".join(message(2, s) for s in samples) + b"".join(message(4, h) for h in histograms)
 
 
+def native(
+    ts: int, total: float, positive: Mapping[int, int], *, schema: int = 0, zeros: int = 0, floats: bool = False,
+    negative: Mapping[int, int] | None = None, hint: int = 0, bounds: Sequence[float] = (),
+) -> bytes:  # fmt: skip
+    """A native histogram: counts by the number of their bucket, as Prometheus counts them."""
+    count = sum(positive.values()) + sum((negative or {}).values()) + zeros
+    counted = double(2, count) + double(7, zeros) if floats else varint(1, count) + varint(6, zeros)
+    sides = _side(negative or {}, 8, floats=floats) + _side(positive, 11, floats=floats)
+    own = message(16, struct.pack(f"<{len(bounds)}d", *bounds)) if bounds else b""
+    return counted + double(3, total) + varint(4, _zigzag(schema)) + sides + varint(14, hint) + varint(15, ts) + own
+
+
+def _side(counts: Mapping[int, int], field: int, *, floats: bool) -> bytes:
+    """Spans, and deltas or counts, of the buckets on one side of zero."""
+    if not counts:
+        return b""
+    spans, deltas, after, before = b"", b"", 0, 0
+    for at in sorted(counts):
+        spans += message(field, varint(1, _zigzag(at - after)) + varint(2, 1))
+        deltas += varint(0, _zigzag(counts[at] - before))[1:]
+        after, before = at + 1, counts[at]
+    if floats:
+        return spans + message(field + 2, struct.pack(f"<{len(counts)}d", *(counts[at] for at in sorted(counts))))
+    return spans + message(field + 1, deltas)
+
+
+def _zigzag(value: int) -> int:
+    return value << 1 if value >= 0 else (-value << 1) - 1
+
+
 def write_v1(*every: bytes) -> bytes:
     return b"".join(message(1, each) for each in every)
 
 
-def write_v2(*every: tuple[Labels, Sequence[bytes], Sequence[bytes]]) -> bytes:
-    """A Request of version 2: its series as labels, samples and histograms."""
+def write_v2(*every: tuple[Labels, Sequence[bytes], Sequence[bytes]], kinds: Sequence[int] = ()) -> bytes:
+    """A Request of version 2: its series as labels, samples and histograms. kinds: of each, its type by number."""
     symbols = dict.fromkeys(["", *(word for labels, _, _ in every for label in labels for word in label)])
     place = {word: at for at, word in enumerate(symbols)}
     body = b"".join(text(4, word) for word in symbols)
-    for labels, samples, histograms in every:
+    for at, (labels, samples, histograms) in enumerate(every):
         refs = b"".join(varint(0, place[word])[1:] for label in labels for word in label)
         held = message(1, refs) + b"".join(message(2, s) for s in samples)
-        body += message(5, held + b"".join(message(3, h) for h in histograms))
+        about = message(5, varint(1, kinds[at])) if kinds else b""
+        body += message(5, held + b"".join(message(3, h) for h in histograms) + about)
     return body
 
 

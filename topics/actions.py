@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from topics.approvals import Approval, subject
-from topics.spec import Count, Instant, Record, Topic, Word, system_of
+from topics.spec import Count, Instant, Record, Topic, Word, domain_of
 
 # what a writer of today may say; a reader accepts every Word, see topics.spec
 Outcome = Literal["succeeded", "failed", "timed_out", "canceled", "unknown", "refused"]
@@ -78,9 +78,9 @@ class Result(Record, frozen=True):
 COMMANDS = Topic(
     "opsloop.actions.commands",
     SignedCommand,
-    key=lambda order: system_of(order.target),
+    key=lambda order: domain_of(order.target),
     what="signed orders to actuators",
 )
 RESULTS = Topic(
-    "opsloop.actions.results", Result, key=lambda result: system_of(result.target), what="what actuators did"
+    "opsloop.actions.results", Result, key=lambda result: domain_of(result.target), what="what actuators did"
 )

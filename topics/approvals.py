@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from topics.spec import Instant, Record, Topic, Word
+from topics.spec import Instant, Record, Topic, Word, domain_of
 
 
 class Approval(Record, frozen=True):
@@ -15,7 +15,7 @@ class Approval(Record, frozen=True):
 
     id: str  # H(decision, voter): a person has one vote
     decision: str
-    system: str  # of the decision's target: brings the vote to the worker that holds the decision
+    system: str  # of the decision's target: its domain brings the vote to the worker that holds the decision
     ts: Instant
     voter: str
     vote: Word  # approve, reject
@@ -32,4 +32,4 @@ def subject(decision: str, action: str, target: str, parameters: Mapping[str, st
     return hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
 
 
-APPROVALS = Topic("opsloop.approvals", Approval, key=lambda approval: approval.system, what="signed votes by people")
+APPROVALS = Topic("opsloop.approvals", Approval, key=lambda vote: domain_of(vote.system), what="signed votes by people")

@@ -11,15 +11,19 @@ from topics.batch import Float64, Int32, Int64
 from topics.kernel import inlined, kernel
 
 # of an entity: its last stamp as sent, and what it was taken for; the newest of these; how late its data comes; since
-# when, and how late then, it comes much later; whether its clock was set back; whether its last stamp was late
-SENT, STAMP, NEWEST, KNOWN, USUAL, SINCE, SINCE_LAG, SET_BACK, LATE = range(9)
+# when, and how late then, it comes much later; how far its clock is ahead, or behind; whether its last stamp was late
+SENT, STAMP, NEWEST, KNOWN, USUAL, SINCE, SINCE_LAG, SHIFT, LATE = range(9)
+# how far its last stamp that was ahead of arrival was so; whether its newest stamp was such a one; since when, of a
+# clock that is ahead, none is as far ahead as that
+AHEAD, TRIED, LESS = range(9, 12)
 # the moment: its newest stamp, first series, series; whether it comes in parts, of how many series, moments of another
-# number; its serial number; parts; moments of one part; samples for which it is watched whether they are parts
-AT, FIRST, SERIES, PARTED, WHOLE, OTHERS, SERIAL, PARTS, SINGLE, WATCHED = range(9, 19)
+# number; its serial number; parts; moments of one part; samples for which it is watched whether they are parts; the
+# newest stamp of the moment before
+AT, FIRST, SERIES, PARTED, WHOLE, OTHERS, SERIAL, PARTS, SINGLE, WATCHED, OVER = range(12, 23)
 # what is held of it: series, 1 + the first and the last of them, offset and lateness of the last part, arrival of the
 # first; 1 + the entity held before and after it
-HELD, HEAD, TAIL, OFFSET, HELD_LATE, ARRIVED, BEFORE, AFTER = range(19, 27)
-FIELDS: Final = 27
+HELD, HEAD, TAIL, OFFSET, HELD_LATE, ARRIVED, BEFORE, AFTER = range(23, 31)
+FIELDS: Final = 31
 
 AHEAD_MS: Final = 1_000  # that a stamp may be ahead of its arrival
 LATE_MS: Final = 300_000  # more than an entity's data used to be late: some send a few minutes at a time
@@ -73,34 +77,82 @@ class Put(NamedTuple):
 
 @inlined
 def _clock(row: Int64, ts: int, arrived: int) -> None:
-    """What the stamp of a sample is taken for: STAMP and LATE of its entity. Parts of a moment have the same."""
+    """What the stamp of a sample is taken for: STAMP and LATE of its entity. Parts of a moment have the same.
+
+    It is the stamp less a shift, which changes with the entity's clock alone: so what is sent again has the same once
+    more, and is known as older than what came since.
+    """
     if ts == row[SENT]:
         return
-    row[SENT], row[STAMP], row[LATE] = ts, ts, 0
+    row[SENT], row[STAMP], row[LATE] = ts, ts - row[SHIFT], 0
     if arrived > 0:
-        lag = arrived - ts
+        lag = arrived - row[STAMP]
         if row[KNOWN] == 0:
             row[KNOWN], row[USUAL] = 1, max(lag, 0)
-        if lag < -AHEAD_MS:
-            row[STAMP] = arrived
+        if lag < -AHEAD_MS and row[SHIFT] < 0 and ts <= min(row[NEWEST], arrived + AHEAD_MS):
+            row[STAMP] = ts  # of before its clock was set back
+            _behind(row, ts, arrived, False)
+        elif lag < -AHEAD_MS:
+            _ahead(row, ts, arrived)
         else:
             row[USUAL] = min(row[USUAL], max(lag, 0))
             late = lag > row[USUAL] + LATE_MS
-            if late or (ts <= row[NEWEST] and row[SET_BACK] == 0):
-                if row[SINCE] == 0 or lag < row[SINCE_LAG] - CATCHES_UP_MS:
-                    row[SINCE], row[SINCE_LAG] = arrived, lag
-                if arrived - row[SINCE] >= STEADY_MS:
-                    row[USUAL], row[SINCE], row[SET_BACK] = lag, 0, 1
-                else:
-                    row[LATE] = 1 if late else 0
+            if late or row[STAMP] <= row[NEWEST]:
+                _behind(row, ts, arrived, late)
             else:
-                row[SINCE] = 0
-            if row[SET_BACK] == 1 and row[LATE] == 0:
-                if ts > row[NEWEST]:
-                    row[SET_BACK] = 0
-                else:
-                    row[STAMP] = arrived
+                row[SINCE] = row[SINCE_LAG] = row[TRIED] = 0
+                if row[SHIFT] > 0:
+                    _less(row, ts, arrived)
     row[NEWEST] = max(row[NEWEST], row[STAMP])
+
+
+@inlined
+def _ahead(row: Int64, ts: int, arrived: int) -> None:
+    """A stamp is ahead of its arrival. One alone was a mistake; the next one is of a clock that is ahead."""
+    own = row[STAMP] - row[AHEAD]
+    if row[AHEAD] == 0 or own > arrived + AHEAD_MS or own < row[NEWEST] - STEADY_MS:
+        own = ts if row[SHIFT] < 0 and ts <= arrived + AHEAD_MS else arrived  # it was set back, and is right again
+        row[AHEAD], row[TRIED] = row[STAMP] - own, 1
+    elif own > row[NEWEST]:
+        if row[TRIED] == 1:
+            row[SHIFT] += row[AHEAD]
+            row[AHEAD] = row[TRIED] = 0
+        else:
+            row[TRIED] = 1
+    if own > row[NEWEST]:
+        row[SINCE] = row[SINCE_LAG] = 0
+    row[STAMP] = own
+
+
+@inlined
+def _less(row: Int64, ts: int, arrived: int) -> None:
+    """A stamp of a clock that is ahead: when none is as far ahead for a minute, the clock was set."""
+    lag = arrived - row[STAMP]
+    if lag <= AHEAD_MS:
+        row[LESS] = 0
+    elif row[LESS] == 0:
+        row[LESS] = arrived
+    elif arrived - row[LESS] >= STEADY_MS:
+        row[SHIFT] = 0 if ts <= arrived + AHEAD_MS else row[SHIFT] - lag
+        row[LESS] = 0
+
+
+@inlined
+def _behind(row: Int64, ts: int, arrived: int, late: bool) -> None:
+    """A stamp is late, or not newer than others. When that goes on, its entity's data or its clock has changed."""
+    lag = arrived - row[STAMP]
+    if row[SINCE] == 0 or lag < row[SINCE_LAG] - CATCHES_UP_MS:
+        row[SINCE], row[SINCE_LAG] = arrived, lag
+    if arrived - row[SINCE] < STEADY_MS:
+        row[LATE] = 1 if late else 0
+        return
+    row[SINCE] = row[SINCE_LAG] = 0
+    if row[STAMP] > row[NEWEST]:
+        row[USUAL] = lag
+    elif row[SHIFT] > 0 and ts > row[NEWEST] and ts <= arrived + AHEAD_MS:
+        row[SHIFT] = 0  # it was ahead, and is right now
+    else:
+        row[SHIFT] = ts - arrived  # it holds from the next one on: this one may be a repeat
 
 
 @inlined
@@ -112,7 +164,11 @@ def _near(row: Int64, first: int) -> bool:
 
 @inlined
 def _whole(row: Int64, first: int, series: int) -> None:
-    """A whole sample: all that its moment has."""
+    """A whole sample: all that its moment has. One that is older than the moment before is none of the entity's now."""
+    if row[STAMP] < row[AT]:
+        return
+    if row[STAMP] > row[AT]:
+        row[OVER] = row[AT]
     row[AT], row[FIRST], row[SERIES] = row[STAMP], first, series
 
 
@@ -187,6 +243,23 @@ def _copy(given: Given, sample: int, row: Int64, put: Put) -> None:
 
 
 @inlined
+def _copy_older(cells: Cells, given: Given, sample: int, row: Int64, put: Put) -> None:
+    """Give on a part of a moment that is over, without the series of which the moment now has a newer value.
+
+    What is held is given on later, so that nobody else would know that these are late or sent again.
+    """
+    to, place = put.total[0], put.total[1]
+    for point in range(given.start[sample], given.start[sample + 1]):
+        if cells.last[given.series[point]] != row[SERIAL]:
+            put.series[place], put.value[place] = given.series[point], given.value[point]
+            place += 1
+    if place > put.total[1]:
+        put.entity[to], put.ts[to] = given.entity[sample], row[STAMP]
+        put.offset[to], put.late[to] = given.offset[sample], row[LATE] == 1
+        put.total[0], put.total[1], put.start[to + 1] = to + 1, place, place
+
+
+@inlined
 def _end(cells: Cells, row: Int64) -> None:
     """A moment is over: how many series the next one will have, and whether it will come in parts."""
     if row[WHOLE] == UNSEEN:
@@ -202,6 +275,7 @@ def _end(cells: Cells, row: Int64) -> None:
         row[PARTED], row[SINGLE] = 0, 0
         cells.queue[COUNT] -= 1
     row[SERIAL] += 1
+    row[OVER] = row[AT]
     row[SERIES] = row[PARTS] = 0
 
 
@@ -234,13 +308,23 @@ def _again(cells: Cells, given: Given, sample: int, row: Int64) -> bool:
 
 
 @inlined
+def _known(cells: Cells, given: Given, sample: int, row: Int64) -> bool:
+    """Whether all series of a part have come in its moment before."""
+    for point in range(given.start[sample], given.start[sample + 1]):
+        if cells.last[given.series[point]] != row[SERIAL]:
+            return False
+    return True
+
+
+@inlined
 def _part(cells: Cells, given: Given, sample: int, put: Put) -> None:
     """Take a sample of an entity whose moments come in parts."""
     entity = int(given.entity[sample])
     row = cells.rows[entity]
     ahead = row[STAMP] - row[AT]
-    if row[SERIES] > 0 and ahead < 0 and (ahead < -APART_MS or _again(cells, given, sample, row)):
-        _copy(given, sample, row, put)  # of a moment that is over
+    over = row[STAMP] <= row[OVER] or ahead < -APART_MS
+    if row[SERIES] > 0 and ahead < 0 and (over or _again(cells, given, sample, row)):
+        _copy_older(cells, given, sample, row, put)
         return
     if row[SERIES] > 0 and ahead > 0 and (ahead > APART_MS or _again(cells, given, sample, row)):
         if row[HELD] > 0:
@@ -251,12 +335,14 @@ def _part(cells: Cells, given: Given, sample: int, put: Put) -> None:
             _whole(row, given.series[given.start[sample]], given.start[sample + 1] - given.start[sample])
             return
     added = _add(cells, given, sample, row)
+    if added == 0:  # it is sent again
+        return
     row[AT], row[PARTS] = max(row[AT], row[STAMP]), row[PARTS] + 1
     row[OFFSET], row[HELD_LATE] = given.offset[sample], row[LATE]
-    if row[HELD] == 0 and added > 0:
+    if row[HELD] == 0:
         _hold(cells, entity, given.arrived[sample])
     row[HELD] += added
-    if row[HELD] > 0 and row[SERIES] >= row[WHOLE]:
+    if row[SERIES] >= row[WHOLE]:
         give(cells, entity, put)
 
 
@@ -276,6 +362,8 @@ def _watch(cells: Cells, given: Given, sample: int, row: Int64) -> None:
         row[OTHERS], row[SINGLE], row[PARTS], row[WATCHED] = 0, 0, 1, 0
         cells.queue[COUNT] += 1
         return
+    if row[STAMP] == row[AT] and row[WATCHED] > 0 and _known(cells, given, sample, row):
+        return  # it is sent again
     row[WATCHED] = row[WATCHED] - 1 if row[WATCHED] > 0 else WATCH
     row[SERIAL] += 1
     for point in range(given.start[sample], given.start[sample + 1]):
@@ -296,7 +384,8 @@ def assemble(cells: Cells, given: Given, first: int, put: Put) -> None:
         row = cells.rows[given.entity[sample]]
         _clock(row, given.ts[sample], arrived)
         first_series = given.series[given.start[sample]]
-        if row[PARTED] == 0 and (row[WATCHED] > 0 or _near(row, first_series)):
+        current = row[STAMP] >= row[AT]
+        if row[PARTED] == 0 and current and (row[WATCHED] > 0 or _near(row, first_series)):
             _watch(cells, given, sample, row)
         if row[PARTED] == 1:
             _part(cells, given, sample, put)

@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from topics.spec import Count, Instant, Record, Topic, derive, system_of
+from topics.spec import Count, Instant, Record, Topic, derive
 
 GENESIS = "0" * 64
 
@@ -17,7 +17,7 @@ class AuditEntry(Record, frozen=True):
     chain: Count  # the partition
     seq: Count
     ts: Instant
-    system: str
+    domain: str = msgspec.field(name="system")  # the key of the record that is kept here, under its older name
     topic: str  # the topic of the record that is kept here
     origin: str  # topic-partition-offset
     body: msgspec.Raw  # that record as JSON, byte for byte, its free text masked
@@ -35,7 +35,7 @@ def digest(entry: AuditEntry) -> str:
 AUDIT = Topic(
     "opsloop.audit",
     AuditEntry,
-    key=lambda entry: system_of(entry.system),
+    key=lambda entry: entry.domain,
     what="hash-chained record of every decision",
     retention_ms=None,
 )
@@ -48,7 +48,7 @@ class Checkpoint(Record, frozen=True):
     first: Count  # seq of the first entry that the root covers
     last: Count
     ts: Instant
-    system: str  # of the last entry
+    domain: str = msgspec.field(name="system")  # of the last entry
     head: str  # hash of the last entry
     root: str  # Merkle root over the hashes of all of them, see models.safety.merkle
     key: str = ""
@@ -60,6 +60,6 @@ class Checkpoint(Record, frozen=True):
 
 
 CHECKPOINTS = Topic(
-    "opsloop.audit.checkpoints", Checkpoint, key=lambda point: system_of(point.system),
+    "opsloop.audit.checkpoints", Checkpoint, key=lambda point: point.domain,
     what="signed roots of the audit", retention_ms=None,
 )  # fmt: skip

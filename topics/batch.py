@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, overload
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topics.kinds import BUCKET, DERIVED, figures_of, meaning
+from topics.kinds import BUCKET, DERIVED, SIGNAL, figures_of, meaning
 from topics.learning import Learning
+from topics.meanings import NOTHING, Meanings
+from topics.series import FREE, Series
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -23,7 +24,6 @@ TTL_HOURS: Final = 240  # a series without data for ten days is forgotten
 LONGEST_STEP: Final = 24  # hours that the clock moves at once: a partition that stood still ages by a day at most
 LEAST_SILENCE: Final = 2  # whole hours: a series that was silent for less is never forgotten to make room
 SHARE: Final = 64  # one in so many series is forgotten at once when a partition is full: each time costs a search
-FREE: Final = -1  # the entity of a series whose number stands for nothing
 NEVER: Final = np.iinfo(np.int32).max  # the hour in which a free number was seen
 
 
@@ -37,94 +37,6 @@ class MustForget(Exception):
     def __init__(self, series: Int32) -> None:
         super().__init__(f"{len(series)} series have ended")
         self.series = series
-
-
-class Series(Sequence[tuple[int, str]]):
-    """The number of the entity and the metric of each series, as columns: a tuple each takes ten times the room.
-
-    entity, metric: int32 as this machine writes it; the place of an entity, and of a metric in `metrics`, where it has
-    the name that its sender gave it, and in `shown`, where it has the one for people (`topics.kinds`). Both are -1
-    where a number stands for nothing.
-    """
-
-    def __init__(self, metrics: Iterable[str] = (), entity: bytes = b"", metric: bytes = b"") -> None:
-        self.metrics = list(metrics)
-        self.shown = [meaning(name).shown for name in self.metrics]
-        self.entity, self.metric = array("i"), array("i")
-        self.entity.frombytes(entity)
-        self.metric.frombytes(metric)
-        owners, places = np.array(self.entity, np.int32), np.array(self.metric, np.int32)
-        self.free = np.flatnonzero(owners == FREE).tolist()  # a heap: the lowest number is given out first
-        self._uses = array("i", np.bincount(places[places >= 0], minlength=len(self.metrics)).astype(np.int32).tolist())
-        self._free_metrics = [place for place, uses in enumerate(self._uses) if not uses]
-        self._place = {name: place for place, name in enumerate(self.metrics) if self._uses[place]}
-
-    @property
-    def used(self) -> int:
-        """How many numbers stand for a series."""
-        return len(self.entity) - len(self.free)
-
-    def append(self, entity: int, metric: str) -> None:
-        """Add a series with a number of its own."""
-        self.entity.append(entity)
-        self.metric.append(self._use(metric))
-
-    def add(self, entity: int, metric: str) -> tuple[int, bool]:
-        """Add a series: its number, and whether it stood for another one before."""
-        if not self.free:
-            self.append(entity, metric)
-            return len(self.entity) - 1, False
-        number = heapq.heappop(self.free)
-        self.entity[number], self.metric[number] = entity, self._use(metric)
-        return number, True
-
-    def remove(self, number: int) -> str:
-        """Let a number stand for nothing: the metric that it stood for."""
-        place = self.metric[number]
-        metric = self.metrics[place]
-        self.entity[number] = self.metric[number] = FREE
-        heapq.heappush(self.free, number)
-        self._uses[place] -= 1
-        if not self._uses[place]:
-            del self._place[metric]
-            self.metrics[place] = self.shown[place] = ""
-            heapq.heappush(self._free_metrics, place)
-        return metric
-
-    def _use(self, metric: str) -> int:
-        place = self._place.get(metric)
-        if place is None:
-            if self._free_metrics:
-                place = heapq.heappop(self._free_metrics)
-                self.metrics[place] = metric
-            else:
-                place = len(self.metrics)
-                self.metrics.append(metric)
-                self.shown.append("")
-                self._uses.append(0)
-            self._place[metric], self.shown[place] = place, meaning(metric).shown
-        self._uses[place] += 1
-        return place
-
-    def sent(self, number: int) -> str:
-        """The name of a metric as its sender gave it; empty where the number stands for nothing."""
-        place = self.metric[number]
-        return self.metrics[place] if place != FREE else ""
-
-    def __len__(self) -> int:
-        return len(self.entity)
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[int, str]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[tuple[int, str]]: ...
-    def __getitem__(self, index: int | slice) -> tuple[int, str] | list[tuple[int, str]]:
-        if isinstance(index, slice):
-            places = self.metric[index]
-            named = [self.shown[place] if place != FREE else "" for place in places]
-            return list(zip(self.entity[index], named, strict=True))
-        place = self.metric[index]
-        return self.entity[index], self.shown[place] if place != FREE else ""
 
 
 class KeptNames(NamedTuple):
@@ -147,12 +59,16 @@ class Names:
     than allowed, those that were silent longest end sooner.
     """
 
-    def __init__(self, most_series: int = 2_000_000, most_metrics: int = 2_000, ttl_hours: int = TTL_HOURS) -> None:
+    def __init__(
+        self, most_series: int = 2_000_000, most_metrics: int = 2_000, ttl_hours: int = TTL_HOURS,
+        meanings: Meanings = NOTHING,
+    ) -> None:  # fmt: skip
+        """meanings: what packs say at first."""
         self.most_series = most_series  # of one partition
         self.most_metrics = most_metrics  # of one entity
         self.ttl_hours = ttl_hours
         self.entities: list[str] = []  # empty where a number stands for nothing
-        self.series = Series()
+        self.series = Series(meanings=meanings)
         self.hour = 0  # hours so far
         self.due = 0  # event time from which it is the next one, ms; 0: there is no sample yet
         self.seen: Int32 = np.full(1024, NEVER, np.int32)  # by series: the hour in which it last came; longer than that
@@ -166,7 +82,8 @@ class Names:
     def intern(self, entity: str, metrics: Iterable[str]) -> tuple[int, list[int]]:
         """The numbers of an entity and of its series; new ones are given out. All of them have come now.
 
-        What follows from a histogram gets numbers with its first bucket. It ends with the last one.
+        What follows from a histogram gets numbers with its first bucket, and ends with the last one; a derived signal
+        does with the last and the first of its operands.
 
         Raises:
             MustForget: there is room for new ones when some others have ended; none is given out.
@@ -179,18 +96,76 @@ class Names:
         fresh += [metric for metric in figures_of(fresh) if metric not in known]
         self.seen[[known[metric] for metric in metrics if metric in known]] = self.hour
         if fresh:
+            fresh += self._derived(known, fresh)
             self._make_room(entity, known, len(fresh))
         if at is None:
             at = self._give(entity)
             self._known[at] = known
+        self._number(at, known, fresh)
+        self.seen[[known[metric] for metric in fresh if meaning(metric).kind != DERIVED]] = self.hour
+        return at, [known[metric] for metric in metrics]
+
+    @property
+    def meanings(self) -> Meanings:
+        """What packs say."""
+        return self.series.meanings
+
+    def _number(self, at: int, known: dict[str, int], fresh: Iterable[str]) -> None:
         for metric in fresh:
             number, again = self.series.add(at, metric)
             known[metric] = number
             if again:
                 self.reused.series.append(number)
         self._grow()
-        self.seen[[known[metric] for metric in fresh if meaning(metric).kind != DERIVED]] = self.hour
-        return at, [known[metric] for metric in metrics]
+
+    def _derived(self, known: dict[str, int], fresh: list[str]) -> list[str]:
+        """The derived signals that an entity has with some more series. Raises MustForget: these have their names."""
+        told = self.meanings
+        if not told.derived:
+            return []
+        shown = (SIGNAL + told.meaning(name).shown for name in fresh)
+        if taken := sorted(known[name] for name in shown if name in known):
+            raise MustForget(np.array(taken, np.int32))
+        if not any(map(told.hits, fresh)):
+            return []
+        room = min(self.most_metrics - len(known), self.most_series - self.series.used) - len(fresh)
+        return self._signals({*known, *fresh}, known)[: max(room, 0)]
+
+    def _signals(self, names: Iterable[str], known: Container[str] = ()) -> list[str]:
+        """The derived signals of an entity with some series that are not known yet."""
+        sent = (name for name in names if not name.startswith(SIGNAL))
+        found = (SIGNAL + self.meanings.derived[place].name for place in self.meanings.signals(sent))
+        return [name for name in found if name not in known]
+
+    def outdated(self, meanings: Meanings) -> tuple[Int32, list[int]]:
+        """The series that end when packs say this: derived signals that are none, or another. And those that begin
+        anew, because they are a counter or are none any more. Both in ascending order."""
+        places, held = np.array(self.series.metric, np.int32), self.meanings.same(meanings)
+        ends = [n.startswith(SIGNAL) and n[len(SIGNAL) :] not in held for n in self.series.metrics]
+        turns = [self.meanings.meaning(n).kind != meanings.meaning(n).kind for n in self.series.metrics]
+        ended, anew = (np.flatnonzero(np.array([*which, False], np.bool_)[places]) for which in (ends, turns))
+        return ended.astype(np.int32), anew.tolist()
+
+    def know(self, meanings: Meanings) -> None:
+        """Rest on what packs say from now on, and give numbers to the derived signals that there are with it."""
+        self.series.know(meanings)
+        hit = np.array([*(bool(meanings.hits(name)) for name in self.series.metrics), False], np.bool_)
+        owners = np.array(self.series.entity, np.int32)[hit[np.array(self.series.metric, np.int32)]]
+        for at in np.unique(owners).tolist():
+            known = self._series(at)
+            room = min(self.most_metrics - len(known), self.most_series - self.series.used)
+            self._number(at, known, self._signals(known, known)[: max(room, 0)])
+
+    def held(self, at: int) -> Mapping[str, int]:
+        """The numbers of an entity's series, by the names under which they came."""
+        return self._series(at)
+
+    def taught(self, number: int) -> str:
+        """The name by which a series is known to all (`models.detection.prior`); empty where it stands for nothing."""
+        sent = self.series.sent(number)
+        return (
+            (self.meanings.like(sent[len(SIGNAL) :]) or SIGNAL) if sent.startswith(SIGNAL) else self.series[number][1]
+        )
 
     def of(self, entity: str) -> tuple[int, list[int]]:
         """The numbers of an entity and, ascending, of its series. Raises KeyError when nothing is known of it."""
@@ -219,9 +194,9 @@ class Names:
         return np.flatnonzero(self.seen < self.hour - self.ttl_hours).astype(np.int32)
 
     def forget(self, series: Int32) -> Forgotten:
-        """Let series end, with each entity that has no others, and what follows from histograms without a bucket."""
+        """Let series end, with each entity that has no others, and what follows from what is not there any more."""
         ended: dict[int, str] = {}
-        series = self._with_figures(series)
+        series = self._with_derived(self._with_figures(series))
         owner = np.array(self.series.entity, np.int32)[series]
         for number, at in zip(series.tolist(), owner.tolist(), strict=True):
             known = self._series(at)
@@ -248,6 +223,18 @@ class Names:
             more += [known[name] for name in figures_of(sorted(metrics)) if name in known and name not in left]
         return np.union1d(series, np.array(more, np.int32)).astype(np.int32) if more else series
 
+    def _with_derived(self, series: Int32) -> Int32:
+        """Some series that are to end, and the derived signals that miss an operand without them."""
+        going: dict[int, set[str]] = {}
+        for number in series.tolist() if self.meanings.derived else ():
+            going.setdefault(self.series.entity[number], set()).add(self.series.sent(number))
+        more: list[int] = []
+        for at, names in going.items():
+            left = self._series(at).keys() - names
+            if own := {name for name in left if name.startswith(SIGNAL)}:
+                more += [self._series(at)[name] for name in own.difference(self._signals(left))]
+        return np.union1d(series, np.array(more, np.int32)).astype(np.int32) if more else series
+
     def take_reused(self) -> Reused:
         """The numbers that were given out again since the last call."""
         reused, self.reused = self.reused, Reused(self, [], [])
@@ -257,6 +244,8 @@ class Names:
         if fresh > self.most_metrics:
             raise TooManySeries(f"{entity} would have more than {self.most_metrics} metrics")
         if (over := len(known) + fresh - self.most_metrics) > 0:
+            if derived := [number for name, number in known.items() if name.startswith(SIGNAL)]:
+                raise MustForget(np.array(sorted(derived[-over:]), np.int32))  # the last ones: no other rests on them
             own = np.fromiter(known.values(), np.int32, len(known))
             raise self._instead(own, over, f"{entity} would have more than {self.most_metrics} metrics")
         if (over := self.series.used + fresh - self.most_series) > 0:
@@ -306,9 +295,9 @@ class Names:
         columns = self.series.entity.tobytes(), self.series.metric.tobytes(), self.seen[: len(self.series)].tobytes()
         return KeptNames(self.entities, self.series.metrics, *columns, self.hour, self.due)
 
-    def load(self, kept: KeptNames) -> None:
-        """Restore what `dump` returned."""
-        self.entities, self.series = kept.entities, Series(kept.metrics, kept.entity, kept.metric)
+    def load(self, kept: KeptNames, meanings: Meanings = NOTHING) -> None:
+        """Restore what `dump` returned, with what packs said then."""
+        self.entities, self.series = kept.entities, Series(kept.metrics, kept.entity, kept.metric, meanings)
         self.hour, self.due = kept.hour, kept.due
         self.seen = np.full(max(1024, len(self.series)), NEVER, np.int32)
         self.seen[: len(self.series)] = np.frombuffer(kept.seen, np.int32)

@@ -16,7 +16,7 @@ from topics.policies import POLICIES
 from topics.proposals import PROPOSALS
 from topics.refusals import REFUSALS
 from topics.settings import SETTINGS
-from topics.signals import ANOMALIES
+from topics.signals import ANOMALIES, SYMPTOMS
 from topics.spec import Record, Topic
 from topics.state import LANE_STATE, LOOP_STATE
 from topics.telemetry import EVENTS, HEARTBEATS, METRICS
@@ -24,8 +24,8 @@ from topics.verdicts import VERDICTS
 
 # in the order in which data passes through them
 ALL: Final = (
-    METRICS, EVENTS, HEARTBEATS, ENTITIES, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS,
-    VERDICTS, LABELS, REFUSALS, SETTINGS, POLICIES, PACKS, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
+    METRICS, EVENTS, HEARTBEATS, ENTITIES, ANOMALIES, SYMPTOMS, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS,
+    RESULTS, VERDICTS, LABELS, REFUSALS, SETTINGS, POLICIES, PACKS, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
 )  # fmt: skip
 
 BY_NAME: Final = {topic.name: topic for topic in ALL}

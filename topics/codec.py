@@ -16,7 +16,7 @@ import msgspec
 from topics.catalog import ALL, BY_NAME, topic_of
 from topics.decisions import Decision
 from topics.incidents import Incident
-from topics.signals import Anomaly
+from topics.signals import Anomaly, Symptom
 from topics.spec import Fields, Raw, Read, Record, Topic, derive
 from topics.telemetry import Sample
 
@@ -124,6 +124,8 @@ def message_id(record: Record, value: bytes) -> str:
             return f"{record.id}/{record.seq}"
         case Anomaly():
             return f"{record.id}/{record.ts}"
+        case Symptom():
+            return f"{record.id}/{record.ts}/{record.seq}"
         case Decision():
             return f"{record.id}/{record.seq}"
     return getattr(record, "id", "") or derive(type(record).__name__, value.hex())
@@ -151,6 +153,18 @@ def decode(raw: Raw) -> Read[Record]:
     if topic is None:
         raise DecodeError(Cause.UNKNOWN_TOPIC, f"no record is known for {raw.topic}")
     return Read(decode_value(topic, raw.value), raw.origin, raw.arrived)
+
+
+def misplaced(raw: Raw, record: Record) -> str:
+    """Why a record stands under another key than this process gives it; empty when it does not.
+
+    Its sender has other correlation domains, or gives keys of its own: another worker may have what belongs with it.
+    """
+    topic = BY_NAME[raw.topic]
+    wanted, found = topic.key(record), (raw.key or b"").decode(errors="replace")
+    if found == wanted or topic.broadcast:
+        return ""
+    return f"{raw.origin} has the key {found[:100]!r}, which is {wanted!r} by the [incidents.domains] here"
 
 
 def decode_value(topic: Topic, value: bytes | None) -> Record:

@@ -8,7 +8,7 @@ import msgspec
 
 from topics.policies import Facts, PolicyResult
 from topics.proposals import Proposal
-from topics.spec import Count, Fields, Instant, Open, Record, Topic, system_of
+from topics.spec import Count, Fields, Instant, Open, Record, Topic, domain_of
 
 
 class DecisionState(Open):
@@ -64,6 +64,6 @@ class Decision(Record, frozen=True, kw_only=True):
 
 
 DECISIONS = Topic(
-    "opsloop.decisions", Decision, key=lambda decision: system_of(decision.proposal.target),
+    "opsloop.decisions", Decision, key=lambda decision: domain_of(decision.proposal.target),
     what="what the gate and people said to proposals",
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from topics.spec import Count, Instant, Open, Record, Topic, system_of
+from topics.spec import Count, Instant, Open, Record, Topic, domain_of
 
 
 class State(Open):
@@ -64,5 +64,5 @@ class Incident(Record, frozen=True):
 
 
 INCIDENTS = Topic(
-    "opsloop.incidents", Incident, key=lambda incident: system_of(incident.entity), what="life-cycle of incidents"
+    "opsloop.incidents", Incident, key=lambda incident: domain_of(incident.entity), what="life-cycle of incidents"
 )

@@ -3,7 +3,8 @@
 Names are those of Prometheus, which other formats' readers write too: `NAME_total{labels}` is a counter, and
 `NAME_bucket{labels,le="0.5"}` counts what is at most 0.5 since the start, `le="+Inf"` all of it and `le="sum"` its sum.
 A counter is shown as its growth a second, `NAME.rate{labels}`. Buckets are never shown; each histogram has
-`NAME.rate`, `NAME.p50`, `NAME.p95`, `NAME.p99` and `NAME.mean`, each a series under a name that nobody sends.
+`NAME.rate`, `NAME.p50`, `NAME.p95`, `NAME.p99` and `NAME.mean`, each a series under a name that nobody sends. So is a
+derived signal of a pack (`topics.derived`): `=NAME`, shown as `NAME`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 PLAIN, COUNTER, BUCKET, DERIVED = range(4)
+SIGNAL: Final = "="  # begins the name of a derived signal
 FIGURES: Final = ("rate", "p50", "p95", "p99", "mean")  # of a histogram, in this order
 SUM: Final = math.nan  # the bound of a histogram's sum
 TOTAL: Final = "_total"
 BUCKETS: Final = "_bucket"
+_LABEL: Final = re.compile(r'([^=]*)="(?:[^"\\]|\\.)*",?')  # at the beginning, or after a comma
+COUNT: Final = "_count"
 _LE: Final = re.compile(r'([{,])le="([^"]*)"(,?)')
 
 
@@ -34,7 +38,9 @@ class Meaning(NamedTuple):
 
 @functools.lru_cache(maxsize=100_000)
 def meaning(name: str) -> Meaning:
-    """What a name stands for. It follows from the name alone."""
+    """What a name stands for by itself; packs may say more, see `topics.meanings`."""
+    if name.startswith(SIGNAL):
+        return Meaning(DERIVED, name[len(SIGNAL) :])
     stem, brace, labels = name.partition("{")
     if stem.endswith(TOTAL) and len(stem) > len(TOTAL):
         return Meaning(COUNTER, f"{stem[: -len(TOTAL)]}.rate{brace}{labels}")
@@ -59,6 +65,12 @@ def _of_histogram(name: str, stem: str, found: re.Match[str]) -> Meaning:
     return Meaning(BUCKET, name, histogram, upper)
 
 
+def counted(name: str) -> Meaning:
+    """What a counter is whose name does not say so."""
+    stem, brace, labels = name.partition("{")
+    return Meaning(COUNTER, f"{stem.removesuffix(COUNT)}.rate{brace}{labels}")
+
+
 def counter(name: str) -> str:
     """How the name of a counter is written: with `_total` at its end, before the labels."""
     stem, brace, labels = name.partition("{")
@@ -71,8 +83,20 @@ def gauge(name: str) -> str:
 
 
 def bucket(name: str, bound: str) -> str:
-    """How a bucket of a histogram is written; bound: a number, `+Inf`, or `sum`."""
-    return with_label(_ending(name, BUCKETS), "le", bound)
+    """How a bucket of a histogram is written; bound: a number, `+Inf`, or `sum`. Its labels stay in order."""
+    before, after = _around(name)
+    return f'{before}le="{bound}"{after}'
+
+
+@functools.lru_cache(maxsize=10_000)
+def _around(name: str) -> tuple[str, str]:
+    """What stands before and after `le` in the names of a histogram's buckets."""
+    stem, brace, labels = name.partition("{")
+    at = next((found.start() for found in _LABEL.finditer(labels) if found[1] > "le"), len(labels) - 1)
+    if not brace:
+        return f"{stem}{BUCKETS}{{", "}"
+    low, high = labels[:at].removesuffix(","), labels[at:].removesuffix("}")
+    return f"{stem}{BUCKETS}{{{low}{low and ','}", f"{high and ','}{high}}}"
 
 
 def figure(name: str, what: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from topics.spec import Instant, Record, Topic, Word, system_of
+from topics.spec import Instant, Record, Topic, Word, domain_of
 from topics.telemetry import METRICS
 
 # what a writer of today may say; a reader accepts every Word, see topics.spec
@@ -52,5 +52,5 @@ ENDED = Topic(
     content_type=b"application/vnd.opsloop.ended+json",
 )  # fmt: skip
 LABELS = Topic(
-    "opsloop.labels", Label, key=lambda label: system_of(label.entity), what="what people say incidents were"
+    "opsloop.labels", Label, key=lambda label: domain_of(label.entity), what="what people say incidents were"
 )

@@ -4,9 +4,10 @@ Some senders write a message a metric. What they measured at one moment is held 
 moments before had, or a later one begins, or other messages of the partition arrived a second after its first part. Who
 sends whole samples is never held. All follows from the log alone, so it is the same however the log is cut.
 
-A stamp ahead of its arrival is taken to be its arrival. Data that comes much later than that of its entity used to is
-marked as late; when that, or stamps that go back, goes on for a minute and does not catch up, the entity's clock is
-what changed, and where it was set back, arrival counts.
+A stamp ahead of its arrival is taken to be its arrival; from the second one on, the entity's clock is ahead, and its
+stamps are shifted by as much. Data that comes much later than that of its entity used to is marked as late; when that,
+or stamps that go back, goes on for a minute and does not catch up, the entity's clock is what changed, and where it was
+set back, its stamps are shifted too. What is sent again is shifted alike, so that it is known as old.
 """
 
 from __future__ import annotations

@@ -61,15 +61,15 @@ class TimeFacts(msgspec.Struct, frozen=True):
 
 
 class SystemFacts(msgspec.Struct, frozen=True):
-    """The state of the target's system."""
+    """The state of the target's safety scope, which is its system unless settings say otherwise."""
 
     mode: str  # how far the system may go by itself at the target, see models.safety.modes
     storm: bool = False
     stale: bool = False  # whether its telemetry is too old to act on alone
     incidents: Count = 0  # open ones
-    services: Count = 0  # known from its topology
+    services: Count = 0  # and hosts that are known, from topologies and alarms
     unwell: Count = 0  # of those
-    actions: Count = 0  # on the system within the gate's window
+    actions: Count = 0  # in the scope within the gate's window
     target_actions: Count = 0  # on the target
     failures: Count = 0  # actions in a row that did not help the service
 

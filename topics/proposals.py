@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from topics.spec import Count, Instant, Record, Topic, system_of
+from topics.spec import Count, Instant, Record, Topic, domain_of
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -54,5 +54,5 @@ class Proposal(Record, frozen=True):
 
 
 PROPOSALS = Topic(
-    "opsloop.proposals", Proposal, key=lambda proposal: system_of(proposal.target), what="changes that are wanted"
+    "opsloop.proposals", Proposal, key=lambda proposal: domain_of(proposal.target), what="changes that are wanted"
 )

@@ -279,6 +279,12 @@ class Rates:
                 return
             place = int(cells.after[place]) - 1
 
+    def renew(self, names: Names, anew: Sequence[int]) -> None:
+        """Know by what packs say now which series are counters; those of `anew` begin anew."""
+        self.admit(names)
+        self.cells.was_at[np.array(anew, np.int64)] = 0
+        self.load(names, self.dump())
+
     def dump(self) -> RatesState:
         """All state, as data."""
         series = np.flatnonzero(self.cells.was_at).astype("<i4")
@@ -297,7 +303,7 @@ class Rates:
 def _kinds(names: Names, numbers: Sequence[int]) -> NDArray[np.int8]:
     """What each series is by its name. Of many, each name is looked at once: a partition may have millions."""
     if len(numbers) < FEW:
-        return np.array([meaning(names.series.sent(number)).kind for number in numbers], np.int8)
-    by_place = np.array([meaning(name).kind for name in names.series.metrics], np.int8)
+        return np.array([names.meanings.meaning(names.series.sent(number)).kind for number in numbers], np.int8)
+    by_place = np.array([names.meanings.meaning(name).kind for name in names.series.metrics], np.int8)
     place = np.array(names.series.metric, np.int32)[np.array(numbers, np.int64)]
     return np.where(place >= 0, by_place[place], np.int8(PLAIN))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from topics.actions import SignedCommand
 from topics.approvals import Approval
 from topics.audit import AuditEntry
 from topics.proposals import Proposal
 from topics.settings import Setting
-from topics.spec import Instant, Record, Topic, derive, system_of
+from topics.spec import Instant, Record, Topic, derive, domain_of
 from topics.versions import Version
 
 
@@ -16,7 +18,7 @@ class Refusal(Record, frozen=True):
 
     id: str  # H(origin)
     ts: Instant
-    system: str  # * when it is about all of them
+    domain: str = msgspec.field(name="system")  # of what was refused, under its older name; * when it is about all
     origin: str  # topic-partition-offset of the record that was refused
     who: str  # whom it claims to be by
     code: str  # from the closed set of models.safety.signing and models.safety.approval
@@ -25,25 +27,25 @@ class Refusal(Record, frozen=True):
 
 def refusal(record: Record, origin: str, code: str, detail: str, now: Instant) -> Refusal:
     """The refusal of a record that was read at `origin`."""
-    system, who = "*", ""
+    domain, who = "*", ""
     match record:
         case Approval() as vote:
-            system, who = vote.system, vote.voter
+            domain, who = domain_of(vote.system), vote.voter
         case Proposal() as proposal:
-            system, who = system_of(proposal.target), proposal.requester
+            domain, who = domain_of(proposal.target), proposal.requester
         case SignedCommand() as order:
-            system, who = system_of(order.target), order.key
+            domain, who = domain_of(order.target), order.key
         case AuditEntry() as entry:
-            system, who = entry.system, f"chain {entry.chain}"
+            domain, who = entry.domain, f"chain {entry.chain}"
         case Setting() | Version() as word:
             who = word.by
     return Refusal(
-        id=derive("refusal", origin), ts=now, system=system, origin=origin, who=who, code=code,
+        id=derive("refusal", origin), ts=now, domain=domain, origin=origin, who=who, code=code,
         detail=detail,
     )  # fmt: skip
 
 
 REFUSALS = Topic(
-    "opsloop.refusals", Refusal, key=lambda refusal: refusal.system,
+    "opsloop.refusals", Refusal, key=lambda refusal: refusal.domain,
     what="proposals, votes and settings that were not accepted",
 )  # fmt: skip

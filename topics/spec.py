@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Self, TypeVar
 
 import msgspec
+
+from topics.patterns import Rules, named, rules_of
 
 # The last millisecond of the year 9999, and the largest integer that a JSON number holds exactly
 LATEST: Final = 253_402_300_799_999
@@ -20,8 +22,9 @@ LARGEST: Final = 2**53
 Instant = Annotated[int, msgspec.Meta(ge=0, le=LATEST)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 
-PARTITIONS = 6  # of every topic of the loop: the same number, so that one worker owns a system on all of them
+PARTITIONS = 6  # of every topic of the loop: the same number, so that one worker owns a domain on all of them
 DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
 # Kafka compacts closed segments only, and only a log of which half (or min.cleanable.dirty.ratio) is stale
 COMPACTED = {"segment.bytes": str(64 * 2**20), "segment.ms": "600000"}
 COMPACTED_OFTEN = {"segment.bytes": str(16 * 2**20), "segment.ms": "60000", "min.cleanable.dirty.ratio": "0.1"}
@@ -34,6 +37,9 @@ Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64
 _WORD: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
 Fields = dict[str, Any]  # a record as JSON has it
+
+MAIN: Final = "main"  # the correlation domain of what no pattern names
+_domains: Rules | None = None  # of this process, see `use_domains`; None: nobody has set them
 
 
 class Open(StrEnum):
@@ -210,15 +216,36 @@ def derive(kind: str, *parts: object) -> str:
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
-def system_of(entity: str) -> str:
-    """The system of an entity: its first segment.
+def use_domains(names: Mapping[str, str]) -> None:
+    """Set the correlation domains of this process: pattern → name, as `[incidents.domains]` has them.
 
-    `shop/catalog/0` belongs to `shop`; a host named `web-1` is a system of its own. The topics of the loop are keyed
-    by system, because incidents are grouped, limits are counted and votes are taken per system by one worker.
+    Call it before the first key is made. Raises ValueError with the remedy; then nothing changes.
     """
+    global _domains
+    _domains = rules_of(names, parts=1)
+
+
+def knows_domains() -> bool:
+    """Whether this process was told its correlation domains."""
+    return _domains is not None
+
+
+def domain_of(entity: str) -> str:
+    """The correlation domain of an entity: `main`, unless settings say otherwise.
+
+    It is the key of every topic of the loop, because symptoms are correlated, limits counted and votes taken by the
+    worker that has the domain. It follows from the entity's system alone: an instance, its service and the system are
+    always in one domain, whichever of them a record names.
+    """
+    return named(_domains or (), system_of(entity), MAIN)
+
+
+def system_of(entity: str) -> str:
+    """The system of an entity, its first part: `shop` of `shop/catalog/0`, and a host `web-1` itself."""
     return entity.partition("/")[0]
 
 
 def service_of(entity: str) -> str:
     """The service of an entity: its first two segments (`shop/catalog` of `shop/catalog/0`)."""
-    return "/".join(entity.split("/", 2)[:2])
+    end = entity.find("/", entity.find("/") + 1)
+    return entity if end < 0 else entity[:end]

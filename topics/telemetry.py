@@ -6,10 +6,11 @@ from typing import Annotated, Final
 
 import msgspec
 
-from topics.spec import DAY_MS, Count, Instant, Record, Topic, Word, system_of
+from topics.spec import DAY_MS, Count, Instant, Record, Topic, Word, domain_of
 
-ENTITY: Final = "entity"  # an event that tells of an entity; SILENT: that its samples stay away
-SILENT: Final = "silent"
+ENTITY: Final = "entity"  # an event that tells of an entity
+SILENT: Final = "silent"  # that its samples stay away; GONE: for longer than its time to live
+GONE: Final = "gone"
 LONGEST: Final = 256  # characters of an entity, of an attribute
 MOST_SERIES: Final = 64  # of an entity, in an event
 MOST_FACTS: Final = 32  # attributes of an entity, and relations, by one source
@@ -63,13 +64,15 @@ class Event(Record, frozen=True):
 
     entity: str
     ts: Instant
-    kind: Word  # deploy, config_change, topology, entity, silent, state_change, log
+    kind: Word  # deploy, config_change, topology, entity, silent, gone, state_change, log, alert
     text: str  # one line for a person
     revision: str = ""  # of a deploy or a configuration: what runs from now on
     previous: str = ""  # what ran before, and what a rollback returns to
     calls: tuple[
         tuple[str, str], ...
     ] = ()  # of a topology: every (caller, callee) of the system; none: it has no calls
+    name: str = ""  # of an alert: its rule, as who raises it calls it
+    state: str = ""  # of an alert: firing, resolved
     facts: Facts | None = None  # of an entity: what `facts.source` says of it; none: it has nothing more to say
     series: Series = ()  # of an entity: some of its series, as far as they differ
 
@@ -88,10 +91,10 @@ METRICS = Topic(
     retention_ms=DAY_MS, cloudevents=False, stamped=True,
 )  # fmt: skip
 EVENTS = Topic(
-    "opsloop.telemetry.events", Event, key=lambda event: system_of(event.entity),
+    "opsloop.telemetry.events", Event, key=lambda event: domain_of(event.entity),
     what="deploys, configuration changes, topology, state changes, log templates",
 )  # fmt: skip
 HEARTBEATS = Topic(
-    "opsloop.telemetry.heartbeats", Heartbeat, key=lambda beat: beat.node, what="liveness of nodes",
+    "opsloop.telemetry.heartbeats", Heartbeat, key=lambda beat: domain_of(beat.node), what="liveness of nodes",
     retention_ms=DAY_MS, cloudevents=False,
 )  # fmt: skip

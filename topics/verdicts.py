@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from topics.spec import Instant, Open, Record, Topic, system_of
+from topics.spec import Instant, Open, Record, Topic, domain_of
 
 
 class Effect(Open):
@@ -36,5 +36,5 @@ class Verdict(Record, frozen=True):
 
 
 VERDICTS = Topic(
-    "opsloop.verdicts", Verdict, key=lambda verdict: system_of(verdict.entity), what="whether an action helped"
+    "opsloop.verdicts", Verdict, key=lambda verdict: domain_of(verdict.entity), what="whether an action helped"
 )

@@ -10,6 +10,8 @@ Reason = Annotated[str, Field(max_length=500, description="Why; it is kept")]
 Target = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 
+Scope = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._*?-]+(/[A-Za-z0-9._*?-]+)*$")]
+
 
 class Body(BaseModel):
     """The JSON body of a request."""
@@ -40,7 +42,7 @@ class Note(Body):
 class Maintenance(Body):
     """Maintenance of a scope: nothing in it is changed for so many minutes; 0 ends it."""
 
-    scope: Target
+    scope: Scope
     minutes: Annotated[int, Field(ge=0, le=100_000)]
     reason: Reason = ""
 

@@ -154,7 +154,7 @@ class _Writer:
         place = (message.topic.name, partition_of(message.key, message.topic.partitions))
         body = msgspec.Raw(message.value if message.value[:1] == b"{" else msgspec.json.encode(record))
         yield AuditEntry(
-            chain=chain, seq=self._seq[chain], ts=ts, system=message.key.decode(), topic=place[0],
+            chain=chain, seq=self._seq[chain], ts=ts, domain=message.key.decode(), topic=place[0],
             origin=f"{place[0]}-{place[1]}-{self._next[place] - 1}", body=body, previous=GENESIS, applied={},
             hash=GENESIS,
         )  # fmt: skip

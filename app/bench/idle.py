@@ -19,6 +19,7 @@ from confluent_kafka.admin import NewTopic
 from agents._loop import Loop, LoopSettings
 from agents._state import Stateful
 from app.clock import now_ms
+from app.drills.processes import spread_systems
 from app.errors import UserError
 from app.kafka.broker import Broker, admin
 from app.kafka.local import LocalKafka
@@ -37,6 +38,7 @@ SPREAD_MS: Final = 10_000  # the deadlines come within so many milliseconds
 
 def run(partitions: int, seconds: float, json: bool) -> None:
     """Run a worker of the whole loop over `partitions` for `seconds` without a record; then let deadlines come."""
+    spread_systems()
     with tempfile.TemporaryDirectory(prefix="opsloop-bench-") as folder, LocalKafka(Path(folder)) as kafka:
         broker = kafka.broker
         client = admin(broker)

@@ -14,11 +14,11 @@ from app.bench.detectors import Judged
 from app.bench.scoring import Events, Float64, auc_pr, events, segments, total, vus_pr, window_of
 from app.errors import UserError
 from app.offline.score import Int8, Recording, load, recordings
+from topics.spec import DAY_MS
 
 PERIOD_MS: Final = {
     "asd": 300_000
 }  # between samples of recordings that have no times of their own but are not minutely
-DAY_MS: Final = 86_400_000
 DELAY_LIMIT: Final = 30  # samples from an event's start within which an alarm counts in `f1_in_time`
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ import numpy as np
 import orjson
 from confluent_kafka.admin import NewTopic
 
+from app.bench import loads
 from app.client import Publisher
 from app.errors import UserError
 from app.kafka.admin import ensure
@@ -37,6 +39,7 @@ MOMENTS_A_FRAME: Final = 10
 A_SENDER: Final = 100  # entities in one frame
 START: Final[Instant] = 1_700_000_000_000
 PERIOD_MS: Final = 1000
+MOST_IN_PARTS: Final = 1_200_000  # points
 
 
 def run(address: str, points: int, json: bool) -> None:
@@ -57,9 +60,12 @@ def run(address: str, points: int, json: bool) -> None:
         found["frames_points_per_s_core"] = taken["points_per_s"]
         found["frames_points_per_cpu_s"] = taken["points_per_cpu_s"]
         found["faust_points_per_s_core"] = faust(broker, points)
+    found["signals_share"] = signals_share(min(points, MOST_IN_PARTS))
+    err.print("· the same with rates, quantiles, derived signals and parts of samples")
     tune_allocator()  # as a worker does, so that no full garbage collection falls into the measurement
     found["river_points_per_s_core"] = river_trees()
     found["river_gaussian_points_per_s_core"] = river_gaussian()
+    found |= loads.shares()
     found["kernel_ns_point"] = kernel(100, 2_000)
     found["kernel_ns_point_1m_series"] = kernel(100_000, 24)
     found["bytes_per_series"] = 8.0 * (SERIES_FIELDS + ENTITY_FIELDS / METRICS_EACH)
@@ -67,6 +73,32 @@ def run(address: str, points: int, json: bool) -> None:
         print_json(found)
     else:
         print_table("One worker on one core", ("figure", "value"), ((k, f"{v:,.3g}") for k, v in found.items()))
+
+
+def signals_share(points: int) -> float:
+    """What rates, quantiles, derived signals and coalescing take of a worker's JSON points per CPU second, the median
+    of some rounds in turns. Without them the same messages are of gauges, each of an entity of its own."""
+    with broker_for_bench("") as plain, broker_for_bench("") as used:
+        messages = [
+            fill_parts(broker, names, points, apart=broker is plain)
+            for broker, names in ((plain, loads.GAUGES), (used, loads.COUNTED))
+        ]
+        rates = [
+            [worked(broker, count, 0, "signals")["points_per_cpu_s"] for broker, count in zip((plain, used), messages,
+                                                                                             strict=True)]
+            for _ in range(loads.ROUNDS)
+        ]  # fmt: skip
+    return statistics.median(1.0 - with_them / without for without, with_them in rates)
+
+
+def fill_parts(broker: Broker, names: Sequence[str], points: int, *, apart: bool) -> int:
+    """Publish samples in two messages each. Returns the number of messages."""
+    moments, count = points // len(names) // loads.ENTITIES, 0
+    with Publisher(broker) as publisher:
+        for at, raw in loads.messages(names, 2, moments, apart=apart):
+            publisher.send_raw(METRICS.name, raw.key or b"", raw.value or b"", partition=at % METRICS.partitions)
+            count += 1
+    return count
 
 
 @contextmanager
@@ -130,9 +162,12 @@ def _frame(names: bytes, entities: int, first: int, rng: np.random.Generator) ->
     )  # fmt: skip
 
 
-def worked(broker: Broker, end: int, begin: int = 0, *, turns: bool = False) -> dict[str, float]:
-    """The report of a worker process, pinned to one core, on the points from `begin` to `end` of the topic."""
-    return _child("app.bench.lane_worker", broker, str(end), str(begin), *["turns"] * turns)
+def worked(broker: Broker, end: int, begin: int = 0, how: str = "") -> dict[str, float]:
+    """The report of a worker process, pinned to one core, on the points from `begin` to `end` of the topic.
+
+    how: of `app.bench.lane_worker`.
+    """
+    return _child("app.bench.lane_worker", broker, str(end), str(begin), *filter(None, [how]))
 
 
 def faust(broker: Broker, points: int) -> float:

@@ -1,6 +1,7 @@
 """A lane that measures its own rate.
 
-`python -m app.bench.lane_worker BROKER END BEGIN [turns]`, or `BROKER timed`, or `BROKER shared GROUP`.
+`python -m app.bench.lane_worker BROKER END BEGIN [turns | signals]`, or `BROKER timed`, or `BROKER shared GROUP`.
+With `signals` END and BEGIN count messages, since what follows from values is more or less than they were.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from agents._agent import Agent
 from agents._lane import Lane, LaneSettings
 from agents.decode import Decode
 from agents.detect import Detect
+from app.bench.loads import ratios
 from app.clock import now_ms
 from app.ingest.warm_up import warm_up
 from app.kafka.broker import Broker, consumer_config, producer_config
 from app.kafka.groups import settled
 from app.printing import print_json
 from app.runtime.memory import tune_allocator
-from topics.batch import Batch
+from topics.batch import Batch, Names
+from topics.meanings import NOTHING
 from topics.signals import Anomaly
 from topics.spec import Instant
 
@@ -37,8 +40,9 @@ PATIENT_S = 150.0  # seconds; session of a worker that is paused until the topic
 class Clocked(Agent[Any]):
     """A stage that counts its time and its points."""
 
-    def __init__(self, inner: Agent[Any], book: Book) -> None:
-        self.inner, self.book = inner, book
+    def __init__(self, inner: Agent[Any], book: Book, *, messages: bool = False) -> None:
+        """messages: they are counted in the place of points."""
+        self.inner, self.book, self.messages = inner, book, messages
         self.name, self.reads, self.writes, self.raw = inner.name, inner.reads, inner.writes, inner.raw  # type: ignore[misc]
         self.pieces, self.restore = inner.pieces, inner.restore  # type: ignore[method-assign]
 
@@ -48,7 +52,8 @@ class Clocked(Agent[Any]):
         found = list(self.inner.step(records, now))
         self.book.spent[self.name] = self.book.spent.get(self.name, 0.0) + time.perf_counter() - began
         if self.name == "decode":
-            self.book.counted(sum(len(batch.value) for batch in found if isinstance(batch, Batch)))
+            points = sum(len(batch.value) for batch in found if isinstance(batch, Batch))
+            self.book.counted(len(records) if self.messages else points)
         yield from found
 
 
@@ -133,20 +138,26 @@ class Book:
 
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None: ...
 
+    def misplaced(self, topic: str, cause: str) -> None: ...
+
     def refused(self, agent: str, cause: str) -> None:  # noqa: ARG002
         """Count a dead letter by its cause."""
         self.causes[cause] += 1
 
 
-def main(address: str, end: int, begin: int, turns: bool) -> None:
-    """Process the topic from its start and print the rate of the points from `begin` to `end`."""
+def main(address: str, end: int, begin: int, how: str) -> None:
+    """Process the topic from its start and print the rate of the points from `begin` to `end`. how: see above."""
     warm_up()
     tune_allocator()
     broker, book = Broker.from_environment(address), Book(begin, end)
     reading = {"bootstrap.servers": broker.bootstrap}
     settings = LaneSettings(consumer_config(broker, f"bench-{now_ms()}"), producer_config(broker), reading)
-    stages: list[Callable[[], Agent[Any]]] = [lambda: Clocked(Decode(), book), lambda: Clocked(Detect(), book)]
-    lane = (Turns if turns else Lane)(settings, stages, now_ms, book)
+    signals = how == "signals"
+    stages: list[Callable[[], Agent[Any]]] = [
+        lambda: Clocked(Decode(Names(meanings=ratios() if signals else NOTHING)), book, messages=signals),
+        lambda: Clocked(Detect(), book),
+    ]
+    lane = (Turns if how == "turns" else Lane)(settings, stages, now_ms, book)
     lane.name = f"{lane.name}-{now_ms()}"  # a new name finds no earlier snapshot
     threading.Thread(target=_watch, args=(lane, book), daemon=True).start()
     lane.run()
@@ -240,4 +251,4 @@ if __name__ == "__main__":
     elif sys.argv[2] == "shared":
         shared(sys.argv[1], sys.argv[3])
     else:
-        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] == ["turns"])
+        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), "".join(sys.argv[4:]))

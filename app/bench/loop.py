@@ -15,6 +15,7 @@ from typing import Final
 from app.client import Publisher
 from app.clock import now_ms
 from app.demo.run import broker_for
+from app.drills.processes import spread_systems
 from app.errors import UserError
 from app.kafka.broker import Broker, tail
 from app.printing import err, print_json, print_table
@@ -23,12 +24,12 @@ from topics.codec import decode
 from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.incidents import INCIDENTS, Incident
 from topics.proposals import PROPOSALS, Proposal
-from topics.signals import ANOMALIES, Anomaly, Contribution
+from topics.signals import ANOMALIES, SYMPTOMS, Anomaly, Contribution, Symptom
 from topics.spec import Instant, derive, system_of
 
-HOPS: Final = ("respond", "decide", "gate", "approve")
+HOPS: Final = ("diagnose", "respond", "decide", "gate", "approve")
 WARM_UP: Final = 20  # anomalies that are not counted, while the worker warms up
-WATCHED: Final = (ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS)
+WATCHED: Final = (ANOMALIES, SYMPTOMS, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS)
 
 
 def run(address: str, count: int, rate: float, json: bool) -> None:
@@ -36,8 +37,9 @@ def run(address: str, count: int, rate: float, json: bool) -> None:
 
     Times are the broker's arrival times, in ms.
     """
+    spread_systems()
     prefix = f"bench{now_ms() % 10_000_000}"
-    with broker_for(address, lambda text: err.print(f"[dim]·[/dim] {text}")) as broker, _worker(broker):
+    with broker_for(address, lambda text: err.print(f"· {text}")) as broker, _worker(broker):
         arrivals: dict[str, dict[str, Instant]] = defaultdict(dict)
         over = threading.Event()
         watcher = threading.Thread(target=_watch, args=(broker, prefix, arrivals, over), daemon=True)
@@ -107,6 +109,8 @@ def _watch(broker: Broker, prefix: str, arrivals: dict[str, dict[str, Instant]],
         match record:
             case Anomaly(state="raised"):
                 stage, entity = "anomaly", record.entity
+            case Symptom(state="began"):
+                stage, entity = "diagnose", record.entity
             case Incident(step="confirm"):
                 stage, entity = "respond", record.entity
             case Proposal():

@@ -20,8 +20,8 @@ from topics.codec import decode_value, encode
 from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.policies import Facts
 from topics.proposals import Proposal
+from topics.spec import DAY_MS
 
-DAY_MS: Final = 86_400_000
 _ACTIONS: Final = ("restart_service", "scale_out", "scale_in", "rollback_config")
 
 # texts of policies of the seven types, each with a number of its own

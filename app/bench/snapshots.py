@@ -36,7 +36,7 @@ def run(address: str, points: int, entities: int, json: bool) -> None:
             whole = fill_frames(publisher, points, 0, entities)
         err.print(f"· {whole:,} points of {entities:,} entities wait on the topic")
         for number in range(ROUNDS):
-            runs.append(worked(broker, whole, turns=True))
+            runs.append(worked(broker, whole, how="turns"))
             err.print(f"· {number + 1} of {ROUNDS} rounds of {runs[-1]['turns']:.0f} turns, with and without snapshots")
         found = compared(runs) | moved(broker, entities)
     if json:

@@ -110,7 +110,7 @@ def kill_switch(
 
 
 def maintenance(
-    scope: Annotated[str, typer.Argument(help="A system, service or instance: `shop`, `shop/catalog`")],
+    scope: Annotated[str, typer.Argument(help="A system, service or instance, or a glob: `shop`, `*/catalog`")],
     minutes: Annotated[int, typer.Option(min=0, max=100_000, help="For so long from now; 0 ends it")] = 60,
     broker: BrokerOption = "", reason: Reason = "", voter: Voter = "", json: JsonOption = False,
 ) -> None:  # fmt: skip

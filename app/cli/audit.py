@@ -12,7 +12,7 @@ import typer
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.kafka.broker import Broker
-from app.printing import out, print_json
+from app.printing import escaped, marked, out, print_json
 from topics.audit import AUDIT, CHECKPOINTS, AuditEntry, Checkpoint
 from topics.spec import integer
 
@@ -46,10 +46,10 @@ def verify(broker: BrokerOption = "", start: From = 0, json: JsonOption = False)
         print_json(report)
     else:
         for line in report.wrong:
-            out.print(f"[red]wrong[/red] {line}", soft_wrap=True)
+            out.print(marked(f"[red]wrong[/red] {escaped(line)}"), soft_wrap=True)
         word = "[green]whole[/green]" if not report.wrong else "[red]not whole[/red]"
-        out.print(f"{word}: {report.entries} entries in {report.chains} chains, {report.checkpoints} checkpoints, "
-                  f"{report.unsigned} entries after the last of them", soft_wrap=True)  # fmt: skip
+        counted = f"{report.entries} entries in {report.chains} chains, {report.checkpoints} checkpoints"
+        out.print(marked(f"{word}: {counted}, {report.unsigned} entries after the last of them"), soft_wrap=True)
     if report.wrong:
         raise typer.Exit(1)
 
@@ -76,7 +76,7 @@ def show(
             print_json(entry)
             continue
         record = decode_value(named(entry.topic), bytes(entry.body))
-        out.print(f"{clock(entry.ts)} {entry.chain}/{entry.seq} {sentence(record)}", soft_wrap=True)
+        out.print(marked(f"{clock(entry.ts)} {entry.chain}/{entry.seq} {sentence(record)}"), soft_wrap=True)
 
 
 @audit_app.command()

@@ -6,7 +6,6 @@ import getpass
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
@@ -63,7 +62,7 @@ def show(broker: BrokerOption = "", json: JsonOption = False) -> None:
     ))  # fmt: skip
     if waiting:
         print_table("Promotions that wait for a lead: opsloop approve ID", ("id", "since", "why"), (
-            (d.id, clock(d.ts), escape(d.proposal.reasons[0])) for d in waiting
+            (d.id, clock(d.ts), d.proposal.reasons[0]) for d in waiting
         ))  # fmt: skip
 
 

@@ -62,6 +62,19 @@ def decide(
 
 
 @benches.command()
+def domain(
+    entities: Annotated[int, typer.Option(min=10, help="Entities of the domain")] = 10_000, json: JsonOption = False
+) -> None:
+    """Symptoms a second that one correlation domain carries on one core, in memory.
+
+    Example: `opsloop bench domain --entities 10000 --json`
+    """
+    from app.bench import domain as bench
+
+    bench.run(entities, json)
+
+
+@benches.command()
 def calibration(
     runs: Annotated[int, typer.Option(min=10, help="Runs of each tier that keeps its promise")] = 1_000,
     json: JsonOption = False,
@@ -157,6 +170,23 @@ def latency(
     from app.bench import latency as bench
 
     bench.run(broker, seconds, [int(rate) for rate in rates.split(",")], json)
+
+
+@benches.command()
+def receive(
+    broker: BenchBrokerOption = "",
+    pods: Annotated[int, typer.Option(min=1, max=65_000, help="Pods, each an entity")] = 2_000,
+    series: Annotated[int, typer.Option(min=1, max=1_000, help="Series of each pod")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Scrapes, 15 s apart in their stamps")] = 4,
+    json: JsonOption = False,
+) -> None:
+    """What `opsloop receive` takes of remote write a second, its memory, and whether anything was merged or lost.
+
+    Example: `opsloop bench receive --pods 2000 --series 100 --json`
+    """
+    from app.bench import receive as bench
+
+    bench.run(broker, bench.Load(pods, series, rounds), json)
 
 
 @benches.command()

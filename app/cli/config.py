@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.markup import escape
 
 from app.cli.options import JsonOption
 from app.printing import out, print_json, print_table
@@ -56,7 +55,7 @@ def show(
         print_json(found)
         return
     print_table("", ("setting", "value", "from"), (
-        (entry.setting, escape(msgspec.json.encode(entry.value).decode()), escape(entry.source)) for entry in found
+        (entry.setting, msgspec.json.encode(entry.value).decode(), entry.source) for entry in found
     ))  # fmt: skip
     if not found:
         out.print("everything is as by default")

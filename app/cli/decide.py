@@ -7,7 +7,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of, user_name
 from app.printing import out, print_json, print_table
@@ -91,16 +90,16 @@ def _published(proposal: Proposal) -> None:
 
 def _show(answer: Decision) -> None:
     proposal = answer.proposal
-    out.print(escape(f"{proposal.kind}: {'; '.join(proposal.reasons)}"), soft_wrap=True)
+    out.print(f"{proposal.kind}: {'; '.join(proposal.reasons)}", soft_wrap=True)
     print_table("Options", ("option", "sure", "score", "parts", "chance", "why not"), (
         (
-            escape(" ".join((o.action, *(f"{k}={v}" for k, v in o.parameters.items()), "on", o.target))),
+            " ".join((o.action, *(f"{k}={v}" for k, v in o.parameters.items()), "on", o.target)),
             f"{o.confidence:.2f}", f"{o.score:.2f}", " ".join(f"{k} {v:+.2f}" for k, v in o.parts.items() if v),
-            f"{o.propensity:.2f}", escape(o.why_not) or "[green]chosen[/green]",
+            f"{o.propensity:.2f}", o.why_not or "[green]chosen[/green]",
         )
         for o in proposal.options
     ))  # fmt: skip
     for result in answer.policy:
         said = ": " + ", ".join(result.reasons) if result.reasons else ""
-        out.print(escape(f"policy {result.policy}: {result.effect}{said}"), soft_wrap=True)
-    out.print(escape(f"{answer.state} (mode {answer.mode}): {'; '.join(answer.reasons)}"))
+        out.print(f"policy {result.policy}: {result.effect}{said}", soft_wrap=True)
+    out.print(f"{answer.state} (mode {answer.mode}): {'; '.join(answer.reasons)}")

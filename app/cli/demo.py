@@ -12,7 +12,7 @@ import typer
 
 from app.cli.options import JsonOption
 from app.errors import UserError
-from app.printing import err, out, print_json
+from app.printing import err, escaped, marked, out, print_json
 
 MODES = {"ask": "approve", "auto": "autonomous", "off": "observe"}
 
@@ -67,12 +67,12 @@ def demo(
     plan = DemoPlan(MODES[approve], tuple(break_ or ()), bool(until), seconds, limit, folder)
 
     def say(text: str) -> None:
-        err.print(f"[dim]·[/dim] {text}")
+        err.print(f"· {text}")
 
     with broker_for(broker, say) as where, running(where, plan, say) as running_demo:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: running_demo.over.set())
-        err.print(BANNER.format(bootstrap=where.bootstrap, home=home()), soft_wrap=True)
+        err.print(marked(BANNER.format(bootstrap=where.bootstrap, home=escaped(home()))), soft_wrap=True)
         if left := running_demo.learning_s():
             say(f"learning what is ordinary, ready in about {left:.0f} s: faults wait until then")
         script = threading.Thread(target=running_demo.script, name="script", daemon=True)
@@ -109,7 +109,7 @@ def break_(
 
     name, service = faults.parse(fault)
     site = Site.attach()
-    learning.wait(site.layout.folder, lambda text: err.print(f"[dim]·[/dim] {text}"))
+    learning.wait(site.layout.folder, lambda text: err.print(f"· {text}"))
     done = faults.inject(site, name, service)
     if json:
         print_json({"fault": done.fault, "service": done.service, "entity": done.entity, "injected_at": done.ts})

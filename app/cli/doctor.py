@@ -12,7 +12,7 @@ import typer
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
-from app.printing import out, print_json
+from app.printing import escaped, marked, out, print_json
 
 if TYPE_CHECKING:
     from app.ingest.settings import IngestSettings
@@ -37,11 +37,13 @@ def doctor(broker: BrokerOption = "", json: JsonOption = False) -> None:
     from app.settings import load
 
     findings, where, settings = [], broker_of(broker), load().ingest
-    for finding in chain(examine(where, settings), _standing(where), _packs(where), _templates(where, settings)):
+    told = (
+        examine(where, settings), _standing(where), _scopes(where), _packs(where), _templates(where, settings),
+    )  # fmt: skip
+    for finding in chain(*told):
         findings.append(finding)
         if not json:
-            out.print(f"{MARKS[finding.state]} {finding.what}: ", end="")
-            out.print(finding.detail, markup=False)
+            out.print(marked(f"{MARKS[finding.state]} {escaped(f'{finding.what}: {finding.detail}')}"))
             if finding.remedy:
                 out.print(f"       {finding.remedy}", markup=False, style="dim")
     if json:
@@ -70,6 +72,26 @@ def _standing(broker: Broker) -> Iterator[CheckResult]:
     for scope, until in sorted(stands.maintenance.items()):
         detail = f"nothing is changed within {scope} until {datetime.fromtimestamp(until / 1000).astimezone():%F %T}"
         yield CheckResult("maintenance", "note", detail, f"End it: opsloop maintenance {scope} --minutes 0")
+
+
+def _scopes(broker: Broker) -> Iterator[CheckResult]:
+    """Scopes of the settings that cover nothing that sends."""
+    from app.history.entities import WITHIN_S, recent
+    from app.kafka.broker import probe
+    from app.kafka.doctor import CheckResult
+    from app.settings import load
+    from topics.patterns import covers
+
+    safety = load().safety
+    wanted = dict.fromkeys((*safety.scopes, *safety.environments, *(freeze.scope for freeze in safety.freezes)))
+    if not wanted or probe(broker, 2.0):
+        return
+    with contextlib.suppress(UserError):  # the missing topic is a finding of its own
+        seen = recent(broker).names
+        for scope in wanted:
+            if seen and not any(covers(scope, name) for name in seen):
+                detail = f"{scope!r} of [safety] covers nothing that sent something in the last {WITHIN_S} s"
+                yield CheckResult("scope", "note", detail, "Scopes are entities with all within, or globs: shop, */db")
 
 
 def _packs(broker: Broker) -> Iterator[CheckResult]:

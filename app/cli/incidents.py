@@ -6,12 +6,11 @@ import getpass
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.history.render import clock, details, sentence, styled
-from app.printing import err, out, print_json, print_table
+from app.printing import err, escaped, marked, out, print_json, print_table
 from topics.audit import AuditEntry
 from topics.refusals import Refusal
 from topics.settings import ACKNOWLEDGED, RESOLVED
@@ -62,8 +61,8 @@ def incidents(
         print_json(found)
         return
     print_table("Incidents", ("id", "since", "P", "state", "where", "symptom", "hypothesis", "attempts"), (
-        (i.id, clock(i.onset), i.priority, styled(i.state), escape(i.entity), i.symptom,
-         escape(f"{i.hypotheses[0].cause} of {i.hypotheses[0].target}") if i.hypotheses else "", len(i.attempts))
+        (i.id, clock(i.onset), i.priority, styled(i.state), i.entity, i.symptom,
+         f"{i.hypotheses[0].cause} of {i.hypotheses[0].target}" if i.hypotheses else "", len(i.attempts))
         for i in found
     ))  # fmt: skip
     _shown_of(count, len(found))
@@ -89,8 +88,8 @@ def decisions(
         print_json(found)
         return
     print_table("Decisions", ("id", "at", "state", "outcome", "action", "target", "confidence", "reasons"), (
-        (d.id, clock(d.ts), styled(d.state), d.outcome, escape(d.proposal.action), escape(d.proposal.target),
-         f"{d.proposal.confidence:.2f}", escape(d.blocked or d.reasons[-1]))
+        (d.id, clock(d.ts), styled(d.state), d.outcome, d.proposal.action, d.proposal.target,
+         f"{d.proposal.confidence:.2f}", d.blocked or d.reasons[-1])
         for d in found
     ))  # fmt: skip
     _shown_of(count, len(found))
@@ -122,14 +121,14 @@ def explain(
         })  # fmt: skip
         return
     entries = {r.record.origin: r.record for r in found.audit if isinstance(r.record, AuditEntry)}
-    out.print(f"[bold]{'Incident' if found.states else 'Decision'} {found.incident}[/bold]")
+    out.print(f"{'Incident' if found.states else 'Decision'} {found.incident}", style="bold")
     for read in reads:
         entry = entries.get(str(read.origin))
         kept = f"  audit {entry.chain}/{entry.seq}" if entry else ""
-        out.print(f"{clock(read.arrived)}  {sentence(read.record)}", style=None)
+        out.print(marked(f"{clock(read.arrived)}  {sentence(read.record)}"))
         for line in details(read.record):
-            out.print(f"              {line}")
-        out.print(f"              [dim]{read.origin}{kept}[/dim]")
+            out.print(marked(f"              {line}"))
+        out.print(f"              {read.origin}{kept}", style="dim")
 
 
 def acknowledge(
@@ -167,4 +166,4 @@ def _answer(identity: str, word: str, address: str, person: str, note: str, json
     if json:
         print_json(said)
     else:
-        out.print(f"incident {said.id} ({said.symptom} of {escape(said.entity)}) is {styled(said.state)}")
+        out.print(marked(f"incident {said.id} ({escaped(f'{said.symptom} of {said.entity}')}) is {styled(said.state)}"))

@@ -9,7 +9,7 @@ import typer
 
 from app.cli.options import JsonOption
 from app.errors import UserError
-from app.printing import err, out, print_json, print_table
+from app.printing import err, escaped, marked, out, print_json, print_table
 
 if TYPE_CHECKING:
     from app.kafka.local import LocalKafka
@@ -58,7 +58,7 @@ def up(
         )
     with err.status("starting Kafka") as status:
         bootstrap = kafka.start(lambda doing: status.update(f"Kafka: {doing}"))
-    out.print(f"Kafka {VERSION} serves at [bold]{bootstrap}[/bold]")
+    out.print(marked(f"Kafka {VERSION} serves at [bold]{escaped(bootstrap)}[/bold]"))
     _point_at(bootstrap)
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.listening import address_of, is_loopback, listen
+from app.cli.listening import address_of, configured, is_loopback, listen
 from app.cli.options import BrokerOption, broker_of
 from app.errors import UserError
 from app.printing import err
 
 if TYPE_CHECKING:
-    from app.ingest.settings import ReceiveSettings
     from app.kafka.broker import Broker
     from app.settings import Settings
 
@@ -113,7 +113,12 @@ def _run(
     delivery = Delivery(broker, receiving)
     left = 0
     try:
-        config = _config(Receiver(delivery, receiving, tokens, naming(settings.ingest)).app(), receiving, tls)
+        receiver = Receiver(delivery, receiving, tokens, naming(settings.ingest))
+        config = configured(
+            receiver.app(), tls, receiving.connections,
+            keep_alive_s=75,  # longer than senders pause: one that writes on a connection while it is closed fails
+            shutdown_s=math.ceil(receiving.read_s + receiving.deliver_s),  # what is accepted is finished
+        )  # fmt: skip
         host, listening = where
         shown = f"[{host}]" if ":" in host else host
         err.print(f"receiving on {'https' if tls else 'http'}://{shown}:{listening.getsockname()[1]}", style="green")
@@ -122,30 +127,3 @@ def _run(
         left = delivery.close(receiving.deliver_s)
     if left:
         raise UserError(f"{left} messages were not delivered, and their senders were told", exit_code=1)
-
-
-def _config(app: Any, settings: ReceiveSettings, tls: tuple[Path, Path] | None) -> Any:
-    """The server's configuration. Raises UserError: the certificate cannot be used."""
-    import math
-
-    import uvicorn
-
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        limit_concurrency=settings.connections,
-        timeout_keep_alive=75,  # longer than senders pause: one that writes on a connection while it is closed fails
-        timeout_graceful_shutdown=math.ceil(settings.read_s + settings.deliver_s),  # what is accepted is finished
-        lifespan="off",
-        ws="none",
-        proxy_headers=False,
-        ssl_certfile=tls[0] if tls else None,
-        ssl_keyfile=tls[1] if tls else None,
-    )
-    try:
-        config.load()
-    except OSError as error:
-        raise UserError(f"the certificate cannot be used ({error})", "Look at --cert and --key") from None
-    return config

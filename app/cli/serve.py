@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.listening import is_loopback, listen
+from app.cli.listening import configured, is_loopback, listen
 from app.cli.options import BrokerOption, broker_of
 from app.errors import UserError
 from app.kafka.broker import Broker, require
@@ -64,24 +64,8 @@ def _run(broker: Broker, host: str, listening: socket.socket, tls: tuple[Path, P
     settings, keys = load(), keys_of(home())
     api = msgspec.structs.replace(settings.api, hosts=(*settings.api.hosts, host))
     read_model = ReadModel(broker, keys)
-    config = uvicorn.Config(
-        make_app(read_model, Tokens(keys, settings.security), api),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        limit_concurrency=api.connections,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=3,
-        lifespan="off",
-        ws="none",
-        proxy_headers=False,
-        ssl_certfile=tls[0] if tls else None,
-        ssl_keyfile=tls[1] if tls else None,
-    )
-    try:
-        config.load()
-    except OSError as error:
-        raise UserError(f"the certificate cannot be used ({error})", "Look at --cert and --key") from None
+    served = make_app(read_model, Tokens(keys, settings.security), api)
+    config = configured(served, tls, api.connections, keep_alive_s=5, shutdown_s=3)
     read_model.start()
     err.print(f"serving on {'https' if tls else 'http'}://{host}:{listening.getsockname()[1]}", style="green")
     try:

@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
-from app.printing import out, print_json, print_table
+from app.printing import escaped, marked, out, print_json, print_table
 from topics.spec import Instant
 
 if TYPE_CHECKING:
@@ -88,9 +87,9 @@ def _show(found: dict[str, Any]) -> None:
         more = "" if seen["complete"] else " or more"
         out.print(f"entities     {seen['count']}{more} sent something in the last {seen['within_s']} s")
     stands = found["standing"]
-    out.print(f"kill switch  {'[red]on[/red]: ' + escape(stands.killed) if stands.killed else 'off'}")
+    out.print(marked(f"kill switch  {'[red]on[/red]: ' + escaped(stands.killed) if stands.killed else 'off'}"))
     kept = ", ".join(f"{scope} until {_time(until)}" for scope, until in sorted(stands.maintenance.items()))
-    out.print(f"maintenance  {escape(kept) or 'none'}")
+    out.print(f"maintenance  {kept or 'none'}")
     _show_waiting(found["waiting"])
 
 
@@ -123,7 +122,7 @@ def _show_waiting(decisions: list[Decision]) -> None:
         return
     out.print(f"waiting      {len(decisions)} for people: opsloop approve ID, opsloop reject ID")
     print_table("", ("id", "until", "action", "target", "why"), (
-        (d.id, _time(d.expires), escape(d.proposal.action), escape(d.proposal.target), escape(d.reasons[-1]))
+        (d.id, _time(d.expires), d.proposal.action, d.proposal.target, d.reasons[-1])
         for d in decisions
     ))  # fmt: skip
 

@@ -146,7 +146,7 @@ def _job(family: str, partitions: int, broker: str) -> Job:
     """What is to grow, with the agents as the workers of this host make them. Raises UserError."""
     from app import pipeline
     from app.kafka.broker import require
-    from app.kafka.families import FAMILIES
+    from app.kafka.families import FAMILIES, hears_heartbeats
     from app.kafka.grow import Job
     from app.printing import err
     from app.runtime.drivers import client_config
@@ -158,7 +158,8 @@ def _job(family: str, partitions: int, broker: str) -> Job:
         raise UserError(f"there is no family {family!r}", f"Choose one of {', '.join(FAMILIES)}")
     chosen, keys = broker_of(broker), keys_of(home())
     require(chosen)
-    stages = pipeline.stages("loop" if family == "loop" else "lane", Parts(load(), keys.own(WORKER), keys))
+    parts = Parts(load(), keys.own(WORKER), keys, heartbeats=hears_heartbeats(chosen))
+    stages = pipeline.stages("loop" if family == "loop" else "lane", parts)
     return Job(chosen, FAMILIES[family], partitions, stages, client_config(chosen), err.print)
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of, window
 from app.errors import UserError
-from app.printing import err, out, print_json, print_table
+from app.printing import err, escaped, marked, out, print_json, print_table
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -139,10 +138,10 @@ def _write(tuning: Tuning, folder: Path) -> list[Path]:
 
 
 def _object(tuning: Tuning, files: list[Path]) -> dict[str, Any]:
-    rehearsal = tuning.rehearsal
+    backtest = tuning.backtest
     return {
-        "samples": rehearsal.samples, "entities": len(rehearsal.spans), "refused": rehearsal.refused,
-        "from": rehearsal.first, "to": rehearsal.last, "faults": len(tuning.faults), "faults_unseen": tuning.unseen,
+        "samples": backtest.samples, "entities": len(backtest.spans), "refused": backtest.refused,
+        "from": backtest.first, "to": backtest.last, "faults": len(tuning.faults), "faults_unseen": tuning.unseen,
         "budgets": tuning.rows, "yours": tuning.own, "recommended": tuning.recommended.budget, "why": tuning.why,
         "noisiest_entities": tuning.entities[:NOISY], "noisiest_metrics": tuning.metrics[:NOISY],
         "suggestions": [
@@ -167,13 +166,13 @@ def _print(tuning: Tuning) -> None:
     from app.offline.tuning.page import cells, parts, tried_rows, when
     from app.offline.tuning.plot import WIDTH, bars, counts
 
-    rehearsal, best = tuning.rehearsal, tuning.recommended
-    whole = weeks(rehearsal)
-    entities = "1 entity" if len(rehearsal.spans) == 1 else f"{len(rehearsal.spans):,} entities"
-    out.print(f"{rehearsal.samples:,} samples of {entities}, {when(rehearsal.first)} to {when(rehearsal.last)} "
+    backtest, best = tuning.backtest, tuning.recommended
+    whole = weeks(backtest)
+    entities = "1 entity" if len(backtest.spans) == 1 else f"{len(backtest.spans):,} entities"
+    out.print(f"{backtest.samples:,} samples of {entities}, {when(backtest.first)} to {when(backtest.last)} "
               f"UTC, {whole:.2g} weeks of all together")  # fmt: skip
-    if rehearsal.refused:
-        err.print(f"messages that could not be read: {rehearsal.refused:,}", style="yellow")
+    if backtest.refused:
+        err.print(f"messages that could not be read: {backtest.refused:,}", style="yellow")
     if tuning.unseen:
         err.print(f"known faults of which nothing was measured: {tuning.unseen:,}", style="yellow")
     if whole < SHORT_WEEKS:
@@ -187,19 +186,20 @@ def _print(tuning: Tuning) -> None:
     false = ", and what of it was false" if tuning.faults else ""
     print_table(f"The same by path{false}, and by grade", ("budget", *parts(best)), rows)
     out.print()
-    numbers = [counts(told_of(alarms), rehearsal.first, rehearsal.last) for alarms in rehearsal.alarms]
+    numbers = [counts(told_of(alarms), backtest.first, backtest.last) for alarms in backtest.alarms]
     top = max(1, *(max(own) for own in numbers))
     lines = [(f"{row.budget:g}", bars(own, top), row.told) for row, own in zip(tuning.rows, numbers, strict=True)]
     print_table(
-        "Alarms over time", ("budget", f"{when(rehearsal.first):<{WIDTH - 16}}{when(rehearsal.last)}", "told"), lines
+        "Alarms over time", ("budget", f"{when(backtest.first):<{WIDTH - 16}}{when(backtest.last)}", "told"), lines
     )
     if tuning.entities:
         _print_noisy(tuning)
-    out.print(f"\nRecommended: [bold]false_alarms_a_week = {best.budget:g}[/bold]: {escape(tuning.why)}")
+    out.print(marked(f"\nRecommended: [bold]false_alarms_a_week = {best.budget:g}[/bold]: {escaped(tuning.why)}"))
     for number, each in enumerate(tuning.suggestions, 1):
         word = f"Pattern {number}, {'suggested' if each.suggestion.sure else 'if you know it'}"
         said = ", ".join(f"{name} = {value}" for name, value in _said(each.suggestion.pattern).items())
-        out.print(f"{word}: [bold]{escape(said)}[/bold]: {escape(each.suggestion.why)}; {each.effect}")
+        told = f"{escaped(each.suggestion.why)}; {escaped(each.effect)}"
+        out.print(marked(f"{word}: [bold]{escaped(said)}[/bold]: {told}"))
 
 
 def _print_noisy(tuning: Tuning) -> None:
@@ -207,7 +207,7 @@ def _print_noisy(tuning: Tuning) -> None:
 
     def rows(found: list[Noise]) -> list[tuple[object, ...]]:
         return [
-            (escape(n.name), n.told, f"{n.share:.0%}", n.up, n.down, escape(n.mostly), *([n.false] if judged else []))
+            (n.name, n.told, f"{n.share:.0%}", n.up, n.down, n.mostly, *([n.false] if judged else []))
             for n in found[:NOISY]
         ]
 

@@ -31,14 +31,13 @@ from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import Refusal
 from topics.settings import Setting
-from topics.signals import ANOMALIES, Anomaly
+from topics.signals import ANOMALIES, NO_SYMPTOM, SYMPTOMS, Anomaly, Symptom, severity
 from topics.spec import Instant, Raw
 from topics.state import Snapshot
 from topics.telemetry import Event, Heartbeat, Sample
 from topics.verdicts import Verdict
 
 ALARMS_KEPT = 10_000
-GRADES = ("none", "minor", "major", "critical")
 SHOWN = 6  # metrics of a sample on its line
 
 
@@ -72,18 +71,20 @@ def watch(
 
 
 def without_repeats(messages: Iterable[Raw]) -> Iterator[Raw]:
-    """Messages without those that say again, a second later, that an alarm is on."""
+    """Messages without those that say again, a second later, that an alarm or a symptom is on."""
     alarms: dict[tuple[str, str, str], int] = {}  # (entity, detector, view) → the worst grade that was told
     for raw in messages:
+        if raw.topic == SYMPTOMS.name and _goes_on(raw):
+            continue
         anomaly = _anomaly(raw)
         if anomaly is not None:
             alarm = anomaly.entity, anomaly.detector, anomaly.view
             if anomaly.state == "cleared":
                 alarms.pop(alarm, None)
-            elif anomaly.state == "continuing" and alarms.get(alarm, -1) >= GRADES.index(anomaly.grade):
+            elif anomaly.state == "continuing" and alarms.get(alarm, -1) >= severity(anomaly.grade):
                 continue
             else:
-                keep(alarms, alarm, GRADES.index(anomaly.grade), ALARMS_KEPT)
+                keep(alarms, alarm, severity(anomaly.grade), ALARMS_KEPT)
         yield raw
 
 
@@ -95,6 +96,14 @@ def _anomaly(raw: Raw) -> Anomaly | None:
     except DecodeError:
         return None
     return record if isinstance(record, Anomaly) else None
+
+
+def _goes_on(raw: Raw) -> bool:
+    try:
+        record = decode(raw).record
+    except DecodeError:
+        return False
+    return isinstance(record, Symptom) and record.state == "continuing"
 
 
 def _full(topic: str) -> str:
@@ -202,6 +211,16 @@ def _(anomaly: Anomaly) -> str:
     return (
         f"{anomaly.entity} {anomaly.state} {anomaly.grade} score {anomaly.score:.2f}: {anomaly.metric} is"
         f" {anomaly.value:.4g}, expected {anomaly.expected:.4g}{suppressed(anomaly)}"
+    )
+
+
+@_say(Symptom)
+def _(symptom: Symptom) -> str:
+    if symptom.symptom == NO_SYMPTOM:
+        return f"{symptom.entity} shows no symptom" + (", its alarm is on" if symptom.alarm else "")
+    return (
+        f"{symptom.entity} {symptom.symptom} {symptom.state}: {symptom.metric} is {symptom.value:.4g}, expected"
+        f" {symptom.expected:.4g}, says {symptom.detector}"
     )
 
 

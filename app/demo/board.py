@@ -17,16 +17,16 @@ from topics.codec import DecodeError, decode
 from topics.decisions import DECISIONS, Decision, DecisionState
 from topics.incidents import INCIDENTS, Incident, State
 from topics.proposals import PROPOSALS, Proposal
-from topics.signals import ANOMALIES, Anomaly
+from topics.signals import ANOMALIES, SYMPTOMS, Anomaly, Symptom
 from topics.spec import Instant, Raw, Record, service_of
 from topics.telemetry import METRICS, Sample
 from topics.verdicts import VERDICTS, Verdict
 
 log = structlog.get_logger()
 
-WATCHED = (METRICS, ANOMALIES, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS, RESULTS, VERDICTS)
+WATCHED = (METRICS, ANOMALIES, SYMPTOMS, INCIDENTS, PROPOSALS, DECISIONS, COMMANDS, RESULTS, VERDICTS)
 HISTORY = 48  # samples in a sparkline
-HOPS = ("detect", "respond", "decide", "gate", "approve", "act", "verify")
+HOPS = ("detect", "diagnose", "respond", "decide", "gate", "approve", "act", "verify")
 
 
 @dataclass(slots=True)
@@ -74,6 +74,9 @@ class Board:
             case Anomaly():
                 self._anomaly(record, raw.arrived)
                 return
+            case Symptom():
+                self._symptom(record, raw.arrived)
+                return
             case Incident():
                 self._incident(record, raw.arrived)
             case Proposal():
@@ -105,12 +108,17 @@ class Board:
         if anomaly.state == "raised":
             self.alarms[anomaly.entity] += 1
 
+    def _symptom(self, symptom: Symptom, arrived: Instant) -> None:
+        if symptom.state == "began":
+            self._hop("diagnose", ("anomaly", service_of(symptom.entity)), ("symptom", symptom.id), arrived)
+            self.times["shown", service_of(symptom.entity)] = arrived
+
     def _incident(self, incident: Incident, arrived: Instant) -> None:
         self.incidents[incident.id] = incident
         states = self.states.setdefault(incident.id, [])
         states.append(incident)
         if len(states) == 1:
-            self._hop("respond", ("anomaly", service_of(incident.entity)), ("incident", incident.id), arrived)
+            self._hop("respond", ("shown", service_of(incident.entity)), ("incident", incident.id), arrived)
         elif incident.step == "still_wrong":
             self.times["incident", incident.id] = arrived
 

@@ -21,6 +21,7 @@ from app.clock import now_ms
 from app.demo.board import HOPS, Board, Seen
 from app.demo.run import Demo
 from app.history.render import clock, sentence
+from app.printing import escaped, marked
 from app.security.messages import publish
 from app.security.votes import sign
 from topics.incidents import Incident
@@ -95,11 +96,11 @@ def screen(demo: Demo, lines: list[RenderableType]) -> Group:
         parts.append(_line(sentence(incident)))
     for decision in board.waiting()[:3]:
         left = max(0, decision.expires - now_ms()) / 1000
-        parts.append(Text.from_markup(
-            f"[yellow]waits for you ({left:.0f} s)[/yellow] {decision.proposal.action} on {decision.proposal.target}: "
-            f"{decision.proposal.reasons[0]} [b]press a or r[/b]"
+        parts.append(marked(
+            f"[yellow]waits for you ({left:.0f} s)[/yellow] {escaped(decision.proposal.action)} on "
+            f"{escaped(decision.proposal.target)}: {escaped(decision.proposal.reasons[0])} [b]press a or r[/b]"
         ))  # fmt: skip
-    parts += [*lines[-8:], latencies(board), Text.from_markup(HELP)]
+    parts += [*lines[-8:], latencies(board), marked(HELP)]
     return Group(*parts)
 
 
@@ -133,8 +134,8 @@ def show(demo: Demo, console: Console) -> None:
 
 def _line(markup: str) -> Text:
     """One line, cut at the width of the screen."""
-    text = Text.from_markup(markup, overflow="ellipsis")
-    text.no_wrap = True
+    text = marked(markup)
+    text.overflow, text.no_wrap = "ellipsis", True
     return text
 
 

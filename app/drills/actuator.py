@@ -44,7 +44,7 @@ ENOUGH: Final = 30  # kills after which each stage must have occurred
 LEDGER_BYTES: Final = 512 * 1024
 PAGE: Final = 4096  # bytes; the small disk allocates whole pages
 SPARE: Final = 16  # bytes by which a line may differ from the one before it
-MOST_TRIED: Final = 200
+MOST_TRIED: Final = 20  # commands on the way to the end of a page; the first of each action show their sizes
 MOST_ENTRIES: Final = 20  # commands after which the last page of a ledger is full
 
 
@@ -97,24 +97,30 @@ class ActuatorTestbed:
         self.commands.touch()
         self.site = Site.start(folder / "site")
         self.count = 0
+        self.padding: dict[str, int] = {}  # command → bytes that its intent and its result have more than others
         self.results: dict[str, Result] = {}
 
     def life(self) -> Life:
         """Start an actuator."""
         return Life(self.site.layout.folder, self.home, self.commands)
 
-    def order(self) -> Command:
-        """Append the next command to the actuator's file. Before a rollback, a revision is rolled out."""
+    def order(self, padding: int = 0) -> Command:
+        """Append the next command to the actuator's file. Before a rollback, a revision is rolled out.
+
+        padding: bytes that the lines of its intent and of its result in the ledger are longer.
+        """
         action, target = ACTIONS[self.count % len(ACTIONS)]
         layout = self.site.layout
         if action == "rollback_config":
             layout.roll_out("orders", layout.config("orders", 1), "fault:slow", "another one")
         command = Command(
-            id=f"k{self.count}", decision="d", incident="i", ts=now_ms(), action=action, target=target, parameters={},
-            expires=now_ms() + VALID_MS, audience="supervisor/shop", epoch=now_ms() + self.count, confidence=1.0,
+            id=f"k{self.count}", decision="d" * (1 + padding), incident="i", ts=now_ms(), action=action, target=target,
+            parameters={}, expires=now_ms() + VALID_MS, audience="supervisor/shop", epoch=now_ms() + self.count,
+            confidence=1.0,
         )  # fmt: skip
         with self.commands.open("ab") as file:
             file.write(msgspec.json.encode(seal(command, self.signer)) + b"\n")
+        self.padding[command.id] = padding
         self.count += 1
         return command
 
@@ -122,28 +128,48 @@ class ActuatorTestbed:
         """Wait until the actuator has printed a result of every command."""
         names = {f"k{number}" for number in range(self.count)}
         held = life.wait(lambda: names <= life.results().keys())
-        self.results |= life.results()
+        self.keep(life)
         return held
 
     def said(self, life: Life, command: Command) -> bool:
         """Wait for the result of a command. Returns False when the actuator ends first."""
         held = life.wait(lambda: command.id in life.results())
-        self.results |= life.results()
+        self.keep(life)
         return held
 
+    def keep(self, life: Life) -> None:
+        """Keep the results that an actuator has printed. Raises UserError when it refused a command.
+
+        Nothing was begun then, so that no fault could meet it.
+        """
+        found = life.results()
+        for result in found.values():
+            if result.outcome == "refused":
+                raise UserError(f"{result.command} was refused: {result.detail}", "A drill's commands are all allowed")
+        self.results |= found
+
     def approach(self, life: Life) -> None:
-        """Append commands until the next one's intent fits into the last page of the ledger and its result does not."""
+        """Append commands until the next one's intent fits into the last page of the ledger and its result does not.
+
+        One of them is as long as the next one needs, whatever the size of a command.
+        """
         path = self.site.layout.folder / "ledger" / "entries.jsonl"
         for _ in range(MOST_TRIED):
             lines: dict[str, list[int]] = defaultdict(list)  # command → bytes of its intent and result
             for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
                 entry = json.loads(line)["entry"]
                 lines[entry["intent"]["id"] if "intent" in entry else entry["result"]["command"]].append(len(line))
-            sizes = lines.get(f"k{self.count - len(ACTIONS)}", ())  # of the last command of the same action
             left = PAGE - sum(map(sum, lines.values())) % PAGE
-            if len(sizes) == 2 and sizes[0] + SPARE < left < sum(sizes) - SPARE:
+            # this command and the next one are as long as the last ones of the same actions, but for the padding
+            this, after = (
+                [size - self.padding[name] for size in lines.get(name, ())]
+                for name in (f"k{self.count - len(ACTIONS)}", f"k{self.count + 1 - len(ACTIONS)}")
+            )
+            if len(this) == 2 and this[0] + SPARE < left < sum(this) - SPARE:
                 return
-            _require(self.said(life, self.order()), self.commands.parent)
+            known = len(this) == len(after) == 2
+            padding = (left - sum(this) - after[0] - after[1] // 2) % PAGE // 2 if known else 0
+            _require(self.said(life, self.order(padding)), self.commands.parent)
         raise UserError("no intent comes to stand at the end of a page", f"See {path}")
 
     def stage(self, command: Command, said: dict[str, Result]) -> str:
@@ -200,7 +226,7 @@ def kill(folder: Path, report: Report, trials: int) -> None:
             command = field.order()
             time.sleep(field.rng.uniform(0.0, field.rng.choice(SPANS[command.action])))
             life.kill()
-            field.results |= life.results()
+            field.keep(life)
             stage = field.stage(command, life.results())
             report.figures[stage] = report.figures.get(stage, 0) + 1
             report.trials += 1

@@ -14,23 +14,26 @@ from pathlib import Path
 import msgspec
 
 from agents.act import Act
+from app import shipped
 from app.actuators.ledger import Ledger
 from app.clock import now_ms
 from app.demo.actuator import SiteActuator
 from app.runtime.parent import follow
 from app.security.keys import Keys
+from models.actions import catalogue
 from models.safety.guard import Guard
 from models.safety.limits import SafetySettings
 from models.safety.modes import Mode
 from topics.actions import SignedCommand
 from topics.spec import Origin, Read
 
-FREE = SafetySettings(mode=Mode.AUTONOMOUS, cooldown_ms=0, per_target=10_000, per_system=10_000, per_site=10_000)
+FREE = SafetySettings(mode=Mode.AUTONOMOUS, cooldown_ms=0, per_target=10_000, per_scope=10_000, per_site=10_000)
 PERIOD_S = 0.01
 
 
 def main(site: Path, home: Path, commands: Path) -> None:
     """Carry out commands until killed. Raises OSError when the ledger cannot be written; then nothing is done."""
+    catalogue.ship(shipped.actions())  # workers have them with their settings, and this reads none
     act = Act(SiteActuator(site), Ledger(site / "ledger"), Guard(Keys(home), FREE, "supervisor/shop"), str)
     os.write(1, b"ready\n")
     done = 0

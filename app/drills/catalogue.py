@@ -20,6 +20,9 @@ def imported(place: str) -> Run:
     """A function that imports and calls `name` of app/drills/FILE.py, given as `file.name`."""
 
     def run(folder: Path, report: Report, trials: int) -> None:
+        from app.drills.processes import spread_systems
+
+        spread_systems()
         file, _, name = place.partition(".")
         cast("Run", getattr(importlib.import_module(f"app.drills.{file}"), name))(folder, report, trials)
 

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from agents import _snapshots
 from agents._agent import Agent
 from agents._partition import PartitionState, through
-from agents.decode import chunk_of
+from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from app import pipeline
 from app.drills.load import ENTITIES, PROBE, START_MS, STEP_MS, Load, Probes
@@ -80,39 +80,59 @@ def _reordered(order: Mapping[Any, Sequence[int]]) -> set[int]:
     return {later for seen in order.values() for earlier, later in itertools.pairwise(seen) if later < earlier}
 
 
+class Run(NamedTuple):
+    """What comes of the log of a partition in a run without a crash."""
+
+    said: list[bytes]
+    learned: str  # hash of the detectors' state
+    state: str  # hash of all state: the decoder's has clocks, which know of a late sample until the next one
+    finite: bool
+    then: tuple[list[bytes], str]  # what is said of the next samples, and all state after them
+
+
+def run(log: Sequence[Raw], partition: int) -> Run:
+    """Feed a log to new stages, and then the next samples."""
+    stages = [make() for make in pipeline.lane()]
+    said = _feed(stages, log)
+    learned = _hash([stage for stage in stages if not isinstance(stage, Decode)])
+    return Run(said, learned, _hash(stages), _finite(stages), _next(stages, partition))
+
+
 def check_learners(broker: Broker, report: Report, *, untidy: bool = False) -> None:
     """Check I2 and I3: the state and the next scores of each partition equal those of a run without a crash.
 
-    untidy (I19): state and outputs also equal those of a run over the log without late and repeated samples.
+    untidy (I19): what was learned and said, and all that comes of the next samples, also equal those of a run over the
+    log without late and repeated samples.
     """
     client = consumer_config(broker, "")
     by_partition: dict[int, list[Raw]] = defaultdict(list)
     for raw in read_all(broker, [METRICS.name]):
         by_partition[raw.partition].append(raw)
+    name = "lane/" + "+".join(make().name for make in pipeline.lane())
     equal = size = 0
     for partition, log in sorted(by_partition.items()):
-        straight = [make() for make in pipeline.lane()]
-        said = _feed(straight, log)
+        straight = run(log, partition)
+        report.check(straight.finite, f"partition {partition}: a learner has a number that is not finite")
         if untidy:
-            tidy = [make() for make in pipeline.lane()]
-            same = _feed(tidy, list(_newer(log, report))) == said and _hash(tidy) == _hash(straight)
+            tidy = run(list(newer(log, report)), partition)
+            same = (tidy.said, tidy.learned) == (straight.said, straight.learned)
             report.check(same, f"partition {partition}: late or repeated samples have changed what was learned or said")
-        report.check(_finite(straight), f"partition {partition}: a learner has a number that is not finite")
-        name = "lane/" + "+".join(stage.name for stage in straight)
+            same = tidy.then == straight.then
+            report.check(same, f"partition {partition}: late or repeated samples have changed what comes of the next")
         store = _snapshots.store_of(_snapshots.stores(client, LANE_STATE, partition), LANE_STATE, name, partition)
         end = log[-1].offset + 1
         if (store.applied or {}).get(METRICS.name) != end:
             report.add_violation(f"partition {partition}: kept up to {store.applied}, and the log ends at {end}")
             continue
         restored = PartitionState(pipeline.lane(), store.state, store).stages
-        same = _hash(straight) == _hash(restored) and _next(straight, partition) == _next(restored, partition)
+        same = _hash(restored) == straight.state and _next(restored, partition) == straight.then
         report.check(same, f"partition {partition}: what was learned differs from a run without a crash")
         equal += same
         size += len(store.state)
     report.figures |= {"partitions_equal": equal, "partitions": len(by_partition), "state_bytes": size}
 
 
-def _newer(log: Sequence[Raw], report: Report) -> Iterator[Raw]:
+def newer(log: Sequence[Raw], report: Report) -> Iterator[Raw]:
     """The samples that are newer than all earlier ones of their entity. The others are counted."""
     newest: dict[str, int] = {}
     for raw in log:
@@ -148,12 +168,10 @@ def _hash(stages: Sequence[Agent[Any]]) -> str:
 
 
 def _next(stages: Sequence[Agent[Any]], partition: int) -> tuple[list[bytes], str]:
-    """Outputs and state after 300 more samples that all deviate. The state contains every score."""
+    """Outputs and all state after 300 more samples that all deviate. The state contains every score."""
     log = []
     for number in range(NEXT):
-        metrics = {f"m{i}": 60.0 + number % 7 + i for i in range(4)}
-        sample = encode(
-            Sample(entity=f"drill/s{number % ENTITIES}/0", ts=START_MS + 10**9 + 250 * number, metrics=metrics)
-        )
-        log.append(Raw(METRICS.name, partition, 10**9 + number, sample.key, sample.value, (), START_MS + 10**9))
+        metrics, ts = {f"m{i}": 60.0 + number % 7 + i for i in range(4)}, START_MS + 10**9 + STEP_MS * number
+        sample = encode(Sample(entity=f"drill/s{number % ENTITIES}/0", ts=ts, metrics=metrics))
+        log.append(Raw(METRICS.name, partition, 10**9 + number, sample.key, sample.value, (), ts))
     return _feed(stages, log), _hash(stages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,17 @@ from pathlib import Path
 from app.errors import UserError
 from app.kafka.broker import Broker
 from app.runtime.parent import FOLLOW
+from topics.spec import use_domains
 
 READY_S = 180.0  # seconds; generous for a busy machine
+
+EACH_ITS_OWN = {"*": "{0}"}  # correlation domains: one for each system
+
+
+def spread_systems() -> None:
+    """Give each system a domain of its own, here and in processes that are started: all partitions have work."""
+    os.environ["OPSLOOP_INCIDENTS__DOMAINS"] = json.dumps(EACH_ITS_OWN)
+    use_domains(EACH_ITS_OWN)
 
 
 class WorkerProcess:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from app.history.view import View, current
 from app.kafka.broker import Broker
 from topics.incidents import Incident
 from topics.spec import Origin, Read, Record
+from topics.telemetry import EVENTS, HEARTBEATS
 
 
 @dataclass(slots=True)
@@ -21,7 +23,7 @@ class Explanation:
 
     incident: str  # or the decision, when somebody has asked for it without an incident
     steps: list[Read[Record]]
-    evidence: list[Read[Record]] = field(default_factory=list)  # the anomalies it rests on
+    evidence: list[Read[Record]] = field(default_factory=list)  # the anomalies, alerts and heartbeats it rests on
     audit: list[Read[Record]] = field(default_factory=list)
 
     @property
@@ -45,7 +47,7 @@ def explain(broker: Broker, identity: str) -> Explanation:
             )
         steps = sorted(view.thread(found[0]), key=lambda read: (read.arrived, rank_of(read.record)))
         explanation = Explanation(found[0], steps)
-        anomalies = _anomalies(view, explanation.states)
+        anomalies = [*_anomalies(view, explanation.states), *_said(explanation.states)]
         entries = view.audit_of(read.origin for read in steps)
     evidence = set(anomalies)
     reads = read_records(broker, [*anomalies, *entries])
@@ -62,3 +64,13 @@ def _anomalies(view: View, states: Iterable[Incident]) -> list[Origin]:
     affected = sorted({entity for state in known for entity in state.affected})
     found = (view.anomaly(entity, onset, named) for entity in affected)
     return [place for place in found if place is not None]
+
+
+def _said(states: Iterable[Incident]) -> list[Origin]:
+    """Where the events and heartbeats stand that are named as evidence."""
+    found = []
+    for named in dict.fromkeys(place for state in states for place in state.evidence):
+        with contextlib.suppress(ValueError):
+            place = Origin.parse(named)
+            found += [place] if place.topic in (EVENTS.name, HEARTBEATS.name) else []
+    return found

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from rich.markup import escape
-
+from app.printing import escaped
 from topics.actions import Result, SignedCommand
 from topics.approvals import Approval
 from topics.audit import AuditEntry
@@ -18,6 +17,7 @@ from topics.refusals import Refusal
 from topics.settings import Setting
 from topics.signals import Anomaly
 from topics.spec import Instant, Record
+from topics.telemetry import Event, Heartbeat
 from topics.verdicts import Verdict
 
 STYLE: Final = {
@@ -56,6 +56,10 @@ def sentence(record: Record) -> str:
         case Anomaly():
             rest = f"{record.entity}: {_deviations(record)}; sample {record.evidence}{suppressed(record)}"
             return _marked("red", "anomaly", rest)
+        case Event():
+            return _marked("red", "event", f"{record.entity}: {record.text}", record.kind)
+        case Heartbeat():
+            return _marked("red", "heartbeat", f"the last of {record.node}, number {record.seq}")
         case Incident():
             rest = f"({STEPS.get(record.step, record.step)}) {record.symptom} of {record.entity}"
             if record.step in ("confirm", "revise", "still_wrong"):
@@ -85,7 +89,7 @@ def sentence(record: Record) -> str:
             return _marked("red", "refused", rest)
         case AuditEntry():  # of another chain, which the chain of a new partition goes on from
             return _marked("green", "audit", f"goes on from {record.chain}/{record.seq}, {record.hash[:12]}")
-    return escape(repr(record))
+    return escaped(repr(record))
 
 
 def details(record: Record) -> list[str]:
@@ -94,26 +98,26 @@ def details(record: Record) -> list[str]:
         case Proposal():
             circumstances = ", ".join(f"{name} {value:g}" for name, value in record.context.items())
             lines = [_option(option) for option in record.options]
-            lines += [escape(f"{record.kind}, decided under {circumstances}")] if circumstances else []
-            lines += [escape(f"expects that {record.expects} is ordinary again")] if record.expects else []
+            lines += [escaped(f"{record.kind}, decided under {circumstances}")] if circumstances else []
+            lines += [escaped(f"expects that {record.expects} is ordinary again")] if record.expects else []
             signed = f"signed by key {record.key[:8]}, counts until {clock(record.expires)}"
-            return [*lines, escape(f"asked for by {record.requester}, {signed if record.key else 'not signed'}")]
+            return [*lines, escaped(f"asked for by {record.requester}, {signed if record.key else 'not signed'}")]
         case Decision() if not record.voters and not record.command and record.state != "completed":
             held = f"mode {record.mode}, confidence {record.proposal.confidence:.2f}"
             asked = f", wants {record.quorum} × {record.required_role}" if record.required_role else ""
-            return [escape(held + asked), *map(_policy, record.policy)]
+            return [escaped(held + asked), *map(_policy, record.policy)]
         case Approval():
             until = f"counts until {clock(record.expires)}, signed by key {record.key[:8]}"
-            return [escape(f"for {record.subject[:16]}…, {until}")]
+            return [escaped(f"for {record.subject[:16]}…, {until}")]
         case SignedCommand() if record.claim is not None:
             kept = f"decision {record.claim.decided[:16]}… kept as audit {record.claim.audit}"
-            return [escape(f"for {record.claim.audience}; {kept}; signature {record.signature.hex()[:16]}…")]
+            return [escaped(f"for {record.claim.audience}; {kept}; signature {record.signature.hex()[:16]}…")]
         case Setting() if record.approvals:
             votes = ", ".join(f"{a.voter} ({a.key[:8]})" for a in record.approvals)
-            return [escape(f"on the votes of {votes}, signed by key {record.key[:8]}")]
+            return [escaped(f"on the votes of {votes}, signed by key {record.key[:8]}")]
         case Verdict() if record.evidence or record.basis:
-            lines = [f"judged by {record.basis}"] if record.basis else []
-            return lines + ([escape(f"seen in {', '.join(record.evidence)}")] if record.evidence else [])
+            lines = [escaped(f"judged by {record.basis}")] if record.basis else []
+            return lines + ([escaped(f"seen in {', '.join(record.evidence)}")] if record.evidence else [])
     return []
 
 
@@ -128,8 +132,8 @@ def _option(option: Option) -> str:
     said = (
         f"{option.action}{values} on {option.target}: sure {option.confidence:.2f}, score {option.score:.2f} ({parts})"
     )
-    mark = "[green]chosen[/green]" if not option.why_not else escape(option.why_not)
-    return f"option {escape(said)}, chance {option.propensity:.2f}: {mark}"
+    mark = "[green]chosen[/green]" if not option.why_not else escaped(option.why_not)
+    return f"option {escaped(said)}, chance {option.propensity:.2f}: {mark}"
 
 
 def _policy(result: PolicyResult) -> str:
@@ -137,12 +141,12 @@ def _policy(result: PolicyResult) -> str:
     said = f"policy {result.policy}{version} ({result.kind}): {result.effect}" + (
         "" if result.enforced else ", not enforced"
     )
-    return escape(said + (f": {', '.join(result.reasons)}" if result.reasons else ""))
+    return escaped(said + (f": {', '.join(result.reasons)}" if result.reasons else ""))
 
 
 def _marked(style: str, kind: str, rest: str, state: str = "") -> str:
     """A sentence in markup. Brackets in text that comes from records are escaped."""
-    return f"[{style}]{kind}[/{style}] {styled(state) + ' ' if state else ''}{escape(rest)}"
+    return f"[{style}]{kind}[/{style}] {styled(state) + ' ' if state else ''}{escaped(rest)}"
 
 
 def _command(signed: SignedCommand) -> str:
@@ -171,4 +175,4 @@ def _why(hypothesis: Hypothesis) -> str:
 def styled(state: str) -> str:
     """A state in its colour, as markup."""
     style = STYLE.get(state)
-    return f"[{style}]{state}[/{style}]" if style else str(state)
+    return f"[{style}]{state}[/{style}]" if style else escaped(state)

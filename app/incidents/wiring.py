@@ -1,4 +1,4 @@
-"""Incidents: anomalies become incidents, results become verdicts, and both teach detection."""
+"""Incidents: anomalies become symptoms, these become incidents, results become verdicts, and both teach detection."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from app.system import CliCommand, Parts, System, Verb
 
 if TYPE_CHECKING:
     from agents._agent import Agent
+
+
+def _diagnose(parts: Parts) -> Agent[Any]:
+    from agents.diagnose import Diagnose, DiagnoseSamples
+
+    return (Diagnose if parts.heartbeats else DiagnoseSamples)(parts.packs, parts.keyring)
 
 
 def _respond(parts: Parts) -> Agent[Any]:
@@ -30,7 +36,7 @@ def _label(_: Parts) -> Agent[Any]:
 
 INCIDENTS: Final = System(
     "incidents",
-    agents=(Verb("respond", "loop", _respond),),
+    agents=(Verb("diagnose", "loop", _diagnose), Verb("respond", "loop", _respond)),
     topics=("incidents",),
     commands=(
         CliCommand("incidents", "incidents", "List incidents with their state, cause and age, newest first."),

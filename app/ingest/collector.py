@@ -151,11 +151,12 @@ class Collector:
 
         async def once() -> None:
             nonlocal starting_until
-            sample = await scraper.scrape(session)
-            if sample.metrics["up"]:
+            samples = await scraper.scrape(session)
+            if samples[0].metrics["up"]:
                 starting_until = 0.0
             if clock() >= starting_until:
-                self.outbox.add(sample)
+                for sample in samples:
+                    self.outbox.add(sample)
 
         await _every(self.sources.period_s, once, turn)
 

@@ -21,7 +21,8 @@ from topics.telemetry import Sample
 TIME_COLUMNS: Final = ("timestamp", "time", "ts", "@timestamp", "datetime", "date")
 ENTITY_COLUMNS: Final = ("entity", "host", "instance", "node")
 # the unit of an epoch (s, ms, µs, ns) follows from its size: unambiguous from 1973 to 5138
-GAPS: Final = frozenset({"", "n/a", "na", "nan", "null", "none", "-", "#n/a"})  # what stands where nothing was measured
+# what stands where nothing was measured
+GAPS: Final = frozenset({"", "n/a", "na", "nan", "null", "none", "nil", "-", "--", "?", "#n/a", "\\n"})
 _COMMA: Final = re.compile(r"[-+]?[0-9]{1,3}(?:\.[0-9]{3})*,[0-9]+|[-+]?[0-9]+,[0-9]+")  # 1.234,5 and 1234,5
 _UNITS: Final = ((1e17, 1e-6), (1e14, 1e-3), (1e11, 1.0), (0.0, 1e3))
 
@@ -79,8 +80,10 @@ def read_csv(stream: TextIO, entity: str = "", *, ordered: bool = True) -> Itera
     Raises:
         UserError: there is no column of time, or no entity is named.
     """
-    first = stream.readline()
-    delimiter = max(",;\t", key=first.count)
+    first, above = stream.readline().lstrip("\ufeff"), 1
+    if first.lower().startswith("sep="):  # written for spreadsheets
+        first, above = stream.readline(), 2
+    delimiter = max(",;\t|", key=first.count)
     header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
     columns = _columns(header, entity, comma=delimiter != ",")
     newest: dict[str, Instant] = {}
@@ -91,10 +94,10 @@ def read_csv(stream: TextIO, entity: str = "", *, ordered: bool = True) -> Itera
         except StopIteration:
             return
         except csv.Error as error:
-            yield Bad(rows.line_num + 1, str(error))
+            yield Bad(rows.line_num + above, str(error))
             continue
         if row:
-            read, line = columns.sample(row, rows.line_num + 1), rows.line_num + 1
+            read, line = columns.sample(row, rows.line_num + above), rows.line_num + above
             if ordered and isinstance(read, Sample) and newest.setdefault(read.entity, read.ts) > read.ts:
                 read = Bad(line, "it is older than the row before it: sort the file by time, oldest first")
             elif isinstance(read, Sample):
@@ -127,9 +130,14 @@ class _Columns:
 
     def _metrics(self, row: list[str]) -> Iterator[tuple[str, float]]:
         for at, text in enumerate(row):
-            if at in (self._time, self._entity_column) or (cell := text.strip()).lower() in GAPS:
+            nameless = at in (self._time, self._entity_column) or not self._header[at]
+            if nameless or (cell := text.strip()).lower() in GAPS:
                 continue
-            if self._comma and _COMMA.fullmatch(cell):
+            if _COMMA.fullmatch(cell):
+                if not self._comma:
+                    raise ValueError(
+                        f"{cell!r} in column {self._header[at]}: divide cells by semicolons, not by commas"
+                    )
                 cell = cell.replace(".", "").replace(",", ".")
             if not self._numeric.setdefault(at, _is_number(cell)):
                 continue
@@ -141,6 +149,8 @@ class _Columns:
 
 def _columns(header: list[str], entity: str, *, comma: bool) -> _Columns:
     names = [name.lower() for name in header]
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+        raise UserError(f"two columns are called {', '.join(twice)}", "Give each column a name of its own")
     at = next((names.index(name) for name in TIME_COLUMNS if name in names), None)
     if at is None:
         raise UserError(
@@ -158,7 +168,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # Python's own
 
 
 def replay(

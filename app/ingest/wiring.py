@@ -9,8 +9,8 @@ from app.system import CliCommand, Parts, Stages, System, Verb, Worker, WorkerRo
 
 if TYPE_CHECKING:
     from agents._agent import Agent
-    from agents._lane import Lane
     from agents._relay import Relay
+    from app.ingest.lane import TaughtLane
     from app.settings import Settings
 
 
@@ -24,10 +24,11 @@ def _rekey(parts: Parts) -> Agent[Any]:
 def _decode(parts: Parts) -> Agent[Any]:
     from agents.decode import Decode
     from app.ingest.settings import naming
+    from models.versions import Book
     from topics.batch import Names
 
-    names = Names(ttl_hours=24 * parts.settings.detection.forget_after_days)
-    return Decode(names, naming(parts.settings.ingest))
+    names = Names(ttl_hours=24 * parts.settings.detection.forget_after_days, meanings=parts.packs.meanings(Book()))
+    return Decode(names, parts.said, naming(parts.settings.ingest))
 
 
 def _detect(parts: Parts) -> Agent[Any]:
@@ -44,10 +45,10 @@ def _relay(worker: Worker, _: Callable[[Parts], Stages]) -> Relay:
     return make_relay(worker)
 
 
-def _lane(worker: Worker, stages_of: Callable[[Parts], Stages]) -> Lane:
-    from app.runtime.drivers import make_lane
+def _lane(worker: Worker, stages_of: Callable[[Parts], Stages]) -> TaughtLane:
+    from app.ingest.lane import make_lane
 
-    return make_lane(worker, stages_of(Parts(worker.settings)), "opsloop-lane")
+    return make_lane(worker, stages_of)
 
 
 def _prepare(settings: Settings) -> None:

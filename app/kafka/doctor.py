@@ -7,6 +7,7 @@ import importlib.util
 import platform
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, Literal
 
 import confluent_kafka
@@ -18,12 +19,17 @@ from app.clock import now_ms
 from app.errors import UserError
 from app.ingest.settings import IngestSettings, found
 from app.kafka.admin import connected, plan, size, wanted
-from app.kafka.broker import Broker, probe
+from app.kafka.broker import Broker, probe, read_all
+from app.kafka.families import LOOP
 from app.kafka.local import INSTALL
 from app.kafka.publisher import Publisher
 from app.settings import load
+from topics.codec import DecodeError, decode, misplaced
+from topics.spec import MAIN
 
 CLOCK_MS: Final = 500  # ms; with a larger offset, evidence from two hosts cannot be ordered
+SEEN_MS: Final = 300_000  # so far back is looked for records with other keys
+SEEN_MOST: Final = 50_000  # and at so many
 _PROBE_TOPIC: Final = "opsloop.doctor"
 _EXTRAS: Final = (
     ("demo", "supervisor", "the demo site and the actuator for supervised processes"),
@@ -67,6 +73,7 @@ def _broker(broker: Broker, settings: IngestSettings) -> Iterator[CheckResult]:
             yield _version(broker, client)
             yield _topics(client)
             yield _clock(broker, client)
+            yield check_domains(broker)
             yield from _ingest(client, settings)
         except (UserError, KafkaException) as error:
             yield CheckResult("broker", "failed", str(error), "Give this user the rights of the catalogue's topics")
@@ -95,6 +102,25 @@ def _topics(client: AdminClient) -> CheckResult:
     missing = sum(step.kind == "create" for step in steps)
     detail = f"{missing} missing, {len(steps) - missing} different, of {len(want)}"
     return CheckResult("topics", "failed", detail, "See them with `opsloop topics plan`, then `opsloop topics apply`")
+
+
+def check_domains(broker: Broker) -> CheckResult:
+    """Check that what was published lately has the keys which the correlation domains of these settings give it."""
+    domains, wrong, seen = load().incidents.domains, [], 0
+    with contextlib.suppress(UserError):  # a missing topic is a finding of its own
+        since = now_ms() - SEEN_MS
+        for raw in islice(read_all(broker, [topic.name for topic in LOOP.rest], since_ms=since), SEEN_MOST):
+            with contextlib.suppress(DecodeError):
+                seen, cause = seen + 1, misplaced(raw, decode(raw).record)
+                wrong += [cause] if cause else []
+    told = ", ".join(f"{pattern} = {name}" for pattern, name in domains.items()) or f"one for all, {MAIN}"
+    if wrong:
+        remedy = (
+            f"Give every process the same [incidents.domains] (here: {told}), and send with those keys;"
+            f" after a change of domains this passes in {SEEN_MS // 60_000} minutes"
+        )
+        return CheckResult("domains", "failed", f"{len(wrong)} of {seen} records are misplaced: {wrong[-1]}", remedy)
+    return CheckResult("domains", "ok", f"{told}; {seen} records of the last {SEEN_MS // 60_000} minutes agree")
 
 
 def _ingest(client: AdminClient, settings: IngestSettings) -> Iterator[CheckResult]:

@@ -13,6 +13,7 @@ from app.kafka.broker import SEE_DOCTOR, Broker, admin
 from app.kafka.settings import TopicsSettings
 from topics.audit import AUDIT
 from topics.catalog import ALL
+from topics.signals import ANOMALIES
 from topics.spec import Topic
 from topics.state import LANE_STATE, LOOP_STATE
 from topics.telemetry import HEARTBEATS, METRICS
@@ -78,6 +79,16 @@ def counts(broker: Broker) -> Mapping[str, int]:
     except KafkaException as error:
         raise UserError(f"the broker does not answer ({error.args[0].str()})", SEE_DOCTOR, exit_code=1) from None
     return {name: len(topic.partitions) for name, topic in found.items()}
+
+
+def hears_heartbeats(broker: Broker) -> bool:
+    """Whether the topic of heartbeats has as many partitions as those of the loop, so that one worker reads both.
+
+    Raises:
+        UserError: the broker does not answer.
+    """
+    have = counts(broker)
+    return have.get(HEARTBEATS.name) == have.get(ANOMALIES.name)
 
 
 def require_even(broker: Broker, families: Iterable[Family] = (TELEMETRY, LOOP)) -> None:

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from app.errors import UserError
 from app.kafka.broker import CREATE_TOPICS, SEE_DOCTOR, Broker, producer_config
+from app.settings import know_domains
 from topics.codec import DeadLetter, encode
 from topics.spec import Instant, Record, Topic
 
@@ -45,6 +46,7 @@ class Publisher:
         self, broker: Broker, *, compression: str = "", on_delivery: OnDelivery | None = None,
         on_error: Callable[[KafkaError], None] | None = None, settings: dict[str, object] | None = None,
     ) -> None:  # fmt: skip
+        know_domains()  # they are the keys of records
         config = producer_config(broker, compression=compression, on_error=on_error) | (settings or {})
         self.producer = Producer(config)
         self._on_delivery = on_delivery or self._keep

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from models.knowledge.base import Pack
 from models.knowledge.knowledge import patterns
-from models.knowledge.patterns import matches, parts
+from topics.selectors import matches, parts
 
 GROWING: Final = ("_total", "_sum", "_count", "_bucket")
 

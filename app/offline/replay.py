@@ -23,7 +23,9 @@ from agents.decode import chunk_of
 from app import pipeline
 from app.errors import UserError
 from app.kafka.broker import Broker, read_all
+from app.knowledge.follow import PackBook
 from app.settings import Settings
+from app.shipped import packs as shipped
 from models.knowledge.packs import Packs
 from models.safety.signing import Keyring, Signer
 from topics.actions import RESULTS
@@ -34,13 +36,13 @@ from topics.codec import DeadLetter, DecodeError, decode, decode_value, encode
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
 from topics.learning import LABELS, LEARNING
-from topics.packs import PACKS
+from topics.packs import PACKS, PackVersion
 from topics.policies import POLICIES
 from topics.settings import SETTINGS
 from topics.spec import Instant, Origin, Raw, Read, Record
-from topics.telemetry import EVENTS, METRICS
+from topics.telemetry import EVENTS, HEARTBEATS, METRICS
 
-INPUTS: Final = (METRICS, EVENTS, SETTINGS, POLICIES, PACKS, APPROVALS, LABELS, RESULTS)
+INPUTS: Final = (METRICS, EVENTS, HEARTBEATS, SETTINGS, POLICIES, PACKS, APPROVALS, LABELS, RESULTS)
 TICK_MS: Final = 100
 LONGEST_MS: Final = 7 * 86_400_000
 
@@ -77,7 +79,7 @@ class Memory:
 
     def __init__(self, settings: Settings, signer: Signer, keyring: Keyring, packs: Packs | None = None) -> None:
         self.lanes: dict[int, list[Agent[Any]]] = {}
-        self.detection = settings.detection
+        self.detection, self.packs = settings.detection, PackBook(packs or shipped(), keyring)
         made = [make() for make in pipeline.loop(settings, signer, keyring, packs)]
         self.loop = [
             agent for agent in made if CHECKPOINTS not in agent.writes
@@ -101,15 +103,21 @@ class Memory:
 
     def _detect(self, samples: Sequence[Raw], now: Instant) -> None:
         for partition in sorted({raw.partition for raw in samples}):
-            stages = self.lanes.setdefault(partition, [make() for make in pipeline.lane(self.detection)])
+            stages = self.lanes.setdefault(
+                partition, [make() for make in pipeline.lane(self.detection, lambda: self.packs.said)]
+            )
             own = chunk_of(raw for raw in samples if raw.partition == partition)
             self._publish(through(stages, own, now), now)
 
     def _take(self, raw: Raw, now: Instant) -> None:
         try:
-            self._append(decode(raw).record, now)
+            record = decode(raw).record
         except DecodeError:
             self.refused += 1
+            return
+        if isinstance(record, PackVersion):
+            self.packs.take(record, raw.arrived)
+        self._append(record, now)
 
     def _append(self, record: Record, now: Instant) -> None:
         log = self.log[topic_of(record).name]

@@ -20,6 +20,8 @@ import msgspec
 
 from app.errors import UserError
 from app.policy.shipped import policies
+from models.actions import catalogue
+from models.actions.base import Action
 from models.policy.base import PolicyEffect, PolicyFault
 from models.policy.engine import Active, Policies, ruling
 from models.policy.examples import examples, ordinary, taste_of
@@ -58,6 +60,7 @@ class Trial(msgspec.Struct, frozen=True):
 class _Order(msgspec.Struct):
     source: str
     cases: tuple[Case, ...]
+    actions: tuple[Action, ...]  # the process of a trial reads no settings
 
 
 def cases_of(file: Path) -> tuple[Case, ...]:
@@ -84,7 +87,7 @@ def text_of(file: Path) -> str:
 def tried(source: str, cases: tuple[Case, ...] = (), limit_s: float = LIMIT_S) -> Trial:
     """Try a policy in a process of its own."""
     command = [sys.executable, "-m", "app.policy.trial"]
-    order = msgspec.json.encode(_Order(source, cases))
+    order = msgspec.json.encode(_Order(source, cases, tuple(catalogue.ACTIONS.values())))
     try:
         done = subprocess.run(command, input=order, capture_output=True, timeout=limit_s, check=False)
         return msgspec.json.decode(done.stdout, type=Trial)
@@ -162,5 +165,6 @@ def _brief(facts: Facts) -> str:
 
 if __name__ == "__main__":
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=_Order)
+    catalogue.ship(order.actions)
     sys.stdout.buffer.write(msgspec.json.encode(trial(order.source, order.cases)))
     sys.stdout.flush()

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import structlog
 import uvloop
 
 from agents._lane import Lane, LaneSettings
 from app.clock import now_ms
 from app.errors import UserError
 from app.kafka.broker import Broker, consumer_config, producer_config
+from app.kafka.families import hears_heartbeats
 from app.kafka.groups import claim
 from app.runtime.metrics import Meter
 from app.security.faust import credentials
@@ -21,6 +23,8 @@ from app.system import Parts, Stages, Worker
 
 if TYPE_CHECKING:
     from agents._loop import Loop
+
+log = structlog.get_logger()
 
 OF_GROUPS: Final = frozenset(  # consumer settings that only apply to a group
     {"group.id", "group.protocol", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"}
@@ -45,11 +49,12 @@ def make_loop(worker: Worker, stages_of: Callable[[Parts], Stages]) -> LoopDrive
     """The loop with its agents. They sign with the worker's key and accept signatures of the keys in its home."""
     from agents._loop import Loop, LoopSettings  # importing Faust takes half a second, which lanes need not pay
 
-    keys = keys_of(worker.home)
-    known = {
-        (agent := make()).name: (make, agent.reads)
-        for make in stages_of(Parts(worker.settings, keys.own(WORKER), keys))
-    }
+    keys, heard = keys_of(worker.home), hears_heartbeats(worker.broker)
+    if not heard:
+        log.warning("heartbeats are not heard: their topic has other partitions than those of the loop",
+                    remedy="opsloop topics grow telemetry or loop, until both have as many")  # fmt: skip
+    parts = Parts(worker.settings, keys.own(WORKER), keys, heartbeats=heard)
+    known = {(agent := make()).name: (make, agent.reads) for make in stages_of(parts)}
     if unknown := [verb for verb in worker.only if verb not in known]:
         raise UserError(f"the loop has no verb {unknown[0]!r}", f"--only takes some of {', '.join(known)}")
     reads = {verb: [topic.name for topic in topics] for verb, (_, topics) in known.items()}

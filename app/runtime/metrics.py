@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 
 from app.errors import UserError
 from topics.spec import Instant
+
+log = structlog.get_logger()
 
 REGISTRY = CollectorRegistry()
 
 RECORDS = Counter("opsloop_records", "records that an agent read", ["agent"], registry=REGISTRY)
 OUTPUTS = Counter("opsloop_outputs", "records that an agent sent", ["agent"], registry=REGISTRY)
 REFUSED = Counter("opsloop_refused", "messages that went to a dead-letter topic", ["agent", "cause"], registry=REGISTRY)
+MISPLACED = Counter(
+    "opsloop_misplaced", "records under a key that this worker does not give them", ["topic"], registry=REGISTRY
+)
 LATENCY = Histogram(
     "opsloop_stage_latency_seconds", "from a record's arrival at the broker until its agent is done with it", ["agent"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0), registry=REGISTRY,
@@ -47,6 +53,9 @@ def page() -> bytes:
 class Meter:
     """Counts steps, records, outputs and dead letters that drivers report."""
 
+    def __init__(self) -> None:
+        self._told: set[str] = set()  # topics with a misplaced record
+
     def stepped(self, agent: str, records: int, outputs: int, oldest: Instant, now: Instant) -> None:
         """Count a step over `records` records, of which the oldest arrived at the broker at `oldest` (ms)."""
         RECORDS.labels(agent).inc(records)
@@ -56,6 +65,13 @@ class Meter:
     def refused(self, agent: str, cause: str) -> None:
         """Count a message that was dead-lettered for `cause`."""
         REFUSED.labels(agent, cause).inc()
+
+    def misplaced(self, topic: str, cause: str) -> None:
+        """Count a record under another key than this worker gives it. The first of each topic is logged."""
+        MISPLACED.labels(topic).inc()
+        if topic not in self._told:
+            self._told.add(topic)
+            log.warning("senders have other correlation domains: see opsloop doctor", topic=topic, record=cause)
 
 
 def serve(port: int) -> None:

@@ -24,6 +24,7 @@ from topics.approvals import Approval
 from topics.catalog import topic_of
 from topics.codec import DecodeError, decode
 from topics.incidents import INCIDENTS, Incident, State
+from topics.patterns import canonical, fault
 from topics.proposals import Proposal
 from topics.refusals import REFUSALS, Refusal
 from topics.settings import ACKNOWLEDGED, INCIDENT, KILL_SWITCH, ON, SETTINGS, Setting
@@ -70,10 +71,15 @@ def resume(by: str, reason: str, ends: str = "") -> Setting:
 
 
 def maintain(scope: str, minutes: int, by: str, reason: str) -> Setting:
-    """Make the setting that forbids changes within `scope` for `minutes`. 0 ends it; that needs a signature."""
+    """Make the setting that forbids changes within `scope` for `minutes`. 0 ends it; that needs a signature.
+
+    scope: a pattern, as `shop/cat*`. Raises UserError when it can match nothing.
+    """
+    if wrong := fault(scope):
+        raise UserError(f"maintenance of {wrong}", "Name what people work on, as shop or shop/catalog")
     now, keys = now_ms(), Keys(home())
     until = now + minutes * 60_000 if minutes else 0
-    setting = Setting(name=f"{MAINTENANCE}{scope}", value=str(until), ts=now, by=by, reason=masked(reason))
+    setting = Setting(name=f"{MAINTENANCE}{canonical(scope)}", value=str(until), ts=now, by=by, reason=masked(reason))
     return sign_setting(setting, keys.own(by)) if keys.entry(by) else setting
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import math
 import secrets
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import argon2
@@ -41,6 +42,8 @@ DAY_S: Final = 86_400
 LONGEST_S: Final = 90 * DAY_S
 LEEWAY_S: Final = 5
 JWKS_KEPT_S: Final = 300.0
+JWKS_AGAIN_S: Final = 10.0  # between two looks for a key that is not known, or after one that failed
+JWKS_STALE_S: Final = 3_600.0
 ASYMMETRIC: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"}
 )
@@ -57,6 +60,15 @@ class Issued(msgspec.Struct, frozen=True):
     revoked: Instant = 0
 
 
+class _Jwks(NamedTuple):
+    """The keys of the issuer."""
+
+    asked: float  # seconds, monotonic
+    fetched: float  # the same, when there was an answer
+    keys: list[Any]
+    why: str = ""  # there was none
+
+
 class Tokens:
     """Issues tokens for the principals in a folder, and checks them."""
 
@@ -64,7 +76,7 @@ class Tokens:
         self._keys, self._settings = keys, settings
         self._issued = keys.home / "tokens.json"
         self._passwords = keys.home / "passwords.json"
-        self._jwks: tuple[float, KeySet] | None = None
+        self._jwks = _Jwks(-math.inf, -math.inf, [])
 
     def issue(self, name: str, ttl_s: int = DAY_S // 3) -> str:
         """Issue a token for a principal, valid for `ttl_s` seconds.
@@ -138,12 +150,12 @@ class Tokens:
 
     def _claims(self, token: str) -> dict[str, Any]:
         """Verify signature, issuer, audience and times of a token. Returns its claims. The issuer selects the keys."""
-        issuer = _unverified_issuer(token)
+        issuer = str(_unverified(token, 1).get("iss", ""))
         if issuer == ISSUER:
             keys: Any = KeySet([_public(self._keys.ensure(SIGNER, (Role.VIEWER,)))])
             algorithms, audience = [ALGORITHM], AUDIENCE
         elif issuer and issuer == self._settings.issuer:
-            keys = self._issuer_keys()
+            keys = self._issuer_keys(_unverified(token, 0).get("kid", ""))
             algorithms = sorted(ASYMMETRIC & set(self._settings.algorithms))
             audience = self._settings.audience
         else:
@@ -173,10 +185,27 @@ class Tokens:
             roles = set(entry.roles)
         return Principal(name, frozenset(roles) - {Role.WORKER, Role.NODE})
 
-    def _issuer_keys(self) -> KeySet:
-        if self._jwks is None or time.monotonic() - self._jwks[0] > JWKS_KEPT_S:
-            self._jwks = time.monotonic(), KeySet.import_key_set(msgspec.json.decode(_fetch(self._settings.jwks)))
-        return self._jwks[1]
+    def _issuer_keys(self, key: str) -> KeySet:
+        """The issuer's keys. They are fetched again when they are old, or do not hold the key of this id.
+
+        For keys that nobody knows, that is done once in JWKS_AGAIN_S. While the issuer does not answer, the keys that
+        it had count for JWKS_STALE_S.
+
+        Raises:
+            ValueError: there are none.
+        """
+        now, jwks = time.monotonic(), self._jwks
+        missing = jwks.why or (key and not any(each.kid == key for each in jwks.keys))
+        if now - jwks.asked > (JWKS_AGAIN_S if missing else JWKS_KEPT_S):
+            try:
+                jwks = _Jwks(now, now, _keys_of(_fetch(self._settings.jwks)))
+            except (OSError, ValueError, UserError) as error:
+                kept = jwks.keys if now - jwks.fetched < JWKS_STALE_S else []
+                jwks = _Jwks(now, jwks.fetched, kept, f"the keys of the issuer cannot be read: {error}")
+            self._jwks = jwks
+        if not jwks.keys:
+            raise ValueError(jwks.why or "the issuer has no key that can be read")
+        return KeySet(jwks.keys)
 
     @contextlib.contextmanager
     def _changing(self, file: Path, kind: type[T]) -> Iterator[dict[str, T]]:
@@ -205,14 +234,27 @@ def _public(key: Key) -> OKPKey:
     return OKPKey.import_key(key.public_pem(), {"kid": key.key})
 
 
-def _unverified_issuer(token: str) -> str:
-    """The issuer that a token claims, to select the keys. Nothing else is read before the signature is verified."""
+def _unverified(token: str, part: int) -> dict[str, Any]:
+    """The head (0) or the claims (1) that a token has, to select the keys. Nothing else is read before the signature
+    is verified.
+    """
     parts = token.split(".")
     if len(parts) != 3 or len(token) > 16_000:
         raise ValueError("it has not the form of a token")
-    body = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-    claims = msgspec.json.decode(body, type=dict[str, Any])
-    return str(claims.get("iss", ""))
+    body = base64.urlsafe_b64decode(parts[part] + "=" * (-len(parts[part]) % 4))
+    return msgspec.json.decode(body, type=dict[str, Any])
+
+
+def _keys_of(content: bytes) -> list[Any]:
+    """The keys of a JWKS; one that cannot be read is passed over. Raises ValueError: it is none."""
+    held = msgspec.json.decode(content)
+    if not isinstance(held, dict) or not isinstance(held.get("keys"), list):
+        raise ValueError("it is no JWKS: it has no list of keys")
+    found: list[Any] = []
+    for key in held["keys"]:
+        with contextlib.suppress(JoseError, ValueError, TypeError, KeyError, AttributeError):
+            found += KeySet.import_key_set({"keys": [key]}).keys
+    return [key for key in found if key.key_type != "oct"]  # a secret, which an issuer tells nobody
 
 
 def _fetch(place: str) -> bytes:

@@ -10,7 +10,7 @@ from models.decision.base import DecisionSettings
 from models.incidents.lifecycle import is_open
 from models.keyed import KeyedState, Table, table
 from topics.incidents import Incident
-from topics.spec import DAY_MS, Instant, service_of, system_of
+from topics.spec import DAY_MS, Instant, domain_of, service_of
 
 KEPT: Final = 2_000
 FELT: Final = 2  # lowest priority that counts: P0 to P2
@@ -28,7 +28,7 @@ class ErrorBudget(KeyedState):
     """Outages by incident. Part of an agent's state."""
 
     outages: Table[Outage] = table(
-        KEPT, group=lambda _, outage: outage.service, domain=lambda _, outage: system_of(outage.service)
+        KEPT, group=lambda _, outage: outage.service, domain=lambda _, outage: domain_of(outage.service)
     )
 
     def see(self, incident: Incident) -> None:

@@ -20,7 +20,7 @@ from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Incident, State
 from topics.proposals import Proposal
 from topics.signals import Anomaly
-from topics.spec import Instant, derive, service_of, system_of
+from topics.spec import Instant, derive, domain_of, service_of, system_of
 from topics.verdicts import RESULT, Verdict
 
 REFUSED: Final = (DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED)
@@ -29,9 +29,10 @@ RETRY_MS: Final = 5_000
 UNSURE: Final = 0.70  # confidence below which a first proposal waits, since a better cause may show
 PONDER_MS: Final = 4_000  # how long it waits, from the detection of the incident
 UNDONE: Final = (State.TRIGGERED, State.ACKNOWLEDGED, State.MITIGATING)  # states in which a proposal may be replaced
-LOAD_MS: Final = 30_000  # maximum age of a load that is still used
+LOAD_MS: Final = 30_000  # maximum age of a load that is still used ...
+LOAD_PERIODS: Final = 2  # ... or so many sample periods, where that is longer
 LOAD_MOST: Final = 100.0
-LOADS_KEPT: Final = 1_000
+LOADS_KEPT: Final = 20_000
 EARLY_KEPT: Final = 100  # refusals remembered for proposals that are not open
 
 
@@ -40,6 +41,7 @@ class Load(msgspec.Struct, frozen=True):
 
     ts: Instant
     ratio: float  # to what is expected
+    good_ms: int = LOAD_MS  # for so long it is used
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -80,12 +82,14 @@ class Planner(TaughtState):
         return old
 
     incidents: Following = msgspec.field(default_factory=Following)
-    plans: Table[Plan] = table(when=lambda plan: plan.due, domain=lambda _, plan: plan.system)  # of open incidents
+    plans: Table[Plan] = table(  # of open incidents
+        when=lambda plan: plan.due, domain=lambda _, plan: domain_of(plan.system)
+    )  # fmt: skip
     early: Table[Decision] = table(  # by proposal: answers that were read before the proposal was made again
-        EARLY_KEPT, domain=lambda _, decision: system_of(decision.proposal.target)
+        EARLY_KEPT, domain=lambda _, decision: domain_of(decision.proposal.target)
     )
     advisor: Advisor = msgspec.field(default_factory=Advisor)
-    loads: Table[Load] = table(LOADS_KEPT, domain=lambda service, _: system_of(service))  # service → load
+    loads: Table[Load] = table(LOADS_KEPT, domain=lambda service, _: domain_of(service))  # service → load
     budget: ErrorBudget = msgspec.field(default_factory=ErrorBudget)
     outcomes: Outcomes[Proposal] = msgspec.field(default_factory=Outcomes)
 
@@ -158,7 +162,8 @@ class Planner(TaughtState):
         for shown in anomaly.attribution:
             if shown.expected > 0 and self.knowledge.hits(shown.metric).load:
                 ratio = round(min(max(shown.value / shown.expected, 0.0), LOAD_MOST), 2)
-                self.loads[service_of(anomaly.entity)] = Load(anomaly.ts, ratio)
+                good = max(LOAD_MS, LOAD_PERIODS * anomaly.period_ms)
+                self.loads[service_of(anomaly.entity)] = Load(anomaly.ts, ratio, good)
 
     def verdict(self, verdict: Verdict) -> None:
         """Learn from a verdict, once. A verdict based only on the actuator's result says nothing about the symptom."""
@@ -210,7 +215,7 @@ class Planner(TaughtState):
         load = self.loads.get(service_of(incident.entity), Load(0, 1.0))
         context = settings.context(
             now, budget=left, urgency=1.0 - incident.priority / 4, attempt=attempt,
-            load=load.ratio if now - load.ts < LOAD_MS else 1.0,
+            load=load.ratio if now - load.ts < load.good_ms else 1.0,
         )  # fmt: skip
         return Case(
             id=incident.id,

@@ -1,4 +1,4 @@
-"""Which alarms are reported, by the settings of direction, deviation, budget and rest; values out of their range.
+"""Which alarms are reported, by the settings of direction, deviation, budget and rest.
 
 This is decided where there is an alarm, a few times a minute at most; what is learned and scored does not depend on
 it. Times are those of the samples.
@@ -11,7 +11,7 @@ marked, and told as soon as it is strange enough. So under a spent budget the mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,11 +19,10 @@ import numpy as np
 
 from models.detection.columns import AGAIN, CLEAR, CONTINUE, QUIET, RAISE
 from models.detection.settings import DetectionSettings
-from topics.batch import Batch, Float64, Forgotten, Names, Reused
+from topics.batch import Float64, Forgotten
 from topics.signals import Suppressed
+from topics.spec import DAY_MS, WEEK_MS
 
-DAY_MS: Final = 86_400_000
-WEEK_MS: Final = 7 * DAY_MS
 FLEET: Final = ""
 FIRST: Final = 1.0  # what is in it at first
 AS_STRONG: Final = 1.5  # an alarm of at most so many times the strongest before is taken to be another of its kind ...
@@ -31,8 +30,6 @@ REPEATED: Final = 0.5  # ... and costs at least so much in its first sample: it 
 BURST: Final = 3.0  # false alarms that a budget may pay at once, in multiples of a week's where that is more than one
 WILD: Final = 20.0  # boundaries from which an alarm is not false
 CRITICAL: Final = 8.0  # boundaries: such an alarm is told beyond its entity's budget
-CALM: Final = 3  # samples within the range after which a value is taken to be back
-REPEAT_MS: Final = 1_000
 CHOICES: Final = ("direction", "least", "least_ratio", "alarms_a_day", "rest_s", "lasts_s", "confirm")
 OFF: Final = 3.0  # |z| of a series that is off, and of those that still are
 COMMON: Final = 6  # series that bear out an alarm together, where an entity has twice as many
@@ -94,14 +91,6 @@ class Purse(msgspec.Struct):
         self.left = min(self.left + a_week * since / WEEK_MS, most)
         self.filled = max(self.filled, ts)
         return self.left
-
-
-class Out(msgspec.Struct):
-    """A series that is out of its allowed range."""
-
-    onset: int
-    told: int  # event time
-    calm: int = 0
 
 
 class Alarms:
@@ -230,82 +219,3 @@ class Alarms:
             return False
         least, ratio = (of_metric(option, entity, found.metric) or 0.0 for option in ("least", "least_ratio"))
         return abs(by) >= max(least, ratio * abs(found.expected))
-
-
-class Beyond(NamedTuple):
-    """A value of a series that is, or was, out of its allowed range."""
-
-    sample: int
-    event: int
-    point: int  # place in the batch
-    low: float
-    high: float
-    onset: int
-
-
-class Ranges:
-    """Values out of their allowed range."""
-
-    def __init__(self, settings: DetectionSettings) -> None:
-        self.settings = settings
-        self.chosen = settings.says("low", "high")
-        self.bounds: Float64 = np.zeros((0, 2))  # by series: low and high
-        self.out: dict[int, Out] = {}
-        self.ended: dict[int, int] = {}  # series → event time: what is not newer is a repeat, or late
-
-    def take(self, batch: Batch) -> Iterator[Beyond]:
-        """What of a batch is out of range, or back in it, in the order of the batch."""
-        if not self.chosen:
-            return
-        self._admit(batch.names)
-        low, high = self.bounds[batch.series, 0], self.bounds[batch.series, 1]
-        beyond = (batch.value < low) | (batch.value > high)
-        known = np.isin(batch.series, [*self.out, *np.unique(batch.series[beyond]).tolist()])
-        for point in np.flatnonzero(known).tolist():
-            sample = int(np.searchsorted(batch.start, point, "right")) - 1
-            series, ts = int(batch.series[point]), int(batch.ts[sample])
-            event, onset = self._observe(series, ts, bool(beyond[point]))
-            if event != QUIET:
-                yield Beyond(sample, event, point, float(low[point]), float(high[point]), onset)
-
-    def _observe(self, series: int, ts: int, beyond: bool) -> tuple[int, int]:
-        out = self.out.get(series)
-        if out is None:
-            if not beyond or ts <= self.ended.get(series, 0):
-                return QUIET, 0
-            self.out[series] = Out(ts, ts)
-            return RAISE, ts
-        out.calm = 0 if beyond else out.calm + 1
-        if out.calm >= CALM:
-            del self.out[series]
-            self.ended[series] = ts
-            return CLEAR, out.onset
-        if beyond and ts - out.told >= REPEAT_MS:
-            out.told = ts
-            return CONTINUE, out.onset
-        return QUIET, 0
-
-    def _admit(self, names: Names) -> None:
-        known = len(self.bounds)
-        if known == len(names.series):
-            return
-        self.bounds = np.concatenate((self.bounds, np.zeros((len(names.series) - known, 2))))
-        self._choose(names, range(known, len(names.series)))
-
-    def _choose(self, names: Names, numbers: Iterable[int]) -> None:
-        for at in numbers:
-            entity, metric = names.series[at]
-            name = names.entities[entity] if entity >= 0 else ""
-            low, high = (self.settings.of_metric(side, name, metric) for side in ("low", "high"))
-            self.bounds[at] = -np.inf if low is None else low, np.inf if high is None else high
-
-    def reuse(self, reused: Reused) -> None:
-        """Begin anew with series whose numbers were given out again."""
-        if self.chosen:
-            self._choose(reused.names, [at for at in reused.series if at < len(self.bounds)])
-
-    def forget(self, forgotten: Forgotten) -> None:
-        """Forget the series that have ended."""
-        for number in forgotten.series.tolist():
-            self.out.pop(number, None)
-            self.ended.pop(number, None)

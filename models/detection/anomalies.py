@@ -14,16 +14,16 @@ import numpy as np
 
 from models.detection.absence import WHOLE, Lost
 from models.detection.alarm_trajectory import Trajectories
-from models.detection.alarms import Beyond, Deviation
+from models.detection.alarms import Deviation
 from models.detection.columns import AGAIN, CLEAR, CONTINUE, RAISE, Scored
 from models.detection.entity_detectors import DetectorFinding, EntityDetectors
+from models.detection.ranges import Beyond
 from models.detection.shift import PLAIN, Shift
 from topics.batch import Batch, Float64, Forgotten
-from topics.signals import AlarmPath, Anomaly, Contribution, Direction, Suppressed
+from topics.signals import AlarmPath, Anomaly, Contribution, Direction, Grade, Suppressed
 from topics.spec import Origin, derive
 
 State = Literal["raised", "continuing", "cleared"]
-Grade = Literal["none", "minor", "major", "critical"]
 
 NAME: Final = "detect"  # in the ids of the bank's anomalies
 BANK_VERSION: Final = 3
@@ -31,7 +31,7 @@ MOST_OVER: Final = 20.0  # log of the most boundaries that are told
 PATHS: Final[tuple[AlarmPath, ...]] = ("broad", "narrow", "one")
 NOTABLE_Z: Final = 3.0  # a series with less had nothing to do with it
 MOST_CONTRIBUTIONS: Final = 10
-GRADES: Final[tuple[tuple[float, Grade], ...]] = ((8.0, "critical"), (3.0, "major"))  # by multiples of the boundary
+GRADED: Final[tuple[tuple[float, Grade], ...]] = ((8.0, "critical"), (3.0, "major"))  # by multiples of the boundary
 STATES: Final[dict[int, State]] = {RAISE: "raised", CONTINUE: "continuing", CLEAR: "cleared", AGAIN: "raised"}
 
 
@@ -129,7 +129,7 @@ def of_shift(batch: Batch, shift: Shift) -> Anomaly:
 
 
 def of_range(batch: Batch, seen: Beyond) -> Anomaly:
-    """A value out of the range that users allow. `expected` is the nearest value within it."""
+    """A value out of the range that users or packs allow. `expected` is the nearest value within it."""
     entity, value = batch.names.entities[int(batch.entity[seen.sample])], float(batch.value[seen.point])
     metric, state = batch.names.series[int(batch.series[seen.point])][1], STATES[seen.event]
     low = seen.low if math.isfinite(seen.low) else min(value, seen.high)
@@ -196,7 +196,7 @@ def grade(ratio: float, state: State) -> Grade:
     """How grave an alarm is, by its score in multiples of the boundary."""
     if state == "cleared":
         return "none"
-    return next((grade for least, grade in GRADES if ratio >= least), "minor")
+    return next((grade for least, grade in GRADED if ratio >= least), "minor")
 
 
 def evidence(batch: Batch, sample: int) -> str:

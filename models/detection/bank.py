@@ -208,28 +208,27 @@ class Bank:
 
     def admit(self, names: Names) -> None:
         """Make room for the entities and series that `names` has given out since."""
-        fresh = names.series[self.n_series :]
         self.univariate = _room(self.univariate, 1 + min(MOST_UNIVARIATE, len(names.entities)))
         self.n_entities = len(names.entities)
-        if not fresh and len(names.entities) <= len(self.entities):
+        wanted = len(names.series)
+        if wanted == self.n_series and len(names.entities) <= len(self.entities):
             return
         known = len(self.entities)
         self.entities = _room(self.entities, len(names.entities))
         self.entities[known:, TAILS] = FIRST_TAILS
-        wanted = self.n_series + len(fresh)
         self.tiles = _room(self.tiles, tiles_for(wanted))
-        for at, (_, metric) in enumerate(fresh, self.n_series):
-            self._open(at, metric)
+        for at in range(self.n_series, wanted):
+            self._open(at, names.taught(at))
         self.n_series = wanted
 
     def reuse(self, reused: Reused) -> None:
         """Begin anew with series whose numbers were given out again."""
         self.admit(reused.names)
         for at in reused.series:
-            self._open(at, reused.names.series[at][1])
+            self._open(at, reused.names.taught(at))
 
     def _open(self, at: int, metric: str) -> None:
-        """What is known of a series by its name. One whose number stands for nothing has none."""
+        """What is known of a series by the name that is known to all. One whose number stands for nothing has none."""
         found, tile, place = prior(metric), at // TILE, at % TILE
         row = self.tiles[tile, :, place]
         row[:] = 0.0
@@ -253,6 +252,11 @@ class Bank:
     def series(self) -> Float64:
         """The rows of all series, (n_series, SERIES_FIELDS): a copy."""
         return rows_of(self.tiles, self.n_series)
+
+    def newest(self, series: Int32) -> Float64:
+        """The stamp of the newest value of some series, (k,) ms; 0: they have none."""
+        found: Float64 = self.tiles[series >> SHIFT, SEEN, series & (TILE - 1)]
+        return found
 
     def rows(self, series: Sequence[int]) -> Float64:
         """The rows of some series, (k, SERIES_FIELDS): a copy."""

@@ -74,8 +74,8 @@ from models.detection.univariate import (
 from models.detection.univariate import SAMPLES as LOOKS
 from topics.batch import Float64
 from topics.kernel import kernel
+from topics.spec import WEEK_MS
 
-WEEK_MS: Final = 604_800_000.0
 LOUD: Final = 2.0  # score below which repeats of what was told are damped
 QUARTER_MS: Final = 900_000.0
 

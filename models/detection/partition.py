@@ -11,20 +11,23 @@ import msgspec
 from models.detection import anomalies
 from models.detection.absence import Absence
 from models.detection.alarm_trajectory import Trajectories
-from models.detection.alarms import OFF, Alarms, Ranges, ScoredSample, strongest_levels
+from models.detection.alarms import OFF, Alarms, ScoredSample, strongest_levels
 from models.detection.bank import Bank
 from models.detection.columns import AGAIN, CLEAR, CONTINUE, OWN_BUDGET, QUIET, Samples, Scored
 from models.detection.config import DetectorConfig
 from models.detection.detector_set import DetectorSet
 from models.detection.forks import Forks
 from models.detection.hysteresis import Hysteresis
+from models.detection.pace import Pace
+from models.detection.ranges import Ranges
 from models.detection.season import Season, renew
 from models.detection.settings import DetectionSettings
 from models.detection.shift import Shifts
 from topics.batch import Batch, Float64, Forgotten, Names, Reused, Steer
+from topics.meanings import Meanings
 from topics.signals import Anomaly
 
-Given = Batch | Steer | Forgotten | Reused
+Given = Batch | Steer | Forgotten | Reused | Meanings
 
 
 class PartitionDetector:
@@ -44,12 +47,13 @@ class PartitionDetector:
         self.trajectories = Trajectories()
         self.shifts = Shifts(self.settings)
         self.absence = Absence(self.settings)
+        self.pace = Pace()
         self.hysteresis = Hysteresis(self.settings)
         self.alarms = Alarms(self.settings, share)
         self.ranges = Ranges(self.settings)
 
     def take(self, given: Given) -> Iterator[Anomaly]:
-        """Take what the decoder gives: samples, a learning control, numbers that end or stand for others."""
+        """Take what the decoder gives: samples, a control, what packs say, numbers that end or stand for others."""
         if isinstance(given, Batch):
             for _, said in self.scored(given):
                 yield from said
@@ -59,6 +63,8 @@ class PartitionDetector:
                 self.shifts.restart(anew)
         elif isinstance(given, Forgotten):
             yield from self.forget(given)
+        elif isinstance(given, Meanings):
+            self.ranges.know(given)
         else:
             self.reuse(given)
 
@@ -90,6 +96,7 @@ class PartitionDetector:
         self.alarms.forget(forgotten)
         self.ranges.forget(forgotten)
         self.trajectories.forget(forgotten)
+        self.pace.forget(forgotten)
         return lost
 
     def reuse(self, reused: Reused) -> None:
@@ -104,6 +111,7 @@ class PartitionDetector:
 
     def _observe(self, batch: Batch, value: Float64) -> tuple[Scored, list[Anomaly]]:
         """A part of a batch. value: what the bank is to see of it, in the order of the batch's own."""
+        beyond = list(self.ranges.take(batch, self.bank.newest))
         scored = self.forks.take(Samples(batch.entity, batch.ts, batch.start, batch.series, value))
         usual = None if value is batch.value else batch.value - value  # at this hour, beyond what is at all hours
         if usual is not None:
@@ -121,12 +129,17 @@ class PartitionDetector:
             (shift.sample, anomalies.of_shift(batch, shift))
             for shift in self.shifts.take(batch, scored, self.forks.open)
         ]
-        said += [(beyond.sample, anomalies.of_range(batch, beyond)) for beyond in self.ranges.take(batch)]
+        said += [(each.sample, anomalies.of_range(batch, each)) for each in beyond]
         said += [(lost.sample, anomalies.of_absence(batch, lost)) for lost in self.absence.take(batch)]
         if batch.late is not None:  # it is learned, but what was long ago is no news
             late = batch.late
             said = [(at, a) for at, a in said if not late[at] or a.view == "first" or a.state == "cleared"]
-        return scored, [anomaly for _, anomaly in sorted(said, key=itemgetter(0))]  # for any cut into batches alike
+        period = self.pace.take(batch)
+        return scored, [  # for any cut into batches alike
+            msgspec.structs.replace(anomaly, period_ms=int(period[at]))
+            if batch.names.entities[int(batch.entity[at])] == anomaly.entity else anomaly
+            for at, anomaly in sorted(said, key=itemgetter(0))
+        ]  # fmt: skip
 
     def _told(self, batch: Batch, scored: Scored, sample: int) -> Iterator[Anomaly]:
         """What the bank says of a sample, if users want to know."""

@@ -13,12 +13,13 @@ import numpy as np
 
 from models.detection.absence import AbsenceState
 from models.detection.alarm_trajectory import Trajectory
-from models.detection.alarms import Out, Purse, Told
+from models.detection.alarms import Purse, Told
 from models.detection.columns import ENTITY_FIELDS, SERIES_FIELDS, TILE, rows_of, tiles_for, tiles_of
 from models.detection.entity_detectors import DetectorState
 from models.detection.forks import Fork
 from models.detection.hysteresis import Held
 from models.detection.partition import PartitionDetector
+from models.detection.ranges import Out
 from models.detection.season import SeasonState
 from models.detection.shift import ShiftState
 from models.detection.univariate import FIELDS as UNIVARIATE_FIELDS
@@ -54,11 +55,11 @@ class _State(msgspec.Struct):
     told: dict[str, Told]
     purses: dict[str, Purse]
     out: dict[int, Out]
-    ended: dict[int, int]
     held: dict[str, Held]
     shifts: ShiftState
     trajectories: dict[str, Trajectory]
     season: SeasonState
+    pace: bytes = b""  # of version 5 too, before it was kept: it is learned from the next two samples
 
 
 class _Version(msgspec.Struct):
@@ -91,11 +92,11 @@ def pieces(detector: PartitionDetector) -> list[Buffer]:
         told=detector.alarms.told,
         purses=detector.alarms.purses,
         out=detector.ranges.out,
-        ended=detector.ranges.ended,
         held=detector.hysteresis.held,
         shifts=detector.shifts.dump(),
         trajectories=detector.trajectories.open,
         season=detector.season.dump(),
+        pace=detector.pace.dump(),
     )
     tiles, entities = _bytes(bank.tiles[: tiles_for(bank.n_series)]), _bytes(bank.entities[: bank.n_entities])
     return [_THREE, msgspec.msgpack.encode(small), *_packed([tiles]), *_packed([entities])]
@@ -120,11 +121,12 @@ def load(detector: PartitionDetector, state: Buffer) -> None:
     }  # fmt: skip
     detector.detectors.load(kept.detectors, kept.watched)
     detector.absence.load(kept.absence)
-    detector.alarms.told, detector.ranges.out, detector.ranges.ended = kept.told, kept.out, kept.ended
-    detector.alarms.purses, detector.hysteresis.held = kept.purses, kept.held
+    detector.ranges.load(kept.out)
+    detector.alarms.told, detector.alarms.purses, detector.hysteresis.held = kept.told, kept.purses, kept.held
     detector.shifts.load(kept.shifts)
     detector.trajectories.open = kept.trajectories
     detector.season.load(kept.season)
+    detector.pace.load(kept.pace)
 
 
 def _packed(buffers: Sequence[Buffer]) -> list[Buffer]:

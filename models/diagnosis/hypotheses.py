@@ -12,10 +12,11 @@ from typing import Final
 
 import msgspec
 
-from models.diagnosis.symptoms import Symptom, Tracker
+from models.diagnosis.current import Current
 from models.knowledge.base import CauseRule, Change
 from models.topology.calls import Calls, below
 from topics.incidents import Hypothesis
+from topics.signals import Symptom
 from topics.spec import Instant, service_of
 from topics.telemetry import Event
 
@@ -24,11 +25,11 @@ LATE_MS: Final = 2_000  # a change that is told so much after the onset may stil
 
 
 def rank(
-    symptoms: Iterable[Symptom], tracker: Tracker, calls: Calls, changes: Sequence[Event]
+    symptoms: Iterable[Symptom], current: Current, calls: Calls, changes: Sequence[Event]
 ) -> tuple[Hypothesis, ...]:
     """Hypotheses for the confirmed symptoms of one episode, highest score first; ties are broken by name."""
     found = sorted(symptoms, key=lambda s: (s.entity, s.symptom))
-    known = tracker.knowledge
+    known = current.knowledge
     hurting = {service_of(s.entity) for s in found if known.symptom(s.symptom).own}
     reach = {service: below(service, calls) for service in {service_of(s.entity) for s in found}}
     best: dict[tuple[str, str], Hypothesis] = {}
@@ -36,7 +37,7 @@ def rank(
         service = service_of(symptom.entity)
         deeper = any(cause in reach[service] and service not in reach[cause] for cause in hurting)
         explained = deeper and known.symptom(symptom.symptom).felt
-        for hypothesis in _of(symptom, tracker, changes):
+        for hypothesis in _of(symptom, current, changes):
             score = round(hypothesis.score * (0.5 if explained else 1.0), 4)
             key = (hypothesis.cause, hypothesis.target)
             if key not in best or best[key].score < score:
@@ -46,18 +47,18 @@ def rank(
     )
 
 
-def _of(s: Symptom, tracker: Tracker, changes: Sequence[Event]) -> Iterator[Hypothesis]:
+def _of(s: Symptom, current: Current, changes: Sequence[Event]) -> Iterator[Hypothesis]:
     """The causes that one symptom alone suggests. A symptom that no pack knows suggests nothing."""
-    service, knowledge = service_of(s.entity), tracker.knowledge
+    service, knowledge = service_of(s.entity), current.knowledge
     shown = _told(s.entity, s.metric, s.value, s.expected)
     known = [one for one in knowledge.causes(s.symptom, s.metric) if one[0].covers(s.entity)]
     suspects = [_recent(service, s.onset, changes, cause.change) if cause.change else None for _, cause in known]
     for (pack, cause), suspect in zip(known, suspects, strict=True):
         if cause.change and suspect is None:
             continue
-        if any(tracker.meets(s.entity, condition) for condition in cause.excluded_by):
+        if any(current.meets(s.entity, condition) for condition in cause.excluded_by):
             continue
-        confirmed = [tracker.meets(s.entity, condition) for condition in cause.confirmed_by]
+        confirmed = [current.meets(s.entity, condition) for condition in cause.confirmed_by]
         if None in confirmed:
             continue
         reasons = [shown, *(_told(s.entity, c.metric, c.value, c.expected) for c in confirmed if c)]

@@ -7,29 +7,33 @@ from typing import ClassVar, Final
 
 import msgspec
 
+from models.diagnosis.current import ENTITIES_KEPT, Current, of_tracker
 from models.diagnosis.hypotheses import rank
-from models.diagnosis.symptoms import ENTITIES_KEPT, Symptom, Tracker
 from models.incidents.lifecycle import IllegalStep, IncidentStep, advance, is_open
 from models.keyed import Changes, Table, table
 from models.knowledge.packs import TaughtState
 from models.topology import calls as topology
-from models.topology.calls import Graph, related
+from models.topology.calls import Graph, Network, Networks
 from models.topology.lifetimes import DEFAULTS as BY_KIND
 from models.topology.lifetimes import EntitySettings, ttl_ms
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, DecisionState
-from topics.incidents import Hypothesis, Incident, State
+from topics.incidents import Hypothesis, Incident, State, SymptomKind
+from topics.patterns import rules_of
 from topics.settings import ACKNOWLEDGED, RESOLVED
-from topics.signals import Anomaly
-from topics.spec import Count, Instant, derive, service_of, system_of
+from topics.signals import Symptom
+from topics.spec import Count, Instant, derive, domain_of, later, service_of, system_of
 from topics.telemetry import Event
 from topics.verdicts import Effect, Verdict
 
+STORM: Final = 100  # open incidents of a system, beyond which what is felt says nothing of where it comes from
 UNTOUCHED: Final = (State.TRIGGERED, State.ACKNOWLEDGED)  # later, samples may show effects of our action
 CLOSED_KEPT: Final = 200  # closed incidents remembered: a late repeat of an episode opens no new incident
 CHANGES_KEPT: Final = 100
 LEAST_PAUSE_MS: Final = 1_000  # minimum time between two checks whether an entity is gone
-QUIET_MS: Final = 3_000  # an incident resolves by itself after so long without a symptom
+QUIET_MS: Final = 3_000  # an incident resolves by itself after so long without a symptom ...
+QUIET_PERIODS: Final = 2  # ... or so many sample periods, where that is longer
+GONE_PERIODS: Final = 10  # as many without a sample, and `gone_ms`, before an entity is gone
 
 
 class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,37 +45,64 @@ class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     It is for entities of a kind that has no time to live of its own (docs/entities.md). An incident without other
     affected entities then ends as `gone`. Set it above the longest gap in your telemetry.
     """
+    domains: dict[str, str] = {}
+    """Pattern of entities → their correlation domain: symptoms of one domain may belong to one incident. The first
+    match counts, and what none matches is in `main`. `{0}` in a name is the entity's system: `"*" = "{0}"` gives each
+    system a domain of its own. Every process needs the same domains: they are the keys of topics."""
+
+    def __post_init__(self) -> None:
+        rules_of(self.domains, parts=1)
 
 
 DEFAULTS: Final = IncidentSettings()
 
 
-def _system(system: str, _row: object) -> str:
-    return system
-
-
 def _owner(_id: str, record: Incident | Event) -> str:
-    return system_of(record.entity)
+    return domain_of(record.entity)
+
+
+def _domain(entity: str, _kind: str) -> str:
+    return domain_of(entity)
+
+
+def _services(_id: str, incident: Incident) -> set[str]:
+    return set(map(service_of, (incident.entity, *incident.affected)))
+
+
+def _found_by_system(entity: str) -> str:
+    """What incidents of its system are found by: no service has such a name."""
+    return f"{system_of(entity)}/"
+
+
+def _found_by(identity: str, incident: Incident) -> set[str]:
+    return _services(identity, incident) | {_found_by_system(incident.entity)}
 
 
 class IncidentBook(TaughtState):
     """All open incidents of one partition, and the state that is needed to process the next record."""
 
-    version: ClassVar[int] = 2  # 2: it keeps which packs hold
+    version: ClassVar[int] = 3  # 3: symptoms come from their topic
 
     @classmethod
     def migrate(cls, old: Changes) -> Changes:
-        return old
+        """Who was well is kept. What hurts is told again with the next sample."""
+        for book in (old.rows, old.gone):
+            if (quiet := book.pop("quiet_since", None)) is not None:
+                book["quiet_until"] = quiet
+        if quiet := old.rows.get("quiet_until"):
+            old.rows["quiet_until"] = {incident: since + QUIET_MS for incident, since in quiet.items()}
+        return of_tracker(old)
 
-    tracker: Tracker = msgspec.field(default_factory=Tracker)
-    calls: Table[Graph] = table(topology.SYSTEMS_KEPT, domain=_system)  # by system
+    symptoms: Current = msgspec.field(default_factory=Current)
+    calls: Table[Graph] = topology.graphs_table()  # by system
+    networks: Networks = msgspec.field(default_factory=Networks)
     changes: Table[Event] = table(CHANGES_KEPT, domain=_owner)
-    incidents: Table[Incident] = table(group=_owner, domain=_owner)  # open incidents by id
+    incidents: Table[Incident] = table(group=_found_by, domain=_owner)  # open incidents by id
     closed: Table[Incident] = table(CLOSED_KEPT, domain=_owner)
-    quiet_since: Table[Instant] = table(when=lambda since: since + QUIET_MS)  # incident → since when it has no symptom
+    quiet_until: Table[Instant] = table(when=lambda at: at)  # incident without a symptom → when it resolves by itself
     gone_at: Table[Instant] = table(when=lambda at: at)  # incident → when to check for entities that are gone
     judged_last: Table[str] = table()  # incident → its last decision with a verdict
-    kinds: Table[str] = table(ENTITIES_KEPT, domain=_system)  # entity → its kind, as labels or files say
+    kinds: Table[str] = table(ENTITIES_KEPT, domain=_domain)  # entity → its kind, as labels or files say
     awake: Instant = 0  # approximate time at which this partition was last read
     resumed: Instant = 0  # end of the last pause in reading this partition; no samples were read during it
 
@@ -84,12 +115,12 @@ class IncidentBook(TaughtState):
         elif event.facts is not None and event.facts.kind and self.kinds.get(event.entity) != event.facts.kind:
             self.kinds[event.entity] = event.facts.kind
 
-    def admit(self, anomaly: Anomaly, now: Instant) -> Iterator[Incident]:
-        """Process the anomaly of one sample. Opens an incident, or revises the one to which the sample belongs."""
-        for symptom in self.tracker.observe(anomaly):
+    def admit(self, told: Symptom, now: Instant) -> Iterator[Incident]:
+        """Process a record of a symptom. Opens an incident, or revises the one to which the symptom belongs."""
+        if (symptom := self.symptoms.take(told)) is not None:
             yield from self._place(symptom, now)
-        for incident in self._open_ones(system_of(anomaly.entity)):
-            if anomaly.entity in incident.affected:
+        for incident in self._open_ones((service_of(told.entity),)):
+            if told.entity in incident.affected:
                 if incident.state in UNTOUCHED:
                     yield from self._reconsider(incident, now)
                 self._settle(self.incidents[incident.id], now)
@@ -112,24 +143,41 @@ class IncidentBook(TaughtState):
             yield from self._attach(known, s, now)
 
     def _belongs(self, symptom: Symptom) -> Incident | None:
-        """Return the open incident of the same episode: same system, and a service related by calls."""
-        system = system_of(symptom.entity)
-        calls = self.calls.get(system, {})
-        service = service_of(symptom.entity)
-        for incident in self._open_ones(system):
-            if any(related(service_of(e), service, calls) for e in (incident.entity, *incident.affected)):
-                return incident
-        return None
+        """Return the open incident of the same episode: same domain, and a service related by calls.
 
-    def _open_ones(self, system: str) -> list[Incident]:
-        return sorted(self.incidents.of(system), key=lambda i: (i.onset, i.id))
+        Of a service whose calls nobody has told, what it feels may come from any service of its system.
+        """
+        service, network = service_of(symptom.entity), self._network(symptom.entity)
+        known = next(iter(self._open_ones(network.related(service))), None)
+        if known is not None:
+            return known
+        near = self._open_ones((_found_by_system(symptom.entity),))
+        if len(near) > STORM or self._may_feel(symptom.symptom, service, network):
+            return near[0] if 0 < len(near) <= STORM else None
+        return next((i for i in near if self._may_feel(i.symptom, service_of(i.entity), network)), None)
+
+    def _may_feel(self, symptom: str, service: str, network: Network) -> bool:
+        """Whether a service may have a symptom because of another one of which nobody knows that it calls it."""
+        return self.knowledge.symptom(symptom).felt and service not in network and not network.callers(service)
+
+    def _network(self, entity: str) -> Network:
+        return self.networks.of(self.calls, domain_of(entity))
+
+    def _open_ones(self, services: Iterable[str]) -> list[Incident]:
+        """Return the open incidents that affect one of these services, the one that began first before others."""
+        found = {identity: None for service in services for identity in self.incidents.keys_of(service)}
+        return sorted((self.incidents[identity] for identity in found), key=lambda i: (i.onset, i.id))
 
     def _open(self, s: Symptom, now: Instant) -> Iterator[Incident]:
-        identity = derive("incident", s.entity, s.symptom, s.onset)
+        onset = s.onset
+        known = self.find(derive("incident", s.entity, s.symptom, onset))
+        if known is not None and known.closed_as == IncidentStep.GONE:
+            onset = s.last  # its entity is back, and shows it still
+        identity = derive("incident", s.entity, s.symptom, onset)
         if self.find(identity) is not None:
             return
         incident = Incident(
-            id=identity, entity=s.entity, symptom=s.symptom, onset=s.onset, ts=now, state=State.CANDIDATE,
+            id=identity, entity=s.entity, symptom=SymptomKind(s.symptom), onset=onset, ts=now, state=State.CANDIDATE,
             step="", seq=-1, priority=self.knowledge.symptom(s.symptom).priority, hypotheses=(), affected=(s.entity,),
             evidence=(s.evidence,), detected=now,
         )  # fmt: skip
@@ -151,19 +199,19 @@ class IncidentBook(TaughtState):
     def _ranked(self, affected: Iterable[str], incident: Incident) -> tuple[Hypothesis, ...]:
         """Rank hypotheses from the current symptoms. Returns the incident's own when there are no symptoms."""
         hurting = self._hurting(incident, affected)
-        calls = self.calls.get(system_of(incident.entity), {})
+        calls = self._network(incident.entity)
         return (
-            rank(hurting, self.tracker, calls, [self.changes[key] for key in sorted(self.changes)])[:5]
+            rank(hurting, self.symptoms, calls, [self.changes[key] for key in sorted(self.changes)])[:5]
             or incident.hypotheses
         )
 
     def _hurting(self, incident: Incident, affected: Iterable[str]) -> Iterator[Symptom]:
         """Yield the confirmed symptoms of an incident. Harmless ones count only for an incident about one."""
-        system, harmless = system_of(incident.entity), self._harmless(incident.symptom)
+        domain, harmless = domain_of(incident.entity), self._harmless(incident.symptom)
         return (
             symptom
-            for entity in affected if system_of(entity) == system
-            for symptom in self.tracker.confirmed_of(entity)
+            for entity in affected if domain_of(entity) == domain
+            for symptom in self.symptoms.confirmed_of(entity)
             if harmless or not self._harmless(symptom.symptom)
         )  # fmt: skip
 
@@ -230,11 +278,11 @@ class IncidentBook(TaughtState):
     def expire(
         self, now: Instant, settings: IncidentSettings = DEFAULTS, entities: EntitySettings = BY_KIND
     ) -> Iterator[Incident]:  # fmt: skip
-        """Close incidents whose symptoms stayed away for `QUIET_MS`, and incidents whose entities are gone."""
-        for identity in self.quiet_since.due(now):
+        """Close incidents whose symptoms stayed away, and incidents whose entities are gone."""
+        for identity in self.quiet_until.due(now):
             incident = self.incidents.get(identity)
             if incident is None or not self._settle(incident, now):
-                self.quiet_since.pop(identity, None)
+                self.quiet_until.pop(identity, None)
             else:
                 yield from self._close(incident, IncidentStep.SELF_RESOLVED, now, Effect.SELF_RESOLVED)
         for identity in self.gone_at.due(now):
@@ -257,12 +305,12 @@ class IncidentBook(TaughtState):
 
     def _settle(self, incident: Incident, now: Instant) -> bool:
         """Update since when an open incident has no symptom. Returns whether it has none."""
-        quiet = not self._under_way(incident) and self._quiet(incident)
-        if quiet:
-            self.quiet_since.setdefault(incident.id, now)
+        if is_quiet := not self._under_way(incident) and self._quiet(incident):
+            quiet = max(QUIET_MS, QUIET_PERIODS * self.symptoms.period_ms(incident.affected))
+            self.quiet_until.setdefault(incident.id, later(now, quiet))
         else:
-            self.quiet_since.pop(incident.id, None)
-        return quiet
+            self.quiet_until.pop(incident.id, None)
+        return is_quiet
 
     def note(self, now: Instant, settings: IncidentSettings, entities: EntitySettings = BY_KIND) -> None:
         """Record that this partition is being read. After a pause, time without samples counts from its end."""
@@ -277,25 +325,30 @@ class IncidentBook(TaughtState):
     def _ends(self, incident: Incident, settings: IncidentSettings, entities: EntitySettings) -> dict[str, Instant]:
         """Return when each affected entity that is not known to be well is gone, unless a sample of it comes."""
         base = max(incident.detected, self.resumed)
-        hurting = [entity for entity in incident.affected if not self.tracker.is_well(entity, incident.ts)]
         return {
-            entity: max(base, self.tracker.newest.get(entity, 0)) + self._ttl_ms(entity, settings, entities)
-            for entity in hurting
+            entity: max(base, self.symptoms.seen(entity)) + self._patience(entity, settings, entities)
+            for entity in incident.affected
+            if not (self.symptoms.is_well(entity, incident.ts) or self.symptoms.waits(entity))
         }
 
-    def _ttl_ms(self, entity: str, settings: IncidentSettings, entities: EntitySettings) -> Instant:
+    def _patience(self, entity: str, settings: IncidentSettings, entities: EntitySettings) -> int:
+        """For how long (ms) the lack of records of an entity says nothing."""
+        patience = self._ttl_ms(entity, entities) or settings.gone_ms
+        return max(patience, GONE_PERIODS * self.symptoms.period_ms((entity,)))
+
+    def _ttl_ms(self, entity: str, entities: EntitySettings) -> Instant | None:
         """How long an entity may stay away, by its kind: as it was told, else as its series that are off show it."""
         told = self.kinds.get(entity)
-        kinds = [told] if told else self.knowledge.kinds_of(c.metric for c in self.tracker.context.get(entity, ()))
-        return ttl_ms(kinds, entities, self.knowledge.lifetimes) or settings.gone_ms
+        kinds = [told] if told else self.knowledge.kinds_of(c.metric for c in self.symptoms.context.get(entity, ()))
+        return ttl_ms(kinds, entities, self.knowledge.lifetimes)
 
     def _lose(self, incident: Incident, gone: Sequence[str], now: Instant) -> Iterator[Incident]:
         """Remove entities that are gone from an incident. Closes it when no other entity has a symptom."""
         for entity in gone:
-            self.tracker.forget(entity)
+            self.symptoms.forget(entity)
             self.kinds.pop(entity, None)
         left = tuple(entity for entity in incident.affected if entity not in gone)
-        if all(self.tracker.is_well(entity, incident.ts) for entity in left):
+        if all(self.symptoms.is_well(entity, incident.ts) for entity in left):
             yield from self._close(
                 incident, IncidentStep.GONE, now, "gone", note=f"no sample of {', '.join(gone)} any more"
             )
@@ -306,16 +359,18 @@ class IncidentBook(TaughtState):
     def _quiet(self, incident: Incident) -> bool:
         """Whether the incident has no symptom, and samples after its last change show each entity as well."""
         return not any(self._hurting(incident, incident.affected)) and all(
-            self.tracker.is_well(entity, incident.ts) for entity in incident.affected
+            self.symptoms.is_well(entity, incident.ts) for entity in incident.affected
         )
 
     def _close(
         self, incident: Incident, step: IncidentStep, now: Instant, closed_as: str, **said: str
     ) -> Iterator[Incident]:
         """Close an incident, then process harmless symptoms that were ignored while it was open."""
-        self.quiet_since.pop(incident.id, None)
+        self.quiet_until.pop(incident.id, None)
         yield from self._move(incident, step, now, closed_as=closed_as, **said)
-        for symptom in list(self.tracker.confirmed(system_of(incident.entity))):
+        network = self._network(incident.entity)
+        related = {other for service in _services("", incident) for other in network.related(service)}
+        for symptom in list(self.symptoms.confirmed(sorted(related))):
             if self._harmless(symptom.symptom):
                 yield from self._place(symptom, now)
 

@@ -7,7 +7,7 @@ from typing import Final
 from models.incidents.lifecycle import is_open, is_over
 from models.keyed import KeyedState, Table, table
 from topics.incidents import Incident
-from topics.spec import system_of
+from topics.spec import domain_of
 
 OVER_KEPT: Final = 1_000  # closed incidents remembered: a late record does not reopen them
 
@@ -15,7 +15,7 @@ OVER_KEPT: Final = 1_000  # closed incidents remembered: a late record does not 
 class Following(KeyedState):
     """The incidents of one partition, as read from their topic."""
 
-    open: Table[Incident] = table(domain=lambda _, incident: system_of(incident.entity))
+    open: Table[Incident] = table(domain=lambda _, incident: domain_of(incident.entity))
     over: Table[int] = table(OVER_KEPT)  # incident → `seq` of the record that closed it
 
     def follow(self, incident: Incident) -> bool:

@@ -13,17 +13,17 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from models.diagnosis.symptoms import Tracker
+from models.diagnosis.current import Current, of_tracker
 from models.incidents.following import Following
 from models.keyed import Changes, Table, table
 from models.knowledge.packs import TaughtState
-from models.knowledge.patterns import matches
-from models.safety.settings import within
 from topics.actions import Result
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
-from topics.signals import Anomaly
-from topics.spec import Count, Instant, derive, system_of
+from topics.patterns import covers
+from topics.selectors import matches
+from topics.signals import Symptom
+from topics.spec import Count, Instant, derive, domain_of, system_of
 from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Verdict
 
 JUDGED_KEPT: Final = 1_000  # commands remembered: a repeated result is not judged again
@@ -33,11 +33,21 @@ BY_RESULT: Final = {"succeeded": Effect.REMEDIATED, "failed": Effect.INEFFECTIVE
 OFF: Final = 6.0  # standard deviations from the expected value from which a metric counts as off
 
 
+HOLD_PERIODS: Final = 2  # sample periods of the slowest affected entity that a hold lasts at least
+PATIENCE_PERIODS: Final = 10  # and that patience does: symptoms end by the third sample that does not show them
+
+
 class VerificationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long a symptom must stay away, and how long to wait for that."""
+    """How long a symptom must stay away, and how long to wait for that, for entities that are sampled often enough."""
 
     hold_ms: Count = 2_500  # the action counts as successful after so long without a symptom
     patience_ms: Count = 15_000  # the action counts as ineffective when the symptom is still there after this
+
+    def at(self, period_ms: int) -> VerificationSettings:
+        """The times for entities with so many milliseconds between their samples; 0: not known."""
+        return VerificationSettings(
+            max(self.hold_ms, HOLD_PERIODS * period_ms), max(self.patience_ms, PATIENCE_PERIODS * period_ms)
+        )
 
 
 class EffectWatch(msgspec.Struct, frozen=True):
@@ -50,32 +60,33 @@ class EffectWatch(msgspec.Struct, frozen=True):
 
 
 def _target(_command: str, watch: EffectWatch) -> str:
-    return system_of(watch.result.target)
+    return domain_of(watch.result.target)
 
 
 class Verifier(TaughtState):
     """The actions of one partition whose effects are being verified."""
 
-    version: ClassVar[int] = 2  # 2: it keeps which packs hold
+    version: ClassVar[int] = 3  # 3: symptoms come from their topic
 
     @classmethod
     def migrate(cls, old: Changes) -> Changes:
-        return old
+        """Who was well is kept. What hurts is told again with the next sample."""
+        return of_tracker(old)
 
-    tracker: Tracker = msgspec.field(default_factory=Tracker)
+    symptoms: Current = msgspec.field(default_factory=Current)
     incidents: Following = msgspec.field(default_factory=Following)
     watches: Table[EffectWatch] = table(when=lambda watch: watch.due, group=_target, domain=_target)  # command → watch
     judged: Table[Instant] = table(JUDGED_KEPT)  # command → when
     expected: Table[str] = table(JUDGED_KEPT)  # decision without incident → metric; empty: none
 
-    def observe(self, anomaly: Anomaly) -> None:
-        """Process one sample of an entity."""
-        self.tracker.observe(anomaly)
+    def observe(self, symptom: Symptom) -> None:
+        """Process what is told of the symptoms of an entity."""
+        self.symptoms.take(symptom)
 
     def incident(self, incident: Incident) -> None:
         """Track an incident. Drops its watches when it ends."""
         if self.incidents.follow(incident) and incident.id in self.incidents.over:
-            for command in self.watches.keys_of(system_of(incident.entity)):
+            for command in self.watches.keys_of(domain_of(incident.entity)):
                 if self.watches[command].result.incident == incident.id:
                     del self.watches[command]
 
@@ -93,9 +104,9 @@ class Verifier(TaughtState):
         if result.incident not in self.incidents.over and result.command not in self.judged:
             self.watches.setdefault(result.command, EffectWatch(result, result.ts))
 
-    def judge(self, systems: Iterable[str], now: Instant, settings: VerificationSettings) -> Iterator[Verdict]:
-        """Yield verdicts on actions on `systems`, of which records were read, and on actions that are due."""
-        commands = [command for system in systems for command in self.watches.keys_of(system)]
+    def judge(self, domains: Iterable[str], now: Instant, settings: VerificationSettings) -> Iterator[Verdict]:
+        """Yield verdicts on actions in `domains`, of which records were read, and on actions that are due."""
+        commands = [command for domain in domains for command in self.watches.keys_of(domain)]
         for command in dict.fromkeys((*commands, *self.watches.due(now))):
             if (watch := self.watches.get(command)) is not None:
                 yield from self._judge(watch, now, settings)
@@ -103,6 +114,7 @@ class Verifier(TaughtState):
     def _judge(self, watch: EffectWatch, now: Instant, settings: VerificationSettings) -> Iterator[Verdict]:
         """Yield the verdict on one action if it is due. A failed action is judged at once."""
         result, incident = watch.result, self.incidents.open.get(watch.result.incident)
+        settings = settings.at(self._period(result, incident))
         if not result.incident:
             judged = self._asked_for(watch, now, settings)
             if judged:
@@ -115,6 +127,13 @@ class Verifier(TaughtState):
         elif effect := self._effect(watch, incident, now, settings):
             yield self._over(result, incident.entity, now, *effect, SYMPTOM)
         self._plan(result.command, now, settings)
+
+    def _period(self, result: Result, incident: Incident | None) -> int:
+        """Return the longest time (ms) between samples of what an action was for; 0: not known."""
+        if incident is not None:
+            return self.symptoms.period_ms(incident.affected)
+        system = system_of(result.target)
+        return self.symptoms.period_ms(e for e in self.symptoms.context.keys_of(system) if covers(result.target, e))
 
     def _plan(self, command: str, now: Instant, settings: VerificationSettings) -> None:
         """Schedule the next judgement: when the passing of time alone can change the verdict."""
@@ -163,7 +182,7 @@ class Verifier(TaughtState):
             held = f"{metric} of {result.target} is ordinary again for {settings.hold_ms / 1000:g} s, as was expected"
             return Effect.REMEDIATED, held, EXPECTATION
         if off and late:
-            if not any(self.tracker.newest.get(entity, 0) > result.ts for entity in off):
+            if not any(self.symptoms.seen(entity) > result.ts + settings.patience_ms // 2 for entity in off):
                 unseen = f"no look at {', '.join(off)} since the action: telemetry is missing"
                 return Effect.MANUAL_REVIEW, unseen, EXPECTATION
             still = f"{metric} of {', '.join(off)} is still off after {settings.patience_ms / 1000:g} s"
@@ -173,9 +192,9 @@ class Verifier(TaughtState):
     def _off(self, result: Result, metric: str) -> list[str]:
         """Return the entities of a target whose last sample shows the metric off."""
         return [
-            entity for entity in self.tracker.context.keys_of(system_of(result.target))
-            if within(entity, result.target)
-            and any(abs(c.z) >= OFF and matches(metric, c.metric) for c in self.tracker.context[entity])
+            entity for entity in self.symptoms.context.keys_of(system_of(result.target))
+            if covers(result.target, entity)
+            and any(abs(c.z) >= OFF and matches(metric, c.metric) for c in self.symptoms.context[entity])
         ]  # fmt: skip
 
     def _effect(
@@ -184,19 +203,18 @@ class Verifier(TaughtState):
         since, affected = watch.result.ts, incident.affected  # since the action ended
         harmless = self.knowledge.symptom(incident.symptom).harmless  # else a harmless symptom is no failure
         hurting = [
-            s for entity in affected for s in self.tracker.confirmed_of(entity)
+            s for entity in affected for s in self.symptoms.confirmed_of(entity)
             if harmless or not self.knowledge.symptom(s.symptom).harmless
         ]  # fmt: skip
-        unseen = [e for e in affected if not hurting and not self.tracker.is_well(e, since)]
+        unseen = [e for e in affected if not hurting and not self.symptoms.is_well(e, since)]
         watch = self._see(watch, well_since=0 if hurting or unseen else watch.well_since or now)
         if watch.well_since and now - watch.well_since >= settings.hold_ms:
             return Effect.REMEDIATED, f"no symptom of {', '.join(affected)} for {settings.hold_ms / 1000:g} s"
         if now - since < settings.patience_ms:
             return None
-        if hurting:
-            first = hurting[0]
-            return Effect.INEFFECTIVE, f"{first.symptom} of {first.entity} after {settings.patience_ms / 1000:g} s"
-        if unseen:
+        if still := next((s for s in hurting if s.last > since + settings.patience_ms // 2), None):
+            return Effect.INEFFECTIVE, f"{still.symptom} of {still.entity} after {settings.patience_ms / 1000:g} s"
+        if unseen := unseen or list(dict.fromkeys(s.entity for s in hurting)):
             return Effect.MANUAL_REVIEW, f"no look at {', '.join(unseen)} since the action: telemetry is missing"
         return None
 

@@ -51,12 +51,13 @@ class DerivedSignal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_.]{0,126}$")]
     expression: Text
+    like: Annotated[str, msgspec.Meta(max_length=126)] = ""  # a name known to all of what measures the same
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one signal of an entity must show. Everything that is stated must hold."""
 
-    signal: Text  # pattern, see `models.knowledge.patterns`
+    signal: Text  # pattern, see `topics.patterns`
     off: Literal["up", "down", "any", ""] = ""  # it deviates from what is ordinary for it, in this direction
     least: NonNegative = 0.0  # smallest deviation, in the unit of the signal
     ratio: NonNegative = 0.0  # smallest deviation, as a share of the expected value
@@ -80,13 +81,14 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SymptomRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[symptoms]]`: how a symptom shows. Several of one name are alternatives.
 
-    What is left out of the last six fields is as another rule of the same symptom says, else the default.
+    What is left out of `what` and the fields after it is as another rule of the same symptom says, else the default.
     """
 
     name: Word
     when: tuple[Condition, ...] = ()  # all of them, in one sample
     unless: tuple[Text, ...] = ()  # not while one of these signals deviates upwards
     alerts: tuple[Text, ...] = ()  # names of alerts from outside that are this symptom
+    shown_by: tuple[Word, ...] = ()  # detectors whose alarms are this symptom where they show no other one
     what: str | None = None
     priority: Annotated[int, msgspec.Meta(ge=0, le=4)] | None = None  # of an incident with it; default 3
     weight: Share | None = None  # share of an entity's health that it takes; default 0.5

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models.actions.base import Action
+from models.detection.prior import UNKNOWN, prior
 from models.knowledge.base import Condition, Pack
 from models.knowledge.expression import ExpressionFault, operands, parse
 from models.knowledge.knowledge import PROPERTIES, needs, patterns
-from models.knowledge.patterns import matches, parts
+from topics.selectors import matches, parts
+from topics.signals import NO_SYMPTOM
 
 
 class Flaw(NamedTuple):
@@ -70,6 +72,10 @@ def _of_signals(pack: Pack) -> Iterator[Flaw]:
         try:
             if not list(operands(parse(signal.expression))):
                 yield Flaw(place, "it names no signal", "Name the signals that it is made from")
+            if signal.like and prior(signal.like) is UNKNOWN:
+                yield Flaw(
+                    place, f"nothing is known of {signal.like}", "Name one of docs/detection.md, or leave out like"
+                )
         except ExpressionFault as fault:
             yield Flaw(place, f"{signal.expression!r}: {fault}", "Use + - * /, numbers, names and rate(name)")
 
@@ -77,8 +83,10 @@ def _of_signals(pack: Pack) -> Iterator[Flaw]:
 def _of_symptoms(pack: Pack) -> Iterator[Flaw]:
     for number, rule in enumerate(pack.symptoms, 1):
         place = f"{pack.name}: symptoms {rule.name} ({number})"
-        if not rule.when and not rule.alerts:
-            yield Flaw(place, "nothing says when it shows", "Give it `when`, or `alerts`")
+        if not (rule.when or rule.alerts or rule.shown_by):
+            yield Flaw(place, "nothing says when it shows", "Give it `when`, `alerts` or `shown_by`")
+        if rule.name == NO_SYMPTOM:
+            yield Flaw(place, "that is the word for no symptom at all", "Give it another name")
         for condition in rule.when:
             yield from _of_condition(place, condition)
 

@@ -7,15 +7,11 @@ up; `rate(name)` means their rates per second. A name is written without `*`: on
 from __future__ import annotations
 
 import functools
-import math
-import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
-
-from models.knowledge.patterns import matches
 
 DEEPEST: Final = 50  # nested parentheses
 LONGEST: Final = 500  # characters
@@ -25,9 +21,6 @@ _TOKEN: Final = re.compile(
     |(?P<sign>[-+*/()]))""",
     re.X,
 )
-_OPERATE: Final[Mapping[str, Callable[[float, float], float]]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
-}  # fmt: skip
 
 
 class ExpressionFault(ValueError):
@@ -68,36 +61,6 @@ def operands(node: Node) -> Iterator[Operand]:
         case Operation():
             yield from operands(node.left)
             yield from operands(node.right)
-
-
-def evaluate(expression: str | Node, values: Mapping[str, float], rates: Mapping[str, float]) -> float | None:
-    """The value of an expression at one moment; None when a signal is missing or the result is no finite number.
-
-    values: by series. rates: per second, by series (without `rate(…)` around its name). Raises ExpressionFault.
-    """
-    node = parse(expression) if isinstance(expression, str) else expression
-    found = _value(node, values, rates)
-    return found if found is not None and math.isfinite(found) else None
-
-
-def _value(node: Node, values: Mapping[str, float], rates: Mapping[str, float]) -> float | None:
-    match node:
-        case Operand():
-            return _sum(node.name, rates if node.rate else values)
-        case Operation():
-            left, right = _value(node.left, values, rates), _value(node.right, values, rates)
-            if left is None or right is None or (node.sign == "/" and right == 0.0):
-                return None
-            return _OPERATE[node.sign](left, right)
-        case _:
-            return node
-
-
-def _sum(name: str, known: Mapping[str, float]) -> float | None:
-    if name in known:
-        return known[name]
-    found = [value for series, value in known.items() if matches(name, series)]
-    return math.fsum(found) if found else None
 
 
 class _Parser:

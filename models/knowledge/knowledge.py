@@ -15,7 +15,7 @@ from models.decision.base import DecisionKind
 from models.keyed import Given, KeyedState
 from models.knowledge.base import CauseRule, Cure, DerivedSignal, Pack, PackHead, RuleFinding, SymptomRule
 from models.knowledge.expression import ExpressionFault, operands, parse
-from models.knowledge.patterns import matches
+from topics.selectors import matches, parts
 
 DIGITS: Final = 13  # of the hash: it fits in the integers of every JSON reader
 SERIES_KEPT: Final = 50_000  # series of which it is remembered what they match
@@ -110,15 +110,26 @@ class Knowledge(Given, frozen=True):
     def _hits(self) -> dict[str, Hits]:
         return {}
 
-    def alert(self, name: str) -> str:
-        """The symptom that an alert from outside is; empty: no pack says."""
-        return next((r.name for _, r in self.rules if any(fnmatchcase(name, glob) for glob in r.alerts)), "")
+    def alert(self, name: str, entity: str) -> str:
+        """The symptom that an alert from outside is of an entity; empty: no pack says."""
+        return next((r.name for pack, r in self.rules if _is_alert(r, name) and pack.covers(entity)), "")
+
+    def shown_by(self, detector: str, entity: str) -> str:
+        """The symptom that an alarm of a detector is when it shows no other one; empty: no pack says."""
+        return next((r.name for pack, r in self.rules if detector in r.shown_by and pack.covers(entity)), "")
+
+    def is_bound(self, series: str, low: float, high: float) -> bool:
+        """Whether a range of a series is one that a pack states."""
+        return any(
+            rule.when[at].above == high or rule.when[at].below == low
+            for number, at in self.hits(series).conditions for rule in (self.rules[number].rule,)
+        )  # fmt: skip
 
     def causes(self, symptom: str, series: str) -> tuple[tuple[PackHead, CauseRule], ...]:
         """What may be behind a symptom that a series shows, with the pack that says so.
 
-        A pack with rules of its own for the symptom speaks only where one of them means the series; a pack without
-        such rules speaks of the symptom wherever it shows.
+        A pack with conditions of its own for the symptom speaks only where a rule of it means the series or the alert;
+        a pack without such conditions speaks of the symptom wherever it shows.
         """
         known = self._causes.get((symptom, series))
         if known is None:
@@ -127,9 +138,14 @@ class Knowledge(Given, frozen=True):
         return known
 
     def _found(self, symptom: str, series: str) -> dict[str, tuple[PackHead, CauseRule]]:
-        shown = {n for n, _ in self.hits(series).conditions}
-        meant = {self.rules[n].pack.name for n in shown if self.rules[n].rule.name == symptom}
-        others = {pack.name for pack in self.packs if all(rule.name != symptom for rule in pack.symptoms)}
+        shown, alert = {n for n, _ in self.hits(series).conditions}, alert_of(series)
+        meant = {
+            pack.name for n, (pack, rule) in enumerate(self.rules)
+            if rule.name == symptom and (n in shown or (alert and _is_alert(rule, alert)))
+        }  # fmt: skip
+        others = {
+            pack.name for pack in self.packs if not any(rule.when and rule.name == symptom for rule in pack.symptoms)
+        }
         return _first(
             (repr((pack.head.entities, _without(cause))), (pack.head, cause))
             for pack in self.packs if pack.name in meant | others
@@ -253,6 +269,24 @@ def patterns(pack: Pack) -> Iterator[tuple[str, str]]:
         yield f"relations {relation.relation} {relation.to}", relation.signal
     for pattern in pack.head.load:
         yield "pack load", pattern
+
+
+def alert_series(name: str) -> str:
+    """The series as which an alert from outside is shown, as Prometheus calls it."""
+    return f'ALERTS{{alertname="{name.translate(_PLAIN)}"}}'
+
+
+def alert_of(series: str) -> str:
+    """The alert that a series stands for; empty: none."""
+    found = parts(series)
+    return dict(found.attributes).get("alertname", "") if found.name == "ALERTS" else ""
+
+
+_PLAIN: Final = str.maketrans({'"': "'", "\\": "/"})
+
+
+def _is_alert(rule: SymptomRule, name: str) -> bool:
+    return any(fnmatchcase(name, glob) for glob in rule.alerts)
 
 
 def _first(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:

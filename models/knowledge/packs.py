@@ -9,11 +9,13 @@ import msgspec
 
 from models.bounded import keep
 from models.knowledge.base import Pack, PackFault, read
+from models.knowledge.compiled import compiled
 from models.knowledge.expression import ExpressionFault, parse
 from models.knowledge.knowledge import KnowingState, Knowledge
 from models.safety.signing import Refused
 from models.versions import Book, Held
 from topics.formats.entities import Template
+from topics.meanings import Meanings
 from topics.packs import PackVersion
 
 LOADED: Final = 1_000  # texts that are kept as packs
@@ -39,6 +41,7 @@ class Packs:
         self._stands_for = stands_for
         self._loaded: dict[str, Pack] = {}
         self._now: tuple[dict[str, str], Knowledge] | None = None  # the texts of the last call
+        self._compiled: tuple[Knowledge, Meanings] | None = None
         self.shipped: Mapping[str, str] = {self.load(text).name: text for text in shipped}
         self.pinned: Mapping[str, str] = {self.load(text).name: text for text in pinned}
 
@@ -82,3 +85,10 @@ class Packs:
         if self._now is None or self._now[0] != texts or self._now[1].stands_for != stands_for:
             self._now = texts, Knowledge.of((self.load(text) for text in texts.values()), stands_for)
         return self._now[1]
+
+    def meanings(self, book: Book) -> Meanings:
+        """The same of series, as the lane takes it: the same object until it changes."""
+        known = self.knowledge(book)
+        if self._compiled is None or self._compiled[0] is not known:
+            self._compiled = known, compiled(known)
+        return self._compiled[1]

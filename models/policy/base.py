@@ -50,7 +50,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Annotated[str, msgspec.Meta(pattern=f"^{NAME}$")]
     type: PolicyKind
     owner: Annotated[str, msgspec.Meta(min_length=1)]
-    scope: str = ""  # a system, service or instance; empty: everything
+    scope: str = ""  # pattern of a system, service or instance; empty: everything
     actions: frozenset[str] = frozenset()  # empty: all
     enforcement: Enforcement = Enforcement.STRICT
     percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0  # gradual: percentage of the targets from `since` on

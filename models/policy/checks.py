@@ -14,6 +14,7 @@ from typing import Any, Final, get_type_hints
 import msgspec
 
 from models.policy.base import PolicyFault
+from models.policy.comparisons import NUMBER, OTHER, TEXT, require_one_type
 from topics.policies import Facts
 
 LONGEST: Final = 8_000  # maximum characters of a policy
@@ -94,8 +95,9 @@ def check(source: str) -> frozenset[Path]:
         raise PolicyFault("invalid", f"{', '.join(sorted(strange))}: not among the built-ins that are accepted")
     _names(text)
     _assignments(text)
-    for named in _references(_readable(source)):
-        _path(named)
+    readable = _readable(source)
+    named = [_path(path) for path in _references(readable)]
+    require_one_type(readable, _type_of, parameters=any(path[:1] in ((), ("parameters",)) for path in named))
     return frozenset(_path(tuple(_PART.findall(steps))) for steps in _DOTTED.findall(text))
 
 
@@ -176,6 +178,16 @@ def _path(parts: Path) -> Path:
             raise PolicyFault("invalid", f"{path}: there is {', '.join(sorted(shapes))}, and no {part}")
         shape = shapes[part]
     return parts
+
+
+def _type_of(parts: Path) -> str:
+    """What a field of the input is, or a parameter; empty where it is more than one value."""
+    shape: Any = Facts
+    for part in parts:
+        if not (isinstance(shape, type) and issubclass(shape, msgspec.Struct)):
+            return TEXT if shape == dict[str, str] else ""
+        shape = get_type_hints(shape).get(part)
+    return {str: TEXT, int: NUMBER, float: NUMBER, bool: OTHER}.get(shape, "")
 
 
 def project(facts: Mapping[str, Any], paths: frozenset[Path]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import msgspec
 from models.policy.base import Answer, Header, PolicyEffect, PolicyFault, PolicyKind
 from models.policy.engine import Active, Loaded, answers
 from models.policy.examples import examples, taste_of
-from models.safety.settings import within
+from topics.patterns import covers
 from topics.policies import Facts, PolicyResult
 
 GENERATED: Final = 2_000  # number of generated inputs
@@ -107,7 +107,7 @@ def _overrides(heads: Sequence[Header]) -> Iterator[Conflict]:
             why = "it is not overridable"
         elif wide.type is not head.type:
             why = f"it is of another type ({wide.type})"
-        elif wide.scope == head.scope or not within(head.scope, wide.scope):
+        elif covers(head.scope, wide.scope) or not covers(wide.scope, head.scope):
             why = f"its scope ({wide.scope or 'everything'}) is not the wider one"
         else:
             continue

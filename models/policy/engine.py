@@ -33,9 +33,9 @@ from models.policy.header import package_of, read
 from models.policy.question import question
 from models.safety.modes import Mode, at_most
 from models.safety.roles import Role
-from models.safety.settings import within
 from models.safety.signing import Refused
 from models.versions import Book, Held
+from topics import patterns
 from topics.policies import Facts, Policy, PolicyResult
 from topics.proposals import Proposal
 
@@ -231,13 +231,15 @@ def _overridden(policy: Active, by: Header | None) -> bool:
     if by is None or isinstance(policy.loaded, PolicyFault):
         return False
     header = policy.loaded.header
-    wider = header.scope != by.scope and within(by.scope, header.scope)
+    wider = not patterns.covers(by.scope, header.scope) and patterns.covers(header.scope, by.scope)
     return header.overridable and header.type is by.type and wider
 
 
 def covers(header: Header, facts: Facts) -> bool:
     """Whether a policy covers this target and action."""
-    return (not header.actions or facts.action.name in header.actions) and within(facts.target.id, header.scope)
+    return (not header.actions or facts.action.name in header.actions) and patterns.covers(
+        header.scope, facts.target.id
+    )
 
 
 def enforced(header: Header, facts: Facts) -> bool:

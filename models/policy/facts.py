@@ -9,10 +9,12 @@ from typing import Final
 from models.actions.catalogue import ACTIONS
 from models.safety.modes import tier
 from models.safety.promotion import GRANT
+from topics.patterns import narrowest
 from topics.policies import ActionFacts, Facts, ProposalFacts, SystemFacts, TargetFacts, TimeFacts
 from topics.proposals import Proposal
 from topics.spec import Instant, service_of, system_of
 
+PRODUCTION: Final = "production"
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _KINDS: Final = ("host", "service", "instance")
 
@@ -22,7 +24,7 @@ def facts_of(
 ) -> Facts:
     """Return the input document for a proposal.
 
-    environments: scope → name. The narrowest scope that holds the target counts; the default is production.
+    environments: pattern → name. The narrowest that means the target counts; the default is production.
     """
     return Facts(
         action=action_facts(proposal.action), target=target_facts(proposal.target, environments),
@@ -48,8 +50,7 @@ def action_facts(name: str) -> ActionFacts:
 def target_facts(target: str, environments: Mapping[str, str]) -> TargetFacts:
     """Return the facts of a target from its path `system/service/instance`."""
     parts = target.split("/")
-    around = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
-    environment = next((environments[scope] for scope in around if scope in environments), "production")
+    environment = min((environments[scope] for scope in narrowest(environments, target)), default=PRODUCTION)
     return TargetFacts(target, system_of(target), service_of(target), _KINDS[min(len(parts), 3) - 1], environment)
 
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from models.policy.base import Header, PolicyFault
+from topics.patterns import fault
 
 DATES: Final = ("since", "until", "valid_until")
 _PACKAGE: Final = re.compile(r"^package\s+([\w.]+)[ \t]*(?:#.*)?$", re.MULTILINE)
@@ -44,6 +45,8 @@ def read(source: str) -> Header:
         raise PolicyFault("invalid", f"metadata: {error}") from None
     if package[1] != package_of(header.id):
         raise PolicyFault("invalid", f"the package of {header.id} is {package_of(header.id)}, not {package[1]}")
+    if header.scope and (wrong := fault(header.scope)):
+        raise PolicyFault("invalid", f"metadata: scope: {wrong}")
     if header.overrides == header.id:
         raise PolicyFault("invalid", "a policy cannot override itself")
     return header

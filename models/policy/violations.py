@@ -21,7 +21,7 @@ from topics.actions import Result
 from topics.decisions import Decision, DecisionState
 from topics.policies import Facts, PolicyResult
 from topics.proposals import Proposal
-from topics.spec import Instant, derive, system_of
+from topics.spec import Instant, derive, domain_of
 
 UPHOLD: Final = "uphold"
 KEPT: Final = 1_000
@@ -46,15 +46,15 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 def _asked_of(_decision: str, facts: Facts) -> str:
-    return system_of(facts.target.id)
+    return domain_of(facts.target.id)
 
 
 def _changed(_place: str, change: StandingChange) -> str:
-    return system_of(change.facts.target.id)
+    return domain_of(change.facts.target.id)
 
 
 def _reported(_decision: str, result: Result) -> str:
-    return system_of(result.target)
+    return domain_of(result.target)
 
 
 class ViolationRemediator(KeyedState):

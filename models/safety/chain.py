@@ -7,11 +7,11 @@ the newest of the old one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
-from models.keyed import KeyedState
+from models.keyed import Changes, KeyedState
 from models.safety.merkle import root
 from models.safety.signing import Keyring, Refused, check_checkpoint
 from topics.audit import AUDIT, GENESIS, AuditEntry, Checkpoint, digest
@@ -34,12 +34,12 @@ class Chain:
         """Continue the chain after its newest entry."""
         self.partition, self.seq, self.head, self.applied = last.chain, last.seq, last.hash, dict(last.applied)
 
-    def link(self, system: str, origin: Origin, body: bytes, now: Instant) -> AuditEntry:
+    def link(self, domain: str, origin: Origin, body: bytes, now: Instant) -> AuditEntry:
         """Append a record to the chain. Returns its entry. body: the record's JSON, kept byte for byte."""
         self.applied[origin.topic] = origin.offset + 1
         self.seq += 1
         entry = AuditEntry(
-            chain=self.partition, seq=self.seq, ts=now, system=system, topic=origin.topic, origin=str(origin),
+            chain=self.partition, seq=self.seq, ts=now, domain=domain, topic=origin.topic, origin=str(origin),
             body=msgspec.Raw(body), previous=self.head, applied=dict(self.applied),
         )  # fmt: skip
         self.head = digest(entry)
@@ -54,7 +54,7 @@ def branch(parent: AuditEntry, at: Origin, chain: int, applied: Mapping[str, int
     """
     body = msgspec.Raw(msgspec.json.encode(parent))
     entry = AuditEntry(
-        chain=chain, seq=0, ts=now, system=parent.system, topic=AUDIT.name, origin=str(at), body=body,
+        chain=chain, seq=0, ts=now, domain=parent.domain, topic=AUDIT.name, origin=str(at), body=body,
         previous=parent.hash, applied=dict(applied),
     )  # fmt: skip
     return msgspec.structs.replace(entry, hash=digest(entry))
@@ -76,10 +76,17 @@ class Notary(KeyedState):
     State of the agent `attest`.
     """
 
+    version: ClassVar[int] = 2  # 2: `domain` was called `system`
+
+    @classmethod
+    def migrate(cls, old: Changes) -> Changes:
+        values = {("domain" if name == "system" else name): value for name, value in old.values.items()}
+        return msgspec.structs.replace(old, values=values)
+
     chain: int = 0
     seq: int = -1
     head: str = ""
-    system: str = ""
+    domain: str = ""
     fresh: tuple[str, ...] = ()
     since: Instant = 0  # time of the first entry in `fresh`
     newest: Instant = 0
@@ -98,7 +105,7 @@ class Notary(KeyedState):
         if not follows:
             self.fresh = ()
         self.since = self.since if self.fresh else entry.ts
-        self.chain, self.seq, self.head, self.system = entry.chain, entry.seq, entry.hash, entry.system
+        self.chain, self.seq, self.head, self.domain = entry.chain, entry.seq, entry.hash, entry.domain
         self.fresh = (*self.fresh, entry.hash)
         self.newest = entry.ts
         if not follows:
@@ -119,7 +126,7 @@ class Notary(KeyedState):
         """Return an unsigned checkpoint of the entries since the last one. There must be at least one."""
         point = Checkpoint(
             chain=self.chain, first=self.seq + 1 - len(self.fresh), last=self.seq, ts=self.newest,
-            system=self.system, head=self.head, root=root(self.fresh),
+            domain=self.domain, head=self.head, root=root(self.fresh),
         )  # fmt: skip
         self.fresh = ()
         return point

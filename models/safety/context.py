@@ -6,7 +6,7 @@ without a person; a person may still approve.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -15,25 +15,26 @@ from models.actions.catalogue import ACTIONS
 from models.incidents.lifecycle import is_open, is_over
 from models.keyed import KeyedState, Table, table
 from models.safety.roles import may
-from models.safety.settings import SafetySettings, within
+from models.safety.settings import SafetySettings
 from models.safety.signing import Keyring, Refused, setter
 from models.topology import calls as topology
-from models.topology.calls import Graph
+from models.topology.calls import Graph, Network, Networks
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident
+from topics.patterns import canonical, covers, fault
 from topics.proposals import Proposal
 from topics.settings import Setting
 from topics.signals import Anomaly
-from topics.spec import Instant, Record, instant, service_of, system_of
+from topics.spec import Count, Instant, Record, domain_of, instant, service_of
 from topics.telemetry import Event
 from topics.verdicts import RESULT, Effect, Verdict
 
-KEPT: Final = 5_000
-SCOPE_LENGTH: Final = 256  # maximum characters in the name of a scope under maintenance
+KEPT: Final = 20_000
 MAINTENANCE: Final = "maintenance/"  # setting `maintenance/SCOPE`; its value is the end (ms since 1970)
 LEAST_URGENT: Final = 4
 FREE_TRIES: Final = 2  # failed attempts before the backoff begins: a second action may follow the first at once
-LEAST_SERVICES: Final = 4  # minimum number of services of a system for a storm
+STALE_PERIODS: Final = 2  # sample periods of an entity up to which its telemetry is fresh, beside `stale_ms`
+LEAST_SERVICES: Final = 4  # minimum number of services and hosts of a scope for a storm
 
 Objection = tuple[str, str] | None
 
@@ -53,8 +54,8 @@ class FailedAttempts(msgspec.Struct, frozen=True):
     last: Instant
 
 
-def _system(entity: str, _row: object) -> str:
-    return system_of(entity)
+def _domain(entity: str, _row: object) -> str:
+    return domain_of(entity)
 
 
 def _service(entity: str, _row: object) -> str:
@@ -62,20 +63,43 @@ def _service(entity: str, _row: object) -> str:
 
 
 def _troubled(_incident: str, trouble: Trouble) -> str:
-    return system_of(trouble.services[0])
+    return domain_of(trouble.services[0])
+
+
+def in_scope(scope: str) -> str:
+    """The group of all rows of a safety scope; rows of a service are in the group of its name."""
+    return f"scope {scope}"
 
 
 class SafetyContext(KeyedState):
-    """Context of one partition's gate, by system and service. Part of its state."""
+    """Context of one partition's gate, by safety scope and service. Part of its state. See `count_by`."""
 
-    calls: Table[Graph] = table(topology.SYSTEMS_KEPT, domain=_system)  # system → calls between its services
-    open: Table[Trouble] = table(KEPT, group=_troubled, domain=_troubled)  # incident → trouble
+    calls: Table[Graph] = topology.graphs_table()
+    networks: Networks = msgspec.field(default_factory=Networks)
+    open: Table[Trouble] = table(KEPT, domain=_troubled)  # incident → trouble
     over: Table[int] = table(KEPT)  # incident → `seq` of the record that closed it
-    samples: Table[Instant] = table(KEPT, group=_service, domain=_system)  # entity → newest sample, in whole seconds
-    failed: Table[FailedAttempts] = table(KEPT, domain=_system)  # service → failed attempts
-    aimed: Table[str] = table(KEPT, domain=lambda _, service: system_of(service))  # decision → service acted on
+    samples: Table[Instant] = table(KEPT, domain=_domain)  # entity → newest sample, in whole seconds
+    periods: Table[Count] = table(KEPT, group=_service, domain=_domain)  # entity → ms between its samples
+    failed: Table[FailedAttempts] = table(KEPT, domain=_domain)  # service → failed attempts
+    aimed: Table[str] = table(KEPT, domain=lambda _, service: domain_of(service))  # decision → service acted on
     judged: Table[Instant] = table(KEPT)  # verdict → its time, for those that were counted
     maintained: Table[Instant] = table(KEPT)  # scope → end of its maintenance
+
+    def __post_init__(self) -> None:
+        self.count_by(SafetySettings())
+
+    def count_by(self, settings: SafetySettings) -> None:
+        """Count by the safety scopes of these settings from here on."""
+
+        def groups(services: Iterable[str]) -> list[str]:
+            return [*services, *(in_scope(settings.scope_of(service)) for service in services)]
+
+        self.open.grouped(lambda _, trouble: groups(trouble.services))
+        self.samples.grouped(lambda entity, _: groups((service_of(entity),)))
+
+    def network(self, entity: str) -> Network:
+        """Return the calls in the correlation domain of an entity."""
+        return self.networks.of(self.calls, domain_of(entity))
 
     def see(self, record: Record) -> None:
         """Update the context from a record of any topic that the gate reads."""
@@ -86,6 +110,8 @@ class SafetyContext(KeyedState):
                 newest = record.ts // 1000 * 1000
                 if newest > self.samples.get(record.entity, 0):
                     self.samples[record.entity] = newest
+                if record.period_ms and record.period_ms != self.periods.get(record.entity):
+                    self.periods[record.entity] = record.period_ms
             case Incident():
                 self._incident(record)
             case Decision(state=DecisionState.DISPATCHED):
@@ -98,34 +124,38 @@ class SafetyContext(KeyedState):
         """Apply a maintenance setting. Anybody may begin or prolong a maintenance; only the right `stop` ends it early.
 
         Raises:
-            Refused: invalid_setting when its value is no time (ms) or its scope is too long; wrong_role, or what
+            Refused: invalid_setting when its value is no time (ms) or its scope can match nothing; wrong_role, or what
                 `setter` raises, when it would end a maintenance early.
         """
         if not setting.name.startswith(MAINTENANCE):
             return
-        scope, until = setting.name.removeprefix(MAINTENANCE), instant(setting.value)
-        if until is None or len(scope) > SCOPE_LENGTH:
+        scope, until = canonical(setting.name.removeprefix(MAINTENANCE)), instant(setting.value)
+        if until is None:
             raise Refused("invalid_setting", f"{setting.name[:100]}: its end must be a time in ms, as 1700000000000")
+        if scope and (wrong := fault(scope)):
+            raise Refused("invalid_setting", f"maintenance: {wrong}")
         if until < self.maintained.get(scope, 0) and not may((who := setter(setting, keyring)).roles, "stop"):
             raise Refused("wrong_role", f"{who.name} may not end the maintenance of {scope}")
         if scope not in self.maintained and len(self.maintained) >= self.maintained.most:
             self.maintained.pop(min(self.maintained, key=self.maintained.__getitem__))  # which ends, or ended, first
         self.maintained[scope] = until
 
-    def services(self, system: str) -> set[str]:
-        """Return the services of a system that its topology names."""
-        calls = self.calls.get(system, {})
-        known = set(calls) | {callee for callees in calls.values() for callee in callees}
-        return {service for service in known if system_of(service) == system}
+    def services(self, target: str, settings: SafetySettings) -> set[str]:
+        """Return the services and hosts in a target's scope: those that a topology names, and those seen in alarm."""
+        scope = settings.scope_of(target)
+        told = self.network(target).grouped(settings.limit_scopes, settings.scope_of).get(scope, set())
+        return told | set(map(service_of, self.samples.keys_of(in_scope(scope))))
 
-    def unwell(self, system: str) -> set[str]:
-        """Return the services of a system that open incidents affect."""
-        return {s for trouble in self.open.of(system) for s in trouble.services if system_of(s) == system}
+    def unwell(self, target: str, settings: SafetySettings) -> set[str]:
+        """Return the services and hosts in a target's scope that open incidents affect."""
+        scope = settings.scope_of(target)
+        affected = {service for trouble in self.open.of(in_scope(scope)) for service in trouble.services}
+        return {service for service in affected if settings.scope_of(service) == scope}
 
-    def storm(self, system: str, settings: SafetySettings) -> bool:
-        """Whether open incidents affect a larger share of a system's services than `storm_share`."""
-        known = len(self.services(system))
-        return known >= LEAST_SERVICES and len(self.unwell(system)) > settings.storm_share * known
+    def storm(self, target: str, settings: SafetySettings) -> bool:
+        """Whether open incidents affect a larger share of a target's scope than `storm_share`."""
+        known = len(self.services(target, settings))
+        return known >= LEAST_SERVICES and len(self.unwell(target, settings)) > settings.storm_share * known
 
     def priority(self, proposal: Proposal) -> int:
         """Return the priority of a proposal's incident: 0 (most urgent) to 4; 4 without an incident."""
@@ -143,10 +173,15 @@ class SafetyContext(KeyedState):
         if not any(newest.values()):
             fresh = bool(proposal.incident) and now - proposal.ts <= settings.stale_ms
             return "" if fresh else f"no telemetry of {', '.join(sorted(context))} is known"
-        old = sorted(s for s, ts in newest.items() if now - ts > settings.stale_ms + 1000)
+        oldest = {service: self._oldest(service, settings) for service in context}
+        old = sorted(service for service, ts in newest.items() if now - ts > oldest[service] + 1000)
         if service_of(proposal.target) in old or 2 * len(old) > len(context):
-            return f"the telemetry of {', '.join(old)} is older than {settings.stale_ms / 1000:g} s"
+            return f"the telemetry of {', '.join(old)} is older than {max(oldest[s] for s in old) / 1000:g} s"
         return ""
+
+    def _oldest(self, service: str, settings: SafetySettings) -> int:
+        """Return the age (ms) up to which the telemetry of a service is good: the sample before the last one's."""
+        return max(settings.stale_ms, STALE_PERIODS * max(self.periods.of(service), default=0))
 
     def _incident(self, incident: Incident) -> None:
         known = self.open.get(incident.id)
@@ -180,7 +215,7 @@ def _frozen(_around: SafetyContext, proposal: Proposal, settings: SafetySettings
 
 def _maintenance(context: SafetyContext, proposal: Proposal, _settings: SafetySettings, now: Instant) -> Objection:
     for scope, until in context.maintained.items():
-        if now < until and within(proposal.target, scope):
+        if now < until and covers(scope, proposal.target):
             return "maintenance", f"{scope or 'everything'} is under maintenance"
     return None
 
@@ -206,25 +241,26 @@ def _backoff(context: SafetyContext, proposal: Proposal, settings: SafetySetting
 
 
 def _storm(context: SafetyContext, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
-    system, service = system_of(proposal.target), service_of(proposal.target)
-    if not context.storm(system, settings):
+    target, service = proposal.target, service_of(proposal.target)
+    if not context.storm(target, settings):
         return None
-    unwell = context.unwell(system)
-    calls = context.calls.get(system, {})
-    causes = sorted(c for c in calls.get(service, ()) if c in unwell and topology.explains(c, service, calls))
+    calls = context.network(target)
+    below = (c for c in calls.get(service, ()) if context.open.holds(c) and topology.explains(c, service, calls))
+    causes = ", ".join(sorted(below))
     if not causes:
         return None
-    return "storm_active", f"{len(unwell)} services of {system} are unwell: {', '.join(causes)} below it comes first"
+    unwell, scope = len(context.unwell(target, settings)), settings.scope_of(target)
+    return "storm_active", f"{unwell} services of {scope} are unwell: {causes} below it comes first"
 
 
 def _floor(context: SafetyContext, proposal: Proposal, _settings: SafetySettings, _now: Instant) -> Objection:
     action, service = ACTIONS.get(proposal.action), service_of(proposal.target)
     if action is None or action.cost >= 0:
         return None
-    others = [i for i, trouble in context.open.items() if i != proposal.incident and service in trouble.services]
-    system = system_of(service)
-    callers = {caller for caller, callees in context.calls.get(system, {}).items() if service in callees}
-    if others or (callers - {service}) & context.unwell(system):
+    callers = context.network(service).callers(service)
+    if context.open.holds(service, besides=proposal.incident) or any(
+        context.open.holds(caller) for caller in callers if caller != service
+    ):
         return "capacity_floor", f"{service} or a caller of it is unwell: it keeps the capacity that it has"
     return None
 

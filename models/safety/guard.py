@@ -15,7 +15,7 @@ from models.safety.modes import SILENT, Need, mode_of, need
 from models.safety.settings import SafetySettings
 from models.safety.signing import Keyring, Refused, unseal
 from topics.actions import Command, SignedCommand
-from topics.spec import Instant, service_of, system_of
+from topics.spec import Instant, service_of
 
 LONGEST_MS: Final = 60_000  # maximum validity of a command
 
@@ -83,6 +83,6 @@ class Guard:
             raise Refused("recently_remediated", f"{command.target} was acted on less than {s.cooldown_ms} ms before")
         if len(here) >= s.per_target:
             raise Refused("budget_exhausted", f"{len(here)} actions on {command.target} within the window are enough")
-        system = system_of(command.target)
-        if sum(system_of(p.target) == system for p in recent) >= s.per_system or len(recent) >= s.per_site:
+        scope = s.scope_of(command.target)
+        if sum(s.scope_of(p.target) == scope for p in recent) >= s.per_scope or len(recent) >= s.per_site:
             raise Refused("budget_exhausted", f"{len(recent)} actions within the window are enough")

@@ -16,7 +16,7 @@ from models.policy.engine import Policies, Ruling
 from models.policy.facts import facts_of
 from models.policy.violations import ViolationRemediator
 from models.safety.approval import check_proposal
-from models.safety.context import CONTEXT_CHECKS, LEAST_URGENT, Objection, SafetyContext
+from models.safety.context import CONTEXT_CHECKS, LEAST_URGENT, Objection, SafetyContext, in_scope
 from models.safety.modes import SILENT, Mode, acts, at_most, mode_of, need, tier
 from models.safety.promotion import GRANT, LEADS, group_of
 from models.safety.settings import SafetySettings as SafetySettings
@@ -28,7 +28,7 @@ from topics.decisions import Decision, DecisionState
 from topics.policies import Facts, SystemFacts
 from topics.proposals import Proposal
 from topics.settings import Setting
-from topics.spec import Instant, derive, later, service_of, system_of
+from topics.spec import Instant, derive, domain_of, later, service_of
 
 ENDED: Final = frozenset({DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED, DecisionState.COMPLETED})
 NOWHERE: Final = -1  # offset of a proposal that is known only from its decision
@@ -44,21 +44,37 @@ class Opened(msgspec.Struct, frozen=True):
     waiting: Decision | None = None  # set while it waits for votes: a more urgent one may replace it
 
 
-def _system(target: str, _row: object) -> str:
-    return system_of(target)
+def _domain(target: str, _row: object) -> str:
+    return domain_of(target)
 
 
 class GateState(KeyedState):
-    """The proposals that one partition's gate answered, and the decisions and actions that limits count."""
+    """The proposals that one partition's gate answered, and the decisions and actions that limits count.
+
+    See `count_by`.
+    """
 
     seen: Table[int] = table(SEEN_KEPT)  # proposal that was answered → its offset
-    open: Table[Opened] = table(when=lambda held: held.until, group=_system, domain=_system)  # by the target's service
-    acted: Table[dict[str, Instant]] = table(group=_system, domain=_system)  # target → decision → time of dispatch
+    open: Table[Opened] = table(when=lambda held: held.until, domain=_domain)  # by the target's service
+    acted: Table[dict[str, Instant]] = table(domain=_domain)  # target → decision → time of dispatch
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
     context: SafetyContext = msgspec.field(default_factory=SafetyContext)
     policies: Book = msgspec.field(default_factory=Book)
     trust: Trust = msgspec.field(default_factory=Trust)
     violations: ViolationRemediator = msgspec.field(default_factory=ViolationRemediator)
+
+    def __post_init__(self) -> None:
+        self.count_by(SafetySettings())
+
+    def count_by(self, settings: SafetySettings) -> None:
+        """Count by the safety scopes of these settings from here on."""
+
+        def groups(service: str, held: Opened) -> list[str]:
+            return [in_scope(settings.scope_of(service)), *([held.waiting.proposal.incident] if held.waiting else ())]
+
+        self.open.grouped(groups)
+        self.acted.grouped(lambda target, _: in_scope(settings.scope_of(target)))
+        self.context.count_by(settings)
 
     def set(self, setting: Setting, keyring: Keyring, arrived: Instant) -> None:
         """Apply a live setting. arrived: time of the broker (ms since 1970). Raises Refused."""
@@ -184,19 +200,19 @@ class GateState(KeyedState):
         return f"confidence {sure:.2f} is enough in mode {mode}", False
 
     def _situation(self, proposal: Proposal, settings: SafetySettings, now: Instant) -> SystemFacts:
-        """Return the facts on the system that policies see for a proposal."""
-        system, context = system_of(proposal.target), self.context
+        """Return the facts on the target's safety scope that policies see for a proposal."""
+        target, context = proposal.target, self.context
         failed = context.failed.get(service_of(proposal.target))
-        unwell = context.unwell(system)
+        unwell = context.unwell(target, settings)
         return SystemFacts(
-            mode=mode_of(proposal.target, settings.scopes, settings.mode),
-            storm=context.storm(system, settings),
+            mode=mode_of(target, settings.scopes, settings.mode),
+            storm=context.storm(target, settings),
             stale=bool(context.stale(proposal, settings, now)),
-            services=len(context.services(system)),
-            incidents=len(context.open.keys_of(system)),
+            services=len(context.services(target, settings)),
+            incidents=len(context.open.keys_of(in_scope(settings.scope_of(target)))),
             unwell=len(unwell),
-            actions=len(self.recent(now, settings, system=system)),
-            target_actions=len(self.recent(now, settings, target=proposal.target)),
+            actions=len(self.recent(now, settings, scope=settings.scope_of(target))),
+            target_actions=len(self.recent(now, settings, target=target)),
             failures=failed.count if failed else 0,
         )
 
@@ -219,11 +235,9 @@ class GateState(KeyedState):
 
     def _withdraw(self, proposal: Proposal, now: Instant) -> Iterator[Decision]:
         """Deny decisions that wait for votes if their requester now proposes another action for the same incident."""
-        for service in self.open.keys_of(system_of(proposal.target)):
+        for service in self.open.keys_of(proposal.incident) if proposal.incident else ():
             stale = self.open[service].waiting
-            if stale is None or not proposal.incident or stale.proposal.incident != proposal.incident:
-                continue
-            if stale.proposal.requester != proposal.requester:
+            if stale is None or stale.proposal.requester != proposal.requester:
                 continue
             del self.open[service]
             why = f"withdrawn: {proposal.cause} now explains the incident best, see {derive('decision', proposal.id)}"
@@ -257,12 +271,12 @@ class GateState(KeyedState):
         if decision.state in ENDED and held is not None and held.decision == decision.id:
             del self.open[service]
 
-    def recent(self, now: Instant, settings: SafetySettings, *, target: str = "", system: str = "") -> list[Instant]:
-        """Return times of dispatch within the window, sorted, for one target or for all targets of a system."""
+    def recent(self, now: Instant, settings: SafetySettings, *, target: str = "", scope: str = "") -> list[Instant]:
+        """Return times of dispatch within the window, sorted, for one target or for all of a safety scope."""
         since = now - settings.window_ms
         while self.acted and max((oldest := next(iter(self.acted.items())))[1].values()) <= since:
             del self.acted[oldest[0]]
-        found = [self.acted.get(target, {})] if target else self.acted.of(system)
+        found = [self.acted.get(target, {})] if target else self.acted.of(in_scope(scope))
         return sorted(ts for times in found for ts in times.values() if ts > since)
 
     def expire(self, now: Instant) -> None:
@@ -318,29 +332,31 @@ def _per_target(gate: GateState, proposal: Proposal, settings: SafetySettings, n
 
 
 def _budget(gate: GateState, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
-    if len(gate.recent(now, settings, system=system_of(proposal.target))) < settings.per_system:
+    scope = settings.scope_of(proposal.target)
+    if len(gate.recent(now, settings, scope=scope)) < settings.per_scope:
         return None
-    return "budget_exhausted", f"{settings.per_system} actions within the window are enough"
+    return "budget_exhausted", f"{settings.per_scope} actions in {scope} within the window are enough"
 
 
 def _concurrency(gate: GateState, proposal: Proposal, settings: SafetySettings, _now: Instant) -> Objection:
-    system, service = system_of(proposal.target), service_of(proposal.target)
-    count = sum(other != service for other in gate.open.keys_of(system))
+    scope, service = settings.scope_of(proposal.target), service_of(proposal.target)
+    count = sum(other != service for other in gate.open.keys_of(in_scope(scope)))
     if count < settings.concurrency:
         return None
-    return "resource_busy", f"{count} decisions on {system} have not ended"
+    return "resource_busy", f"{count} decisions on {scope} have not ended"
 
 
 def _blast(gate: GateState, proposal: Proposal, settings: SafetySettings, now: Instant) -> Objection:
-    system, service = system_of(proposal.target), service_of(proposal.target)
-    since = now - settings.blast_window_ms
-    others = {service_of(t) for t in gate.acted.keys_of(system) if any(ts > since for ts in gate.acted[t].values())}
-    others |= set(gate.open.keys_of(system))
+    scope, service = settings.scope_of(proposal.target), service_of(proposal.target)
+    since, ours = now - settings.blast_window_ms, in_scope(scope)
+    others = {service_of(t) for t in gate.acted.keys_of(ours) if any(ts > since for ts in gate.acted[t].values())}
+    others |= set(gate.open.keys_of(ours))
     others.discard(service)
-    most = max(1, int(settings.blast_share * max(len(gate.context.services(system)), settings.concurrency)))
+    known = len(gate.context.services(proposal.target, settings))
+    most = max(1, int(settings.blast_share * max(known, settings.concurrency)))
     if len(others) < most:
         return None
-    return "blast_radius", f"{len(others)} services of {system} are being changed, {most} is the most"
+    return "blast_radius", f"{len(others)} services of {scope} are being changed, {most} is the most"
 
 
 CHECKS: Final[tuple[Check, ...]] = (

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from models.safety.roles import Role
+from topics.patterns import narrowest
 
 
 class Mode(StrEnum):
@@ -55,10 +56,12 @@ def acts(mode: Mode, confidence: float) -> bool:
 
 
 def mode_of(target: str, scopes: Mapping[str, Mode], otherwise: Mode) -> Mode:
-    """Return the mode of the narrowest scope of a target: for `shop/catalog/0`, `shop/catalog` before `shop`."""
-    parts = target.split("/")
-    around = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
-    return next((Mode(scopes[scope]) for scope in around if scope in scopes), otherwise)
+    """Return the mode of the narrowest pattern that means a target: for `shop/catalog/0`, `shop/catalog` before `shop`.
+
+    Of patterns that are as narrow the one with the most restrictive mode counts.
+    """
+    found = (Mode(scopes[scope]) for scope in narrowest(scopes, target))
+    return min(found, key=list(Mode).index, default=otherwise)
 
 
 def at_most(mode: Mode, limit: Mode) -> Mode:

@@ -49,6 +49,7 @@ TOPICS: Final[Mapping[str, RoleRow]] = {
     "opsloop.telemetry.heartbeats": _row({Role.NODE, Role.WORKER}),
     "opsloop.entities": _row(_OURS),
     "opsloop.signals.anomalies": _row(_OURS),
+    "opsloop.signals.symptoms": _row(_OURS),
     "opsloop.incidents": _row(_OURS),
     "opsloop.proposals": _row({Role.WORKER, Role.AGENT, Role.OPERATOR, Role.LEAD}),
     "opsloop.decisions": _row(_OURS),

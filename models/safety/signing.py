@@ -201,7 +201,7 @@ def check_checkpoint(point: Checkpoint, keyring: Keyring) -> None:
 def _checkpoint(point: Checkpoint) -> bytes:
     p = point
     return encoding(CHECKPOINT, msgspec.json.encode(
-        (p.chain, p.first, p.last, p.ts, p.system, p.head, p.root, p.key)
+        (p.chain, p.first, p.last, p.ts, p.domain, p.head, p.root, p.key)
     ))  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from topics.incidents import Incident
 from topics.proposals import Proposal
 from topics.refusals import Refusal, refusal
 from topics.settings import Setting
-from topics.spec import DAY_MS, Instant, derive, service_of, system_of
+from topics.spec import DAY_MS, Instant, derive, domain_of, service_of, system_of
 
 OPEN_KEPT: Final = 20_000  # maximum open decisions
 KEPT: Final = 5_000  # ended decisions remembered, so that none is dispatched twice
@@ -48,11 +48,11 @@ class Rules:
 
 
 def _service(service: str, _row: object) -> str:
-    return system_of(service)
+    return domain_of(service)
 
 
 def _target(_id: str, decision: Decision) -> str:
-    return system_of(decision.proposal.target)
+    return domain_of(decision.proposal.target)
 
 
 class ApprovalTracker(KeyedState):
@@ -65,10 +65,10 @@ class ApprovalTracker(KeyedState):
         domain=_target,
     )
     votes: Table[tuple[Approval, ...]] = table(  # decision → its valid votes, until it ends
-        OPEN_KEPT, domain=lambda _, votes: votes[0].system
+        OPEN_KEPT, domain=lambda _, votes: domain_of(votes[0].system)
     )
     early: Table[Approval] = table(  # votes that were read before their decision, by origin
-        KEPT, group=lambda _, vote: vote.decision, domain=lambda _, vote: vote.system
+        KEPT, group=lambda _, vote: vote.decision, domain=lambda _, vote: domain_of(vote.system)
     )
     approved: Table[Decision] = table(OPEN_KEPT, domain=_target)  # approved decisions that are not in the audit yet
     dispatched: Table[Decision] = table(  # dispatched decisions without a result

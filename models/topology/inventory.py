@@ -15,7 +15,6 @@ import msgspec
 from models.keyed import Table, table
 from models.knowledge.knowledge import Knowledge
 from models.knowledge.packs import TaughtState
-from models.knowledge.patterns import matches, parts
 from models.topology import calls as topology
 from models.topology.calls import Graph
 from models.topology.lifetimes import DEFAULTS, EntitySettings, ttl_ms
@@ -23,7 +22,8 @@ from topics.entities import Entity, Presence, Related
 from topics.formats.entities import Template
 from topics.formats.naming import LABELS
 from topics.learning import Ended
-from topics.spec import DAY_MS, Instant, Record, later, system_of
+from topics.selectors import matches, parts
+from topics.spec import DAY_MS, Instant, Record, domain_of, later, system_of
 from topics.telemetry import ENTITY, LONGEST, MOST_FACTS, SILENT, Event, Facts, Relation
 
 MOST: Final = 50_000  # entities of a partition; the one of which was heard longest ago makes room
@@ -51,10 +51,14 @@ def _system(entity: str, _row: object) -> str:
     return system_of(entity)
 
 
+def _domain(entity: str, _row: object) -> str:
+    return domain_of(entity)
+
+
 class Inventory(TaughtState):
     """The entities of the systems of one partition."""
 
-    entities: Table[Known] = table(MOST, when=lambda known: known.at, group=_system, domain=_system)
+    entities: Table[Known] = table(MOST, when=lambda known: known.at, group=_system, domain=_domain)
 
     def see(self, event: Event, now: Instant, settings: EntitySettings = DEFAULTS) -> Iterator[Record]:
         """Take an event. Yields entities that have changed, and events about others that packs know of."""

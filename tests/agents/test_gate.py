@@ -83,7 +83,7 @@ def test_a_proposal_that_is_not_believed_is_refused_with_the_reason_and_takes_no
     asked = gate()
     (refused,) = told(asked, proposed)
     assert isinstance(refused, Refusal)
-    assert (refused.code, refused.system, refused.who) == (code, "shop", proposed.requester)
+    assert (refused.code, refused.domain, refused.who) == (code, "main", proposed.requester)
     assert refused.origin == "opsloop.proposals-0-0"
     (answer,) = told(asked, signed(id=proposed.id), start=1)
     assert isinstance(answer, Decision), "who is refused does not use up the id"

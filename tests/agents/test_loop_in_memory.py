@@ -220,7 +220,7 @@ def test_every_effect_can_be_followed_back_to_the_sample_that_led_to_it() -> Non
     incident = next(i for i in loop.of(Incident) if i.id == decision.proposal.incident)
     assert (result.command, command.decision) == (command.id, decision.id)
     assert Origin.parse(incident.evidence[0]).topic == "opsloop.telemetry.metrics"
-    assert topic_of(incident).key(incident) == topic_of(order).key(order) == "shop"
+    assert topic_of(incident).key(incident) == topic_of(order).key(order) == "main"
 
 
 def _without_repeats(entries: list[AuditEntry]) -> list[AuditEntry]:

@@ -16,10 +16,12 @@ from agents._partition import keep_only, through
 from agents.decode import Decode, chunk_of
 from agents.detect import Detect
 from models.detection.settings import DetectionSettings, Pattern
+from tests.packs import said, signals
 from topics.batch import HOUR_MS, Names
 from topics.codec import Cause, DeadLetter
 from topics.frames import FrameBuilder
 from topics.learning import Learning
+from topics.meanings import NOTHING, Meanings
 from topics.signals import Anomaly
 from topics.spec import Raw, Record
 from topics.telemetry import METRICS
@@ -32,6 +34,10 @@ SETTINGS = DetectionSettings(
         Pattern(entities="*", confirm=True),
     ),
     most_watched=3,
+)
+SAID = said(
+    signals(sum_of_m1="m1 + m2", used="rate(c_total) / 2", all="used + 1")
+    + '[[symptoms]]\nname = "slow"\nwhen = [{ signal = "m2", above = 90.0 }]\n'
 )
 
 
@@ -85,9 +91,12 @@ def cuts(log: Sequence[Raw], size: int, seed: int = 0) -> Iterator[Sequence[Raw]
 class Lane:
     """Both stages of a partition."""
 
-    def __init__(self, ttl_days: int = 3) -> None:
-        self.hours = 24 * ttl_days
-        self.decode, self.detect = Decode(Names(ttl_hours=self.hours)), Detect(SETTINGS)
+    def __init__(self, ttl_days: int = 3, said: Meanings = SAID) -> None:
+        self.hours, self.said = 24 * ttl_days, said
+        self.make()
+
+    def make(self) -> None:
+        self.decode, self.detect = Decode(Names(ttl_hours=self.hours, meanings=self.said)), Detect(SETTINGS)
 
     def take(self, log: Sequence[Raw], cut: int, *, restart: bool = False) -> list[Anomaly | DeadLetter]:
         found: list[Any] = []
@@ -100,7 +109,7 @@ class Lane:
 
     def restart(self) -> None:
         before = self.state
-        self.decode, self.detect = Decode(Names(ttl_hours=self.hours)), Detect(SETTINGS)
+        self.make()
         self.decode.restore(before[0])
         self.detect.restore(before[1])
         assert self.state == before
@@ -131,7 +140,7 @@ def test_series_entities_metrics_and_state_stop_growing_after_the_time_to_live()
         sizes.append((len(names.series), len(names.entities), len(names.series.metrics), len(model.bank.tiles),
                       len(model.trajectories.open) <= 30, len(model.detectors.watches) <= 3))  # fmt: skip
     assert sizes[6] == sizes[19] != sizes[2], sizes
-    assert len(lane.decode.names.series) < 5 * (6 * 9 + 5)
+    assert len(lane.decode.names.series) < 5 * (6 * 10 + 8)
     assert lane.decode.names.of("shop/node")[0] == lane.decode.names.entities.index("shop/node")
     assert set(lane.detect.model.alarms.told) <= set(lane.decode.names.entities)
     assert set(lane.detect.model.hysteresis.held) <= set(lane.decode.names.entities)
@@ -261,12 +270,13 @@ def entity_of(raw: Raw) -> str:
     return (raw.key or b"").decode() if raw.key != b"k" else str(orjson.loads(raw.value or b"")["entity"])
 
 
-GOLDEN = Path(__file__).parent / "states" / "names_3_learners_5.msgpack"  # of `golden`, written in November 2026
+# of `golden`, written in November 2026; the first one of a version before packs were known
+BEFORE, GOLDEN = (Path(__file__).parent / "states" / f"names_{v}_learners_5.msgpack" for v in (3, 4))
 
 
-def golden() -> tuple[Lane, list[Raw]]:
+def golden(said: Meanings = SAID) -> tuple[Lane, list[Raw]]:
     """A partition after most of a log, with an incident open and numbers that are free, and the rest of the log."""
-    log, lane, middle = churning(9), Lane(), 1152
+    log, lane, middle = churning(9), Lane(said=said), 1152
     lane.take(log[:middle], 0)
     assert lane.decode.names.series.free
     assert lane.detect.model.forks.open
@@ -285,6 +295,21 @@ def test_a_state_of_this_version_is_read_and_goes_on_bit_for_bit() -> None:
     assert lane.state == before.state
 
 
+def test_a_state_of_the_version_before_goes_on_and_begins_with_derived_signals_when_packs_are_known() -> None:
+    before, rest = golden(NOTHING)
+    kept = msgspec.msgpack.decode(BEFORE.read_bytes(), type=dict[str, bytes])
+    lane = Lane()
+    lane.decode.restore(kept["decode"])
+    lane.detect.restore(kept["detect"])
+    assert lane.state == before.state
+    assert lane.take(rest, 0) == before.take(rest, 0)
+    assert lane.state == before.state
+    taught = Decode(None, lambda: SAID)
+    taught.restore(kept["decode"])
+    list(taught.step(chunk_of(rest[:1]), 0))
+    assert {"=used", "=all"} <= taught.names.metrics("shop/counts")
+
+
 def test_a_state_of_another_version_is_refused_with_one_line_that_says_what_to_do() -> None:
     pack = msgspec.msgpack.encode
     newer = ({"version": 6}, b"", b"")
@@ -292,6 +317,6 @@ def test_a_state_of_another_version_is_refused_with_one_line_that_says_what_to_d
     for state in (newer, looks, {"version": 1, "series": b"", "entities": b"", "forks": []}):
         with pytest.raises(ValueError, match=r"learners .* not of version 5, .* delete the topic opsloop\.state\.lane"):
             Detect().restore(pack(state))
-    for names in ((["e"], ["m"], b"\0" * 4, b"\0" * 4, {}), (["e"], [(0, "m")], {}), (2, (), {}), (4, (), {})):
-        with pytest.raises(ValueError, match=r"names .* not of version 3, .* delete the topic opsloop\.state\.lane"):
+    for names in ((["e"], ["m"], b"\0" * 4, b"\0" * 4, {}), (["e"], [(0, "m")], {}), (2, (), {}), (5, (), {})):
+        with pytest.raises(ValueError, match=r"names .* not of version 4, .* delete the topic opsloop\.state\.lane"):
             Decode().restore(pack(names))

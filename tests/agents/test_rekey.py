@@ -75,7 +75,12 @@ def test_our_own_samples_under_another_key_get_theirs_and_controls_do_not_pass()
     assert letter(raw(control)).cause is Cause.WRONG_TYPE, "who may write there does not decide what is learned"
 
 
-@pytest.mark.parametrize(("severity", "events"), [(b"err", 1), (b"emerg", 1), (b"warning", 1), (b"info", 0)])
+@pytest.mark.parametrize(("severity", "events"), [
+    *((loud, 1) for loud in (
+        b"err", b"emerg", b"warning", b"critical", b"SEVERE", b"3", b"FATAL", b"panic", b"Warn", b"E", b"0", b"ERROR2",
+        b"[error]", b"emergency")),
+    *((quiet, 0) for quiet in (b"info", b"6", b"NOTICE", b"DEBUG5", b"Information", b"LOG", b"", b"30", b"whatever")),
+])  # fmt: skip
 def test_loud_lines_of_a_log_become_events(severity: bytes, events: int) -> None:
     found = said(raw(LOUD % severity))
     assert len(found) == events

@@ -11,7 +11,7 @@ from app.shipped import packs
 from app.testing import MemoryLoop, World
 from models.safety.modes import Mode
 from models.safety.signing import sign_setting
-from tests.builders import CATALOG, NOW, reads, sample, topology
+from tests.builders import CATALOG, NOW, reads, symptom, topology
 from tests.keys import RING, key_of
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident, State, SymptomKind
@@ -27,7 +27,7 @@ def word(incident: str, value: str, by: str = "ben", signer: str = "", **changes
 @pytest.fixture
 def opened() -> tuple[Respond, Incident]:
     respond = Respond(packs(), RING)
-    (incident,) = respond.step(reads([sample(CATALOG, NOW, SymptomKind.DOWN)]), NOW)
+    (incident,) = respond.step(reads([symptom()]), NOW)
     assert isinstance(incident, Incident)
     return respond, incident
 
@@ -46,7 +46,7 @@ def test_an_incident_that_a_person_takes_on_is_acknowledged_in_their_name(opened
 def test_what_is_closed_by_hand_stays_closed_while_it_still_hurts(opened: tuple[Respond, Incident]) -> None:
     respond, incident = opened
     list(respond.step(reads([word(incident.id, RESOLVED)]), NOW + 1))
-    again = [sample(CATALOG, NOW + 250 * n, SymptomKind.DOWN) for n in range(1, 20)]
+    again = [symptom(ts=NOW + 2_000 + 250 * n) for n in range(1, 20)]
     assert list(respond.step(reads(again), NOW + 5_000)) == []
     assert list(respond.step(reads([word(incident.id, RESOLVED)], 1), NOW + 5_001)) == []
 

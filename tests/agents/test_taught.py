@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.diagnose import Diagnose
 from agents.respond import Respond
 from app.shipped import packs
 from app.testing import MemoryLoop, World, pack_of
@@ -12,7 +13,7 @@ from tests.keys import RING
 from topics.incidents import Incident
 from topics.proposals import Proposal
 from topics.refusals import Refusal
-from topics.signals import Contribution
+from topics.signals import Contribution, Symptom
 from topics.spec import Origin, Read, Record, derive
 from topics.verdicts import Effect, Verdict
 
@@ -24,46 +25,51 @@ def reads(*records: Record) -> list[Read[Record]]:
     return [Read(record, Origin("t", 0, number), NOW) for number, record in enumerate(records)]
 
 
-def dry(start: int, agent: Respond) -> list[Incident]:
-    found = [i for n in range(3) for i in agent.step(reads(sample(BED, start + n * 1_000, DRY)), start + n * 1_000)]
-    return [incident for incident in found if isinstance(incident, Incident)]
+def dry(start: int, agent: Diagnose) -> list[Symptom]:
+    """What begins when a bed is dry for three samples."""
+    told = (s for n in range(3) for s in agent.step(reads(sample(BED, start + n * 1_000, DRY)), start + n * 1_000))
+    return [symptom for symptom in told if symptom.state == "began"]
 
 
-def respond() -> Respond:
-    return Respond(packs(), RING)
+def diagnose() -> Diagnose:
+    return Diagnose(packs(), RING)
 
 
 def test_a_pack_that_an_admin_signs_opens_incidents_with_its_cause_and_says_by_which_knowledge() -> None:
-    agent = respond()
+    agent, respond = diagnose(), Respond(packs(), RING)
     assert dry(NOW, agent) == []
-    assert list(agent.step(reads(pack_of(GARDEN)), NOW)) == []
-    (opened,) = dry(NOW + 10_000, agent)
+    for each in (agent, respond):
+        assert list(each.step(reads(pack_of(GARDEN)), NOW)) == []
+    (began,) = dry(NOW + 10_000, agent)
+    (opened,) = respond.step(reads(began), NOW + 11_000)
+    assert isinstance(opened, Incident)
     assert (opened.symptom, opened.priority, opened.hypotheses[0].cause) == ("dry", 2, "no_rain")
-    known = agent.state.knowledge
+    known = respond.state.knowledge
     assert opened.hypotheses[0].reasons[-1] == f"pack garden, knowledge {known.hash}"
-    assert known.hash != packs().knowledge(respond().state.packs).hash
+    assert began.knowledge == known.hash != packs().knowledge(diagnose().state.packs).hash
 
 
 def test_a_pack_is_known_after_a_restart_and_not_after_its_step_was_undone() -> None:
-    agent, other = respond(), respond()
+    agent, other = diagnose(), diagnose()
     agent.mark()
     list(agent.step(reads(pack_of(GARDEN)), NOW))
     other.restore(agent.snapshot())
     assert len(dry(NOW + 10_000, other)) == 1
     agent.undo()
     assert dry(NOW + 10_000, agent) == []
-    third = respond()
-    again = respond()
+    third = diagnose()
+    again = diagnose()
     list(again.step(reads(pack_of(GARDEN)), NOW))
     third.apply(again.changes())
     assert len(dry(NOW + 10_000, third)) == 1
 
 
 def test_a_pack_by_nobody_who_may_is_refused_once_and_changes_nothing() -> None:
-    agent = respond()
-    (refused,) = agent.step(reads(pack_of(GARDEN, by="vera")), NOW)
+    agent, respond = diagnose(), Respond(packs(), RING)
+    (refused,) = respond.step(reads(pack_of(GARDEN, by="vera")), NOW)
     assert isinstance(refused, Refusal)
     assert (refused.code, refused.who) == ("wrong_role", "vera")
+    assert list(agent.step(reads(pack_of(GARDEN, by="vera")), NOW)) == []
     assert dry(NOW + 10_000, agent) == []
 
 

@@ -27,9 +27,9 @@ from topics.packs import PACKS
 from topics.policies import POLICIES
 from topics.proposals import PROPOSALS
 from topics.settings import SETTINGS
-from topics.signals import ANOMALIES
+from topics.signals import ANOMALIES, SYMPTOMS
 from topics.spec import Topic
-from topics.telemetry import EVENTS
+from topics.telemetry import EVENTS, HEARTBEATS
 from topics.verdicts import VERDICTS
 
 HOUSE = Path(pipeline.__file__).parents[1]
@@ -108,6 +108,7 @@ def test_a_topic_of_the_loop_is_written_by_one_verb_alone() -> None:
     assert found[COMMANDS] == {"approve"}
     assert found[AUDIT] == {"record"}
     assert found[INCIDENTS] == {"respond"}
+    assert found[SYMPTOMS] == {"diagnose"}
     assert found[PROPOSALS] == {"decide", "gate"}
     assert found[VERDICTS] == {"verify"}
     assert found[ANOMALIES] == {"detect"}
@@ -115,7 +116,7 @@ def test_a_topic_of_the_loop_is_written_by_one_verb_alone() -> None:
 
 
 def test_what_is_read_is_written_by_somebody_or_comes_from_outside() -> None:
-    outside = {APPROVALS, SETTINGS, POLICIES, PACKS, EVENTS, RESULTS, LABELS}
+    outside = {APPROVALS, SETTINGS, POLICIES, PACKS, EVENTS, HEARTBEATS, RESULTS, LABELS}
     for make in pipeline.loop(Settings(), WORKER_KEY, RING):
         agent = make()
         assert set(agent.reads) - outside <= set(writers()), agent.name

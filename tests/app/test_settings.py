@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from app.errors import UserError
-from app.settings import Settings, home, load
+from app.settings import Settings, home, know_domains, load
 from models.safety.modes import Mode
+from topics.spec import domain_of
 
 
 @pytest.fixture
@@ -86,6 +87,44 @@ def test_what_is_unknown_is_told_with_what_is_known_there(file: Path, text: str,
     with pytest.raises(UserError, match=told) as error:
         load(file, {})
     assert error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[incidents.domains]\n'shop/cat*' = 'a'", "'shop/cat\\*' divides what belongs together"),
+        ("[safety.limit_scopes]\n'a/b/c' = 'a'", "'a/b/c' divides what belongs together"),
+        ("[safety.scopes]\n'a//b' = 'observe'", "no part of an entity's name is empty"),
+        ("[safety.environments]\n'' = 'staging'", "write \\* for everything"),
+        ("[[safety.freezes]]\ncron = '* * * * *'\nminutes = 1\nscope = '/shop'", "'/shop' matches nothing"),
+    ],
+)
+def test_a_pattern_that_can_match_nothing_is_refused_with_the_remedy(file: Path, text: str, told: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UserError, match=told):
+        load(file, {})
+
+
+def test_domains_of_the_settings_are_those_of_the_process(file: Path) -> None:
+    file.write_text("[incidents.domains]\n'shop/*' = 'retail'")
+    load(file, {})
+    assert (domain_of("shop/cart/0"), domain_of("web-1")) == ("retail", "main")
+
+
+def test_a_process_that_reads_no_settings_takes_its_domains_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPSLOOP_INCIDENTS__DOMAINS", '{"*": "{0}"}')
+    know_domains()
+    monkeypatch.setenv("OPSLOOP_INCIDENTS__DOMAINS", "{}")
+    know_domains()
+    assert domain_of("shop/cart/0") == "shop"
+
+
+def test_a_safety_scope_in_two_domains_is_refused_with_an_example(file: Path) -> None:
+    file.write_text("[incidents.domains]\n'*' = '{0}'\n[safety.limit_scopes]\n'web-*' = 'web'")
+    with pytest.raises(UserError, match="counts web-a and web-b together as 'web'"):
+        load(file, {})
+    file.write_text("[incidents.domains]\n'web-*' = 'web'\n[safety.limit_scopes]\n'web-*' = 'all'\n'shop/db*' = 'db'")
+    load(file, {})
 
 
 def test_a_variable_of_the_environment_with_a_wrong_name_is_told_with_the_right_one(file: Path) -> None:

@@ -21,6 +21,7 @@ from tests.builders import (
     GARDEN,
     NOW,
     SAMPLES,
+    alert,
     approval,
     decision,
     deploy,
@@ -44,9 +45,11 @@ from topics.proposals import Proposal
 from topics.refusals import Refusal
 from topics.spec import Instant, Origin, Read, Record
 from topics.state import LOOP_STATE
-from topics.telemetry import Event
+from topics.telemetry import Event, Heartbeat
 
-NAMES = ["describe", "respond", "decide", "gate", "approve", "attest", "verify", "label", "record", "act"]
+NAMES = [
+    "describe", "diagnose", "respond", "decide", "gate", "approve", "attest", "verify", "label", "record", "act",
+]  # fmt: skip
 NOTHING_STANDS = rule(
     'default allow := true\nallow := false if input.action.name != "restart_service"', name="nothing_stands",
     standing=True,
@@ -142,6 +145,11 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
             said = rng.choice(open_ones)
             was = rng.choice(["confirmed", "expected", "false_alarm", "new_trend"])
             loop.publish(Label(incident=said.id, entity=said.entity, label=was, ts=loop.now, by="ana"))
+        if loop.now % 1_000 == 0 and loop.now <= NOW + 8_000:
+            loop.publish(Heartbeat(node="edge-1", ts=loop.now, seq=(loop.now - NOW) // 1_000))
+        if loop.now in (NOW + 6_000, NOW + 12_000):
+            state = "firing" if loop.now == NOW + 6_000 else "resolved"
+            loop.publish(alert("PostgresqlTooManyConnections", state, "db-1", loop.now))
         if loop.now == NOW + 5_000:
             proposed = proposal(id="d" * 20, action="scale_out", target="shop/cart", parameters={"replicas": "1"})
             loop.publish(signed(proposed), decision(DecisionState.PENDING, PROMOTED, required_role="lead", quorum=1))

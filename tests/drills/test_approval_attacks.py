@@ -35,7 +35,7 @@ from topics.verdicts import RESULT, VERDICTS, Effect
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(180)]
 
-LOOSE = {"concurrency": 100, "blast_share": 1.0, "per_system": 1_000, "per_site": 1_000}
+LOOSE = {"concurrency": 100, "blast_share": 1.0, "per_scope": 1_000, "per_site": 1_000}
 replace = msgspec.structs.replace
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,10 +33,10 @@ from topics.spec import Record, derive
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
 
 ALONE: Final[dict[str, Any]] = {
-    "mode": Mode.AUTONOMOUS, "concurrency": 100, "blast_share": 1.0, "per_system": 1_000, "per_site": 1_000,
+    "mode": Mode.AUTONOMOUS, "concurrency": 100, "blast_share": 1.0, "per_scope": 1_000, "per_site": 1_000,
     "stale_ms": 4_000, "approval_ms": 8_000,
 }  # fmt: skip
-ENV: Final = {**os.environ, **{f"OPSLOOP_SAFETY__{name.upper()}": str(value) for name, value in ALONE.items()}}
+ENV: Final = {f"OPSLOOP_SAFETY__{name.upper()}": str(value) for name, value in ALONE.items()}
 WATCHED_S: Final = 12.0  # longer than a decision waits for the audit
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -35,6 +36,7 @@ from app.kafka.broker import Broker, probe
 from app.kafka.local import LocalKafka
 from topics.codec import DeadLetter
 from topics.spec import Raw
+from topics.telemetry import METRICS
 
 pytestmark = pytest.mark.drill
 
@@ -166,6 +168,40 @@ def test_an_untidy_load_repeats_a_tenth_and_delays_a_tenth_by_up_to_half_a_minut
     assert 0.08 < sum(len(each) == 2 for each in delays) / len(delays) < 0.12
     assert 0.08 < sum(each[0] > 0 for each in delays) / len(delays) < 0.12
     assert 25_000 < max(map(max, delays)) * STEP_MS / ENTITIES < 30_000
+
+
+def sent_by(load: Load, samples: int, monkeypatch: pytest.MonkeyPatch) -> list[Raw]:
+    """The log of one partition that has all of it, at the rate of the load."""
+    log: list[Raw] = []
+
+    def produce(key: bytes, value: bytes, *_: object) -> None:
+        arrived = 1_795_000_000_000 + int(load._count / load.rate * 1000)
+        log.append(Raw(METRICS.name, 0, len(log), key, value, (), arrived))
+
+    monkeypatch.setattr(load, "_produce", produce)
+    for _ in range(samples):
+        load._send()
+    return log
+
+
+def test_an_untidy_load_is_learned_as_a_tidy_one_and_what_is_left_out_or_learned_twice_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = sent_by(Load(Broker("127.0.0.1:1"), 7, untidy=True), 12_000, monkeypatch)
+    report = Report("one", "I19", 1)
+    tidy = list(history.newer(log, report))
+    assert report.figures["late_or_repeated"] > 1_000
+    straight, other = history.run(log, 0), history.run(tidy, 0)
+    assert (straight.said, straight.learned, straight.then) == (other.said, other.learned, other.then)
+    assert len(straight.said) > 20
+    assert len(straight.then[0]) > ENTITIES, "the next samples are news of every entity"
+    short = history.run(tidy[:-500] + tidy[-499:], 0)
+    assert (short.learned == straight.learned, short.then == straight.then) == (False, False)
+    twice = json.loads(tidy[-500].value or b"")
+    value = json.dumps(twice | {"ts": twice["ts"] + 1}).encode()
+    again = Raw(METRICS.name, 0, len(log), tidy[-500].key, value, (), tidy[-500].arrived)
+    double = history.run([*tidy[:-499], again, *tidy[-499:]], 0)
+    assert (double.learned == straight.learned, double.then == straight.then) == (False, False)
 
 
 def test_every_class_of_poison_is_refused_by_the_decoder_and_what_is_harmless_is_not() -> None:

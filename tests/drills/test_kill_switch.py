@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.drill, pytest.mark.timeout(180)]
 
 WITHIN_MS = 1_000
 FREE = SafetySettings(
-    mode=Mode.AUTONOMOUS, cooldown_ms=0, per_target=10**6, per_system=10**6, per_site=10**6
+    mode=Mode.AUTONOMOUS, cooldown_ms=0, per_target=10**6, per_scope=10**6, per_site=10**6
 )  # fmt: skip
 
 

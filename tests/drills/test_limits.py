@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.drill, pytest.mark.timeout(240)]
 
 SERVICES, STORM = 40, 500
 LIMITS: dict[str, Any] = {
-    "mode": Mode.AUTONOMOUS, "cooldown_ms": 3_000, "per_target": 2, "per_system": 12, "per_site": 14,
+    "mode": Mode.AUTONOMOUS, "cooldown_ms": 3_000, "per_target": 2, "per_scope": 12, "per_site": 14,
     "window_ms": 60_000, "concurrency": 4, "blast_share": 1.0, "stale_ms": 60_000,
 }  # fmt: skip
 ENV = {f"OPSLOOP_SAFETY__{name.upper()}": str(value) for name, value in LIMITS.items()}
@@ -50,14 +50,14 @@ def check(effects: list[Effect]) -> str:
     for effect in effects:
         by_target.setdefault(effect.target, []).append(effect)
     seen = {
-        "per_system": most(effects, LIMITS["window_ms"]),
+        "per_scope": most(effects, LIMITS["window_ms"]),
         "per_target": max(most(of, LIMITS["window_ms"]) for of in by_target.values()),
         "repeats": max(Counter(effect.command for effect in effects).values()),
     }
-    assert seen["per_system"] <= LIMITS["per_system"], seen
+    assert seen["per_scope"] <= LIMITS["per_scope"], seen
     assert seen["per_target"] <= LIMITS["per_target"], seen
     assert seen["repeats"] == 1, seen
-    return f"most in {LIMITS['window_ms'] // 1000} s: {seen} of {LIMITS['per_system']} and {LIMITS['per_target']}"
+    return f"most in {LIMITS['window_ms'] // 1000} s: {seen} of {LIMITS['per_scope']} and {LIMITS['per_target']}"
 
 
 def test_i11_a_storm_passes_no_limit_over_a_restart_and_beside_a_second_gate(
@@ -118,7 +118,7 @@ def test_i11_an_actuator_passes_no_limit_when_gates_are_of_two_minds(
             until(lambda done=done: len(_ended(broker)) >= done, 60, lambda: str(len(_ended(broker))))  # type: ignore[misc]
     effects = hands.effects()
     print(f"{len(orders)} orders, {len(effects)} effects; {check(effects)}")
-    assert len(effects) == LIMITS["per_system"]
+    assert len(effects) == LIMITS["per_scope"]
     refused = Counter(detail.split(":")[0] for detail in _ended(broker).values())
     assert refused["budget_exhausted"] > 0
     assert set(refused) <= {"budget_exhausted", "recently_remediated", "stale_epoch", "counted"}, refused

@@ -23,7 +23,7 @@ from topics.spec import derive
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 OUTCOMES = 60
-LOOSE = {"PER_SYSTEM": "1000", "CONCURRENCY": "100", "BLAST_SHARE": "1.0"}  # outcomes are many and at once
+LOOSE = {"PER_SCOPE": "1000", "CONCURRENCY": "100", "BLAST_SHARE": "1.0"}  # outcomes are many and at once
 ENV = {f"OPSLOOP_SAFETY__{name}": value for name, value in {"MODE": "autonomous", "EARN": "true", **LOOSE}.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from app.kafka.broker import Broker
 from tests.builders import GARDEN, sample
 from topics.incidents import INCIDENTS, Incident, SymptomKind
 from topics.signals import Contribution
+from topics.telemetry import Sample
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 DRY = Contribution("soil.moisture", -3.0, 0.05, 0.3)
@@ -65,3 +67,42 @@ def test_a_registered_pack_opens_the_next_incident_and_rolled_back_it_opens_none
 
 def _about(incident: Incident, symptom: str) -> Incident | None:
     return incident if incident.symptom == symptom else None
+
+
+WATER = """[pack]
+name = "water"
+kind = "bed"
+
+[[signals]]
+name = "bed.dry_share"
+is = "1 - soil_water_litres / soil_water_max_litres"
+
+[[symptoms]]
+name = "bed_dry"
+when = [{ signal = "bed.dry_share", off = "up", periods = 2 }]
+"""
+
+
+def test_a_derived_signal_of_a_pack_that_is_registered_while_the_lane_runs_opens_an_incident(
+    loop: Broker, tmp_path: Path
+) -> None:
+    file = tmp_path / "water.toml"
+    file.write_text(WATER)
+    with worker("lane", loop), Publisher(loop) as publisher:
+        assert _told_of(loop, publisher) == set(), "nothing names what it measures"
+        assert "version 1 holds" in typed(loop, "register", str(file))
+        assert until(lambda: "bed_dry" in _told_of(loop, publisher), 120)
+
+
+def _told_of(broker: Broker, publisher: Publisher) -> set[str]:
+    """The symptoms of a new bed that dries out after some quiet minutes, as incidents of the next seconds say."""
+    entity, begins = f"bed{next(_numbers)}y{now_ms()}/soil/0", now_ms() - 300_000
+    for second in range(200):
+        litres = (20.0 if second > 170 else 80.0) + second % 3
+        metrics = {"soil_water_litres": litres, "soil_water_max_litres": 100.0, "light": float(second % 5)}
+        publisher.send(Sample(entity=entity, ts=begins + second * 1_000, metrics=metrics))
+    publisher.flush()
+    end = time.monotonic() + 10.0
+    while not (found := incidents(broker, entity)) and time.monotonic() < end:
+        time.sleep(0.2)
+    return {str(incident.symptom) for incident in found}

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.keyed import Changes, ChangeTracker, KeyedState, Table, UnknownState, table
+from models.keyed import Changes, KeyedState, Table, UnknownState, table
+from models.tracked import ChangeTracker
 
 
 class Row(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ def test_the_digest_is_the_same_after_a_way_through_the_broker() -> None:
 
 def test_the_digest_covers_everything_but_itself() -> None:
     changes = {
-        "chain": 1, "seq": 1, "ts": 1, "system": "x", "topic": "x", "origin": "x", "body": msgspec.Raw(b"{}"),
+        "chain": 1, "seq": 1, "ts": 1, "domain": "x", "topic": "x", "origin": "x", "body": msgspec.Raw(b"{}"),
         "previous": "1" * 64, "applied": {}, "v": 0,
     }  # fmt: skip
     assert set(changes) == set(AuditEntry.__struct_fields__) - {"hash"}

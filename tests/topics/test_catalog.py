@@ -12,7 +12,7 @@ from tests.builders import SAMPLES
 from topics.catalog import ALL, BY_NAME, named, topic_of
 from topics.codec import decode, encode
 from topics.learning import Learning
-from topics.spec import DAY_MS, PARTITIONS, Raw, Read, Topic
+from topics.spec import DAY_MS, MAIN, PARTITIONS, Raw, Read, Topic
 from topics.state import LANE_STATE, LOOP_STATE
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -43,11 +43,12 @@ def test_packed_bytes_of_version_1_are_still_read(topic: Topic) -> None:
 def test_the_key_of_a_record_is_a_text_that_owns_it(topic: Topic) -> None:
     key = topic.key(SAMPLES[topic.name])
     assert key
-    keys = {"opsloop.telemetry.metrics": "shop/catalog/0", "opsloop.telemetry.heartbeats": "edge-1",
+    keys = {"opsloop.telemetry.metrics": "shop/catalog/0",
             "opsloop.settings": "kill_switch", "opsloop.policies": "frozen/1",
             "opsloop.packs": "garden/1", "opsloop.entities": "shop/catalog/0",
+            "opsloop.refusals": "shop", "opsloop.audit": "shop", "opsloop.audit.checkpoints": "shop",
             LANE_STATE.name: "gate/0/0", LOOP_STATE.name: "gate/0/0"}  # fmt: skip
-    assert key == keys.get(topic.name, "shop"), "topics of the loop are keyed by system"
+    assert key == keys.get(topic.name, MAIN), "topics of the loop are keyed by domain"
 
 
 @every_topic
@@ -55,7 +56,7 @@ def test_its_name_says_its_family_and_its_dead_letters_stand_beside_it(topic: To
     assert re.fullmatch(r"opsloop(\.[a-z]+){1,2}", topic.name)
     assert topic.dlq == f"{topic.name}.dlq"
     assert topic.what
-    assert topic.partitions == PARTITIONS, "one worker owns all partitions of a system only if every topic has as many"
+    assert topic.partitions == PARTITIONS, "one worker owns all partitions of a domain only if every topic has as many"
 
 
 @every_topic

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from tests.builders import NOW, SAMPLES, SymptomKind, decision, incident, sample
 from topics.catalog import ALL, BY_NAME
-from topics.codec import MAX_RECORD_BYTES, Cause, DeadLetter, DecodeError, decode, decode_value, encode, message_id
+from topics.codec import (
+    MAX_RECORD_BYTES,
+    Cause,
+    DeadLetter,
+    DecodeError,
+    decode,
+    decode_value,
+    encode,
+    message_id,
+    misplaced,
+)  # fmt: skip
 from topics.decisions import DecisionState
 from topics.incidents import INCIDENTS
 from topics.settings import SETTINGS
@@ -167,3 +177,18 @@ def test_decoding_looks_at_the_shape_of_a_record_once_and_not_for_every_message(
     monkeypatch.setattr(msgspec.structs, "fields", None)  # evaluates annotations: a millisecond
     for message in messages:
         decode_value(message.topic, message.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "told"), [(b"main", ""), (b"shop", "has the key 'shop', which is 'main'"), (None, "''")]
+)
+def test_a_record_under_another_key_than_ours_is_misplaced(key: bytes | None, told: str) -> None:
+    record = SAMPLES["opsloop.incidents"]
+    raw = Raw("opsloop.incidents", 0, 7, key, encode(record).value)
+    assert told in (found := misplaced(raw, record))
+    assert bool(found) is bool(told)
+
+
+def test_what_is_written_to_every_partition_is_misplaced_nowhere() -> None:
+    record = SAMPLES["opsloop.settings"]
+    assert misplaced(Raw("opsloop.settings", 0, 7, b"another", encode(record).value), record) == ""

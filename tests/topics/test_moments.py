@@ -174,6 +174,17 @@ def test_a_clock_that_is_always_ahead_is_followed_by_arrival() -> None:
     assert raised(found)[:1] == [300]
 
 
+@pytest.mark.parametrize("ahead", [5, 120])
+def test_a_clock_that_was_ahead_and_is_right_again_blinds_its_entity_for_a_minute_at_most(ahead: int) -> None:
+    log = [*noise(200, ahead=ahead * SECOND), *noise(100, 200), *noise(30, 300, far=50.0)]
+    assert raised(told(log))[:1] == [300]
+
+
+def test_a_sample_ahead_between_others_of_a_clock_that_is_ahead_harms_one_sample() -> None:
+    log = [*noise(300, ahead=2 * SECOND), *noise(1, 300, ahead=599 * SECOND), *noise(9, 301, ahead=2 * SECOND)]
+    assert raised(told([*log, *noise(30, 310, ahead=2 * SECOND, far=50.0)]))[:1] == [310]
+
+
 def test_what_comes_late_after_an_outage_is_learned_and_raises_no_alarm() -> None:
     calm, outage = noise(300), START + 4_000 * SECOND
     late = [

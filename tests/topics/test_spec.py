@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topics.spec import LARGEST, LATEST, Origin, derive, instant, later, service_of, system_of
+from topics.spec import (
+    LARGEST,
+    LATEST,
+    MAIN,
+    Origin,
+    derive,
+    domain_of,
+    instant,
+    later,
+    service_of,
+    system_of,
+    use_domains,
+)
 
 
 def test_ids_that_were_given_are_given_again() -> None:
@@ -69,3 +81,21 @@ def test_a_time_is_read_back_from_its_digits(ts: int) -> None:
 def test_an_origin_is_made_of_plain_numbers_that_can_be_kept(text: str) -> None:
     with pytest.raises(ValueError, match="is not topic-partition-offset"):
         Origin.parse(text)
+
+
+@pytest.mark.parametrize("entity", ["shop", "shop/catalog", "shop/catalog/0", "web-1", ""])
+def test_everything_is_in_one_domain_unless_settings_say_otherwise(entity: str) -> None:
+    assert domain_of(entity) == MAIN
+
+
+def test_a_system_its_services_and_their_instances_are_in_one_domain() -> None:
+    use_domains({"shop/*": "retail", "web-*": "retail", "bank*": "{0}"})
+    for system, domain in (("shop", "retail"), ("web-1", "retail"), ("bank-de", "bank-de"), ("other", MAIN)):
+        assert {domain_of(f"{system}{rest}") for rest in ("", "/a", "/a/0", "/a/0/b")} == {domain}
+
+
+def test_domains_that_cannot_be_change_nothing() -> None:
+    use_domains({"*": "{0}"})
+    with pytest.raises(ValueError, match="divides"):
+        use_domains({"shop/cart": "x"})
+    assert domain_of("shop/cart/0") == "shop"

@@ -17,6 +17,7 @@ from app.testing import MemoryLedger, World, stages
 from models.incidents.following import Following
 from models.safety.context import SafetyContext
 from models.safety.modes import Mode
+from models.safety.settings import SafetySettings
 from tests.builders import NOW, SAMPLES, incident
 from topics.approvals import Approval
 from topics.audit import AuditEntry
@@ -158,7 +159,7 @@ def test_an_incident_in_an_unknown_state_is_neither_opened_nor_closed_by_it() ->
         for record in records:
             context.see(record)
             following.follow(record)
-        assert context.unwell("shop") == unwell
+        assert context.unwell("shop", SafetySettings()) == unwell
         assert bool(following.open) is bool(unwell)
         assert following.over == {}
 

@@ -93,14 +93,12 @@ _FLUENT_BIT: Final = {  # Mem. and Swap. are in KiB
     "Mem.total": (f"{MEMORY}.limit", 1024.0), "Swap.used": (f"{PAGING}.usage", 1024.0),
 }  # fmt: skip
 
-# node_exporter's, and Vector's host_metrics, which are named after them
-_EXPORTED: Final = {
+# Vector's host_metrics. Those of node_exporter, after which they are named, keep Prometheus' names, which packs know
+_VECTOR: Final = {
     "load1": (f"{CPU}.load_average.1m", 1.0), "load5": (f"{CPU}.load_average.5m", 1.0),
     "load15": (f"{CPU}.load_average.15m", 1.0), "cpu_seconds_total": (f"{CPU}.time_total", 1.0),
-    "memory_MemAvailable_bytes": ("system.linux.memory.available", 1.0),
     "memory_available_bytes": ("system.linux.memory.available", 1.0),
-    "memory_used_bytes": (f"{MEMORY}.usage", 1.0), "memory_MemTotal_bytes": (f"{MEMORY}.limit", 1.0),
-    "memory_total_bytes": (f"{MEMORY}.limit", 1.0), "memory_MemFree_bytes": (f"{MEMORY}.usage.free", 1.0),
+    "memory_used_bytes": (f"{MEMORY}.usage", 1.0), "memory_total_bytes": (f"{MEMORY}.limit", 1.0),
     "memory_free_bytes": (f"{MEMORY}.usage.free", 1.0), "memory_swap_used_bytes": (f"{PAGING}.usage", 1.0),
     "filesystem_used_bytes": (f"{FILES}.usage", 1.0), "filesystem_used_ratio": (f"{FILES}.utilization", 1.0),
     "filesystem_free_bytes": (f"{FILES}.usage.free", 1.0),
@@ -110,12 +108,11 @@ _EXPORTED: Final = {
     "network_transmit_bytes_total": (f"{NET}.io.transmit_total", 1.0),
     "network_receive_errs_total": (f"{NET}.errors.receive_total", 1.0),
     "network_transmit_errs_total": (f"{NET}.errors.transmit_total", 1.0),
-    "procs_running": (f"{COUNT}.running", 1.0), "uptime": ("system.uptime", 1.0),
+    "uptime": ("system.uptime", 1.0),
 }  # fmt: skip
 
 # (what the agent calls it, its OpenTelemetry name, factor to the unit of that name)
 ALIASES: Final[Mapping[str, tuple[str, float]]] = {
     **_TELEGRAF, **_COLLECTD, **_METRICBEAT, **_FLUENT_BIT,
-    **{f"node_{name}": known for name, known in _EXPORTED.items()},
-    **{f"host.{name}": known for name, known in _EXPORTED.items()},
+    **{f"host.{name}": known for name, known in _VECTOR.items()},
 }  # fmt: skip

@@ -33,6 +33,7 @@ from topics.batch import (
 )  # fmt: skip
 from topics.chunk import Chunk
 from topics.codec import Cause, DeadLetter, DecodeError
+from topics.derived import Derived, DerivedState
 from topics.formats import columns as layout
 from topics.formats import native
 from topics.formats.columns import ENCODED, Columns
@@ -42,23 +43,28 @@ from topics.formats.texts import NEVER, Texts
 from topics.formats.tolerance import Refusals
 from topics.frames import MAGIC, unpack
 from topics.learning import Ended, Learning
+from topics.meanings import NOTHING, Meanings
 from topics.moments import Moments, MomentsState, nothing
 from topics.rates import Rates, RatesState
 from topics.spec import Origin
 from topics.state import OTHER_VERSION
 
-VERSION: Final = 3  # of the state; 1 knew no hours, 2 no moments and rates
+VERSION: Final = 4  # of the state; 1 knew no hours, 2 no moments and rates, 3 no packs: it is read
 MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
 MAX_TEXTS: Final = 4  # ways to write the same metrics that are remembered
 FEW: Final = 64  # stamps
 LARGE: Final = 2_000  # values from which a frame is a batch of its own, whose values are not copied
 
 # what is kept; made before there are threads
-_KEPT: Final = msgspec.msgpack.Decoder(tuple[int, KeptNames, relayed.Seen, MomentsState, RatesState])
+_KEPT: Final = msgspec.msgpack.Decoder(
+    tuple[int, KeptNames, relayed.Seen, MomentsState, RatesState, Meanings, DerivedState]
+)
+_OF_THREE: Final = msgspec.msgpack.Decoder(tuple[int, KeptNames, relayed.Seen, MomentsState, RatesState])
 _BEFORE: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 Letter = tuple[int, Cause, str]  # which message of the chunk, and why it is refused
-Decoded = Batch | Steer | Forgotten | Reused | DeadLetter
+Decoded = Batch | Steer | Forgotten | Reused | Meanings | DeadLetter
+Known = Callable[[], Meanings | None]
 _Result = TypeVar("_Result")
 
 
@@ -82,18 +88,27 @@ class Decoder:
     """The names of a partition, and what makes its messages quick to read.
 
     `Batch`es come out, a `Steer` for each learning control, a `DeadLetter` for each message that is refused, and
-    `Forgotten` and `Reused` where numbers end and stand for others. Take each before asking for the next: names change
-    with what comes after it. What is known of labels is not in the state: it is found again.
+    `Forgotten` and `Reused` where numbers end and stand for others. What packs say comes before what rests on it. Take
+    each before asking for the next: names change with what comes after it. What is known of labels is not in the state:
+    it is found again.
+
+    known: what packs say at the time; None: it is not known, and what they said before holds.
     """
 
-    def __init__(self, names: Names | None = None, naming: Naming | None = None) -> None:
+    def __init__(
+        self, names: Names | None = None, known: Known = lambda: None, naming: Naming | None = None
+    ) -> None:  # fmt: skip
         self.names, self.naming = names or Names(), naming or Naming()
+        self._known_packs = known
+        self._asked: Meanings | None = None  # what was answered last ...
+        self._told = NOTHING  # ... and what the next stage was told
         self._shapes: dict[tuple[str, tuple[str, ...]], _Shape] = {}
         self._layouts = Layouts(self.names)
         self._texts = Texts()
         self._relayed: relayed.Seen = {}
         self._moments = Moments()
         self._rates = Rates()
+        self._derived = Derived()
 
     @property
     def held(self) -> int:
@@ -102,6 +117,7 @@ class Decoder:
 
     def read(self, chunk: Chunk) -> Iterator[Decoded]:
         """Decode a chunk. A stamp is held against the message's own arrival, so that a replay decides alike."""
+        yield from self._learn(chunk)
         texts, at, again = layout.join(chunk.messages), 0, False
         while at < len(chunk):
             columns = Columns()
@@ -110,6 +126,7 @@ class Decoder:
             reused = self.names.take_reused()
             if reused.series or reused.entities:
                 self._rates.reuse(reused)
+                self._derived.reuse(reused)
                 yield reused
             yield from self._flush(chunk, columns)
             if columns.control:
@@ -119,6 +136,30 @@ class Decoder:
                 raw = chunk.messages[at]
                 yield from self._held(chunk, np.unique(np.array(self.names.series.entity, np.int32)[ended]).tolist())
                 yield self._forget(ended, ts, str(Origin(chunk.topic, chunk.partition, raw.offset())))
+
+    def _learn(self, chunk: Chunk) -> Iterator[Decoded]:
+        """Take what packs say now: what is another signal than it was ends or begins anew."""
+        said = self._known_packs()
+        if said is not None and said is not self._asked:
+            self._asked = said
+            if said != self.names.meanings:
+                yield from self._change(chunk, said)
+        if self._told is not self.names.meanings:
+            self._told = self.names.meanings
+            yield self._told
+
+    def _change(self, chunk: Chunk, said: Meanings) -> Iterator[Decoded]:
+        ended, anew = self.names.outdated(said)
+        owners = np.array(self.names.series.entity, np.int32)
+        yield from self._held(chunk, np.unique(owners[np.union1d(ended, anew).astype(np.int64)]).tolist())
+        if len(ended):
+            place = Origin(chunk.topic, chunk.partition, chunk.messages[0].offset())
+            yield self._forget(ended, max(self.names.due - HOUR_MS, 0), str(place))
+        self.names.know(said)
+        reused = self.names.take_reused()
+        self._rates.renew(self.names, anew)
+        self._derived.load(self.names, self._derived.dump())
+        yield Reused(self.names, sorted({*anew, *reused.series}), reused.entities)
 
     def keep_only(self, entities: Callable[[str], bool]) -> Forgotten:
         """Forget every entity for which `entities` is false: what was forgotten."""
@@ -134,6 +175,7 @@ class Decoder:
         ended[found.series] = True
         self._moments.forget(found)
         self._rates.forget(found)
+        self._derived.forget(found)
         self._texts.forget(touched)
         self._layouts.forget(ended)
         for key in [key for key, shape in self._shapes.items() if shape.entity in touched]:
@@ -159,14 +201,15 @@ class Decoder:
             yield from self._whole(batch.part(first, len(batch)) if first else batch, arrival[first:])
 
     def _whole(self, batch: Batch, arrived: Int64) -> Iterator[Batch]:
-        """What of a batch is whole, with what was held before, as rates where it counts. arrived: (m,) ms."""
-        found = self._rates.take(self._moments.take(batch, arrived))
+        """What of a batch is whole, with what was held before and what follows from it. arrived: (m,) ms."""
+        found = self._derived.take(self._rates.take(self._moments.take(batch, arrived)))
         if len(found):
             yield found
 
     def _held(self, chunk: Chunk, entities: Sequence[int]) -> Iterator[Batch]:
         """What is held of some entities, because something of them ends here."""
-        found = self._rates.take(self._moments.give(nothing(self.names, chunk.topic, chunk.partition), entities))
+        held = self._moments.give(nothing(self.names, chunk.topic, chunk.partition), entities)
+        found = self._derived.take(self._rates.take(held))
         if len(found):
             yield found
 
@@ -333,19 +376,26 @@ class Decoder:
 
     def dump(self) -> bytes:
         """Everything that is not looked up again."""
-        return msgspec.msgpack.encode(
-            (VERSION, self.names.dump(), self._relayed, self._moments.dump(), self._rates.dump())
-        )
+        return msgspec.msgpack.encode((
+            VERSION, self.names.dump(), self._relayed, self._moments.dump(), self._rates.dump(), self.names.meanings,
+            self._derived.dump(),
+        ))  # fmt: skip
 
     def load(self, state: bytes | memoryview) -> None:
         """Become what was dumped. Raises ValueError when it is of another version."""
-        first = _BEFORE.decode(state)[0]
-        if bytes(first) != bytes([VERSION]):
+        first = bytes(_BEFORE.decode(state)[0])
+        if first == bytes([VERSION - 1]):
+            _, names, self._relayed, moments, rates = _OF_THREE.decode(state)
+            said, derived = NOTHING, DerivedState()
+        elif first == bytes([VERSION]):
+            _, names, self._relayed, moments, rates, said, derived = _KEPT.decode(state)
+        else:
             raise ValueError(OTHER_VERSION.format(what="names", version=VERSION))
-        _, names, self._relayed, moments, rates = _KEPT.decode(state)
-        self.names.load(names)
+        self.names.load(names, NOTHING if said == NOTHING else said)  # which is known by being the same object
         self._moments.load(moments)
         self._rates.load(self.names, rates)
+        self._derived.load(self.names, derived)
+        self._asked, self._told = None, NOTHING
         self._shapes.clear()
         self._layouts.clear()
         self._texts.clear()

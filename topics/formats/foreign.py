@@ -8,7 +8,7 @@ from typing import Final
 from topics import formats
 from topics.codec import Cause, DecodeError
 from topics.formats import native
-from topics.formats.names import Logged, Sampled
+from topics.formats.names import Logged, Sampled, severity_of
 from topics.formats.naming import Naming
 from topics.formats.tolerance import Refusals, Refuse, strict
 from topics.spec import Instant, Raw, Record
@@ -17,7 +17,7 @@ from topics.telemetry import Event, Sample
 AUTO: Final = "auto"  # the first message that can be read says what its topic and content type hold
 MIXED: Final = "mixed"  # every message says for itself what it is
 OURS: Final = "opsloop"
-LOUD: Final = frozenset({"emerg", "alert", "crit", "err", "error", "warning", "warn"})
+LOUD: Final = frozenset({"emerg", "alert", "crit", "err", "warning"})
 MOST_RECOGNISED: Final = 10_000  # (topic, content type): the one that was not asked for longest is forgotten
 MOST_METRICS: Final = 200  # of one sample: however long the names are, its message has less than a megabyte
 
@@ -86,7 +86,7 @@ def records(found: Iterable[Sampled | Logged], arrived: Instant, refuse: Refuse 
             refuse(DecodeError(Cause.TIMESTAMP, fault))
         elif isinstance(each, Sampled):
             samples.setdefault((each.entity, each.ts), {}).update(each.metrics)
-        elif each.severity.lower() in LOUD:
+        elif severity_of(each.severity) in LOUD:
             text = f"{each.severity}: {each.text}".replace("\n", " ")
             events.append(Event(entity=each.entity, ts=each.ts, kind="log", text=text))
     return [

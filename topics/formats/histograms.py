@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from topics import kinds
@@ -17,6 +17,7 @@ from topics import kinds
 SCALE: Final = 2
 MOST: Final = 64  # buckets of an exponential histogram
 LEAST_SCALE: Final = -10
+LARGEST: Final = 1_075  # powers of two, from one, that a double can be
 QUANTILES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
 
@@ -40,29 +41,32 @@ def explicit(bounds: Sequence[float], counts: Sequence[float], count: float, tot
 
 
 def exponential(
-    scale: int, zeros: float, positive: tuple[int, Sequence[float]], negative: Sequence[float], total: float | None
+    scale: int, zeros: float, positive: Mapping[int, float], negative: float, total: float | None
 ) -> Buckets:
-    """A histogram whose bounds are powers of 2 ** (2 ** -scale). positive: the first index, as OpenTelemetry counts
-    them (bucket i is above the i-th power; Prometheus' index is larger by one), and its counts. What is not positive is
-    one bucket.
+    """A histogram whose bounds are powers of 2 ** (2 ** -scale). positive: counts by index, as OpenTelemetry has it:
+    bucket i is above the i-th power. negative: how many were below zero; they and the zeros are one bucket.
 
-    Raises ValueError: it has no such scale.
+    Raises ValueError: it has no such scale, a count below zero, or a bucket beyond what a number can be.
     """
     if not LEAST_SCALE <= scale <= 20:
         raise ValueError(f"an exponential histogram has no scale {scale}")
-    first, counts = positive
-    used = [at for at, count in enumerate(counts) if count]
-    first, counts = (first + used[0], counts[used[0] : used[-1] + 1]) if used else (0, ())
-    while scale > SCALE or (len(counts) > MOST and scale > LEAST_SCALE):
+    counts = {at: count for at, count in positive.items() if count}
+    if any(abs(at) > LARGEST * 2.0**scale + 1 for at in counts):
+        raise ValueError("a bucket of an exponential histogram lies beyond all numbers")
+    while scale > SCALE or (counts and max(counts) - min(counts) >= MOST and scale > LEAST_SCALE):
         merged: dict[int, float] = {}
-        for at, count in enumerate(counts, first):
+        for at, count in counts.items():
             merged[at >> 1] = merged.get(at >> 1, 0.0) + count
-        first, counts, scale = first >> 1, list(merged.values()), scale - 1
-    low = zeros + sum(negative)
-    bounds = [0.0] if low else []
-    sums = [low] if low else []
-    bounds += [_power(at, scale) for at in range(first, first + len(counts) + 1)] if counts else []
-    sums += [low, *(low + count for count in itertools.accumulate(counts))] if counts else []
+        counts, scale = merged, scale - 1
+    low = zeros + negative
+    every = range(min(counts), max(counts) + 1) if counts else range(0)
+    each = [counts.get(at, 0.0) for at in every]
+    if low < 0.0 or min(each, default=0.0) < 0.0:
+        raise ValueError("a bucket of a histogram has a count below zero")
+    bounds, sums = ([0.0], [low]) if low else ([], [])
+    if each:
+        bounds += [_power(at, scale) for at in range(every.start, every.stop + 1)]
+        sums += itertools.accumulate(each, initial=low)
     return Buckets((*bounds, math.inf), (*sums, sums[-1] if sums else 0.0), total)
 
 
@@ -108,19 +112,3 @@ def _quantile(found: Buckets, rank: float) -> float | None:
             return low + (bound - low) * ((rank - counted) / (count - counted) if count > counted else 1.0)
         low, counted = bound, count
     return None
-
-
-def of_names(name: str) -> tuple[str, str]:
-    """What Prometheus' names say of a series without a type: the histogram it is of and the bound there, or its name.
-
-    `_sum` is the sum of a histogram or summary. So is `_count` their count where a unit stands before it, since a gauge
-    may end like that too (`pg_stat_activity_count`).
-    """
-    for ending, bound in (("_sum", "sum"), ("_count", "+Inf")):
-        stem = name.removesuffix(ending)
-        if stem != name and stem and (bound == "sum" or stem.endswith(UNITS)):
-            return stem, bound
-    return name, ""
-
-
-UNITS: Final = ("_seconds", "_milliseconds", "_ms", "_bytes", "_size", "_duration", "_latency", "_time", "_length")

@@ -12,6 +12,7 @@ from typing import Final
 
 from topics.formats.names import NO_TIME, Sampled, instant
 from topics.formats.naming import Naming
+from topics.formats.telegraf import metrics_of
 from topics.formats.tolerance import Refuse, strict, tried
 from topics.spec import Instant
 
@@ -21,7 +22,7 @@ _TAG: Final = re.compile(rf",({_WORD})=((?:\\[,= \\]|[^,= \n])*)")
 _KEY: Final = re.compile(rf"({_WORD})=")
 _TEXT: Final = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
 _BARE: Final = re.compile(r"[^, \n\r]+")
-_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?[iu]?")
+_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+[iu]|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)")
 _TIME: Final = re.compile(r" *(-?[0-9]+)?")
 _BLANK: Final = re.compile(r"(?<!\\) ")  # ends the tags
 _ESCAPE: Final = re.compile(r"\\([,= \\])")
@@ -31,12 +32,18 @@ _TRUE, _FALSE = ("t", "T", "true", "True", "TRUE"), ("f", "F", "false", "False",
 
 def read(value: bytes, naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:
     """Each line as a sample. `refuse` is told of each line, and of each field, that is not of the protocol."""
+    for line in lines(value):
+        yield from tried(refuse, read_line, line, naming, NO_TIME, refuse)
+
+
+def lines(value: bytes) -> Iterator[str]:
+    """The lines of a text that say something. What is no UTF-8 in them is as `surrogateescape` has it."""
     text, at = value.decode("utf-8-sig", "surrogateescape"), 0
     while at < len(text):
         end = _end(text, at)
         line = text[at:end]
         if line.strip() and not line.lstrip().startswith("#"):
-            yield from tried(refuse, read_line, line, naming, NO_TIME, refuse)
+            yield line
         at = end + 1
 
 
@@ -70,8 +77,8 @@ def read_line(line: str, naming: Naming, now: Instant | None = None, refuse: Ref
         raise ValueError("a line has a measurement with tags, fields, and a time")
     measured = _plain(name[0])
     whose = naming.of(tags, measured)
-    numbers = ((key, number) for key, text in fields for number in tried(refuse, _number, text))
-    metrics = whose.metrics((f"{measured}.{key}", number) for key, number in numbers if number is not None)
+    read = ((key, number) for key, text in fields for number in tried(refuse, _number, text))
+    metrics = metrics_of(measured, {key: number for key, number in read if number is not None}, whose)
     return Sampled(whose.entity, now or 0 if stamp[1] is None else instant(int(stamp[1])), metrics)
 
 

@@ -36,17 +36,39 @@ class Logged(NamedTuple):
     text: str
 
 
+SYSLOG: Final = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")  # by number
+_SEVERITIES: Final[Mapping[str, str]] = {
+    "emergency": "emerg", "panic": "emerg", "critical": "crit", "fatal": "crit", "dpanic": "crit", "f": "crit",
+    "error": "err", "severe": "err", "failure": "err", "e": "err", "warn": "warning", "w": "warning",
+    "note": "notice", "": "info", "information": "info", "informational": "info", "log": "info", "config": "info",
+    "system": "info", "i": "info", "trace": "debug", "verbose": "debug", "fine": "debug", "finer": "debug",
+    "finest": "debug", "d": "debug",
+}  # fmt: skip
+
+
+def severity_of(text: str) -> str:
+    """A severity as syslog names it, from its number there or what others call it; what nobody knows stays as it is."""
+    said = text.strip(" \t[]<>()").lower()
+    if said.isdecimal():
+        return SYSLOG[int(said)] if len(said) == 1 and int(said) < len(SYSLOG) else said
+    said = said.rstrip("0123456789")  # ERROR2 of OpenTelemetry, DEBUG5 of PostgreSQL
+    return _SEVERITIES.get(said, said)
+
+
 def metric(name: str, value: float, labels: Mapping[str, Any] | None = None) -> tuple[str, float]:
     """The canonical name of a metric with its labels, and its value in that name's unit."""
     known, factor = ALIASES.get(name, (name, 1.0))
-    return known + (_braces(labels) if labels else ""), value * factor
+    return labelled(known, labels or {}), value * factor
 
 
-def _braces(labels: Mapping[str, Any]) -> str:
-    """Labels as Prometheus writes them, by name; `le` is last. Two sets of labels are never written alike."""
-    said = sorted((label == "le", label, text_of(value)) for label, value in labels.items() if value is not None)
-    inside = ",".join(f'{_escaped(label)}="{_escaped(text)}"' for _, label, text in said if (label, text) not in WHOLE)
-    return f"{{{inside}}}" if inside else ""
+def labelled(name: str, labels: Mapping[str, Any]) -> str:
+    """A name with labels as Prometheus writes them, by name. Two sets of labels are never written alike.
+
+    A label without a value (None) is none.
+    """
+    said = sorted((label, text_of(value)) for label, value in labels.items() if value is not None)
+    inside = ",".join(f'{_escaped(label)}="{_escaped(text)}"' for label, text in said if (label, text) not in WHOLE)
+    return f"{name}{{{inside}}}" if inside else name
 
 
 def text_of(value: object) -> str:

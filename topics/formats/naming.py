@@ -14,6 +14,7 @@ from typing import Any, Final
 from topics.codec import Cause, DecodeError
 from topics.formats.entities import BUILT_IN, Rule
 from topics.formats.names import metric, text_of
+from topics.formats.prometheus import named
 from topics.spec import Instant
 from topics.telemetry import ENTITY, LONGEST, Event, Facts, Relation
 
@@ -64,7 +65,7 @@ class Whose:
         self.rule, self.entity = found
         self.kept, self.attributes = self.rule.parted(labels, made)
         self.told = NEVER  # the hour in which others that it names were told of
-        self._named: dict[str | tuple[str, str], _Named] = {}
+        self._named: dict[str | tuple[str, str], _Named] = {}  # by name, of Prometheus' series with the type
 
     @property
     def which(self) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -73,30 +74,33 @@ class Whose:
         rest = {name: text for name, text in self.labels.items() if name not in used}
         return rest, tuple(self.labels.get(slot.found(self.labels), "") for slot in slots)
 
-    def named(self, name: str, part: str = "") -> tuple[str, float] | None:
+    def named(self, name: str, prometheus: str | None = None) -> tuple[str, float] | None:
         """The canonical name of a metric with its labels, and its unit's factor; None: another series has the name.
 
-        part: which of several series of this name it is, for example a bucket of a histogram.
+        prometheus: the type of a series of Prometheus, empty where it is not known; None: it is no such series.
         """
         naming = self._naming
-        one = self._named.get((name, part) if part else name) or self._new(name, part)
+        one = self._named.get(name if prometheus is None else (name, prometheus)) or self._new(name, prometheus)
         if one.claim.holder is not one and not naming.takes(one):
             return None
         one.at = naming.message
         return one.series, one.factor
 
-    def metrics(self, pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
+    def metrics(self, pairs: Iterable[tuple[str, float]], prometheus: str | None = None) -> dict[str, float]:
         """Values by the canonical names of their metrics, in the units of these, without those that are refused."""
         found = {}
         for name, value in pairs:
-            if (one := self.named(name)) is not None:
+            if (one := self.named(name, prometheus)) is not None:
                 found[one[0]] = value * one[1]
         return found
 
-    def _new(self, name: str, part: str) -> _Named:
-        series, factor = metric(name, 1.0, self.kept)
-        one = self._naming.claimed(self, series, factor, part)
-        self._named[(name, part) if part else name] = one
+    def _new(self, name: str, prometheus: str | None) -> _Named:
+        if prometheus is None:
+            one = self._naming.claimed(self, *metric(name, 1.0, self.kept))
+            self._named[name] = one
+        else:
+            one = self._naming.claimed(self, named(name, self.kept, prometheus), 1.0)
+            self._named[name, prometheus] = one
         return one
 
 
@@ -112,7 +116,7 @@ class Naming:
         self._topics: dict[str, tuple[Rule, ...]] = {}  # by topic, the entries that are for it
         self._sets: dict[tuple[Rule, ...], dict[tuple[Any, ...], Whose]] = {}  # by these, and by labels
         self._count = 0  # of sets
-        self._claims: dict[tuple[str, str, str], _Claim] = {}
+        self._claims: dict[tuple[str, str], _Claim] = {}
         self._known: dict[str, Facts] = {}
         self._fresh: dict[str, Facts] = {}
         self.message = _NO_MESSAGE  # its number and arrival, ms
@@ -177,9 +181,9 @@ class Naming:
 
     # --- names that two sets of labels would have ---------------------------------------------------------------------
 
-    def claimed(self, whose: Whose, series: str, factor: float, part: str) -> _Named:
+    def claimed(self, whose: Whose, series: str, factor: float) -> _Named:
         """A metric of a set of labels, which has its name if nobody else has it."""
-        claim = self._claims.setdefault((whose.entity, series, part), _Claim())
+        claim = self._claims.setdefault((whose.entity, series), _Claim())
         one = _Named(whose, series, factor, claim)
         if claim.holder is None:
             claim.holder = one

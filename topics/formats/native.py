@@ -12,7 +12,7 @@ from topics.codec import SUPPORTED_VERSION, Cause, DecodeError
 from topics.formats.names import NO_TIME, Logged, Sampled
 from topics.formats.naming import Naming
 from topics.formats.tolerance import Refuse, strict
-from topics.kinds import DERIVED, meaning
+from topics.kinds import DERIVED, SIGNAL, meaning
 from topics.learning import Ended, Learning
 from topics.spec import Instant
 
@@ -182,6 +182,8 @@ def fault_of_name(name: str) -> DecodeError | None:
     if not 0 < len(name) <= MAX_METRIC:
         said = f"{name[:80]!r} has {len(name)} characters" if name else "a metric has no name"
         return DecodeError(Cause.WRONG_TYPE, f"{said}: a metric's name has 1 to {MAX_METRIC}, with its labels")
+    if name.startswith(SIGNAL):
+        return DecodeError(Cause.WRONG_TYPE, f"{name[:80]!r}: a metric's name does not begin with {SIGNAL}")
     if meaning(name).kind == DERIVED:
         return DecodeError(Cause.WRONG_TYPE, f"{name[:80]!r}: `le` of a bucket is a number, +Inf or sum")
     return None

@@ -102,10 +102,9 @@ def _json_buckets(kind: str, point: Mapping[str, Any]) -> Buckets:
     count = float(point.get("count", 0))
     if kind == "exponentialHistogram":
         positive, negative = point.get("positive", {}), point.get("negative", {})
-        counts = [float(each) for each in positive.get("bucketCounts", ())]
-        below = [float(each) for each in negative.get("bucketCounts", ())]
-        where = int(positive.get("offset", 0)), counts
-        return exponential(int(point.get("scale", 0)), float(point.get("zeroCount", 0)), where, below, total)
+        counts = dict(enumerate(map(float, positive.get("bucketCounts", ())), int(positive.get("offset", 0))))
+        below = sum(map(float, negative.get("bucketCounts", ())))
+        return exponential(int(point.get("scale", 0)), float(point.get("zeroCount", 0)), counts, below, total)
     bounds = [float(each) for each in point.get("explicitBounds", ())]
     return explicit(bounds, [float(each) for each in point.get("bucketCounts", ())], count, total)
 
@@ -212,7 +211,7 @@ def _buckets(kind: str, point: Fields) -> Buckets:
         counts, below = ([float(n) for n in varints(side.get(2, ()))] for side in (positive, negative))
         first = zigzag(positive[1][-1]) if 1 in positive else 0
         scale, zeros = zigzag(point[6][-1]) if 6 in point else 0, float(fixed(point[7][-1])) if 7 in point else 0.0
-        return exponential(scale, zeros, (first, counts), below, total)
+        return exponential(scale, zeros, dict(enumerate(counts, first)), sum(below), total)
     if kind == "summary":
         return explicit((), (), count, total)
     return explicit(doubles(point.get(7, ())), [float(n) for n in fixeds(point.get(6, ()))], count, total)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from topics.formats.names import Logged, instant
+from topics.formats.names import Logged, instant, severity_of
 from topics.formats.naming import Naming
 from topics.formats.protobuf import Fields, any_of, fields, fixed, pairs
 from topics.formats.tolerance import Refuse, strict, tried
@@ -16,7 +16,6 @@ from topics.formats.tolerance import Refuse, strict, tried
 # severity numbers go by fours, from TRACE to FATAL; 0 is not said
 _SEVERITIES: Final = ("debug", "debug", "info", "warning", "err", "crit")
 _NAMED: Final = "SEVERITY_NUMBER_"
-_TEXTS: Final = {"trace": "debug", "warn": "warning", "error": "err", "fatal": "crit", "": "info"}
 
 
 def read_json(request: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Logged]:
@@ -77,11 +76,11 @@ def any_json(value: Mapping[str, Any]) -> Any:
 def _severity(number: int | str, text: str) -> str:
     """As syslog names it: by its number, or by its text where there is none. Some JSON has the number's name."""
     if isinstance(number, str) and number.startswith(_NAMED):
-        text = number.removeprefix(_NAMED).rstrip("234")
+        text = number.removeprefix(_NAMED)
         number = 0
     if number:
         return _SEVERITIES[min(max(int(number) - 1, 0) // 4, len(_SEVERITIES) - 1)]
-    return _TEXTS.get(text.lower(), text.lower())
+    return severity_of(text)
 
 
 def _line(logger: str, said: Any) -> str:

@@ -21,8 +21,13 @@ def fields(data: bytes) -> Fields:
         ValueError, IndexError, KeyError: it is no message of protobuf.
     """
     found: Fields = defaultdict(list)
-    at = 0
-    while at < len(data):
+    at, end = 0, len(data)
+    while at < end:
+        tag = data[at]
+        if tag & 0x87 == BYTES and at + 1 < end and (size := data[at + 1]) < 0x80 and at + size + 2 <= end:
+            found[tag >> 3].append(data[at + 2 : at + size + 2])  # a short one, as most are
+            at += size + 2
+            continue
         number, _, held, at = _field(data, at)
         found[number].append(held)
     return found
@@ -83,7 +88,7 @@ def any_of(data: bytes) -> Any:
             case 2:
                 return bool(held[0])
             case 3:
-                return held[0] - (1 << 64) if held[0] >= 1 << 63 else held[0]
+                return int64(held[0])
             case 4:
                 return double(held[0])
             case 5:
@@ -132,6 +137,13 @@ def varints(held: Iterable[bytes | int]) -> list[int]:
             value, at = _varint(part, at)
             found.append(value)
     return found
+
+
+def int64(value: int) -> int:
+    """A number as the `int64` that it stands for. Raises TypeError: it is bytes."""
+    if not isinstance(value, int):
+        raise TypeError("a number of protobuf is none")
+    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def zigzag(value: int) -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from topics import kinds
-from topics.formats.histograms import of_names
 from topics.formats.names import HOSTS, Logged, Sampled, instant, numbers
-from topics.formats.naming import Naming, Whose
+from topics.formats.naming import Naming
+from topics.formats.telegraf import metrics_of
 from topics.formats.tolerance import Refuse, strict, tried
 
 # what a Metricbeat event holds beside its measurements
@@ -16,7 +15,11 @@ _ABOUT: Final = frozenset({
     "agent", "beat", "cloud", "container", "data_stream", "ecs", "error", "event", "fields", "host", "input", "labels",
     "message", "metricset", "orchestrator", "process", "service", "tags", "user", "@metadata", "@timestamp",
 })  # fmt: skip
-_WHICH: Final = ("name", "mount_point", "device_name", "instance", "id", "database", "path", "pid")
+_WHICH: Final = (
+    "name", "mount_point", "device_name", "instance", "id", "database", "path", "pid", "namespace", "device", "topic",
+    "interface", "queue", "index", "vhost",
+)  # fmt: skip
+_NUMBERED: Final = ("id", "pid")  # a number there tells two processors, processes or partitions apart
 _DEPTH: Final = 8
 _NAMING: Final = frozenset({*HOSTS, "name", "proc_name", "device", "interface"})  # texts of Fluent Bit that say which
 
@@ -35,8 +38,8 @@ def telegraf(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict)
 def _telegraf(record: Mapping[str, Any], naming: Naming) -> Sampled:
     measured = record["name"]
     whose = naming.of(record["tags"], str(measured))
-    found = whose.metrics((f"{measured}.{name}", value) for name, value in numbers(record["fields"]))
-    return Sampled(whose.entity, instant(record["timestamp"]), found)
+    metrics = metrics_of(measured, dict(numbers(record["fields"])), whose)
+    return Sampled(whose.entity, instant(record["timestamp"]), metrics)
 
 
 def prometheus(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
@@ -47,34 +50,33 @@ def prometheus(record: Mapping[str, Any], naming: Naming, refuse: Refuse = stric
     labels, value, ts = record["labels"], float(record["value"]), instant(record["timestamp"])
     kept = {label: text for label, text in labels.items() if text != "" and label != "__name__"}  # empty: no label
     whose = naming.of(kept, record["name"])
-    named = prometheus_name(record["name"], whose) if value == value else None
-    yield Sampled(whose.entity, ts, {named[0]: value * named[1]} if named else {})
-
-
-def prometheus_name(name: str, whose: Whose) -> tuple[str, float] | None:
-    """The name of a series without a type, as its own name says, and its unit's factor; None: another series has it."""
-    stem, bound = of_names(name)
-    if not bound:
-        return whose.named(stem)
-    known = whose.named(stem, bound)
-    return known and (kinds.bucket(known[0], bound), 1.0)
+    yield Sampled(whose.entity, ts, whose.metrics([(record["name"], value)], "") if value == value else {})
 
 
 def metricbeat(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
     """`{"@timestamp":"…","metricset":{"name":"cpu"},"host":{"name":"…"},"system":{"cpu":{…}},…}`, of any module."""
-    host = record.get("host.name") or record.get("host", "")
-    whose = str(host.get("name") or "") if isinstance(host, Mapping) else str(host)
+    host = record.get("host.name") or record.get("host") or ""
+    whose = str(host.get("name") or host.get("hostname") or "") if isinstance(host, Mapping) else str(host)
     held = {name: part for name, part in record.items() if name.partition(".")[0] not in _ABOUT}
-    which = {name.split(".", 2)[-1]: text for name, text in _leaves(held, "", _DEPTH) if _says_which(name, text)}
-    found = ((name, float(v)) for name, v in _leaves(held, "", _DEPTH) if isinstance(v, bool | int | float))
+    leaves = list(_leaves(held, "", _DEPTH))
+    which = {_label(name): value for name, value in leaves if _says_which(name, value)}
+    found = ((n, float(v)) for n, v in leaves if isinstance(v, bool | int | float) and not _says_which(n, v))
     measured = record.get("metricset")
     of = naming.of({"host.name": whose, **which}, str(measured.get("name")) if isinstance(measured, Mapping) else "")
     yield Sampled(of.entity, instant(record["@timestamp"]), of.metrics(found))
 
 
 def _says_which(name: str, held: Any) -> bool:
-    """Whether a text says of which disk, container or database the measurements of an event are."""
-    return isinstance(held, str) and name.rpartition(".")[2] in _WHICH
+    """Whether a leaf says of which disk, container or database the measurements of an event are."""
+    last = name.rpartition(".")[2]
+    if isinstance(held, str):
+        return last in _WHICH or ".labels." in name
+    return last in _NUMBERED and type(held) is int
+
+
+def _label(name: str) -> str:
+    """What a leaf is called as a label: without its module and metricset."""
+    return name.partition(".labels.")[2] or name.split(".", 2)[-1]
 
 
 def fluent_bit(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001

@@ -1,29 +1,30 @@
 """Prometheus remote write 1.0 and 2.0, the message inside the compression: each series with its samples.
 
 Field numbers are those of prompb/types.proto (`prometheus.WriteRequest`) and of prompb/io/prometheus/write/v2
-(`io.prometheus.write.v2.Request`); proto3 leaves out zeros. A native histogram is taken by its mean, as OpenTelemetry's
-are. Whose a series is and what its metric is called follows from its labels as in records.prometheus; a series without
-a label that says it is its job's.
+(`io.prometheus.write.v2.Request`); proto3 leaves out zeros. Whose a series is follows from its labels as in
+records.prometheus; a series without a label that says it is its job's. What its metric is called follows from them and
+from its type, which only version 2 sends with it. Native histograms are read by `native_histograms`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from sys import intern
 from typing import Final, NamedTuple
 
 from topics.codec import Cause, DecodeError
 from topics.formats.naming import Naming
-from topics.formats.protobuf import Fields, double, fields
+from topics.formats.protobuf import Fields, double, fields, int64, varints
 from topics.formats.tolerance import NOT_AS_IT_SAYS
 
 Labels = tuple[tuple[str, str], ...]
 Identify = Callable[[Fields], "Described"]
 Point = tuple[int, float]  # ms since 1970, value
 
-MOST_REMEMBERED: Final = 50_000  # series whose labels were read before
+MOST_REMEMBERED: Final = 250_000  # series whose labels were read before, each about a kilobyte
 LONGEST: Final = 2_000  # bytes of the labels of a series that is remembered
-_COUNT, _COUNT_FLOAT, _SUM, _STAMP = 1, 2, 3, 15  # of a native histogram
+_TYPES: Final = ("", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")  # by number
 
 
 class Identity(NamedTuple):
@@ -32,7 +33,6 @@ class Identity(NamedTuple):
     labels: Labels = ()
     entity: str = ""  # empty: nothing says whose it is
     metric: str = ""
-    factor: float = 1.0  # from the series' unit to that of the metric
     fault: str = ""  # why it is no series
 
 
@@ -42,6 +42,7 @@ class Described(NamedTuple):
     labels: Labels
     known: Mapping[str, str]  # those that are there, without the name
     name: str
+    kind: str = ""  # its type, where the request says it
     fault: str = ""
 
 
@@ -50,7 +51,7 @@ class Series(NamedTuple):
 
     identity: Identity
     samples: Sequence[Point] = ()
-    histograms: Sequence[Point] = ()
+    histograms: Sequence[bytes] = ()  # native ones, as messages
     refused: DecodeError | None = None
 
 
@@ -81,8 +82,11 @@ def _series(data: bytes, naming: Naming, describe: Identify, histograms: int) ->
             return Series(identity, refused=DecodeError(cause, identity.fault))
         return Series(
             identity,
-            [(_int64(s.get(2)), double(s[1][-1]) if 1 in s else 0.0) for s in map(fields, held.get(2, ()))],
-            [(_int64(h.get(_STAMP)), _mean(h)) for h in map(fields, held.get(histograms, ()))],
+            [
+                (int64(s[2][-1]) if 2 in s else 0, double(s[1][-1]) if 1 in s else 0.0)
+                for s in map(fields, held.get(2, ()))
+            ],
+            held.get(histograms, ()),
         )
     except NOT_AS_IT_SAYS as error:
         return Series(identity, refused=DecodeError(Cause.MALFORMED, f"no series of remote write: {error!r}"[:300]))
@@ -102,24 +106,25 @@ def _of_pairs(pairs: tuple[bytes, ...]) -> Described:
 
 def _referred(symbols: Sequence[bytes], held: Fields) -> Described:
     """The labels of version 2: numbers of texts, packed or one by one."""
-    refs: Iterable[bytes | int] = held.get(1, ())
-    numbers = [number for each in refs for number in (_packed(each) if isinstance(each, bytes) else (each,))]
-    texts = tuple(symbols[number] for number in numbers)
-    return _of_texts(texts) if sum(map(len, texts)) <= LONGEST else _of_texts.__wrapped__(texts)
+    texts = tuple(symbols[number] for number in varints(held.get(1, ())))
+    said = fields(held[5][-1]).get(1, (0,))[-1] if 5 in held else 0  # its metadata
+    kind = _TYPES[said] if 0 <= said < len(_TYPES) else ""
+    read = _of_texts if sum(map(len, texts)) <= LONGEST else _of_texts.__wrapped__
+    return read(texts, kind)
 
 
 @functools.lru_cache(MOST_REMEMBERED)
-def _of_texts(texts: tuple[bytes, ...]) -> Described:
-    read = [bytes(text).decode() for text in texts]
-    return _described(tuple(zip(read[::2], read[1::2], strict=True)))
+def _of_texts(texts: tuple[bytes, ...], kind: str) -> Described:
+    read = [intern(bytes(text).decode()) for text in texts]
+    return _described(tuple(zip(read[::2], read[1::2], strict=True)), kind)
 
 
-def _described(labels: Labels) -> Described:
+def _described(labels: Labels, kind: str = "") -> Described:
     known = {name: value for name, value in labels if value}  # an empty value is no label
     if "" in known or len({name for name, _ in labels}) != len(labels):
-        return Described(labels, known, "", "a label has no name, or stands twice")
+        return Described(labels, known, "", fault="a label has no name, or stands twice")
     name = known.pop("__name__", "")
-    return Described(labels, known, name, "" if name else "the series has no __name__")
+    return Described(labels, known, name, kind, "" if name else "the series has no __name__")
 
 
 def _identity(said: Described, naming: Naming) -> Identity:
@@ -127,41 +132,11 @@ def _identity(said: Described, naming: Naming) -> Identity:
         return Identity(said.labels, fault=said.fault)
     whose = naming.of(said.known, said.name)
     entity = whose.entity or said.known.get("job", "")
-    named = whose.named(said.name)
+    named = whose.named(said.name, said.kind)
     if named is None:
         return Identity(said.labels, entity, fault=naming.clashes.pop().detail)
-    return Identity(said.labels, entity, *named)
-
-
-def _mean(histogram: Fields) -> float:
-    """The mean of what a native histogram has observed; 0 when it has observed nothing."""
-    count = histogram[_COUNT][-1] if _COUNT in histogram else 0
-    if _COUNT_FLOAT in histogram:
-        count = double(histogram[_COUNT_FLOAT][-1])
-    total = double(histogram[_SUM][-1]) if _SUM in histogram else 0.0
-    return total / count if count else total
-
-
-def _packed(data: bytes) -> Iterator[int]:
-    value = shift = 0
-    for byte in data:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            yield value
-            value = shift = 0
-        elif shift > 63:
-            raise ValueError("a protobuf number is too long")
-    if shift:
-        raise ValueError("a protobuf number is cut")
+    return Identity(said.labels, entity, named[0])
 
 
 def _text(held: Sequence[bytes] | None) -> str:
-    return bytes(held[-1]).decode() if held else ""
-
-
-def _int64(held: Sequence[int] | None) -> int:
-    value = held[-1] if held else 0
-    if not isinstance(value, int):
-        raise TypeError("a stamp is no number")
-    return value - (1 << 64) if value >= 1 << 63 else value
+    return intern(bytes(held[-1]).decode()) if held else ""  # most stand in many series

@@ -61,7 +61,7 @@ def _histogram(
         finite = [pair for pair in each if math.isfinite(pair[0])]
         bounds = (*(bound for bound, _ in finite), math.inf)
         counts = (*itertools.accumulate(count for _, count in finite), counts[0])
-    found = Buckets(bounds, counts, float(held["sum"]))
+    found = Buckets(bounds, counts, None if held["sum"] is None else float(held["sum"]))
     metrics = histograms.since_start(name, found) if absolute else histograms.since_before(name, found, interval_ms)
     if which == "aggregated_summary":
         known = [(q.get("quantile", q.get("upper_limit")), q["value"]) for q in held["quantiles"]]
@@ -78,6 +78,8 @@ def _distribution(name: str, samples: Sequence[Mapping[str, Any]], interval_ms: 
     """The figures of values, each of which came `rate` times."""
     each = sorted((float(sample["value"]), float(sample["rate"])) for sample in samples)
     count = sum(times for _, times in each)
+    if not count:
+        return {kinds.figure(name, "rate"): 0.0} if interval_ms else {}
     metrics = {kinds.figure(name, "mean"): sum(value * times for value, times in each) / count}
     if interval_ms:
         metrics[kinds.figure(name, "rate")] = count * 1000.0 / interval_ms

@@ -1,92 +1,134 @@
-"""Converts Prometheus' text format to metrics with canonical names (OpenTelemetry semantic conventions, dotted).
+"""Reads Prometheus' text format. Series are called as by other ways in: `topics.formats.prometheus`.
 
-`http_client_error_ratio{peer="store"}` becomes `http.client.error_ratio.store`: underscores become dots except inside
-compound words, and the labels' values follow, sorted by the labels' names. Counters become rates per second
-(`…_total` → `….rate`), summaries' quantiles become percentiles (`.p95`), histograms keep the rates of sum and count.
+A line that is not of the format is refused alone. Values that are not finite say nothing, and are passed over.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample as Line
+from topics.codec import DecodeError
+from topics.formats.native import fault_of_metric
+from topics.formats.prometheus import kind_of, named
 
-from app.ingest.collect.rates import Rates
-from topics.spec import Instant
-
-MAX_SERIES: Final = 2_000  # of one target; more come from labels with many values, not from the target's health
-
-# compound words that keep their underscores
-_COMPOUNDS: Final = (
-    "active_requests", "config_revision", "error_ratio", "error_rate", "file_descriptor", "idle_replicas",
-    "load_average", "open_file_descriptor", "own_duration", "queued_requests", "request_rate", "response_time",
-    "status_code",
-)  # fmt: skip
-_ALIASES: Final = {
-    "process_resident_memory_bytes": "process.memory.usage",
-    "process_virtual_memory_bytes": "process.memory.virtual",
-    "process_open_fds": "process.open_file_descriptor.count",
-    "process_cpu_seconds_total": "process.cpu.utilization",  # seconds of processor per second
-}
-# labels that name the target, which is the entity, and constant ones
-_IGNORED_LABELS: Final = frozenset({"job", "instance", "host", "hostname", "node", "pod", "version", "quantile"})
-_IGNORED: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]+")
+MAX_SERIES: Final = 1_900  # of one target; its entity may have 2,000, with `up` and figures of histograms
+MOST_REMEMBERED: Final = 10 * MAX_SERIES  # series whose labels were read before
+_TYPE: Final = re.compile(r"#\s*TYPE\s+(\S+)\s+(\w+)")
+_NAME: Final = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
+_TEXT: Final = r'"((?:[^"\\]|\\.)*)"'
+_LABEL: Final = re.compile(rf"\s*(?:([A-Za-z_][A-Za-z0-9_]*)|{_TEXT})\s*(?:=\s*{_TEXT})?\s*(?:,|$)")
+_ESCAPE: Final = re.compile(r'\\([\\"n])')
+_UNTYPED: Final = ("untyped", "unknown")
 
 
-def parse(text: str, rates: Rates, now: Instant) -> dict[str, float]:
-    """The metrics of a scrape at `now` (ms). `rates` holds the counters of the scrape before.
+@dataclass
+class Scrape:
+    """What one scrape says."""
 
-    Raises:
-        ValueError: the text is not in Prometheus' format.
-    """
-    metrics: dict[str, float] = {}
-    for line, kind in _lines(text):
-        if len(metrics) >= MAX_SERIES:
-            break
-        counts = kind in ("counter", "histogram", "summary") and "quantile" not in line.labels
-        if not math.isfinite(line.value):
-            continue
-        name = _named(line.name, tuple(sorted(line.labels.items())), counts)
-        if counts:
-            rates.put(metrics, name, line.value, now)
+    metrics: dict[str, float] = field(default_factory=dict)
+    bad: int = 0  # lines that are not of the format
+    why: str = ""  # the first of them is not
+    left_out: int = 0  # series beyond MAX_SERIES
+
+
+class Exposition:
+    """Reads the scrapes of one target, and remembers what its series are called."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, str] = {}
+        self._metrics: dict[str, str] = {}  # series as it is written → metric
+        self._kept: dict[str, float] = {}  # what the scrape before gave
+
+    def read(self, text: str) -> Scrape:
+        """The metrics of a scrape. Beyond MAX_SERIES, those stay that were there before.
+
+        Raises:
+            ValueError: no line is in Prometheus' format, and some are not.
+        """
+        found = Scrape()
+        for line in text.split("\n"):
+            if line.startswith("#"):
+                self._comment(line)
+            elif line.strip():
+                self._line(line, found)
+        if found.bad and not found.metrics:
+            raise ValueError(f"not Prometheus' text format: {found.why}")
+        if len(found.metrics) > MAX_SERIES:
+            order = sorted(found.metrics, key=lambda name: name not in self._kept)
+            found.left_out = len(order) - MAX_SERIES
+            found.metrics = {name: found.metrics[name] for name in order[:MAX_SERIES]}
+        self._kept = found.metrics
+        return found
+
+    def _comment(self, line: str) -> None:
+        said = _TYPE.match(line)
+        if said and self._types.get(said[1]) != said[2]:
+            self._types[said[1]] = said[2]
+            self._metrics.clear()
+
+    def _line(self, line: str, found: Scrape) -> None:
+        try:
+            series, value = _parts(line)
+            metric = self._metrics.get(series)
+            if metric is None:
+                if len(self._metrics) >= MOST_REMEMBERED:
+                    self._metrics.clear()
+                metric = self._metrics[series] = self._name(series)
+            if math.isfinite(value) and metric:
+                if fault := fault_of_metric(metric, value):
+                    raise fault
+                found.metrics[metric] = value
+        except (ValueError, DecodeError) as error:
+            found.bad += 1
+            found.why = found.why or f"{error} in {line[:80]!r}"
+
+    def _name(self, series: str) -> str:
+        """The metric that a series is; empty: when a counter began, which says nothing. Raises ValueError."""
+        series.encode()  # what was no UTF-8 is no text
+        name, labels = _series(series)
+        began = name.removesuffix("_created")
+        if began != name and not {began, f"{began}_total"}.isdisjoint(self._types):
+            return ""
+        kind = kind_of(name, self._types)
+        return named(name, labels, "" if kind in _UNTYPED else kind)
+
+
+def _parts(line: str) -> tuple[str, float]:
+    """A series and its value; a stamp after it does not count. Raises ValueError."""
+    at = line.rfind("}") + 1 or len(line) - len(line.lstrip()) + len(line.split(None, 1)[0])
+    rest = line[at:].split()
+    if not 1 <= len(rest) <= 2 or "_" in rest[0]:
+        raise ValueError("a series has a value, and perhaps a time")
+    return line[:at], float(rest[0])
+
+
+def _series(text: str) -> tuple[str, dict[str, str]]:
+    """The name and the labels of a series; the name may be the first label, in quotes. Raises ValueError."""
+    name, brace, rest = text.strip().partition("{")
+    name, labels, at = name.strip(), dict[str, str](), 0
+    if name and not _NAME.fullmatch(name):
+        raise ValueError(f"{name[:80]!r} is no name")
+    if brace and not rest.endswith("}"):
+        raise ValueError("the labels have no end")
+    body = rest.removesuffix("}").strip()
+    while brace and at < len(body):
+        label = _LABEL.match(body, at)
+        if label is None or (label[3] is None and (label[2] is None or name)):
+            raise ValueError("the labels cannot be read")
+        if label[3] is None:
+            name = _plain(label[2])
+        elif (key := label[1] or _plain(label[2])) in labels:
+            raise ValueError(f"the label {key} stands twice")
         else:
-            metrics[name] = line.value
-    return metrics
+            labels[key] = _plain(label[3])
+        at = label.end()
+    if not name:
+        raise ValueError("a series has a name")
+    return name, labels
 
 
-def _lines(text: str) -> Iterator[tuple[Line, str]]:
-    try:
-        families = list(text_string_to_metric_families(text))
-    except (LookupError, TypeError, AttributeError) as error:  # the parser raises these besides ValueError
-        raise ValueError(f"not Prometheus' text format: {error!r}") from None
-    for family in families:
-        kind = "counter" if family.type == "unknown" and family.name.endswith("_total") else family.type
-        for line in family.samples:
-            skipped = line.name.endswith(("_bucket", "_created")) or line.name in _IGNORED
-            if not skipped:
-                yield line, kind
-
-
-@functools.lru_cache(maxsize=65_536)
-def _named(name: str, labels: tuple[tuple[str, str], ...], counts: bool) -> str:
-    base = _ALIASES.get(name)
-    if base is None:
-        base = canonical(name.removesuffix("_total")) + (".rate" if counts else "")
-    stem, tail = (base.removesuffix(".rate"), ".rate") if base.endswith(".rate") else (base, "")
-    parts = [_UNSAFE.sub("_", value).strip("_").lower() for label, value in labels if label not in _IGNORED_LABELS]
-    parts += [f"p{float(value) * 100:g}" for label, value in labels if label == "quantile"]
-    return ".".join([stem, *(part for part in parts if part)]) + tail
-
-
-@functools.lru_cache(maxsize=8_192)
-def canonical(name: str) -> str:
-    """The dotted form of a name with underscores."""
-    for compound in _COMPOUNDS:
-        name = re.sub(rf"(?<![^_:]){compound}(?![^_:])", compound.replace("_", "\0"), name)
-    return name.replace("_", ".").replace(":", ".").replace("\0", "_").strip(".")
+def _plain(text: str) -> str:
+    return _ESCAPE.sub(lambda found: "\n" if found[1] == "n" else found[1], text) if "\\" in text else text

@@ -25,6 +25,7 @@ JSON: Final = "application/json"
 CLOUDEVENT, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
 ALERT: Final = "alert"  # the kind of event that an alert is
 _OURS: Final = ("entity", "ts", "kind", "text", "revision", "previous", "calls")
+_OF_ALERT: Final = ("name", "state")
 
 
 def read_alerts(posted: Posted) -> Parts:
@@ -53,6 +54,7 @@ def _alert(alert: Mapping[str, Any], naming: Naming) -> dict[str, Any]:
     told = notes.get("summary") or notes.get("description") or ""
     return {
         "entity": naming.entity_of(labels) or str(labels.get("job") or UNKNOWN), "ts": instant(when), "kind": ALERT,
+        "name": str(labels.get("alertname") or ""), "state": status,
         "text": f"{status} {labels.get('alertname', '')}{severity}: {told}".rstrip(": "),
     }  # fmt: skip
 
@@ -93,7 +95,13 @@ def _take(item: Any, parts: Parts) -> None:
 
 
 def _own(item: Mapping[str, Any], arrived: Instant) -> dict[str, Any]:
-    return {"ts": arrived} | {name: value for name, value in item.items() if name in _OURS}
+    return {"ts": arrived} | _said(item)
+
+
+def _said(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said by our names; others may mean something else by `name` and `state` than an alert's."""
+    alert = {name: value for name in _OF_ALERT if isinstance(value := item.get(name), str)}
+    return {name: value for name, value in item.items() if name in _OURS} | alert
 
 
 def _cloudevent(event: Mapping[str, Any], arrived: Instant) -> dict[str, Any]:
@@ -108,7 +116,7 @@ def _cloudevent(event: Mapping[str, Any], arrived: Instant) -> dict[str, Any]:
     if event["specversion"] != "1.0":
         raise ValueError(f"specversion {str(event['specversion'])[:20]!r} is not 1.0")
     data = event.get("data")
-    given = {name: value for name, value in data.items() if name in _OURS} if isinstance(data, dict) else {}
+    given = _said(data) if isinstance(data, dict) else {}
     said = data if isinstance(data, str) else data.get("message") if isinstance(data, dict) else None
     return {
         "entity": str(event.get("subject") or event["source"]), "kind": event["type"].lower(),

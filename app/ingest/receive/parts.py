@@ -14,6 +14,7 @@ from topics.formats import native
 from topics.formats.foreign import records
 from topics.formats.names import Logged, Sampled
 from topics.formats.naming import Naming
+from topics.formats.tolerance import Refusals
 from topics.spec import Instant, Record
 from topics.telemetry import Event
 
@@ -77,6 +78,20 @@ class Parts:
         self.taken += 1
         return True
 
+    def together(self, entity: str, ts: Instant, metrics: Mapping[str, float]) -> bool:
+        """Take what follows from one value, or refuse it as one. Whether it was not refused."""
+        entity = entity or UNKNOWN
+        try:
+            if metrics:
+                self._found.append(self._sound(entity, ts, dict(metrics)))
+            else:
+                self.passed += 1
+        except DecodeError as error:
+            self.refuse(error, {"entity": entity, "ts": ts, "metrics": dict(metrics)})
+            return False
+        self.taken += 1
+        return True
+
     def _sound(self, entity: str, ts: Instant, metrics: dict[str, float]) -> Sampled:
         if fault := native.fault_of(ts, self.arrived):
             raise DecodeError(Cause.TIMESTAMP, fault)
@@ -125,6 +140,11 @@ class Parts:
         entity = what.get("entity") if isinstance(what, dict) else None
         key = entity[: native.MAX_NAME].encode(errors="replace") if isinstance(entity, str) else b""
         self.refused.append(Refused(error.cause, error.detail, key, value))
+
+    def refuse_some(self, refused: Refusals, what: Any) -> None:
+        """Refuse what could not be taken of `what`, if there is any."""
+        if refused.count:
+            self.refuse(DecodeError(*refused.reason), what)
 
     def tried(self, what: Any) -> Callable[[Exception], None]:
         """What a reader calls with the reason why a part of `what` cannot be read."""

@@ -10,8 +10,9 @@ from app.ingest.receive.parts import Parts
 from app.ingest.receive.posted import NotAccepted, Posted, Protocol, Reply
 from topics.codec import Cause, DecodeError
 from topics.formats import influx, native
+from topics.formats.names import Logged, Sampled
 from topics.formats.naming import Naming
-from topics.formats.tolerance import NOT_AS_IT_SAYS
+from topics.formats.tolerance import Refusals, tried
 from topics.telemetry import METRICS
 
 JSON: Final = "application/json"
@@ -19,15 +20,13 @@ _OF_JSON: Final = (JSON, "application/x-ndjson", "application/jsonl", "text/plai
 
 
 def read_lines(posted: Posted) -> Parts:
-    """The lines of a request; one without a time is of now. Raises NotAccepted: it is no text."""
+    """The lines of a request; one without a time is of now. A line or a field that is none is refused alone."""
     parts = Parts(posted.arrived)
-    for line in _text(posted).split("\n"):
-        if not line.strip() or line.startswith("#"):
-            continue
-        try:
-            parts.sample(*influx.read_line(line, posted.naming, posted.arrived))
-        except NOT_AS_IT_SAYS as error:
-            parts.refuse(DecodeError(Cause.MALFORMED, f"no line of influx: {error}"[:300]), line.encode())
+    for line in influx.lines(posted.body):
+        refused = Refusals()
+        for sampled in tried(refused, influx.read_line, line, posted.naming, posted.arrived, refused):
+            parts.sample(*sampled)
+        parts.refuse_some(refused, line.encode(errors="surrogateescape"))
     return parts
 
 
@@ -82,22 +81,17 @@ def _line(line: bytes, parts: Parts) -> tuple[Any, ...]:
 
 
 def _take(item: Any, parts: Parts, naming: Naming) -> None:
-    """Raises DecodeError."""
+    """Raises DecodeError: nothing of it can be taken."""
     if not isinstance(item, dict | list):
         raise DecodeError(Cause.WRONG_TYPE, "it is no object: a sample has entity, ts and metrics")
+    refused, found = Refusals(), list[Sampled | Logged]()
     if isinstance(item, dict) and native.is_ours(item):
-        for sampled in native.ours({"ts": parts.arrived} | item):
-            parts.sample(*sampled)
-        return
-    for found in native.foreign(item, None, naming=naming):
-        parts.any(found)
-
-
-def _text(posted: Posted) -> str:
-    try:
-        return posted.body.decode()
-    except UnicodeDecodeError as error:
-        raise NotAccepted(400, f"the body is no text in UTF-8: {error.reason} at byte {error.start}") from None
+        found += native.ours({"ts": parts.arrived} | item, refused)
+    else:
+        found += native.foreign(item, None, "", refused, parts.arrived, naming)
+    for each in found:
+        parts.any(each)
+    parts.refuse_some(refused, item)
 
 
 def answer_json(_: Posted, parts: Parts) -> Reply:

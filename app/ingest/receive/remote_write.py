@@ -11,6 +11,8 @@ from typing import Final
 
 from app.ingest.receive.parts import Parts
 from app.ingest.receive.posted import NotAccepted, Posted, Protocol, Reply
+from topics.codec import Cause, DecodeError
+from topics.formats import native_histograms
 from topics.formats.remote_write import Identity, Series, read_v1, read_v2
 from topics.formats.tolerance import NOT_AS_IT_SAYS
 from topics.telemetry import METRICS
@@ -41,9 +43,15 @@ def _take(series: Series, parts: Parts) -> None:
     if series.refused is not None:
         parts.refuse(series.refused, _kept(whose))
         return
-    for kind, points in (("samples", series.samples), ("histograms", series.histograms)):
-        for ts, value in points:
-            parts.written[kind] += parts.value(whose.entity, ts, whose.metric, value * whose.factor)
+    for ts, value in series.samples:
+        parts.written["samples"] += parts.value(whose.entity, ts, whose.metric, value)
+    for message in series.histograms:
+        try:
+            ts, metrics = native_histograms.read(message, whose.metric)
+        except NOT_AS_IT_SAYS as error:
+            parts.refuse(DecodeError(Cause.MALFORMED, f"no native histogram: {error!r}"[:300]), _kept(whose))
+        else:
+            parts.written["histograms"] += parts.together(whose.entity, ts, metrics)
 
 
 def _kept(identity: Identity) -> dict[str, object]:

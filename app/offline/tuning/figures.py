@@ -1,4 +1,4 @@
-"""What a rehearsal says: by budget what was told, what known faults say of it, and which budget to take."""
+"""What a backtest says: by budget what was told, what known faults say of it, and which budget to take."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import msgspec
 
 from app.errors import UserError
 from app.ingest.publish import instant
-from app.offline.tuning.rehearsal import FIRST, Alarm, Rehearsal, Span
-from topics.spec import DAY_MS, Instant
+from app.offline.tuning.backtest import FIRST, Alarm, Backtest, Span
+from models.detection.anomalies import PATHS
+from topics.signals import GRADES
+from topics.spec import WEEK_MS, Instant
 
-WEEK_MS: Final = 7 * DAY_MS
-PATHS: Final = ("broad", "narrow", "one")
 SHORT_WEEKS: Final = 1.0  # of all entities together: below it a rate a week says little
 WANTED: Final = 1.0  # alarms a week of an entity, beyond which it is noisy when nobody says how many
-TOLD_GRADES: Final = ("minor", "major", "critical")
+TOLD_GRADES: Final = GRADES[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,9 @@ def judge(told: Sequence[Alarm], faults: Sequence[KnownFault]) -> FaultCounts:
     return FaultCounts(caught, len(faults), false, 2 * caught / max(1, caught + false + len(faults)))
 
 
-def figures(budget: float, alarms: Sequence[Alarm], rehearsal: Rehearsal, faults: Sequence[KnownFault]) -> Figures:
+def figures(budget: float, alarms: Sequence[Alarm], backtest: Backtest, faults: Sequence[KnownFault]) -> Figures:
     """What the settings with this budget, which had these alarms, would have told."""
-    told, whole = told_of(alarms), entity_ms(rehearsal)
+    told, whole = told_of(alarms), entity_ms(backtest)
     paths, grades = Counter(alarm.path for alarm in told), Counter(alarm.grade for alarm in told)
     false = Counter(alarm.path for alarm in told if is_false(alarm, faults)) if faults else None
     suppressed = Counter(alarm.suppressed for alarm in alarms if alarm.view == FIRST and alarm.suppressed)
@@ -155,14 +155,14 @@ def figures(budget: float, alarms: Sequence[Alarm], rehearsal: Rehearsal, faults
     )  # fmt: skip
 
 
-def entity_ms(rehearsal: Rehearsal) -> int:
+def entity_ms(backtest: Backtest) -> int:
     """How long all entities were measured, one after the other."""
-    return max(1, sum(span.last - span.first for span in rehearsal.spans.values()))
+    return max(1, sum(span.last - span.first for span in backtest.spans.values()))
 
 
-def weeks(rehearsal: Rehearsal) -> float:
+def weeks(backtest: Backtest) -> float:
     """How long all entities were measured, one after the other, in weeks."""
-    return entity_ms(rehearsal) / WEEK_MS
+    return entity_ms(backtest) / WEEK_MS
 
 
 def rate(a_week: float) -> str:

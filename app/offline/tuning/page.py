@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
+from app.offline.tuning.backtest import FIRST, Alarm
 from app.offline.tuning.figures import Figures, KnownFault, is_of, rate
 from app.offline.tuning.plot import counts
-from app.offline.tuning.rehearsal import FIRST, Alarm
 from app.offline.tuning.tune import Tuning
 from topics.spec import Instant
 
@@ -33,13 +33,13 @@ th,td{border-color:#2b3743}svg text{fill:#b3bec9}.grid{stroke:#2b3743}.suppresse
 
 def page(tuning: Tuning) -> str:
     """The whole file."""
-    rehearsal, best = tuning.rehearsal, tuning.recommended
-    span = f"{when(rehearsal.first)} to {when(rehearsal.last)} UTC"
+    backtest, best = tuning.backtest, tuning.recommended
+    span = f"{when(backtest.first)} to {when(backtest.last)} UTC"
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">',
         f"<title>opsloop tune</title><style>{STYLE}</style></head><body><h1>What each budget would have told</h1>",
-        f"<p>{rehearsal.samples:,} samples of {len(rehearsal.spans):,} entities, {span}.</p>",
+        f"<p>{backtest.samples:,} samples of {len(backtest.spans):,} entities, {span}.</p>",
         f"<p><b>Recommended: false_alarms_a_week = {best.budget:g}</b>: {escape(tuning.why)}.</p>",
         _figures(tuning), "<h2>Alarms over time, by budget</h2>", _by_budget(tuning),
         "<h2>Alarms by entity</h2>", _legend(bool(tuning.faults)),
@@ -105,8 +105,8 @@ def _cells(values: Iterable[str]) -> str:
 
 def _by_budget(tuning: Tuning) -> str:
     """A row of bars for each budget."""
-    first, last = tuning.rehearsal.first, tuning.rehearsal.last
-    told = [[a for a in alarms if a.view == FIRST and not a.suppressed] for alarms in tuning.rehearsal.alarms]
+    first, last = tuning.backtest.first, tuning.backtest.last
+    told = [[a for a in alarms if a.view == FIRST and not a.suppressed] for alarms in tuning.backtest.alarms]
     numbers = [counts(alarms, first, last, BINS) for alarms in told]
     top, height = max(1, *(max(row) for row in numbers)), 2 * ROW
     shapes = []
@@ -125,9 +125,9 @@ def _by_budget(tuning: Tuning) -> str:
 
 def _by_entity(tuning: Tuning, at: int) -> str:
     """A row for each entity that had an alarm, the noisiest first: told, suppressed, and known faults behind them."""
-    first, last = tuning.rehearsal.first, tuning.rehearsal.last
+    first, last = tuning.backtest.first, tuning.backtest.last
     groups: dict[str, list[Alarm]] = {}
-    for alarm in tuning.rehearsal.alarms[at]:
+    for alarm in tuning.backtest.alarms[at]:
         if alarm.view == FIRST:
             groups.setdefault(alarm.entity, []).append(alarm)
     if not groups:

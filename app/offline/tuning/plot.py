@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from app.offline.tuning.rehearsal import Alarm
+from app.offline.tuning.backtest import Alarm
 from topics.spec import Instant
 
 BARS: Final = "▁▂▃▄▅▆▇█"

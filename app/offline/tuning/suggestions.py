@@ -1,4 +1,4 @@
-"""Patterns for what is noisy: from the alarms of the recommended budget, and kept when a rehearsal bears them out.
+"""Patterns for what is noisy: from the alarms of the recommended budget, and kept when a backtest bears them out.
 
 Nothing is suggested that the alarms do not show, and each suggestion says in words what they showed.
 """
@@ -12,9 +12,10 @@ from typing import Final
 
 import msgspec
 
-from app.offline.tuning.figures import WEEK_MS, Figures, KnownFault, entity_ms, figures, is_false, noisiest, rate
-from app.offline.tuning.rehearsal import Alarm, Rehearsal
+from app.offline.tuning.backtest import Alarm, Backtest
+from app.offline.tuning.figures import Figures, KnownFault, entity_ms, figures, is_false, noisiest, rate
 from models.detection.settings import DetectionSettings, Pattern
+from topics.spec import WEEK_MS
 
 FEWEST: Final = 4  # alarms: fewer show nothing
 MOST: Final = 0.5  # share of the alarms from which an entity or a metric is noisy
@@ -83,7 +84,7 @@ class Tried:
 
 
 def suggestions(
-    told: Sequence[Alarm], rehearsal: Rehearsal, faults: Sequence[KnownFault], settings: DetectionSettings, asked: float
+    told: Sequence[Alarm], backtest: Backtest, faults: Sequence[KnownFault], settings: DetectionSettings, asked: float
 ) -> list[Suggestion]:
     """What could be said of the noisy entities and metrics, the first for each subject before its alternatives.
 
@@ -93,12 +94,12 @@ def suggestions(
     if len(told) < FEWEST:
         return []
     found: list[Suggestion] = []
-    alone = len(rehearsal.spans) == 1
+    alone = len(backtest.spans) == 1
     for noise in noisiest(told, faults)[:1]:
         if noise.told >= FEWEST and noise.share > MOST and not alone:
             own = [alarm for alarm in told if alarm.entity == noise.name]
             if not faults or sum(is_false(alarm, faults) for alarm in own) > MOST * len(own):
-                span = rehearsal.spans[noise.name]
+                span = backtest.spans[noise.name]
                 a_week = len(own) * WEEK_MS / max(1, span.last - span.first)
                 budget = settings.of_entity("false_alarms_a_week", noise.name) or settings.false_alarms_a_week
                 found += _of_entity(noise.name, own, len(told), (a_week, asked), budget)
@@ -108,7 +109,7 @@ def suggestions(
             of = sum(alarm.entity == noise.mostly for alarm in own)
             entity = noise.mostly if of >= ONE_SIDED * len(own) and not alone else "*"
             found += _of_metric(entity, noise.name, own, len(told), faults)
-    found += _of_few(told, len(told) * WEEK_MS > asked * entity_ms(rehearsal), faults)
+    found += _of_few(told, len(told) * WEEK_MS > asked * entity_ms(backtest), faults)
     return found
 
 
@@ -188,8 +189,8 @@ def with_patterns(settings: DetectionSettings, budget: float, found: Sequence[Su
     return msgspec.structs.replace(settings, false_alarms_a_week=budget, patterns=patterns)
 
 
-def tried(found: Sequence[Suggestion], again: Rehearsal, without: Figures, faults: Sequence[KnownFault]) -> list[Tried]:
-    """What each suggestion would have told. again: the rehearsal of each alone; without: of none."""
+def tried(found: Sequence[Suggestion], again: Backtest, without: Figures, faults: Sequence[KnownFault]) -> list[Tried]:
+    """What each suggestion would have told. again: the backtest of each alone; without: of none."""
     rows = (figures(without.budget, alarms, again, faults) for alarms in again.alarms)
     return [Tried(suggestion, row, without) for suggestion, row in zip(found, rows, strict=True)]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from app.offline.tuning.backtest import Backtest, run_backtest
 from app.offline.tuning.figures import (
     SHORT_WEEKS,
     WANTED,
@@ -21,7 +22,6 @@ from app.offline.tuning.figures import (
     weeks,
 )
 from app.offline.tuning.histories import History, Progress
-from app.offline.tuning.rehearsal import Rehearsal, rehearse
 from app.offline.tuning.suggestions import Suggestion, Tried, kept, suggestions, tried, with_patterns
 from app.offline.tuning.toml import section
 from models.detection.settings import DetectionSettings
@@ -41,7 +41,7 @@ class Wanted:
 class Tuning:
     """What each budget and each pattern would have told."""
 
-    rehearsal: Rehearsal  # its alarms are those of the budgets
+    backtest: Backtest  # its alarms are those of the budgets
     faults: list[KnownFault]  # those that could be caught
     unseen: int  # the others
     rows: list[Figures]  # of the budgets
@@ -70,16 +70,16 @@ def tune(history: History, wanted: Wanted, progress: Callable[[str], Progress]) 
     own = wanted.settings.false_alarms_a_week
     budgets = sorted({*wanted.budgets, own})
     candidates = [msgspec.structs.replace(wanted.settings, false_alarms_a_week=budget) for budget in budgets]
-    rehearsal = rehearse(history, candidates, progress("budgets"))
-    faults = seen(wanted.faults, rehearsal.spans)
-    rows = [figures(b, alarms, rehearsal, faults) for b, alarms in zip(budgets, rehearsal.alarms, strict=True)]
-    short = weeks(rehearsal) < SHORT_WEEKS
+    backtest = run_backtest(history, candidates, progress("budgets"))
+    faults = seen(wanted.faults, backtest.spans)
+    rows = [figures(b, alarms, backtest, faults) for b, alarms in zip(budgets, backtest.alarms, strict=True)]
+    short = weeks(backtest) < SHORT_WEEKS
     best, why = recommended(rows, own, wanted.alarms_a_week, short=short)
-    told, asked = told_of(rehearsal.alarms[best]), WANTED if wanted.alarms_a_week is None else wanted.alarms_a_week
-    found = suggestions(told, rehearsal, faults, candidates[best], 0.0 if short else asked)
+    told, asked = told_of(backtest.alarms[best]), WANTED if wanted.alarms_a_week is None else wanted.alarms_a_week
+    found = suggestions(told, backtest, faults, candidates[best], 0.0 if short else asked)
     results, together = _try(history, wanted, (found, rows[best], faults), progress)
     return Tuning(
-        rehearsal, faults, len(wanted.faults) - len(faults), rows, best, own, why, noisiest(told, faults),
+        backtest, faults, len(wanted.faults) - len(faults), rows, best, own, why, noisiest(told, faults),
         noisiest(told, faults, by_metric=True), results, together,
         section(candidates[best], f"false_alarms_a_week: {why}", results),
     )  # fmt: skip
@@ -94,12 +94,14 @@ def _try(
     if not found:
         return [], None
     alone = [with_patterns(wanted.settings, before.budget, [suggestion]) for suggestion in found]
-    again = rehearse(history, alone, progress("patterns"))
+    again = run_backtest(history, alone, progress("patterns"))
     results = kept(tried(found, again, before, faults))
     sure = [each.suggestion for each in results if each.suggestion.sure]
     if not sure:
         return results, None
     if len(sure) == 1:
         return results, next(each.row for each in results if each.suggestion.sure)
-    last = rehearse(history, [with_patterns(wanted.settings, before.budget, sure)], progress("all patterns together"))
+    last = run_backtest(
+        history, [with_patterns(wanted.settings, before.budget, sure)], progress("all patterns together")
+    )
     return results, figures(before.budget, last.alarms[0], last, faults)

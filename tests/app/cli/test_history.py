@@ -71,7 +71,7 @@ def test_no_command_that_answers_from_the_index_reads_whole_topics(
 def test_the_last_entries_of_the_audit_are_shown_in_their_order(typed: Typed, embedded: Embedded) -> None:
     entries = [
         AuditEntry(
-            chain=0, seq=n, ts=NOW + n, system="shop", topic=INCIDENTS.name, origin=f"{INCIDENTS.name}-0-{n}",
+            chain=0, seq=n, ts=NOW + n, domain="shop", topic=INCIDENTS.name, origin=f"{INCIDENTS.name}-0-{n}",
             body=msgspec.Raw(encode(incident(id=f"i{n}")).value), previous=GENESIS, applied={},
         )
         for n in range(70)

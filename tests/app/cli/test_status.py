@@ -118,7 +118,7 @@ def test_verbs_that_no_worker_runs_are_told_while_others_are_run(capsys: pytest.
     assert missing_verbs([ended], known) == [], "the loop as a whole is missing then"
     _show_workers([group("opsloop-lane", one), some, ended])
     said = capsys.readouterr().out
-    assert "no worker for act, loop's describe, loop's respond, loop's approve" in said
+    assert "no worker for act, loop's describe, loop's diagnose, loop's respond, loop's approve" in said
     assert "loop's decide" not in said
 
 
@@ -145,3 +145,16 @@ def test_a_group_is_told_with_its_members_and_how_far_it_is_behind(broker: Broke
         assert "opsloop-act-status" in [actuator["group"] for actuator in said["actuators"]]
     finally:
         reader.close()
+
+
+def test_the_doctor_tells_of_scopes_that_cover_nothing_that_sends(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scopes = {"shop/*": "observe", "*/cart": "approve", "shoop": "observe", "": "approve"}
+    monkeypatch.setenv("OPSLOOP_SAFETY__SCOPES", json.dumps(scopes))
+    with Telemetry(embedded.broker) as telemetry:
+        telemetry.record("shop/cart/0", {"cpu": 0.5})
+    result = CliRunner().invoke(build(), ["doctor", "--broker", embedded.broker.bootstrap, "--json"])
+    found = [f["detail"] for f in json.loads(result.stdout.splitlines()[-1]) if f["what"] == "scope"]
+    assert len(found) == 1, found
+    assert found[0].startswith("'shoop' of [safety] covers nothing")

@@ -4,12 +4,12 @@ import msgspec
 import pytest
 
 from app.cli.watch import line, say, without_repeats
-from tests.builders import NOW, SAMPLES, cleared, sample
+from tests.builders import CATALOG, NOW, SAMPLES, cleared, sample, symptom
 from topics.catalog import ALL
 from topics.codec import encode
 from topics.frames import CONTENT_TYPE, FrameBuilder
 from topics.learning import Learning
-from topics.signals import ANOMALIES
+from topics.signals import ANOMALIES, NO_SYMPTOM, SYMPTOMS
 from topics.spec import Raw
 from topics.telemetry import METRICS, Sample
 
@@ -71,3 +71,21 @@ def test_an_entity_is_a_line_with_its_kind_state_and_relations() -> None:
     message = encode(SAMPLES["opsloop.entities"])
     text = line(Raw("opsloop.entities", 0, 0, message.key, message.value))
     assert text.endswith("entities shop/catalog/0 pod is silent; runs_on web-1")
+
+
+def test_a_grade_of_a_later_version_is_told_as_the_gravest() -> None:
+    looks = [sample("a", NOW, state="raised", grade="critical"), sample("a", NOW + 1_000, grade="fatal"),
+             sample("a", NOW + 2_000, grade="critical")]  # fmt: skip
+    raws = [Raw(ANOMALIES.name, 0, at, b"a", encode(look).value) for at, look in enumerate(looks)]
+    assert [raw.offset for raw in without_repeats(raws)] == [0, 1]
+
+
+def test_a_symptom_is_told_when_it_begins_and_when_it_ends() -> None:
+    states = ("began", "continuing", "continuing", "ended")
+    raws = [Raw(SYMPTOMS.name, 0, at, b"a", encode(symptom(state=state)).value) for at, state in enumerate(states)]
+    broken = Raw(SYMPTOMS.name, 0, 9, b"a", b"not readable")
+    assert [raw.offset for raw in without_repeats([*raws, broken])] == [0, 3, 9]
+    assert say(symptom(state="began")) == f"{CATALOG} down began: up.refused is 1, expected 0, says bank"
+    none = symptom(NO_SYMPTOM)
+    assert say(none) == f"{CATALOG} shows no symptom, its alarm is on"
+    assert say(msgspec.structs.replace(none, alarm=False)) == f"{CATALOG} shows no symptom"

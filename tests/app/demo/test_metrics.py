@@ -7,9 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.demo import metrics
 from app.demo.metrics import Gauges
-from app.ingest.collect.prometheus import parse
-from app.ingest.collect.rates import Rates
+from app.ingest.collect.prometheus import Exposition
+from app.shipped import packs
 from models.detection.prior import DURATION, MEMORY, RATIO, UNKNOWN, UTILIZATION, prior
+from topics.selectors import matches
 
 
 class Clock:
@@ -89,17 +90,24 @@ def test_utilization_is_the_busy_share_of_the_slots(gauges: Gauges, clock: Clock
 def test_the_names_of_all_gauges_say_what_they_measure(gauges: Gauges) -> None:
     """As the collector calls them; nothing is known of the others."""
     known = {
-        "http.server.error_ratio": RATIO,
-        "http.client.error_ratio.store": RATIO,
-        "http.server.own_duration.p50": DURATION,
-        "http.server.own_duration.p95": DURATION,
-        "http.server.duration.p95": DURATION,
-        "http.server.utilization": UTILIZATION,
-        "process.memory.usage": MEMORY,
-        "process.cpu.utilization": UTILIZATION,
+        "http_server_error_ratio": RATIO,
+        'http_client_error_ratio{peer="store"}': RATIO,
+        "http_server_own_duration_p50": DURATION,
+        "http_server_own_duration_p95": DURATION,
+        "http_server_duration_p95": DURATION,
+        "http_server_utilization": UTILIZATION,
+        "process_memory_usage": MEMORY,
+        "process_cpu_utilization": UTILIZATION,
     }
-    rates = Rates()
-    for now in (0, 1000):  # rates are there from the second on
-        found = parse(gauges.text(replicas=2, revision=3), rates, now)
+    found = Exposition().read(gauges.text(replicas=2, revision=3)).metrics
     assert len(found) == len(metrics.METRICS)
     assert {name: prior(name) for name in found if prior(name) != UNKNOWN} == known
+
+
+def test_the_shipped_pack_means_what_a_replica_says(gauges: Gauges) -> None:
+    """Every signal of the pack but those of the collector itself."""
+    found = Exposition().read(gauges.text(replicas=2, revision=3)).metrics
+    pack = packs().load(packs().shipped["demo"])
+    signals = {c.signal for rule in pack.symptoms for c in rule.when} | {*pack.head.load}
+    silent = [signal for signal in signals - {"up", "up.refused"} if not any(matches(signal, name) for name in found)]
+    assert not silent

@@ -9,11 +9,12 @@ import pytest
 from app.errors import UserError
 from app.history import queries
 from app.history.explain import explain
+from app.history.render import sentence
 from app.kafka.broker import Broker
 from app.kafka.embedded import Embedded
 from app.testing import MemoryLoop, World
 from models.safety.modes import Mode
-from tests.builders import CATALOG, approval, decision, proposal, sample
+from tests.builders import CATALOG, alert, approval, decision, incident, proposal, sample
 from tests.histories import write
 from topics.approvals import Approval
 from topics.decisions import Decision, DecisionState
@@ -21,6 +22,7 @@ from topics.incidents import Incident, State, SymptomKind
 from topics.proposals import Proposal
 from topics.refusals import refusal
 from topics.signals import Anomaly
+from topics.telemetry import EVENTS
 
 
 @functools.cache
@@ -92,6 +94,15 @@ def test_evidence_that_is_named_is_shown_before_what_came_first(broker: Broker) 
 def test_evidence_of_others_that_is_no_place_does_no_harm(broker: Broker) -> None:
     write(broker, [sample(CATALOG, run().now, SymptomKind.DOWN, evidence="somewhere")])
     assert explain(broker, ids()[0]).evidence
+
+
+def test_an_alert_that_opened_an_incident_is_its_evidence(broker: Broker) -> None:
+    fires = alert("PostgresqlTooManyConnections", "firing", "db-1")
+    place = f"{EVENTS.name}-0-0"
+    write(broker, [fires, incident(id="beef", entity="db-1", affected=("db-1",), evidence=(place,))])
+    (only,) = explain(broker, "beef").evidence
+    assert (only.record, str(only.origin)) == (fires, place)
+    assert "firing PostgresqlTooManyConnections" in sentence(only.record)
 
 
 def test_a_refused_step_is_told_with_its_refusal(broker: Broker) -> None:

@@ -303,13 +303,13 @@ def test_open_incidents_and_waiting_decisions_are_counted_and_listed(embedded: E
 def test_audit_entries_are_found_by_what_they_keep_and_by_their_number(embedded: Embedded) -> None:
     entries = [
         AuditEntry(
-            chain=0, seq=n, ts=NOW + n, system="shop", topic=INCIDENTS.name, origin=f"{INCIDENTS.name}-0-{n}",
+            chain=0, seq=n, ts=NOW + n, domain="shop", topic=INCIDENTS.name, origin=f"{INCIDENTS.name}-0-{n}",
             body=b"{}", previous=GENESIS, applied={},  # type: ignore[arg-type]
         )
         for n in range(10)
     ]  # fmt: skip
     write(embedded.broker, [*entries, AuditEntry(
-        chain=0, seq=10, ts=NOW, system="shop", topic="t", origin="no place", body=b"{}", previous="", applied={},  # type: ignore[arg-type]
+        chain=0, seq=10, ts=NOW, domain="shop", topic="t", origin="no place", body=b"{}", previous="", applied={},  # type: ignore[arg-type]
     )])  # fmt: skip
     with current(embedded.broker) as found:
         (place,) = found.audit_of([Origin(INCIDENTS.name, 0, 4)])

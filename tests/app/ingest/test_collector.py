@@ -15,8 +15,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from app.clock import now_ms
+from app.ingest.collect.prometheus import MAX_SERIES
 from app.ingest.collect.scrape import Target
 from app.ingest.collector import Collector, Sources
 from app.kafka.admin import ensure
@@ -29,8 +31,8 @@ from topics.telemetry import EVENTS, HEARTBEATS, METRICS, Event, Heartbeat, Samp
 
 
 @contextlib.contextmanager
-def answering() -> Iterator[str]:
-    """The address of an endpoint that counts how often it was asked."""
+def answering(text: str = "") -> Iterator[str]:
+    """The address of an endpoint that counts how often it was asked, or has a text."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -38,7 +40,7 @@ def answering() -> Iterator[str]:
 
         def do_GET(self) -> None:
             Handler.asked += 1
-            body = f"# TYPE asked gauge\nasked {Handler.asked}\n".encode()
+            body = text.encode() or f"# TYPE asked gauge\nasked {Handler.asked}\n".encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -107,10 +109,28 @@ def test_an_endpoint_that_answers_one_that_hangs_and_one_that_is_dead_are_told_a
         sources = Sources("node", 0.1, host=False, targets=targets, start_s=0)
         with collecting(embedded.broker, sources):
             until(lambda: len(samples(embedded.broker, "s/hung/0")) >= 2)
-    assert samples(embedded.broker, "s/well/0")[-1].metrics.keys() == {"asked", "up", "up.refused"}
+    taken = "scrape_duration_seconds"
+    assert samples(embedded.broker, "s/well/0")[-1].metrics.keys() == {"asked", "up", "up.refused", taken}
     assert {(s.metrics["up"], s.metrics["up.refused"]) for s in samples(embedded.broker, "s/well/0")} == {(1.0, 0.0)}
-    assert all(s.metrics == {"up": 0, "up.refused": 0} for s in samples(embedded.broker, "s/hung/0"))
-    assert all(s.metrics == {"up": 0, "up.refused": 1} for s in samples(embedded.broker, "s/dead/0"))
+    for entity, refused in (("s/hung/0", 0), ("s/dead/0", 1)):
+        for sample in samples(embedded.broker, entity):
+            assert sample.metrics == {"up": 0, "up.refused": refused, taken: pytest.approx(0.2, abs=0.4)}
+
+
+def test_a_target_with_many_series_is_bounded_in_parts_of_one_moment_and_told_once(
+    embedded: Embedded,
+) -> None:
+    text = "".join(f'x{{i="{i}"}} 1\n' for i in range(2_500)) + "not a line\n"
+    with answering(text) as url, capture_logs() as said:
+        targets = (Target("s/wide/0", url),)
+        with collecting(embedded.broker, Sources("node", 0.1, host=False, targets=targets, start_s=0)):
+            until(lambda: len(samples(embedded.broker, "s/wide/0")) >= 6)
+    parts = samples(embedded.broker, "s/wide/0")[:2]
+    assert len({part.ts for part in parts}) == 1
+    assert sum(len(part.metrics) for part in parts) == MAX_SERIES + 3, "with `up`, `up.refused` and the duration"
+    assert parts[0].metrics["up"] == 1.0
+    told = [line for line in said if line["log_level"] == "warning" and line.get("entity") == "s/wide/0"]
+    assert [(line.get("left_out"), line.get("lines")) for line in told] == [(None, 1), (2_500 - MAX_SERIES, None)]
 
 
 def test_a_target_that_hangs_delays_no_other_and_itself_by_no_more_than_its_timeout(embedded: Embedded) -> None:
@@ -150,8 +170,9 @@ def test_a_target_that_is_killed_between_two_scrapes_is_seen_as_dead_at_the_next
         server.wait()
         killed = now_ms()
         until(lambda: samples(embedded.broker, "s/a/0")[-1].ts > killed + 200)
+    dead_sample = {"up": 0, "up.refused": 1, "scrape_duration_seconds": 0}
     after = [sample for sample in samples(embedded.broker, "s/a/0") if sample.ts > killed]
-    assert all(sample.metrics == {"up": 0, "up.refused": 1} for sample in after)
+    assert all(sample.metrics | {"scrape_duration_seconds": 0} == dead_sample for sample in after)
     assert after[0].ts - killed < 300
 
 

@@ -116,3 +116,33 @@ def test_a_table_with_the_newest_row_first_is_refused_with_its_lines() -> None:
     (bad,) = [each for each in found if isinstance(each, Bad)]
     assert bad.line == 4
     assert bad.why.endswith("sort the file by time, oldest first")
+
+
+@pytest.mark.parametrize("head", ["\ufeff", "sep=;\n", "\ufeffsep=;\n"])
+def test_what_a_spreadsheet_puts_before_a_table_is_no_column(head: str) -> None:
+    rows = [*read_csv(io.StringIO(f"{head}ts;cpu\n1767225600;0,5\nx;1\n"), "web-1")]
+    assert rows[0] == Sample(entity="web-1", ts=AT, metrics={"cpu": 0.5})
+    assert isinstance(rows[1], Bad)
+    assert rows[1].line == 3 + head.count("\n")
+
+
+@pytest.mark.parametrize("gap", ["?", "--", "\\N", "nil", "NULL", "#N/A", " n/a "])
+def test_every_way_to_write_a_gap_is_a_gap_also_in_the_first_row(gap: str) -> None:
+    rows = [*read_csv(io.StringIO(f"ts|cpu|mem\n1767225600|{gap}|1\n1767225601|2|3\n"), "web-1")]
+    assert [row.metrics for row in rows if isinstance(row, Sample)] == [{"mem": 1.0}, {"cpu": 2.0, "mem": 3.0}]
+
+
+@pytest.mark.parametrize(("row", "why"), [('1767225600,"0,5"', "semicolons"), ("1767225601,1_000", "no number")])
+def test_what_is_no_number_is_refused_with_its_line(row: str, why: str) -> None:
+    (bad,) = read_csv(io.StringIO(f"ts,cpu\n{row}\n"), "web-1")
+    assert isinstance(bad, Bad)
+    assert bad.line == 2
+    assert why in bad.why
+
+
+def test_two_columns_of_one_name_are_refused_and_one_without_a_name_is_no_metric() -> None:
+    with pytest.raises(UserError, match="two columns are called cpu"):
+        list(read_csv(io.StringIO("ts,cpu,cpu\n1,2,3\n"), "web-1"))
+    (row,) = read_csv(io.StringIO(",ts,cpu\n0,1767225600,1\n"), "web-1")
+    assert isinstance(row, Sample)
+    assert row.metrics == {"cpu": 1.0}

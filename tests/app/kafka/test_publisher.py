@@ -17,7 +17,7 @@ def test_a_record_goes_to_its_topic_under_its_key_with_its_cloudevent(embedded: 
         publisher.send(EVENT)
     (message,) = read_all(embedded.broker, [EVENTS.name])
     assert decode(message).record == EVENT
-    assert message.key == b"shop"
+    assert message.key == b"main"
     assert dict(message.headers)["ce_type"] == EVENTS.name.encode()
 
 

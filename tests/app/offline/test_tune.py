@@ -22,6 +22,7 @@ from app.errors import UserError
 from app.kafka.broker import Broker
 from app.kafka.embedded import Embedded
 from app.offline.score import load, score
+from app.offline.tuning.backtest import Heard
 from app.offline.tuning.figures import (
     FaultCounts,
     Figures,
@@ -31,7 +32,6 @@ from app.offline.tuning.figures import (
 )
 from app.offline.tuning.histories import Recordings
 from app.offline.tuning.page import page, parts, tried_rows
-from app.offline.tuning.rehearsal import Heard
 from app.offline.tuning.suggestions import Suggestion, Tried
 from app.offline.tuning.toml import section
 from app.offline.tuning.tune import Tuning, Wanted, tune
@@ -117,7 +117,7 @@ def test_a_larger_budget_tells_no_fewer_alarms() -> None:
 
 
 def test_what_is_told_is_what_scoring_the_recording_tells() -> None:
-    alarms, budget = plain().rehearsal.alarms[-1], BUDGETS[-1]
+    alarms, budget = plain().backtest.alarms[-1], BUDGETS[-1]
     assert any(alarm.suppressed for alarm in alarms)
     for name in (*QUIET, NOISY):
         scored = score(load(folder() / f"{name}.csv"), DetectionSettings(false_alarms_a_week=budget)).alarm

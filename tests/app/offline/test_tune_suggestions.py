@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.errors import UserError
+from app.offline.tuning.backtest import Alarm, Backtest, Span
 from app.offline.tuning.figures import (
     FaultCounts,
     Figures,
@@ -17,7 +18,6 @@ from app.offline.tuning.figures import (
     judge,
     seen,
 )
-from app.offline.tuning.rehearsal import Alarm, Rehearsal, Span
 from app.offline.tuning.suggestions import Suggestion, Tried, kept, suggestions
 from models.detection.settings import DetectionSettings, Pattern
 
@@ -38,8 +38,8 @@ def alarm(entity: str = "a", metric: str = "m", minute: int = 0, **more: Any) ->
     return Alarm(entity, "first", at, at, at + MINUTE_MS, path, "minor", metric, **given)
 
 
-def spans(*names: str) -> Rehearsal:
-    return Rehearsal({name: Span(START, START + 7 * 86_400_000, 9) for name in names})
+def spans(*names: str) -> Backtest:
+    return Backtest({name: Span(START, START + 7 * 86_400_000, 9) for name in names})
 
 
 def test_a_fault_is_caught_by_an_alarm_of_its_entity_that_is_on_during_it() -> None:

@@ -69,6 +69,16 @@ def test_a_policy_is_tried_in_another_process_which_may_take_only_so_long() -> N
     assert "does not come to an end" in tried(endless, limit_s=3).failed[0]
 
 
+def test_the_other_process_knows_the_actions_of_this_one() -> None:
+    """Else every input would have an action that nobody knows, and no rule about its risk or cost would be tried."""
+    source = rule("default allow := true\nallow := false if not input.action.known")
+    case = Case("ordinary", {}, PolicyEffect.ALLOW)
+    here, there = trial(source, case), tried(source, (case,))
+    assert (there.passed, there.failed) == (("ordinary",), ())
+    assert there.effects == here.effects
+    assert there.effects["allow"] > 100
+
+
 def test_worked_examples_stand_beside_the_policy(tmp_path: Path) -> None:
     file = tmp_path / "storm.rego"
     assert cases_of(file) == ()

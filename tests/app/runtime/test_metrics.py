@@ -6,6 +6,7 @@ import re
 import socket
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.errors import UserError
 from app.runtime.metrics import REGISTRY, Meter, serve
@@ -40,6 +41,15 @@ def test_a_refusal_is_counted_by_its_cause() -> None:
     before = value("opsloop_refused_total", agent="metrics-test", cause="malformed")
     Meter().refused("metrics-test", Cause.MALFORMED)
     assert value("opsloop_refused_total", agent="metrics-test", cause="malformed") == before + 1
+
+
+def test_misplaced_records_are_counted_and_the_first_of_each_topic_is_logged() -> None:
+    with capture_logs() as logged:
+        meter = Meter()
+        for cause in ("first", "second"):
+            meter.misplaced("opsloop.labels", cause)
+    assert value("opsloop_misplaced_total", topic="opsloop.labels") == 2
+    assert [line["record"] for line in logged] == ["first"]
 
 
 def test_a_port_that_is_taken_is_told_in_words() -> None:

@@ -119,6 +119,98 @@ def test_an_issuer_that_was_set_is_believed_and_gives_no_rights_of_workers(keys:
         Tokens(keys, SecuritySettings()).check(signed())
 
 
+class Issuer:
+    """A company's issuer of tokens, whose keys stand in a file."""
+
+    def __init__(self, keys: Keys, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file, self.now = folder / "jwks.json", 1_000.0
+        monkeypatch.setattr("app.security.tokens.time.monotonic", lambda: self.now)
+        self.tokens = Tokens(keys, SecuritySettings(issuer=COMPANY, audience="ops", jwks=str(self.file)))
+
+    def publish(self, *keys: Any) -> None:
+        held = [key if not isinstance(key, OKPKey) else key.as_dict(private=False) for key in keys]
+        self.file.write_text(json.dumps({"keys": held}))
+
+    def accepts(self, key: OKPKey, **head: str) -> bool:
+        claims = {"iss": COMPANY, "aud": "ops", "sub": "ana", "exp": 4_000_000_000}
+        token = jwt.encode(
+            {"alg": ALGORITHM} | (head or {"kid": str(key.kid)}), claims, key, algorithms=[ALGORITHM]
+        )  # fmt: skip
+        try:
+            return self.tokens.check(token).name == "ana"
+        except Refused as refused:
+            return refused.code != "forged"
+
+
+@pytest.fixture
+def issuer(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Issuer:
+    return Issuer(keys, tmp_path, monkeypatch)
+
+
+def key(name: str) -> OKPKey:
+    return OKPKey.generate_key("Ed25519", {"kid": name}, private=True)
+
+
+def test_a_key_that_the_issuer_has_anew_is_fetched_once_in_a_while(issuer: Issuer) -> None:
+    old, new = key("old"), key("new")
+    issuer.publish(old)
+    assert issuer.accepts(old)
+    issuer.publish(new)
+    assert not issuer.accepts(new), "who shows unknown keys makes no work"
+    issuer.now += 11
+    assert issuer.accepts(new)
+    assert not issuer.accepts(old)
+    issuer.publish(old)
+    assert issuer.accepts(new), "they are not fetched for each token"
+    issuer.now += 301
+    assert not issuer.accepts(new)
+
+
+@pytest.mark.parametrize("bad", [
+    {"kty": "RSA", "n": "!!", "e": "AQAB", "kid": "x"}, {"kty": "XX"}, {}, 5, None, [],
+    {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "e"}, {"kty": "RSA", "kid": 1, "n": "AQAB", "e": "AQAB"},
+    {"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "s"},
+])  # fmt: skip
+def test_a_broken_key_harms_no_other(issuer: Issuer, bad: Any) -> None:
+    sound = key("sound")
+    issuer.publish(bad, sound, bad)
+    assert issuer.accepts(sound)
+    issuer.publish(bad)
+    issuer.now += 301
+    assert not issuer.accepts(sound)
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", "no json", '{"keys": {}}', '{"keys": []}', "\x00"])
+def test_without_keys_a_token_is_refused_with_the_cause_and_accepted_when_they_are_there(
+    issuer: Issuer, content: str | None
+) -> None:
+    sound = key("sound")
+    if content is not None:
+        issuer.file.write_text(content)
+    assert not issuer.accepts(sound)
+    issuer.publish(sound)
+    issuer.now += 11
+    assert issuer.accepts(sound)
+
+
+def test_while_the_issuer_does_not_answer_its_keys_count_for_an_hour(issuer: Issuer) -> None:
+    sound = key("sound")
+    issuer.publish(sound)
+    assert issuer.accepts(sound)
+    issuer.file.unlink()
+    issuer.now += 1_800
+    assert issuer.accepts(sound)
+    issuer.now += 1_900
+    assert not issuer.accepts(sound)
+
+
+def test_a_token_that_names_no_key_or_a_wrong_one_is_no_error(issuer: Issuer) -> None:
+    one, other = key("one"), key("other")
+    issuer.publish(one, other)
+    assert not issuer.accepts(one, kid="other")
+    assert not issuer.accepts(one, kid="nobody")
+
+
 def test_a_password_gives_a_token(keys: Keys, tokens: Tokens, tmp_path: Path) -> None:
     tokens.set_password("ana", "a long enough one")
     assert tokens.check(tokens.log_in("ana", "a long enough one")).name == "ana"

@@ -8,7 +8,7 @@ import pytest
 from models.decision.advisor import Bounds
 from models.decision.planner import EARLY_KEPT, PONDER_MS, RETRY_MS, Planner
 from models.safety.signing import PROPOSAL_TTL_MS
-from tests.builders import CATALOG, KNOWN, NOW, decision, hypothesis, incident
+from tests.builders import BUSY, CATALOG, KNOWN, NOW, decision, hypothesis, incident, sample
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Incident, State, SymptomKind
 from topics.proposals import Proposal
@@ -212,3 +212,10 @@ def test_what_was_dispatched_although_it_had_been_replaced_counts_as_tried() -> 
     book.decided(decision(DecisionState.DISPATCHED, made), NOW)
     wrong = incident(hypotheses=IDLE, seq=4, state=State.MITIGATING, step="still_wrong")
     assert list(book.incident(wrong, BOUNDS, NOW)) == [], "both were tried"
+
+
+@pytest.mark.parametrize(("period", "age", "used"), [(0, 29, True), (0, 31, False), (60, 119, True), (60, 121, False)])
+def test_a_load_is_used_for_half_a_minute_or_two_sample_periods(period: int, age: int, used: bool) -> None:
+    book = Planner(knowledge=KNOWN)
+    book.observe(sample(CATALOG, NOW - age * 1_000, BUSY, period_ms=period * 1_000))
+    assert (first(book).context["load"] == 3.0) is used

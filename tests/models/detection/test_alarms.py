@@ -239,6 +239,20 @@ def test_a_range_is_held_against_the_first_value_already_and_repeats_change_noth
     assert [(a.state, a.low, a.high) for a in found] == [("raised", 0.1, 0.9), ("cleared", 0.1, 0.9)]
 
 
+@pytest.mark.parametrize("cut", [1, 4, 50])
+def test_a_value_that_is_repeated_or_late_neither_raises_nor_clears_a_range(cut: int) -> None:
+    """A value within the range that comes three times is not back for three samples."""
+    seen = [raw(n, "shop/db", {"disk": value}) for n, value in enumerate([0.5, 0.99, 0.99, 0.5, 0.99, 0.5, 0.5, 0.5])]
+    late = raw(2, "shop/db", {"disk": 0.99})
+    log = [*seen[:4], seen[3], seen[0], seen[3], *seen[4:], seen[1], late]
+    found = told(log, {"metrics": "disk", "high": 0.9}, cut=cut)
+    assert [(a.state, a.ts) for a in found if a.detector == "range"] == [
+        ("raised", at(1)), ("continuing", at(2)), ("continuing", at(4)), ("cleared", at(7)),
+    ]  # fmt: skip
+    unseen = [raw(0, "shop/db", {"disk": 0.5}), raw(9, "shop/db", {"disk": 0.5}), raw(5, "shop/db", {"disk": 0.99})]
+    assert not [a for a in told(unseen, {"metrics": "disk", "high": 0.9}, cut=cut) if a.detector == "range"]
+
+
 def test_the_settings_of_the_docs_are_read(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "detection.md").read_text()
     file = tmp_path / "opsloop.toml"

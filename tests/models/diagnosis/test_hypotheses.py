@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.diagnosis.current import Current
 from models.diagnosis.hypotheses import rank
-from models.diagnosis.symptoms import Symptom, Tracker
-from models.topology.calls import Calls, related
-from tests.builders import BUSY, CATALOG, HURTS, KNOWN, NOW, deploy, sample
+from models.topology.calls import Calls, Network
+from tests.builders import BUSY, CATALOG, HURTS, KNOWN, NOW, deploy, symptom
 from topics.incidents import Hypothesis, SymptomKind
+from topics.signals import Symptom
 from topics.telemetry import Event
 
 CALLS: Calls = {"shop/gateway": ("shop/catalog", "shop/cart"), "shop/catalog": ("shop/db",), "shop/cart": ("shop/db",)}
@@ -27,18 +28,17 @@ BY_SYMPTOM = {
 CHANGED = [SymptomKind.LATENCY, SymptomKind.ERRORS, SymptomKind.SATURATION]
 
 
-def seen(symptom: SymptomKind, entity: str = CATALOG, onset: int = NOW) -> Symptom:
-    c = HURTS[symptom]
-    return Symptom(entity, symptom, c.metric, onset, onset + 2_000, 9, c.z, c.value, c.expected, "m-0-1", True)
+def seen(kind: SymptomKind, entity: str = CATALOG, onset: int = NOW) -> Symptom:
+    return symptom(kind, entity, onset)
 
 
 def ranked(
     *symptoms: Symptom, changes: Iterable[Event] = (), calls: Calls = CALLS, busy: str = ""
 ) -> tuple[Hypothesis, ...]:
-    tracker = Tracker(knowledge=KNOWN)
+    current = Current(knowledge=KNOWN)
     if busy:
-        tracker.observe(sample(busy, NOW, BUSY))
-    return rank(symptoms, tracker, calls, list(changes))
+        current.take(symptom(SymptomKind.LATENCY, busy, attribution=(BUSY,)))
+    return rank(symptoms, current, calls, list(changes))
 
 
 @pytest.mark.parametrize("symptom", SymptomKind, ids=str)
@@ -161,12 +161,12 @@ def test_the_order_in_which_symptoms_were_seen_changes_nothing(rng: random.Rando
      ("shop/cart", "shop/catalog", False), ("shop/gateway", "shop/mail", False)],
 )  # fmt: skip
 def test_services_are_related_when_a_fault_of_one_is_felt_by_the_other(one: str, other: str, expected: bool) -> None:
-    assert related(one, other, CALLS) is expected
+    assert (other in Network([CALLS]).related(one)) is expected
 
 
 def test_services_that_call_each_other_in_a_ring_come_to_an_end() -> None:
     ring = {"a/x": ("a/y",), "a/y": ("a/z",), "a/z": ("a/x",)}
-    assert related("a/x", "a/z", ring)
+    assert "a/z" in Network([ring]).related("a/x")
     found = ranked(seen(SymptomKind.DOWN, "a/x/0"), seen(SymptomKind.DOWN, "a/y/0"), calls=ring)
     assert [h.target for h in found] == ["a/x/0", "a/y/0"]
 

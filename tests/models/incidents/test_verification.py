@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from models.incidents.verification import FAILED, JUDGED_KEPT, VerificationSettings, Verifier
-from tests.builders import CATALOG, HURTS, KNOWN, NOW, cleared, decision, incident, proposal, result, sample
+from models.incidents.verification import FAILED, JUDGED_KEPT, VerificationSettings
+from tests.builders import CATALOG, HURTS, NOW, cleared, decision, incident, proposal, result, sample
+from tests.episodes import verifier
 from topics.decisions import DecisionState
 from topics.incidents import State, SymptomKind
 from topics.spec import Instant
@@ -14,21 +17,21 @@ from topics.verdicts import EXPECTATION, RESULT, SYMPTOM, Effect, Verdict
 SETTINGS = VerificationSettings(hold_ms=2_500, patience_ms=15_000)
 
 
-def verdicts_of(book: Verifier, now: Instant) -> list[Verdict]:
+def verdicts_of(book: Any, now: Instant) -> list[Verdict]:
     """The verdicts at a time, after something was read of every system."""
     return list(book.judge(book.watches.groups(), now, SETTINGS))
 
 
-def hurt(*affected: str) -> Verifier:
+def hurt(*affected: str) -> Any:
     """A verifier that sees dead processes, and follows their incident."""
-    book = Verifier(knowledge=KNOWN)
+    book = verifier()
     book.incident(incident(affected=affected or (CATALOG,)))
     for entity in affected or (CATALOG,):
         book.observe(sample(entity, NOW - 1_000, SymptomKind.DOWN))
     return book
 
 
-def judged(book: Verifier, start: int, until: int) -> list[tuple[int, Effect]]:
+def judged(book: Any, start: int, until: int) -> list[tuple[int, Effect]]:
     """When verdicts came, in milliseconds after NOW, and what they were."""
     return [(v.ts - NOW, v.effect) for now in range(start, until, 100) for v in verdicts_of(book, now)]
 
@@ -55,7 +58,33 @@ def test_a_symptom_that_comes_back_within_the_hold_time_was_not_gone() -> None:
 def test_a_symptom_that_is_still_there_when_patience_ends_was_not_cured() -> None:
     book = hurt()
     book.acted(result(ts=NOW))
-    assert judged(book, NOW, NOW + 60_000) == [(15_000, Effect.INEFFECTIVE)]
+    assert judged(book, NOW, NOW + 14_000) == []
+    book.observe(sample(CATALOG, NOW + 14_000, SymptomKind.DOWN))
+    assert judged(book, NOW + 14_000, NOW + 60_000) == [(15_000, Effect.INEFFECTIVE)]
+
+
+def test_a_symptom_that_was_last_seen_just_after_the_action_is_for_a_person() -> None:
+    book = hurt()
+    book.acted(result(ts=NOW))
+    book.observe(sample(CATALOG, NOW + 7_000, SymptomKind.DOWN))
+    assert judged(book, NOW + 7_000, NOW + 60_000) == [(15_000, Effect.MANUAL_REVIEW)]
+
+
+@pytest.mark.parametrize("period", [1_000, 15_000, 60_000])
+def test_hold_and_patience_are_so_many_samples_of_a_slow_entity(period: int) -> None:
+    hold, patience = max(2_500, 2 * period), max(15_000, 10 * period)
+    for until, expected in ((NOW + 4 * period, Effect.REMEDIATED), (NOW + 20 * period, Effect.INEFFECTIVE)):
+        book = verifier()
+        book.incident(incident())
+        book.observe(sample(CATALOG, NOW - period, SymptomKind.DOWN, period_ms=period))
+        book.acted(result(ts=NOW))
+        found = []
+        for ts in range(NOW, NOW + 30 * period + 30_000, 500):
+            if (ts - NOW) % period == 0:
+                book.observe(sample(CATALOG, ts, SymptomKind.DOWN) if ts < until else cleared(CATALOG, ts))
+            found += [(v.ts - NOW, v.effect) for v in verdicts_of(book, ts)]
+        late = until - NOW + hold if expected is Effect.REMEDIATED else patience
+        assert found == [(late, expected)]
 
 
 def test_a_symptom_that_is_gone_just_before_patience_ends_gets_its_hold_time() -> None:
@@ -116,10 +145,10 @@ def test_an_action_whose_outcome_is_unknown_is_judged_by_its_effect() -> None:
     ("symptom", "effect"), [(SymptomKind.SURPLUS, Effect.INEFFECTIVE), (SymptomKind.SATURATION, Effect.REMEDIATED)]
 )
 def test_a_surplus_matters_only_to_an_incident_about_it(symptom: SymptomKind, effect: Effect) -> None:
-    book = Verifier(knowledge=KNOWN)
+    book = verifier()
     book.incident(incident(affected=("shop/catalog",), symptom=symptom))
     book.acted(result(ts=NOW))
-    for ts in range(NOW - 30_000, NOW + 1_000, 500):
+    for ts in range(NOW - 30_000, NOW + 15_000, 500):
         book.observe(sample("shop/catalog", ts, SymptomKind.SURPLUS))
     assert [effect for _, effect in judged(book, NOW, NOW + 60_000)] == [effect]
 
@@ -134,7 +163,7 @@ def test_a_result_that_comes_again_is_judged_once() -> None:
 
 
 def test_a_result_that_comes_before_its_incident_waits_for_it_but_not_for_ever() -> None:
-    book = Verifier(knowledge=KNOWN)
+    book = verifier()
     book.acted(result(ts=NOW, outcome="failed"))
     assert judged(book, NOW, NOW + 1_000) == []
     book.incident(incident())
@@ -173,9 +202,9 @@ def test_the_memory_of_judged_commands_has_a_bound() -> None:
 METRIC = HURTS[SymptomKind.SATURATION].metric
 
 
-def asked_for(expects: str = METRIC, *, outcome: str = "succeeded", known: bool = True) -> Verifier:
+def asked_for(expects: str = METRIC, *, outcome: str = "succeeded", known: bool = True) -> Any:
     """A verifier of an action on the catalogue that somebody has asked for without an incident."""
-    book = Verifier(knowledge=KNOWN)
+    book = verifier()
     proposed = proposal(incident="", requester="olga", target="shop/catalog", expects=expects)
     made = decision(DecisionState.DISPATCHED, proposed, command="c1")
     book.observe(sample(CATALOG, NOW - 500, SymptomKind.SATURATION))
@@ -185,7 +214,7 @@ def asked_for(expects: str = METRIC, *, outcome: str = "succeeded", known: bool 
     return book
 
 
-def verdicts(book: Verifier, start: int = NOW, until: int = NOW + 60_000) -> list[tuple[int, Effect, str]]:
+def verdicts(book: Any, start: int = NOW, until: int = NOW + 60_000) -> list[tuple[int, Effect, str]]:
     return [(v.ts - NOW, v.effect, v.basis) for now in range(start, until, 100) for v in verdicts_of(book, now)]
 
 
@@ -198,7 +227,7 @@ def test_what_was_asked_for_with_an_expectation_is_judged_by_it() -> None:
 
 def test_an_expectation_that_is_not_met_in_time_was_disappointed() -> None:
     book = asked_for("http.server.*")
-    book.observe(sample(CATALOG, NOW + 3_000, SymptomKind.LATENCY))
+    book.observe(sample(CATALOG, NOW + 8_000, SymptomKind.LATENCY))
     (verdict,) = [v for now in range(NOW, NOW + 60_000, 100) for v in verdicts_of(book, now)]
     assert (verdict.ts - NOW, verdict.effect, verdict.basis) == (15_000, Effect.INEFFECTIVE, EXPECTATION)
     assert verdict.reasons == ("http.server.* of shop/catalog/0 is still off after 15 s",)

@@ -25,7 +25,8 @@ def garden(text: str = GARDEN) -> Knowledge:
 
 def looks(knowledge: Knowledge, *shown: Contribution, count: int = 2, entity: str = "farm/bed/0") -> list[str]:
     tracker = Tracker(knowledge=knowledge)
-    return [s.symptom for n in range(count) for s in tracker.observe(sample(entity, NOW + n * 1_000, *shown))]
+    told = (s for n in range(count) for s in tracker.observe(sample(entity, NOW + n * 1_000, *shown)))
+    return [s.symptom for s in told if s.state == "began"]
 
 
 def test_the_hash_is_of_what_is_said_not_of_how_it_is_written() -> None:
@@ -96,12 +97,12 @@ def test_what_one_rule_says_of_a_symptom_holds_for_all_and_the_rest_is_the_defau
     known = garden(GARDEN + more)
     assert (known.symptom("dry").priority, known.symptom("dry").weight, known.symptom("dry").own) == (2, 0.9, True)
     assert (known.symptom("nobody_knows").priority, known.symptom("nobody_knows").own) == (3, False)
-    assert (known.alert("DryBed"), known.alert("Wet")) == ("dry", "")
+    assert (known.alert("DryBed", "farm/bed/0"), known.alert("Wet", "farm/bed/0")) == ("dry", "")
 
 
 def test_alerts_of_others_are_symptoms_by_name() -> None:
-    assert KNOWN.alert("PostgresqlTooManyConnections") == "connections_exhausted"
-    assert KNOWN.alert("NobodyKnowsThis") == ""
+    assert KNOWN.alert("PostgresqlTooManyConnections", "db-1") == "connections_exhausted"
+    assert KNOWN.alert("NobodyKnowsThis", "db-1") == ""
 
 
 def test_derived_signals_come_after_those_that_they_need_and_circles_are_left_out() -> None:

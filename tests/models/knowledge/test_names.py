@@ -11,7 +11,7 @@ import pytest
 from app.demo.plan import CALLS
 from app.shipped import actions, packs
 from models.knowledge.knowledge import patterns
-from models.knowledge.patterns import parts
+from topics.selectors import parts
 
 ROOT = Path(__file__).parents[3]
 # by name alone it is known what a series of this unit may be like before it has shown itself

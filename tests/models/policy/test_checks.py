@@ -45,6 +45,37 @@ def test_what_the_interpreter_takes_otherwise_than_opa_never_becomes_a_policy(bo
         Policies(Rego()).load(rule(body.replace("input.", "input.parameters.")))
 
 
+@pytest.mark.parametrize("body", [
+    "deny contains m if input.parameters.replicas > 2", 'deny contains "m" if input.parameters["replicas"] >= 2',
+    'deny contains "m" if 2 < input.parameters.replicas', 'deny contains "m" if input.time.hour > "5"',
+    'deny contains "m" if input.target.id <= 5', 'n := input.parameters.replicas\ndeny contains "m" if n > 2',
+    'deny contains "m" if object.get(input.parameters, "replicas", "0") > 3',
+    "many(x) if x > 2\nallow if input.parameters.x",
+    'deny contains "m" if input.parameters.replicas > input.action.cost', 'deny contains "m" if lower("a") < 3',
+    'deny contains "m" if { some n in [1, 2]; input.parameters.replicas > n }', "allow if input.system.storm > 0",
+    'deny contains "m" if max([input.parameters.replicas, 3]) == 3',
+    "allow if count(input.parameters) > input.parameters.x",
+    'deny contains "m" if input.proposal.confidence < "0.5"', 'allow if input.action.cost + 1 > "a"',
+])  # fmt: skip
+def test_text_and_numbers_are_never_put_in_order(body: str) -> None:
+    with pytest.raises(PolicyFault, match=r"text|parameters|truth"):
+        check(rule(body.replace("contains m", 'contains "m"')))
+
+
+@pytest.mark.parametrize("body", [
+    'deny contains "m" if to_number(input.parameters.replicas) > 2',
+    'deny contains "m" if 2 <= to_number(input.parameters["a"])',
+    'n := to_number(input.parameters.replicas)\ndeny contains "m" if n > 2', "allow if 1 + 2 > 1",
+    "allow if input.proposal.confidence >= 0.5", 'deny contains "m" if input.parameters.replicas == "9"',
+    "many(x) if x > 2\nallow if many(input.action.cost)",
+    'allow if input.parameters.since < "2026-01-01"', 'allow if input.time.date >= "2026-01-01"',
+    "allow if to_number(input.parameters.a) * 2 > count(input.parameters) - 1", "allow if input.action.cost < -1",
+    "limit := 0.5\nallow if input.proposal.confidence > limit", "allow if max([1, 2]) > 1",
+])  # fmt: skip
+def test_what_is_of_one_type_is_put_in_order(body: str) -> None:
+    check(rule(body))
+
+
 def test_every_builtin_that_is_accepted_is_compared_with_opa() -> None:
     assert set(EXPRESSIONS) == BUILTINS
 

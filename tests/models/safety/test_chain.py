@@ -49,7 +49,7 @@ def test_chains_of_several_partitions_are_told_apart() -> None:
 def change(entries: list[AuditEntry], rng: random.Random) -> list[AuditEntry]:
     at = rng.randrange(len(entries))
     field, value = rng.choice([
-        ("body", msgspec.Raw(b'{"v":1,"id":"forged"}')), ("ts", 7), ("system", "bank"), ("origin", "x-0-0"),
+        ("body", msgspec.Raw(b'{"v":1,"id":"forged"}')), ("ts", 7), ("domain", "bank"), ("origin", "x-0-0"),
         ("topic", "x"), ("hash", "0" * 64), ("previous", "1" * 64), ("applied", {}), ("seq", 999), ("chain", 1),
     ])  # fmt: skip
     return [*entries[:at], msgspec.structs.replace(entries[at], **{field: value}), *entries[at + 1 :]]

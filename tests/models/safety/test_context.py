@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from app.policy.shipped import policies
-from models.safety.context import CONTEXT_CHECKS
+from models.safety.context import CONTEXT_CHECKS, KEPT
 from models.safety.limits import GateState
 from models.safety.modes import Mode
 from models.safety.settings import Freeze, SafetySettings
@@ -157,6 +157,18 @@ def test_i20_nothing_acts_alone_on_stale_telemetry(age: int, state: DecisionStat
     assert ("telemetry" in answer.reasons[0]) is (state is DecisionState.PENDING)
 
 
+@pytest.mark.parametrize(
+    ("age", "state"), [(120 * SECOND, DecisionState.APPROVED), (122 * SECOND, DecisionState.PENDING)]
+)
+def test_i20_telemetry_that_comes_once_a_minute_is_fresh_for_two(age: int, state: DecisionState) -> None:
+    gate = GateState()
+    gate.context.see(incident())
+    gate.context.see(sample(CATALOG, NOW - age, SymptomKind.DOWN, period_ms=60 * SECOND))
+    answer = judge(restarted(gate))
+    assert answer.state is state
+    assert ("older than 120 s" in answer.reasons[0]) is (state is DecisionState.PENDING)
+
+
 def test_i20_nothing_acts_alone_when_telemetry_of_most_of_what_is_affected_is_missing() -> None:
     gate = GateState()
     gate.context.see(incident(affected=("shop/catalog/0", "shop/cart/0", "shop/orders/0")))
@@ -228,12 +240,12 @@ def test_the_narrowest_scope_chooses_the_mode() -> None:
 
 def test_memory_has_bounds() -> None:
     gate = GateState()
-    for number in range(5_200):
+    for number in range(KEPT + 200):
         gate.context.see(incident(id=f"i{number}", entity=f"shop/s{number}/0"))
         gate.context.see(sample(f"shop/s{number}/0", NOW))
         gate.context.see(verdict_on(Effect.INEFFECTIVE, id=f"v{number}", entity=f"shop/s{number}/0"))
     sizes = [len(getattr(gate.context, name)) for name in ("open", "samples", "failed", "judged")]
-    assert max(sizes) <= 5_000, sizes
+    assert max(sizes) <= KEPT, sizes
 
 
 def test_an_actuators_own_word_does_not_end_a_row_of_failures() -> None:
@@ -290,22 +302,22 @@ def test_a_service_that_calls_itself_is_not_its_own_unwell_caller() -> None:
 def test_an_empty_topology_ends_what_was_known_of_a_system() -> None:
     gate = GateState()
     gate.context.see(SHOP)
-    assert gate.context.services("shop")
+    assert gate.context.services("shop", SETTINGS)
     gate.context.see(topology())
-    assert gate.context.services("shop") == set()
+    assert gate.context.services("shop", SETTINGS) == set()
 
 
 def test_a_record_of_an_incident_that_is_over_opens_it_no_more() -> None:
     gate = GateState()
     gate.context.see(incident(id="i1", seq=4, state=State.RESOLVED))
     gate.context.see(incident(id="i1", seq=2))
-    assert restarted(gate).context.unwell("shop") == set()
+    assert restarted(gate).context.unwell("shop", SETTINGS) == set()
     gate.context.see(incident(id="i1", seq=5))
-    assert gate.context.unwell("shop") == {"shop/catalog"}
+    assert gate.context.unwell("shop", SETTINGS) == {"shop/catalog"}
 
 
 def test_what_was_taken_out_of_an_incident_is_not_unwell() -> None:
     gate = GateState()
     gate.context.see(incident(affected=("shop/catalog/0", "shop/cart/0")))
     gate.context.see(incident(affected=("shop/cart/0",), seq=1))
-    assert gate.context.unwell("shop") == {"shop/cart"}
+    assert gate.context.unwell("shop", SETTINGS) == {"shop/cart"}

@@ -18,7 +18,7 @@ from tests.builders import CATALOG, NOW, approval, command, decision, order, pro
 from tests.keys import RING, WORKER_KEY, key_of
 from topics.actions import Command, SignedCommand
 
-ALONE = SafetySettings(mode=Mode.AUTONOMOUS, per_system=5, per_site=8)
+ALONE = SafetySettings(mode=Mode.AUTONOMOUS, per_scope=5, per_site=8)
 PROPOSAL = decision(proposed=proposal(id="p1"))
 
 
@@ -39,6 +39,14 @@ def voted(*voters: str, **changes: Any) -> Command:
 
 def past(number: int, target: str = CATALOG, ts: int = NOW - 60_000, epoch: int = 1) -> Past:
     return Past(id=f"past{number}", target=target, ts=ts, epoch=epoch)
+
+
+def test_an_actuator_counts_by_safety_scope_as_the_gate_does() -> None:
+    settings = msgspec.structs.replace(ALONE, limit_scopes={"web-*": "web"}, cooldown_ms=0)
+    before = [past(number, f"web-{number}") for number in range(5)]
+    of = command(target="web-9")
+    assert refused(of, before, settings) == "budget_exhausted"
+    guard(msgspec.structs.replace(ALONE, cooldown_ms=0)).check(of, before, NOW)
 
 
 def test_a_good_order_is_opened_and_may_run() -> None:

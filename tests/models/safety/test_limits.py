@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents.gate import Gate
 from app.policy.shipped import policies
+from models.safety.context import in_scope
 from models.safety.limits import CHECKS, SEEN_KEPT, GateState, SafetySettings
 from models.safety.modes import Mode, acts, tier
-from tests.builders import CATALOG, NOW, decision, proposal, reread, switch
-from tests.keys import RING
+from tests.builders import CATALOG, NOW, decision, proposal, reread, sample, switch
+from tests.keys import RING, WORKER_KEY
 from topics.decisions import Decision, DecisionState
 from topics.settings import Setting
 
@@ -200,7 +202,7 @@ def test_what_was_let_through_but_never_dispatched_counts_nothing() -> None:
     gate = GateState()
     answer = judge(gate)
     follow(gate, answer, DecisionState.EXPIRED, NOW + 1)
-    assert gate.recent(NOW + 2, SETTINGS, system="shop") == []
+    assert gate.recent(NOW + 2, SETTINGS, scope="shop") == []
 
 
 def test_systems_on_one_partition_have_budgets_of_their_own() -> None:
@@ -208,6 +210,53 @@ def test_systems_on_one_partition_have_budgets_of_their_own() -> None:
     spent(gate)
     assert judge(gate, target="shop/other/0").blocked == "budget_exhausted"
     assert judge(gate, target="bank/other/0").state is DecisionState.APPROVED
+
+
+WEB = msgspec.structs.replace(
+    SETTINGS, limit_scopes={"web-*": "web", "shop/db*": "stores"}, concurrency=3, blast_share=1.0, per_scope=4
+)
+
+
+def of_web() -> GateState:
+    gate = GateState()
+    gate.count_by(WEB)
+    return gate
+
+
+def test_hosts_and_services_of_one_scope_are_limited_together() -> None:
+    gate = of_web()
+    answers = [judge(gate, settings=WEB, target=host) for host in ("web-1", "web-2/nginx/0", "web-3", "web-4", "db-1")]
+    assert [answer.blocked for answer in answers] == ["", "", "", "resource_busy", ""]
+    assert "3 decisions on web have not ended" in answers[3].reasons
+
+
+def test_a_scope_divides_a_system_and_the_budget_is_that_of_the_scope() -> None:
+    gate = of_web()
+    for number in range(4):
+        answer = judge(gate, NOW - 60_000 * (4 - number), WEB, target=f"shop/db{number}/0")
+        assert answer.state is DecisionState.APPROVED, answer.reasons
+        for state in (DecisionState.DISPATCHED, DecisionState.COMPLETED):
+            follow(gate, answer, state, answer.ts)
+    assert judge(gate, NOW, WEB, target="shop/db9/0").blocked == "budget_exhausted"
+    assert judge(gate, NOW, WEB, target="shop/cart/0").state is DecisionState.APPROVED
+
+
+def test_the_blast_radius_is_a_share_of_what_is_known_of_a_scope_hosts_included() -> None:
+    settings = msgspec.structs.replace(WEB, concurrency=4, blast_share=0.5)
+    few, many = of_web(), of_web()
+    for number in range(10):
+        many.context.see(sample(f"web-{number}", NOW))
+    for gate, most in ((few, 2), (many, 4)):
+        allowed = [judge(gate, settings=settings, target=f"web-{n}").state is DecisionState.APPROVED for n in range(6)]
+        assert sum(allowed) == most, "half of the four that may be, or four at a time"
+
+
+def test_an_agent_counts_by_the_scopes_of_its_settings_also_after_a_restart() -> None:
+    gate = Gate(WEB, WORKER_KEY, RING, policies())
+    judge(gate.state, settings=WEB, target="web-1")
+    again = Gate(WEB, WORKER_KEY, RING, policies())
+    again.restore(gate.snapshot())
+    assert again.state.open.keys_of(in_scope("web")) == ["web-1"]
 
 
 def test_the_kill_switch_stays_on_across_a_restart_until_it_is_turned_off() -> None:

@@ -49,7 +49,7 @@ def rewritten(entries: list[AuditEntry], start: int) -> list[AuditEntry]:
     if kept:
         chain.resume(kept[-1])
     for entry in entries[start:]:
-        kept.append(chain.link(entry.system, Origin.parse(entry.origin), bytes(entry.body), entry.ts))
+        kept.append(chain.link(entry.domain, Origin.parse(entry.origin), bytes(entry.body), entry.ts))
     return kept
 
 

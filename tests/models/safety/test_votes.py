@@ -31,7 +31,7 @@ OVER = incident(seq=9, state=State.RESOLVED, closed_as="self_resolved")
 def audit(of: Decision, topic: str = DECISIONS.name) -> AuditEntry:
     """The audit's entry that keeps a decision."""
     return AuditEntry(
-        chain=0, seq=7, ts=NOW, system="shop", topic=topic, origin=f"{topic}-0-7", previous=GENESIS, applied={},
+        chain=0, seq=7, ts=NOW, domain="shop", topic=topic, origin=f"{topic}-0-7", previous=GENESIS, applied={},
         body=msgspec.Raw(msgspec.json.encode(of)),
     )  # fmt: skip
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from models.incidents.book import IncidentBook
 from models.keyed import Table
 from models.safety.context import SafetyContext
-from models.topology.calls import SYSTEMS_KEPT, Graph, below, explains, take
+from models.topology.calls import SYSTEMS_KEPT, Graph, Networks, below, explains, graphs_table, take
 from tests.builders import KNOWN, NOW, topology
+from topics.spec import use_domains
 from topics.telemetry import Event
 
 CIRCLE = {"a/1": ("a/2",), "a/2": ("a/1", "a/3"), "a/3": ("a/3",)}
@@ -35,6 +36,22 @@ def test_a_system_tells_nothing_of_another_one() -> None:
     assert taken(topology(("shop/a", "shop/b")), Event(entity="shop", ts=NOW, kind="log", text="")) != {}
 
 
+def test_the_network_of_a_domain_has_the_graphs_of_all_its_systems_and_follows_them() -> None:
+    use_domains({"bank": "bank"})
+    graphs, networks = graphs_table().default_factory(), Networks()  # type: ignore[attr-defined]
+    for entity, calls in (("shop", ("shop/a", "db/x")), ("db", ("db/x", "db/y")), ("bank", ("bank/api", "db/x"))):
+        take(graphs, Event(entity=entity, ts=NOW, kind="topology", text="", calls=(calls,)))
+    network = networks.of(graphs, "main")
+    assert network == {"shop/a": ("db/x",), "db/x": ("db/y",)}
+    assert network.related("db/x") == {"db/x", "db/y", "shop/a"}
+    assert (network.callers("db/x"), network.below("shop/a")) == (("shop/a",), {"db/x", "db/y"})
+    take(graphs, Event(entity="db", ts=NOW + 1, kind="topology", text="", calls=(("db/x", "db/y"),)))
+    assert networks.of(graphs, "main") is network, "it was told the same again"
+    take(graphs, Event(entity="db", ts=NOW + 2, kind="topology", text=""))
+    assert networks.of(graphs, "main").related("shop/a") == {"shop/a", "db/x"}
+    assert networks.of(graphs, "bank") == {"bank/api": ("db/x",)}
+
+
 def test_incidents_and_safety_read_the_same_of_an_event() -> None:
     for events in (
         [topology(("shop/a/0", "bank/b"), ("shop/a", "shop/a"))],
@@ -48,7 +65,8 @@ def test_incidents_and_safety_read_the_same_of_an_event() -> None:
 
 
 def test_the_systems_that_are_remembered_have_a_bound() -> None:
-    events = [Event(entity=f"s{n}", ts=NOW, kind="topology", text="", calls=(("a", "b"),)) for n in range(1_100)]
+    names = [f"s{n}" for n in range(SYSTEMS_KEPT + 100)]
+    events = [Event(entity=name, ts=NOW, kind="topology", text="", calls=(("a", "b"),)) for name in names]
     assert len(taken(*events)) == SYSTEMS_KEPT
 
 

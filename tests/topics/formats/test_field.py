@@ -198,7 +198,7 @@ def test_series_of_prometheus_are_what_their_names_say_one_message_each() -> Non
             log.append({"timestamp": f"2026-11-21T00:00:{10 * at:02}Z", "value": str(value), "name": plain,
                         "labels": {"__name__": plain, "instance": "i:1", "job": "", **labels}})  # fmt: skip
     assert moments(*log)[-1] == pytest.approx({
-        "http_requests.rate": 10.0, "connections_count": 7.0, "system.cpu.load_average.1m": 2.0, "m_seconds.rate": 20.0,
+        "http_requests.rate": 10.0, "connections_count": 7.0, "node_load1": 2.0, "m_seconds.rate": 20.0,
         "m_seconds.p50": 1.0, "m_seconds.p95": 1.9, "m_seconds.p99": 1.98, "m_seconds.mean": 0.5,
     })  # fmt: skip
 
@@ -271,6 +271,29 @@ def test_any_module_of_metricbeat_is_measured(event: dict[str, Any], wanted: dic
     assert said(event) == ({"a": wanted}, [])
 
 
+@pytest.mark.parametrize(("one", "other"), [
+    ({"system": {"core": {"id": 0, "user": {"pct": 0.1}}}}, {"system": {"core": {"id": 1, "user": {"pct": 0.2}}}}),
+    ({"system": {"process": {"pid": 7, "fd": {"open": 1}}}}, {"system": {"process": {"pid": 8, "fd": {"open": 2}}}}),
+    ({"kafka": {"partition": {"id": 0, "offset": 1}, "topic": {"name": "a"}}},
+     {"kafka": {"partition": {"id": 1, "offset": 1}, "topic": {"name": "a"}}}),
+    ({"prometheus": {"labels": {"job": "a"}, "metrics": {"up": 1}}},
+     {"prometheus": {"labels": {"job": "b"}, "metrics": {"up": 1}}}),
+    ({"kubernetes": {"namespace": "a", "pod": {"name": "x", "cpu": 1}}},
+     {"kubernetes": {"namespace": "b", "pod": {"name": "x", "cpu": 1}}}),
+])  # fmt: skip
+def test_two_things_of_one_module_are_two_series(one: dict[str, Any], other: dict[str, Any]) -> None:
+    first, second = (said(beat(**parts))[0]["a"].keys() for parts in (one, other))
+    assert first
+    assert not first & second
+
+
+@pytest.mark.parametrize(("host", "entity"), [
+    (None, "key"), ({"hostname": "h"}, "h"), ({"name": None}, "key"), ("", "key"), ("b", "b"), ({}, "key"),
+])  # fmt: skip
+def test_an_event_of_no_host_is_of_its_key(host: Any, entity: str) -> None:
+    assert said(beat(host=host, redis={"x": 1})) == ({entity: {"redis.x": 1.0}}, [])
+
+
 @pytest.mark.parametrize(("line", "wanted"), [
     (b'm,host=a x=1,text="two\nlines" 1795238437267000000', {"m.x": 1.0}),
     (b'm,host=a text="5\\" of disk",x=1 1795238437267000000', {"m.x": 1.0}),
@@ -289,6 +312,8 @@ def test_a_line_is_read_as_the_line_protocol_says(line: bytes, wanted: dict[str,
 
 @pytest.mark.parametrize("bad", [b"m,host=a y=1_000 1795238437267000000", b"m,host=a y=\xff 1795238437267000000",
                                  b"m,host=\xff y=1", b"m y", b",host=a y=1", b"m,host=a y=1,",
+                                 b"m,host=a y=2.5i", b"m,host=a y=0x10", b"m,host=a y= 1",
+                                 b"m,host=a y=yes",
                                  b'm,host=a y="open'])  # fmt: skip
 def test_a_bad_line_is_refused_alone(bad: bytes) -> None:
     line = b"m,host=a x=1 1795238437267000000"
@@ -332,6 +357,17 @@ def test_each_type_of_vector_is_measured_under_a_clean_name(event: dict[str, Any
     samples, refused = said(event)
     assert not refused
     assert samples["a"] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("event", "wanted"), [
+    (vector(distribution={"samples": [], "statistic": "histogram"}), {}),
+    (vector(distribution={"samples": [], "statistic": "summary"}, interval_ms=1_000), {"a": {"lat.rate": 0.0}}),
+    (vector(aggregated_histogram={"buckets": [], "count": 3, "sum": None}), {}),
+    (vector(gauge={"value": 1.0}, tags=None), {"key": {"lat": 1.0}}),
+    (vector(gauge={"value": 1.0}, namespace=None, timestamp=NOW / 1000), {"a": {"lat": 1.0}}),
+])  # fmt: skip
+def test_what_vector_has_not_measured_is_no_error(event: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert said(event) == (wanted, [])
 
 
 def test_what_has_no_time_is_of_when_it_arrived() -> None:

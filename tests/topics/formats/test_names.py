@@ -24,7 +24,7 @@ CPU, LOAD, MEMORY = "system.cpu.utilization", "system.cpu.load_average.1m", "sys
         ("system.cpu.total.norm.pct", {}, 0.25, (CPU, 0.25)), ("system.load.1", {}, 2, (LOAD, 2)),  # Metricbeat
         ("system.memory.actual.used.bytes", {}, 7, (MEMORY, 7)),
         ("cpu_p", {}, 25, (CPU, 0.25)), ("Mem.used", {}, 2, (MEMORY, 2048)),  # Fluent Bit
-        ("node_load1", {}, 2, (LOAD, 2)),  # prometheus-kafka-adapter, of node_exporter
+        ("node_load1", {}, 2, ("node_load1", 2)),  # Prometheus' names stay, whoever sends them
         ("host.load1", {}, 2, (LOAD, 2)), ("host.memory_used_bytes", {}, 7, (MEMORY, 7)),  # Vector
         (CPU, {"cpu": "cpu0", "state": "user"}, 0.5, (f'{CPU}{{cpu="cpu0",state="user"}}', 0.5)),
         ("my.own", {"b": "2", "a": "1"}, 7, ('my.own{a="1",b="2"}', 7)),

@@ -40,9 +40,27 @@ def test_both_versions_say_the_same_as_a_record_of_the_kafka_adapter(found: list
     assert read.samples == [(NOW, 1.0), (NOW + 1, 0.0)], "proto3 leaves out zeros"
 
 
-def test_a_metric_that_opentelemetry_knows_has_its_name_and_unit() -> None:
-    read = one([*read_v1(write_v1(series([("__name__", "node_load1"), ("instance", "a")], sample(NOW, 1.0))))])
-    assert read.identity.metric == "system.cpu.load_average.1m"
+def test_a_series_keeps_its_name_and_what_follows_from_its_name_is_as_for_the_kafka_adapter() -> None:
+    for name, labels in (
+        ("node_load1", {}), ("took_seconds_sum", {"route": "/"}), ("took_seconds_count", {}), ("pg_activity_count", {}),
+        ("took_seconds_bucket", {"le": "0.5", "route": "/"}), ("a_total", {"code": "500"}), ("gc", {"quantile": "0.5"}),
+    ):  # fmt: skip
+        own = (("__name__", name), ("instance", "a"), *labels.items())
+        read = one([*read_v1(write_v1(series(own, sample(NOW, 1.0))))])
+        (adapter,) = prometheus({"name": name, "value": "1", "timestamp": NOW, "labels": dict(own)})
+        assert [read.identity.metric] == [*adapter.metrics]
+    assert one([*read_v1(write_v1(series([("__name__", "node_load1")])))]).identity.metric == "node_load1"
+
+
+@pytest.mark.parametrize(("kind", "name", "metric"), [
+    (1, "accepted", "accepted_total"), (2, "limit_total", "limit_total.value"), (3, "h_count", 'h_bucket{le="+Inf"}'),
+    (5, "s_sum", 's_bucket{le="sum"}'), (0, "accepted", "accepted"), (9, "accepted", "accepted"),
+    (2, "took_sum", "took_sum"), (7, "state", "state"),
+])  # fmt: skip
+def test_version_2_says_the_type_of_a_series(kind: int, name: str, metric: str) -> None:
+    symbols = b"".join(text(4, word) for word in ("", "__name__", name))
+    held = message(1, b"\x01\x02") + message(2, sample(NOW, 1.0)) + message(5, varint(1, kind))
+    assert one([*read_v2(symbols + message(5, held))]).identity.metric == metric
 
 
 def test_a_series_without_an_instance_is_its_jobs() -> None:
@@ -53,13 +71,8 @@ def test_a_series_without_an_instance_is_its_jobs() -> None:
 @pytest.mark.parametrize("found", [
     [*read_v1(write_v1(series(UP, histograms=[HISTOGRAM])))], [*read_v2(write_v2((UP, [], [HISTOGRAM])))],
 ])  # fmt: skip
-def test_a_native_histogram_is_taken_by_its_mean(found: list[Series]) -> None:
-    assert one(found).histograms == [(NOW, 2.5)]
-
-
-def test_a_native_histogram_of_floats_and_an_empty_one_have_a_mean_too() -> None:
-    floats, empty = double(2, 4.0) + double(3, 2.0) + varint(15, NOW), varint(15, NOW)
-    assert one([*read_v1(write_v1(series(UP, histograms=[floats, empty])))]).histograms == [(NOW, 0.5), (NOW, 0.0)]
+def test_both_versions_hold_native_histograms_as_messages(found: list[Series]) -> None:
+    assert one(found).histograms == [HISTOGRAM]
 
 
 def test_a_stale_marker_is_a_value_that_is_no_number() -> None:

@@ -62,8 +62,13 @@ def test_a_bad_line_is_refused_alone() -> None:
     assert json.loads(reply.body)["message"].startswith("partial write: refused 6, took ")
 
 
-def test_lines_that_are_no_text_are_refused() -> None:
-    assert refusal(LINES, b"cpu x=1\xff", "text/plain").status == 400
+def test_lines_and_fields_that_are_none_are_refused_alone_and_a_newline_in_a_text_ends_none() -> None:
+    body = b'm,host=a x=1\xff\nm,host=a x=1_0,y=2\nm,host=a z=3,text="two\nlines"\n'
+    parts = LINES.read(posted(LINES.path, body, "text/plain"))
+    (record,) = parts.records()
+    assert isinstance(record, Sample)
+    assert record.metrics == {"m.y": 2.0, "m.z": 3.0}
+    assert [refused.value for refused in parts.refused] == [b"m,host=a x=1\xff", b"m,host=a x=1_0,y=2"]
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -99,6 +104,17 @@ def test_items_that_are_no_samples_are_refused_alone() -> None:
     assert len(parts.records()) == 1
     assert len(parts.refused) == 10
     assert JSON.answer(given, parts).status == 400
+
+
+def test_parts_of_an_item_are_refused_alone_with_one_letter_and_what_has_no_time_is_of_now() -> None:
+    telegraf = {"name": "m", "fields": {"x": 1}, "tags": {"host": "a"}, "timestamp": now_ms()}
+    vector = {"name": "v", "kind": "absolute", "tags": {"host": "a"}, "timestamp": None, "gauge": {"value": 2.0}}
+    ours = {"entity": "a", "metrics": {"y": 3, "bad": None, "worse": "7"}}
+    bad = {**telegraf, "timestamp": None}
+    parts = JSON.read(posted(JSON.path, orjson.dumps([{"metrics": [telegraf, bad, bad, None]}, vector, ours])))
+    found = {name: v for r in parts.records() if isinstance(r, Sample) for name, v in r.metrics.items()}
+    assert found == {"m.x": 1.0, "v": 2.0, "y": 3.0}
+    assert [refused.detail.partition(" ")[0] for refused in parts.refused] == ["3", "2"], "parts of an item"
 
 
 def test_what_collectd_writes_is_one_item() -> None:
@@ -144,6 +160,7 @@ def test_alerts_become_events_of_their_instances() -> None:
     assert isinstance(first, Event)
     assert isinstance(second, Event)
     assert (first.entity, first.kind, first.text) == ("web-1", "alert", "firing Slow (page): p99 is high")
+    assert (first.name, first.state, second.name, second.state) == ("Slow", "firing", "Gone", "resolved")
     assert first.ts == 1_795_168_800_500
     assert (second.entity, second.text, second.ts - first.ts) == ("api", "resolved Gone: p99 is high", 3_599_500)
 
@@ -194,6 +211,16 @@ def test_an_event_of_others_has_its_type_as_kind_and_its_message_as_text() -> No
         ("shop/catalog", "com.example.done", "all built"), ("shop/catalog", "com.example.done", "done"),
         ("/ci", "com.example.done", "com.example.Done"),
     ]  # fmt: skip
+
+
+def test_an_alert_may_come_as_an_event_and_a_name_that_is_no_text_is_somebody_elses() -> None:
+    alert = {"entity": "db-1", "kind": "alert", "text": "too many", "name": "TooMany", "state": "firing"}
+    cloud = CLOUD | {"data": DEPLOY | {"name": {"first": "x"}, "state": 7}}
+    first, second = EVENTS.read(posted(EVENTS.path, orjson.dumps([alert, cloud]), "application/json")).records()
+    assert isinstance(first, Event)
+    assert isinstance(second, Event)
+    assert (first.name, first.state) == ("TooMany", "firing")
+    assert (second.kind, second.name, second.state) == ("deploy", "", "")
 
 
 def test_bad_events_are_refused_alone() -> None:

@@ -52,7 +52,7 @@ def test_what_is_posted_is_on_the_broker_when_it_is_answered(embedded: Embedded)
         assert {s.entity for s in client.samples()} == {"web-1", "web-2", "web-3"}
         assert {raw.key for raw in client.raws(METRICS.name)} == {b"web-1", b"web-2", b"web-3"}
         assert client.post("/events", {"entity": "shop/a", "kind": "deploy", "text": "v2"}).status == 204
-        assert [raw.key for raw in client.raws(EVENTS.name)] == [b"shop"]
+        assert [raw.key for raw in client.raws(EVENTS.name)] == [b"main"]
 
 
 def test_an_entity_stays_in_one_partition_however_it_is_sent(embedded: Embedded) -> None:

@@ -14,11 +14,10 @@ from app.offline.tuning.histories import History, Progress
 from models.detection.settings import DetectionSettings
 from topics.batch import Batch
 from topics.codec import DeadLetter
-from topics.signals import Anomaly
+from topics.signals import Anomaly, severity
 from topics.spec import Instant
 
 FIRST: Final = "first"  # the view that incidents rest on, and that budgets bound
-GRADES: Final = ("none", "minor", "major", "critical")
 
 
 @dataclass(slots=True)
@@ -50,7 +49,7 @@ class Span:
 
 
 @dataclass(slots=True)
-class Rehearsal:
+class Backtest:
     """What a history held, and the alarms of each of the settings that were tried on it."""
 
     spans: dict[str, Span] = field(default_factory=dict)
@@ -70,31 +69,31 @@ class Rehearsal:
         return max(span.last for span in self.spans.values())
 
 
-def rehearse(history: History, candidates: Sequence[DetectionSettings], progress: Progress) -> Rehearsal:
+def run_backtest(history: History, candidates: Sequence[DetectionSettings], progress: Progress) -> Backtest:
     """Feed a history to a live detector for each of `candidates`, cold.
 
     Raises:
         UserError: it holds no sample, or cannot be read.
     """
-    rehearsal, heard = Rehearsal(), [Heard() for _ in candidates]
+    backtest, heard = Backtest(), [Heard() for _ in candidates]
     lanes: dict[str, list[Detect]] = {}
     for lane, given in history.pieces(progress):
         if given is None:
             lanes.pop(lane, None)
         elif isinstance(given, DeadLetter):
-            rehearsal.refused += 1
+            backtest.refused += 1
         else:
             if lane not in lanes:
                 lanes[lane] = [Detect(settings, history.share) for settings in candidates]
             if isinstance(given, Batch):
-                _measure(rehearsal.spans, given)
+                _measure(backtest.spans, given)
             for detect, own in zip(lanes[lane], heard, strict=True):
                 for anomaly in detect.step([given], 0):
                     own.take(anomaly)
-    if not rehearsal.spans:
+    if not backtest.spans:
         raise UserError("nothing was measured in that time", "Look at --from, --to and --broker", exit_code=1)
-    rehearsal.alarms = [own.alarms for own in heard]
-    return rehearsal
+    backtest.alarms = [own.alarms for own in heard]
+    return backtest
 
 
 def _measure(spans: dict[str, Span], batch: Batch) -> None:
@@ -140,11 +139,7 @@ class Heard:
         if alarm.suppressed and not suppressed:  # too strange by now for any budget
             alarm.suppressed, alarm.told, alarm.path = "", anomaly.ts, anomaly.path
         alarm.ended = anomaly.ts
-        alarm.grade = max(alarm.grade, anomaly.grade, key=_rank)
+        alarm.grade = max(alarm.grade, anomaly.grade, key=severity)
         alarm.score = max(alarm.score, anomaly.score)
         if anomaly.metric == alarm.metric and off > alarm.deviation:
             alarm.deviation, alarm.expected = off, anomaly.expected
-
-
-def _rank(grade: str) -> int:
-    return GRADES.index(grade) if grade in GRADES else 0

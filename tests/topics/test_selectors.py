@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.knowledge.patterns import matches, parts
+from topics.selectors import matches, parts
 
 SERIES = 'http_requests_total{code="503",route="/a,b"}'
 

@@ -2,7 +2,8 @@
 
 A series is a name, or a name with attributes as `requests_total{code="500",route="/"}`; its rate per second is scored
 as `requests.rate{…}`, and meant by `rate(requests_total{…})`. A pattern is written alike: its name and its attributes'
-values are globs, attributes that it does not name may be anything, and it says `rate(…)` where it means a rate.
+values are globs, attributes that it does not name may be anything, and it says `rate(…)` where it means a rate. An
+underscore in a name is as good as a dot: Prometheus writes `http.server.utilization` as `http_server_utilization`.
 """
 
 from __future__ import annotations
@@ -52,12 +53,18 @@ def parts(text: str) -> Series:
     return Series(rate, name, tuple(found))
 
 
+@functools.lru_cache(maxsize=100_000)
+def dotted(name: str) -> str:
+    """A name with dots for underscores."""
+    return name.replace("_", ".")
+
+
 def matches(pattern: str, series: str) -> bool:
     """Whether a pattern means a series."""
     if pattern == series:
         return True
     wanted, given = parts(pattern), parts(series)
-    if wanted.rate != given.rate or not fnmatchcase(given.name, wanted.name):
+    if wanted.rate != given.rate or not fnmatchcase(dotted(given.name), dotted(wanted.name)):
         return False
     known = dict(given.attributes)
     return all(name in known and fnmatchcase(known[name], value) for name, value in wanted.attributes)
