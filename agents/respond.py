@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from agents._taught import Taught
-from models.incidents.book import DEFAULTS, IncidentBook, IncidentSettings
+from models.incidents.book import IncidentBook
+from models.incidents.settings import DEFAULTS, IncidentSettings
 from models.knowledge.packs import Packs
 from models.safety.roles import may
 from models.safety.signing import Keyring, Refused, setter
@@ -42,6 +43,8 @@ class Respond(Taught[IncidentBook]):
             match read.record:
                 case Symptom() as symptom:
                     yield from self.state.admit(symptom, now)
+                case Event(kind="gone", entity=entity):
+                    yield from self.state.gone(entity, now)
                 case Event() as event:
                     self.state.event(event)
                 case Decision() as decision:

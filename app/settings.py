@@ -28,7 +28,7 @@ from models.actions import catalogue
 from models.actions.base import Action
 from models.decision.base import DecisionSettings
 from models.detection.settings import DetectionSettings
-from models.incidents.book import IncidentSettings
+from models.incidents.settings import IncidentSettings
 from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
 from models.safety.masking import mask, rules_with

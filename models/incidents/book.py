@@ -10,6 +10,7 @@ import msgspec
 from models.diagnosis.current import ENTITIES_KEPT, Current, of_tracker
 from models.diagnosis.hypotheses import rank
 from models.incidents.lifecycle import IllegalStep, IncidentStep, advance, is_open
+from models.incidents.settings import DEFAULTS, IncidentSettings, shortest_ms
 from models.keyed import Changes, Table, table
 from models.knowledge.packs import TaughtState
 from models.topology import calls as topology
@@ -19,10 +20,9 @@ from models.topology.lifetimes import EntitySettings, ttl_ms
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Hypothesis, Incident, State, SymptomKind
-from topics.patterns import rules_of
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.signals import Symptom
-from topics.spec import Count, Instant, derive, domain_of, later, service_of, system_of
+from topics.spec import Instant, derive, domain_of, later, service_of, system_of
 from topics.telemetry import Event
 from topics.verdicts import Effect, Verdict
 
@@ -34,27 +34,6 @@ LEAST_PAUSE_MS: Final = 1_000  # minimum time between two checks whether an enti
 QUIET_MS: Final = 3_000  # an incident resolves by itself after so long without a symptom ...
 QUIET_PERIODS: Final = 2  # ... or so many sample periods, where that is longer
 GONE_PERIODS: Final = 10  # as many without a sample, and `gone_ms`, before an entity is gone
-
-
-class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When an incident ends without an action or a person."""
-
-    gone_ms: Count = 600_000
-    """Milliseconds without a sample after which an affected entity counts as gone: deleted, scaled in or renamed.
-
-    It is for entities of a kind that has no time to live of its own (docs/entities.md). An incident without other
-    affected entities then ends as `gone`. Set it above the longest gap in your telemetry.
-    """
-    domains: dict[str, str] = {}
-    """Pattern of entities → their correlation domain: symptoms of one domain may belong to one incident. The first
-    match counts, and what none matches is in `main`. `{0}` in a name is the entity's system: `"*" = "{0}"` gives each
-    system a domain of its own. Every process needs the same domains: they are the keys of topics."""
-
-    def __post_init__(self) -> None:
-        rules_of(self.domains, parts=1)
-
-
-DEFAULTS: Final = IncidentSettings()
 
 
 def _owner(_id: str, record: Incident | Event) -> str:
@@ -114,6 +93,12 @@ class IncidentBook(TaughtState):
             self.changes[f"{event.ts:015}/{event.entity}/{event.revision}"] = event
         elif event.facts is not None and event.facts.kind and self.kinds.get(event.entity) != event.facts.kind:
             self.kinds[event.entity] = event.facts.kind
+
+    def gone(self, entity: str, now: Instant) -> Iterator[Incident]:
+        """Process that an entity is gone for good: it is affected no more."""
+        for incident in self._open_ones((service_of(entity),)):
+            if entity in incident.affected:
+                yield from self._lose(incident, [entity], now)
 
     def admit(self, told: Symptom, now: Instant) -> Iterator[Incident]:
         """Process a record of a symptom. Opens an incident, or revises the one to which the symptom belongs."""
@@ -296,7 +281,7 @@ class IncidentBook(TaughtState):
                 yield from self._lose(incident, gone, now)
             else:
                 pause = max(LEAST_PAUSE_MS, settings.gone_ms // 20)
-                soon = min([_shortest_ms(settings, entities) + now, *ends.values()])  # later would look like a pause
+                soon = min([shortest_ms(settings, entities) + now, *ends.values()])  # later would look like a pause
                 self.gone_at[identity] = max(soon, now + pause)
 
     def find(self, identity: str) -> Incident | None:
@@ -316,7 +301,7 @@ class IncidentBook(TaughtState):
         """Record that this partition is being read. After a pause, time without samples counts from its end."""
         if not self.incidents:
             return
-        shortest = _shortest_ms(settings, entities)
+        shortest = shortest_ms(settings, entities)
         if now - self.awake > 2 * shortest:
             self.resumed = now
         if now - self.awake >= shortest // 4:
@@ -399,11 +384,6 @@ class IncidentBook(TaughtState):
         if len(self.closed) >= CLOSED_KEPT:
             self.judged_last.pop(next(iter(self.closed)), None)
         self.closed[incident.id] = incident
-
-
-def _shortest_ms(settings: IncidentSettings, entities: EntitySettings) -> Instant:
-    """The shortest time without a sample after which some entity is gone, as settings say."""
-    return min([settings.gone_ms, *(round(1000 * seconds) for seconds in entities.ttl_s.values())])
 
 
 def _final(decision: Decision) -> bool:

@@ -24,7 +24,7 @@ from topics.formats.naming import LABELS
 from topics.learning import Ended
 from topics.selectors import matches, parts
 from topics.spec import DAY_MS, Instant, Record, domain_of, later, system_of
-from topics.telemetry import ENTITY, LONGEST, MOST_FACTS, SILENT, Event, Facts, Relation
+from topics.telemetry import ENTITY, GONE, LONGEST, MOST_FACTS, SILENT, Event, Facts, Relation
 
 MOST: Final = 50_000  # entities of a partition; the one of which was heard longest ago makes room
 MOST_SOURCES: Final = 16  # of an entity
@@ -170,7 +170,7 @@ class Inventory(TaughtState):
             yield record
 
     def _end(self, entity: str, known: Known, record: Entity, now: Instant) -> Iterator[Record]:
-        """An entity is gone: so are its series, and what packs said of others because of it.
+        """An entity is gone: so are its series and symptoms, and what packs said of others because of it.
 
         What others say of it, files and events, is kept for when it comes back.
         """
@@ -184,6 +184,7 @@ class Inventory(TaughtState):
             yield record
         if known.own:
             yield Ended(entity=entity, ts=now, ended=record.last)
+            yield Event(entity=entity, ts=now, kind=GONE, text="")
         for other in known.said_of:
             yield _about(other, Facts(PACKS, GUESS, via=entity), now)
 

@@ -191,10 +191,11 @@ def test_an_entity_that_stays_away_is_silent_and_then_gone_with_its_series_at_th
     (fell,) = world.told(silent(POD, NOW - 60_000))
     assert (fell.state, fell.last) == ("silent", NOW)
     assert world.after(POD_MS - 1) == []
-    gone, ended = world.after(1)
+    gone, ended, told = world.after(1)
     assert (gone.state, gone.kind) == ("gone", "pod")
     assert isinstance(ended, Ended)
     assert ended.entity == POD
+    assert told == Event(entity=POD, ts=world.now, kind="gone", text="")
     assert world.after(30 * 86_400_000) == []
     assert len(world.agent.state.entities) == 0
 
