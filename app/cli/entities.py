@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
 from app.errors import UserError
 from app.history.render import clock
-from app.printing import err, out, print_json, print_table
+from app.printing import err, escaped, marked, out, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from topics.entities import Entity
@@ -64,21 +63,21 @@ def entities(
 
 def _table(found: list[Entity]) -> None:
     print_table("Entities", ("entity", "kind", "state", "last sample", "relations"), (
-        (escape(e.entity), e.kind, e.state, clock(e.last) if e.last else "",
-         escape(", ".join(f"{r.kind} {r.to}" for r in e.relations)))
+        (e.entity, e.kind, e.state, clock(e.last) if e.last else "", ", ".join(f"{r.kind} {r.to}" for r in e.relations))
         for e in found
     ))  # fmt: skip
 
 
 def _details(e: Entity) -> None:
-    out.print(f"[bold]{escape(e.entity)}[/bold]  {e.kind or 'of no known kind'}, {e.state} since {clock(e.ts)}")
+    out.print(
+        marked(f"[bold]{escaped(e.entity)}[/bold]  {e.kind or 'of no known kind'}, {e.state} since {clock(e.ts)}")
+    )
     heard = f"; last sample {clock(e.last)}" if e.last else ""
-    out.print(f"  first heard of {clock(e.first)}{heard}; said by {escape(', '.join(e.sources)) or 'its samples'}")
+    out.print(f"  first heard of {clock(e.first)}{heard}; said by {plain(', '.join(e.sources)) or 'its samples'}")
     if e.template:
-        out.print(f"  named by {escape(e.template)}")
+        out.print(f"  named by {plain(e.template)}")
     for name, text in e.attributes.items():
-        out.print(f"  {escape(name)} = {escape(text)}")
+        out.print(f"  {plain(name)} = {plain(text)}")
     for r in e.relations:
-        out.print(
-            f"  {r.kind} {escape(r.to)}  [dim]{escape(r.source)}, {r.confidence:.0%}, since {clock(r.since)}[/dim]"
-        )
+        said = f"{escaped(r.source)}, {r.confidence:.0%}, since {clock(r.since)}"
+        out.print(marked(f"  {r.kind} {escaped(r.to)}  [dim]{said}[/dim]"))

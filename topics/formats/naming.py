@@ -99,7 +99,7 @@ class Whose:
             one = self._naming.claimed(self, *metric(name, 1.0, self.kept))
             self._named[name] = one
         else:
-            one = self._naming.claimed(self, named(name, self.kept, prometheus), 1.0)
+            one = self._naming.claimed(self, named(name, self.kept, prometheus), 1.0, name)
             self._named[name, prometheus] = one
         return one
 
@@ -116,7 +116,7 @@ class Naming:
         self._topics: dict[str, tuple[Rule, ...]] = {}  # by topic, the entries that are for it
         self._sets: dict[tuple[Rule, ...], dict[tuple[Any, ...], Whose]] = {}  # by these, and by labels
         self._count = 0  # of sets
-        self._claims: dict[tuple[str, str], _Claim] = {}
+        self._claims: dict[tuple[str, str, str], _Claim] = {}
         self._known: dict[str, Facts] = {}
         self._fresh: dict[str, Facts] = {}
         self.message = _NO_MESSAGE  # its number and arrival, ms
@@ -181,9 +181,12 @@ class Naming:
 
     # --- names that two sets of labels would have ---------------------------------------------------------------------
 
-    def claimed(self, whose: Whose, series: str, factor: float) -> _Named:
-        """A metric of a set of labels, which has its name if nobody else has it."""
-        claim = self._claims.setdefault((whose.entity, series), _Claim())
+    def claimed(self, whose: Whose, series: str, factor: float, sent: str = "") -> _Named:
+        """A metric of a set of labels, which has its name if nobody else has it.
+
+        sent: its name as Prometheus has it: the count of a histogram is its last bucket, and both are sent.
+        """
+        claim = self._claims.setdefault((whose.entity, series, sent), _Claim())
         one = _Named(whose, series, factor, claim)
         if claim.holder is None:
             claim.holder = one

@@ -62,8 +62,15 @@ def metricbeat(record: Mapping[str, Any], naming: Naming, refuse: Refuse = stric
     which = {_label(name): value for name, value in leaves if _says_which(name, value)}
     found = ((n, float(v)) for n, v in leaves if isinstance(v, bool | int | float) and not _says_which(n, v))
     measured = record.get("metricset")
-    of = naming.of({"host.name": whose, **which}, str(measured.get("name")) if isinstance(measured, Mapping) else "")
+    of = naming.of(
+        {**_if_any("host.name", whose), **which}, str(measured.get("name")) if isinstance(measured, Mapping) else ""
+    )
     yield Sampled(of.entity, instant(record["@timestamp"]), of.metrics(found))
+
+
+def _if_any(label: str, text: str) -> dict[str, str]:
+    """A label, if it has a text."""
+    return {label: text} if text else {}
 
 
 def _says_which(name: str, held: Any) -> bool:
@@ -97,10 +104,10 @@ def collectd(records: Sequence[Mapping[str, Any]], naming: Naming, refuse: Refus
 def _collectd(record: Mapping[str, Any], naming: Naming) -> Sampled:
     parts = (record["plugin"], record["type"], record["type_instance"])
     name = ".".join(dict.fromkeys(part for part in parts if part))
-    of = {"instance": record["plugin_instance"]} if record["plugin_instance"] else {}
+    of = _if_any("instance", record["plugin_instance"])
     named = zip(record["dsnames"], record["values"], strict=True)
     pairs = [(name if ds == "value" else f"{name}.{ds}", value) for ds, value in named if value is not None]
-    whose = naming.of({"host": str(record["host"]), **of}, str(record["plugin"]))
+    whose = naming.of({**_if_any("host", str(record["host"])), **of}, str(record["plugin"]))
     return Sampled(
         whose.entity, instant(record["time"]), whose.metrics((known, float(value)) for known, value in pairs)
     )

@@ -47,7 +47,7 @@ def test_a_series_keeps_its_name_and_what_follows_from_its_name_is_as_for_the_ka
     ):  # fmt: skip
         own = (("__name__", name), ("instance", "a"), *labels.items())
         read = one([*read_v1(write_v1(series(own, sample(NOW, 1.0))))])
-        (adapter,) = prometheus({"name": name, "value": "1", "timestamp": NOW, "labels": dict(own)})
+        (adapter,) = prometheus({"name": name, "value": "1", "timestamp": NOW, "labels": dict(own)}, Naming())
         assert [read.identity.metric] == [*adapter.metrics]
     assert one([*read_v1(write_v1(series([("__name__", "node_load1")])))]).identity.metric == "node_load1"
 
