@@ -51,8 +51,8 @@ class PartitionState:
 
     @property
     def waiting(self) -> list[list[Agent[Any]]]:
-        """Each stage that may have output without a record, with the stages after it."""
-        return [self.stages[index:] for index, stage in enumerate(self.stages) if not stage.raw]
+        """Each stage, which may have output without a record, with the stages after it."""
+        return [self.stages[index:] for index in range(len(self.stages))]
 
     def carefully(self, chunk: Chunk, now: Instant) -> list[Record | DeadLetter]:
         """The outputs of a chunk with a record in it that breaks a stage. That record becomes a dead letter."""

@@ -5,40 +5,56 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from agents._agent import Agent, Buffer, Chunk
-from topics.batch import Forgotten, Names
+from models.topology.presence import Sightings
+from topics.batch import Batch, Forgotten, Names, Reused
 from topics.chunk import chunk_of as chunk_of
 from topics.formats.decoder import LARGE as LARGE
 from topics.formats.decoder import Decoded, Decoder, Known
+from topics.formats.naming import Naming
 from topics.spec import Instant, Raw
-from topics.telemetry import METRICS
+from topics.telemetry import EVENTS, METRICS, Event
 
 
 class Decode(Agent[Raw]):
     """Reads samples, frames and learning controls. Yields what `Decoder.read` gives, in the order of the log.
+
+    An `Event` follows where labels say something of an entity that was not told yet, and when an entity is new, falls
+    silent or comes back.
 
     known: asked before each batch what packs say of series; None: what they said before holds.
     """
 
     name = "decode"
     reads = (METRICS,)
-    writes = ()
+    writes = (EVENTS,)
     raw = True
 
-    def __init__(self, names: Names | None = None, known: Known = lambda: None) -> None:
-        self.decoder = Decoder(names, known)
+    def __init__(
+        self, names: Names | None = None, known: Known = lambda: None, naming: Naming | None = None
+    ) -> None:  # fmt: skip
+        self.decoder = Decoder(names, known, naming)
         self.names = self.decoder.names
+        self.sightings = Sightings()
 
-    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Decoded]:  # noqa: ARG002
+    def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Decoded | Event]:
         if records:
             assert isinstance(records, Chunk)
-            yield from self.decoder.read(records)
+            for each in self.decoder.read(records):
+                if isinstance(each, Batch | Forgotten | Reused):
+                    self.sightings.take(each)
+                yield each
+            yield from self.decoder.naming.told()
+        yield from self.sightings.look(self.names, now)
 
     def keep_only(self, entities: Callable[[str], bool]) -> Forgotten:
         """Forget every entity for which `entities` is false; `Detect.keep_only` is given what this returns."""
-        return self.decoder.keep_only(entities)
+        forgotten = self.decoder.keep_only(entities)
+        self.sightings.take(forgotten)
+        return forgotten
 
     def snapshot(self) -> bytes:
         return self.decoder.dump()
 
     def restore(self, state: Buffer) -> None:
         self.decoder.load(state)
+        self.sightings = Sightings()

@@ -9,6 +9,7 @@ from typing import Final
 from agents._agent import Agent
 from topics.codec import Cause, DeadLetter, DecodeError
 from topics.formats.foreign import Choose, ForeignReader
+from topics.formats.naming import Naming
 from topics.spec import Instant, Raw, Record
 from topics.telemetry import EVENTS, METRICS
 
@@ -17,6 +18,8 @@ KEPT_BYTES: Final = 5_000_000  # of a refused message: the dead-letter topic tak
 
 class Rekey(Agent[Raw]):
     """Yields a `Sample` for each entity and time in a message, and an `Event` for a loud line of a log.
+
+    Another `Event` follows where labels say something of an entity that was not told yet.
 
     It keeps nothing that matters. What it refuses, the message or parts of it, goes to the dead-letter topic of the
     metrics, with the place it was read from.
@@ -27,8 +30,8 @@ class Rekey(Agent[Raw]):
     writes = (METRICS, EVENTS)
     raw = True
 
-    def __init__(self, choose: Choose) -> None:
-        self.reader = ForeignReader(choose)
+    def __init__(self, choose: Choose, naming: Naming | None = None) -> None:
+        self.reader = ForeignReader(choose, naming)
 
     def step(self, records: Sequence[Raw], now: Instant) -> Iterator[Record | DeadLetter]:
         for raw in records:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from agents._taught import Taught
-from models.incidents.book import DEFAULTS, IncidentBook, IncidentSettings
+from models.incidents.book import IncidentBook
+from models.incidents.settings import DEFAULTS, IncidentSettings
 from models.knowledge.packs import Packs
 from models.safety.roles import may
 from models.safety.signing import Keyring, Refused, setter
+from models.topology.lifetimes import DEFAULTS as BY_KIND
+from models.topology.lifetimes import EntitySettings
 from topics.actions import RESULTS, Result
 from topics.decisions import DECISIONS, Decision
 from topics.incidents import INCIDENTS, Incident
@@ -29,15 +32,19 @@ class Respond(Taught[IncidentBook]):
     writes = (INCIDENTS, REFUSALS)
     shape = IncidentBook
 
-    def __init__(self, packs: Packs, keyring: Keyring, settings: IncidentSettings = DEFAULTS) -> None:
+    def __init__(
+        self, packs: Packs, keyring: Keyring, settings: IncidentSettings = DEFAULTS, entities: EntitySettings = BY_KIND
+    ) -> None:  # fmt: skip
         super().__init__(packs, keyring)
-        self.settings = settings
+        self.settings, self.entities = settings, entities
 
     def step(self, records: Sequence[Read[Record]], now: Instant) -> Iterator[Incident | Refusal]:
         for read in records:
             match read.record:
                 case Symptom() as symptom:
                     yield from self.state.admit(symptom, now)
+                case Event(kind="gone", entity=entity):
+                    yield from self.state.gone(entity, now)
                 case Event() as event:
                     self.state.event(event)
                 case Decision() as decision:
@@ -54,9 +61,9 @@ class Respond(Taught[IncidentBook]):
                     except Refused as refused:
                         yield refusal(word, str(read.origin), refused.code, refused.detail, now)
         if records:
-            self.state.note(now, self.settings)
+            self.state.note(now, self.settings, self.entities)
         else:
-            yield from self.state.expire(now, self.settings)
+            yield from self.state.expire(now, self.settings, self.entities)
 
     def _told(self, setting: Setting, origin: str, now: Instant) -> Iterator[Incident | Refusal]:
         """What a person says of an incident that is kept here."""

@@ -6,6 +6,7 @@ telemetry ─► decode ─► detect ─► diagnose ─► respond ─► deci
                                                                                                  attest signs it
 
 Each system is in its room's `wiring.py`. Topics of other agents come in through `rekey`, which writes telemetry.
+`describe` keeps what labels, packs, files and events say of entities.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from app.api.settings import ApiSettings
 from app.choices import choices
 from app.errors import UserError
 from app.history.settings import HistorySettings
-from app.ingest.settings import IngestSettings, ReceiveSettings
+from app.ingest.settings import IngestSettings, ReceiveSettings, naming
 from app.kafka.settings import TopicsSettings
 from app.policy.settings import PolicySettings
 from app.security.settings import SecuritySettings
@@ -28,10 +28,11 @@ from models.actions import catalogue
 from models.actions.base import Action
 from models.decision.base import DecisionSettings
 from models.detection.settings import DetectionSettings
-from models.incidents.book import IncidentSettings
+from models.incidents.settings import IncidentSettings
 from models.incidents.verification import VerificationSettings
 from models.safety.limits import SafetySettings
 from models.safety.masking import mask, rules_with
+from models.topology.lifetimes import EntitySettings
 from topics.patterns import examples
 from topics.spec import domain_of, knows_domains, use_domains
 
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api: ApiSettings = ApiSettings()
     ingest: IngestSettings = IngestSettings()
     receive: ReceiveSettings = ReceiveSettings()
+    entities: EntitySettings = EntitySettings()
     actuators: ActuatorSettings = ActuatorSettings()
     topics: TopicsSettings = TopicsSettings()
     actions: tuple[Action, ...] = ()
@@ -71,6 +73,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ, 
         catalogue.add(settings.actions)
     except ValueError as error:
         raise UserError(f"settings: [[actions]]: {error}", "Mend that action in opsloop.toml") from None
+    naming(settings.ingest)  # a template that cannot be used is refused here
     use_domains(settings.incidents.domains)
     _require_apart(settings)
     ingest = msgspec.structs.replace(settings.ingest, topics=plugins.with_formats(settings.ingest.topics))

@@ -23,6 +23,7 @@ from topics.approvals import Approval, subject
 from topics.audit import GENESIS, AuditEntry, Checkpoint
 from topics.catalog import topic_of
 from topics.decisions import Decision, DecisionState
+from topics.entities import Entity, Presence, Related
 from topics.incidents import Hypothesis, Incident, State, SymptomKind
 from topics.learning import Label
 from topics.policies import Policy
@@ -225,6 +226,11 @@ SAMPLES: Final[dict[str, Record]] = {
         Sample(entity=CATALOG, ts=NOW, metrics={"up": 1.0, "http.server.request_rate": 31.5}),
         topology(("shop/gateway", "shop/catalog")),
         Heartbeat(node="edge-1", ts=NOW, seq=4, period_ms=500),
+        Entity(
+            entity=CATALOG, ts=NOW, seq=3, state=Presence.SILENT, kind="pod", attributes={"zone": "a"},
+            relations=(Related("runs_on", "web-1", "labels", 0.8, NOW - 9_000),), sources=("labels", "packs"),
+            first=NOW - 9_000, last=NOW - 1_000, template="{namespace}/{pod}",
+        ),
         sample(CATALOG, NOW, SymptomKind.LATENCY, BUSY),
         symptom(SymptomKind.LATENCY, onset=NOW - 2_000),
         incident(attempts=("d0",), closed_as=""),

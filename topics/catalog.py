@@ -8,8 +8,9 @@ from topics.actions import COMMANDS, RESULTS
 from topics.approvals import APPROVALS
 from topics.audit import AUDIT, CHECKPOINTS
 from topics.decisions import DECISIONS
+from topics.entities import ENTITIES
 from topics.incidents import INCIDENTS
-from topics.learning import LABELS, LEARNING
+from topics.learning import ENDED, LABELS, LEARNING
 from topics.packs import PACKS
 from topics.policies import POLICIES
 from topics.proposals import PROPOSALS
@@ -23,15 +24,15 @@ from topics.verdicts import VERDICTS
 
 # in the order in which data passes through them
 ALL: Final = (
-    METRICS, EVENTS, HEARTBEATS, ANOMALIES, SYMPTOMS, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS, RESULTS,
-    VERDICTS, LABELS, REFUSALS, SETTINGS, POLICIES, PACKS, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
+    METRICS, EVENTS, HEARTBEATS, ENTITIES, ANOMALIES, SYMPTOMS, INCIDENTS, PROPOSALS, DECISIONS, APPROVALS, COMMANDS,
+    RESULTS, VERDICTS, LABELS, REFUSALS, SETTINGS, POLICIES, PACKS, AUDIT, CHECKPOINTS, LANE_STATE, LOOP_STATE,
 )  # fmt: skip
 
 BY_NAME: Final = {topic.name: topic for topic in ALL}
 
 # the state topics share one record, which only the drivers write
 _BY_RECORD: Final[dict[type[Record], Topic]] = {t.record: t for t in ALL if t not in (LANE_STATE, LOOP_STATE)}
-_BY_RECORD[LEARNING.record] = LEARNING  # a control stands on the topic of the samples
+_BY_RECORD.update({topic.record: topic for topic in (LEARNING, ENDED)})  # controls stand on the topic of the samples
 
 
 def topic_of(record: Record) -> Topic:

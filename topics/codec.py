@@ -36,6 +36,7 @@ class Cause(StrEnum):
     NOT_FINITE = "not_finite"
     TIMESTAMP = "timestamp"
     TOO_MANY_SERIES = "too_many_series"
+    SAME_NAME = "same_name"
     UNKNOWN_TOPIC = "unknown_topic"
     HANDLER = "handler"
 

@@ -1,4 +1,4 @@
-"""Learning controls: from where on a detector may learn, and labels by people.
+"""Controls: from where on a detector may learn, what is to be forgotten, and labels by people.
 
 A control stands on the metrics topic, between the samples that it is about and with the same key. So the state of a
 learner follows from its partition's log alone.
@@ -25,6 +25,14 @@ class Learning(Record, frozen=True):
     label: Word = "confirmed"  # at the close: confirmed drops the copy, the others make it the baseline
 
 
+class Ended(Record, frozen=True):
+    """An entity is gone: forget its series, and all that was learned of them, from here on."""
+
+    entity: str
+    ts: Instant
+    ended: Instant  # when it was last there
+
+
 class Label(Record, frozen=True):
     """What a person says an incident was."""
 
@@ -38,6 +46,10 @@ class Label(Record, frozen=True):
 LEARNING = Topic(
     METRICS.name, Learning, key=lambda control: control.entity, what="in band: what may be learned", cloudevents=False,
     content_type=b"application/vnd.opsloop.learning+json",
+)  # fmt: skip
+ENDED = Topic(
+    METRICS.name, Ended, key=lambda control: control.entity, what="in band: who is gone", cloudevents=False,
+    content_type=b"application/vnd.opsloop.ended+json",
 )  # fmt: skip
 LABELS = Topic(
     "opsloop.labels", Label, key=lambda label: domain_of(label.entity), what="what people say incidents were"

@@ -15,6 +15,7 @@ from app.errors import UserError
 from app.printing import escaped, marked, out, print_json
 
 if TYPE_CHECKING:
+    from app.ingest.settings import IngestSettings
     from app.kafka.broker import Broker
     from app.kafka.doctor import CheckResult
 
@@ -35,8 +36,11 @@ def doctor(broker: BrokerOption = "", json: JsonOption = False) -> None:
     from app.kafka.doctor import examine
     from app.settings import load
 
-    findings, where = [], broker_of(broker)
-    for finding in chain(examine(where, load().ingest), _standing(where), _scopes(where), _packs(where)):
+    findings, where, settings = [], broker_of(broker), load().ingest
+    told = (
+        examine(where, settings), _standing(where), _scopes(where), _packs(where), _templates(where, settings),
+    )  # fmt: skip
+    for finding in chain(*told):
         findings.append(finding)
         if not json:
             out.print(marked(f"{MARKS[finding.state]} {escaped(f'{finding.what}: {finding.detail}')}"))
@@ -121,3 +125,24 @@ def _packs(broker: Broker) -> Iterator[CheckResult]:
             yield from (CheckResult("packs", "note", str(flaw), flaw.remedy) for flaw in idle)
     if not found:
         yield CheckResult("packs", "ok", f"{len(held)} hold, {len(own)} of them signed here; {Knowledge.of(held).hash}")
+
+
+def _templates(broker: Broker, settings: IngestSettings) -> Iterator[CheckResult]:
+    """Templates of entities that have named nothing that is there."""
+    from app.kafka.broker import probe
+    from app.kafka.doctor import CheckResult
+    from app.knowledge.entities import known
+
+    if not settings.entities or probe(broker, 2.0):
+        return
+    try:
+        used = {entity.template for entity in known(broker)}
+    except UserError:
+        return  # the missing topic is a finding of its own
+    for number, rule in enumerate(settings.entities, 1):
+        name = f"[[ingest.entities]] {number}"
+        if rule.entity in used:
+            yield CheckResult(name, "ok", f"{rule.entity} names entities")
+        else:
+            remedy = "Compare its labels and `when` with what is sent, or leave it out"
+            yield CheckResult(name, "note", f"{rule.entity} has matched nothing that was seen", remedy)

@@ -15,8 +15,8 @@ from app.errors import UserError
 from app.printing import err
 
 if TYPE_CHECKING:
-    from app.ingest.settings import ReceiveSettings
     from app.kafka.broker import Broker
+    from app.settings import Settings
 
 SHORTEST_TOKEN = 16  # characters: what is shorter can be guessed
 
@@ -52,8 +52,8 @@ def receive(
     from app.settings import load
 
     host, port = address_of(address)
-    settings = load().receive
-    tokens = _tokens(settings.token, token_file)
+    settings = load()
+    tokens = _tokens(settings.receive.token, token_file)
     _require_safe(host, bool(tokens), (cert, key), behind_proxy)
     chosen = broker_of(broker)
     require(chosen)
@@ -100,27 +100,30 @@ def _require_topics(broker: Broker) -> None:
 
 
 def _run(
-    broker: Broker, settings: ReceiveSettings, tokens: list[str], where: tuple[str, socket.socket],
+    broker: Broker, settings: Settings, tokens: list[str], where: tuple[str, socket.socket],
     tls: tuple[Path, Path] | None,
 ) -> None:  # fmt: skip
     import uvicorn
 
     from app.ingest.receive.delivery import Delivery
     from app.ingest.receive.server import Receiver
+    from app.ingest.settings import naming
 
-    delivery = Delivery(broker, settings)
+    receiving = settings.receive
+    delivery = Delivery(broker, receiving)
     left = 0
     try:
+        receiver = Receiver(delivery, receiving, tokens, naming(settings.ingest))
         config = configured(
-            Receiver(delivery, settings, tokens).app(), tls, settings.connections,
+            receiver.app(), tls, receiving.connections,
             keep_alive_s=75,  # longer than senders pause: one that writes on a connection while it is closed fails
-            shutdown_s=math.ceil(settings.read_s + settings.deliver_s),  # what is accepted is finished
+            shutdown_s=math.ceil(receiving.read_s + receiving.deliver_s),  # what is accepted is finished
         )  # fmt: skip
         host, listening = where
         shown = f"[{host}]" if ":" in host else host
         err.print(f"receiving on {'https' if tls else 'http'}://{shown}:{listening.getsockname()[1]}", style="green")
         uvicorn.Server(config).run(sockets=[listening])
     finally:
-        left = delivery.close(settings.deliver_s)
+        left = delivery.close(receiving.deliver_s)
     if left:
         raise UserError(f"{left} messages were not delivered, and their senders were told", exit_code=1)

@@ -22,9 +22,10 @@ from topics.audit import AuditEntry, Checkpoint
 from topics.catalog import named
 from topics.codec import DecodeError, decode
 from topics.decisions import Decision
+from topics.entities import Entity
 from topics.frames import CONTENT_TYPE, unpack, unpack_names
 from topics.incidents import Incident
-from topics.learning import LEARNING, Label
+from topics.learning import ENDED, LEARNING, Label
 from topics.packs import PackVersion
 from topics.policies import Policy
 from topics.proposals import Proposal
@@ -156,7 +157,7 @@ def _another(raw: Raw, why: str) -> str:
             return f"not readable: {error}"
         more = f" and {len(entities) - SHOWN} more" if len(entities) > SHOWN else ""
         return f"samples: {len(frame.ts)}, values: {len(frame.value)}, of {', '.join(entities[:SHOWN])}{more}"
-    if content == LEARNING.content_type:
+    if content in (LEARNING.content_type, ENDED.content_type):
         return value.decode(errors="replace")
     return f"{len(value)} bytes {content.decode(errors='replace')}" if content else f"not readable: {why}"
 
@@ -190,7 +191,14 @@ def _(sample: Sample) -> str:
 @_say(Event)
 def _(event: Event) -> str:
     change = f" ({event.previous or '?'} → {event.revision})" if event.revision else ""
-    return f"{event.entity} {event.kind}: {event.text}{change}"
+    facts = f"{event.facts.kind} by {event.facts.source}" if event.facts else event.text
+    return f"{event.entity} {event.kind}: {facts}{change}"
+
+
+@_say(Entity)
+def _(entity: Entity) -> str:
+    relations = ", ".join(f"{r.kind} {r.to}" for r in entity.relations[:SHOWN])
+    return f"{entity.entity} {entity.kind or 'entity'} is {entity.state}" + (f"; {relations}" if relations else "")
 
 
 @_say(Heartbeat)

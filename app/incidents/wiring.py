@@ -19,7 +19,7 @@ def _diagnose(parts: Parts) -> Agent[Any]:
 def _respond(parts: Parts) -> Agent[Any]:
     from agents.respond import Respond
 
-    return Respond(parts.packs, parts.keyring, parts.settings.incidents)
+    return Respond(parts.packs, parts.keyring, parts.settings.incidents, parts.settings.entities)
 
 
 def _verify(parts: Parts) -> Agent[Any]:

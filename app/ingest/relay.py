@@ -8,7 +8,7 @@ from functools import partial
 from agents._relay import Relay, RelaySettings
 from agents.rekey import Rekey
 from app.clock import now_ms
-from app.ingest.settings import choose, patterns
+from app.ingest.settings import choose, naming, patterns
 from app.kafka.admin import topic_id
 from app.kafka.broker import consumer_config, producer_config
 from app.runtime.drivers import client_config
@@ -26,4 +26,4 @@ def make_relay(worker: Worker) -> Relay:
         patterns(worker.settings.ingest), consumer_config(classic, "opsloop-rekey"), producer_config(worker.broker),
         client_config(worker.broker), partial(topic_id, worker.broker),
     )  # fmt: skip
-    return Relay(settings, Rekey(choose(worker.settings.ingest)), now_ms, Meter())
+    return Relay(settings, Rekey(choose(worker.settings.ingest), naming(worker.settings.ingest)), now_ms, Meter())

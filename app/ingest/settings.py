@@ -10,6 +10,8 @@ from typing import Annotated, Final
 import msgspec
 
 from app.errors import UserError
+from topics.formats.entities import EntityRule, TemplateFault, rules_of
+from topics.formats.naming import Naming
 
 OURS: Final = ("opsloop.", "__")  # prefixes that a pattern never matches: see agents/_relay.py
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._*?-]{1,249}")
@@ -23,6 +25,20 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Topic or pattern (`*` any text, `?` a character) → format: one of docs/ingest.md, or of an installed package.
     The first match counts. `auto`: the format is recognised from the first readable message of a topic and
     content type. `mixed`: it is recognised from each message."""
+    entities: tuple[EntityRule, ...] = ()
+    """Whose measurements are, by templates over their labels; docs/entities.md. The first that applies counts."""
+
+
+def naming(settings: IngestSettings) -> Naming:
+    """What labels say of entities and series by the settings.
+
+    Raises:
+        UserError: a template cannot be read, or can never apply.
+    """
+    try:
+        return Naming(rules_of(settings.entities))
+    except TemplateFault as fault:
+        raise UserError(f"settings: {fault}", fault.remedy) from None
 
 
 def choose(settings: IngestSettings) -> Callable[[str], str]:

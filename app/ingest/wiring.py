@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 def _rekey(parts: Parts) -> Agent[Any]:
     from agents.rekey import Rekey
-    from app.ingest.settings import choose
+    from app.ingest.settings import choose, naming
 
-    return Rekey(choose(parts.settings.ingest))
+    return Rekey(choose(parts.settings.ingest), naming(parts.settings.ingest))
 
 
 def _decode(parts: Parts) -> Agent[Any]:
     from agents.decode import Decode
+    from app.ingest.settings import naming
     from models.versions import Book
     from topics.batch import Names
 
-    hours = 24 * parts.settings.detection.forget_after_days
-    return Decode(Names(ttl_hours=hours, meanings=parts.packs.meanings(Book())), parts.said)
+    names = Names(ttl_hours=24 * parts.settings.detection.forget_after_days, meanings=parts.packs.meanings(Book()))
+    return Decode(names, parts.said, naming(parts.settings.ingest))
 
 
 def _detect(parts: Parts) -> Agent[Any]:

@@ -31,7 +31,7 @@ from models.keyed import Table, table
 from models.knowledge.packs import TaughtState
 from topics.signals import NO_SYMPTOM, Anomaly, Symptom
 from topics.spec import Instant, derive, domain_of, system_of
-from topics.telemetry import Event, Heartbeat
+from topics.telemetry import GONE, Event, Heartbeat
 
 ENTITIES_KEPT: Final = 12_000  # more than a correlation domain is made for; the whole state fits in one record
 SECOND_LOOK: Final = 2  # samples that a symptom on the narrow path takes, unless another entity is off as well
@@ -104,7 +104,9 @@ class Tracker(TaughtState):
         return self._take(of_anomaly(anomaly, self.knowledge))
 
     def event(self, event: Event, evidence: str) -> list[Symptom]:
-        """Take an event; alerts from outside may be symptoms. evidence: the place of its record."""
+        """Take an event: alerts from outside may be symptoms, and those of what is gone end. evidence: its place."""
+        if event.kind == GONE:
+            return self._end(event.entity)
         if event.kind != "alert" or not event.name or event.state not in ("firing", "resolved"):
             return []
         return self._take(of_alert(event, evidence, self.knowledge))
@@ -121,6 +123,16 @@ class Tracker(TaughtState):
         """Drop everything that is known of an entity."""
         for book in (self.newest, self.views, self.symptoms):
             book.pop(entity, None)
+
+    def _end(self, entity: str) -> list[Symptom]:
+        """End what an entity shows as of its last record, whatever the clock of who says so, and forget it."""
+        views = sorted(self.views.pop(entity, ()), key=lambda view: view.name != FIRST)
+        before = {s.symptom: s for s in self.symptoms.pop(entity, ())}
+        ts = self.newest.get(entity, UNSEEN).ts
+        ended = [s for view in views[:1] for s in self._follow(Told(entity, ts, view, on=False), before, ())]
+        self.beats.nodes.pop(entity, None)
+        self.forget(entity)
+        return ended
 
     def confirmed(self) -> Iterator[tuple[str, Tracked]]:
         """Every confirmed symptom, with its entity."""

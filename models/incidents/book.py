@@ -7,20 +7,22 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from models.diagnosis.current import Current, of_tracker
+from models.diagnosis.current import ENTITIES_KEPT, Current, of_tracker
 from models.diagnosis.hypotheses import rank
 from models.incidents.lifecycle import IllegalStep, IncidentStep, advance, is_open
+from models.incidents.settings import DEFAULTS, IncidentSettings, shortest_ms
 from models.keyed import Changes, Table, table
 from models.knowledge.packs import TaughtState
 from models.topology import calls as topology
 from models.topology.calls import Graph, Network, Networks
+from models.topology.lifetimes import DEFAULTS as BY_KIND
+from models.topology.lifetimes import EntitySettings, ttl_ms
 from topics.actions import Result
 from topics.decisions import PASSING, Decision, DecisionState
 from topics.incidents import Hypothesis, Incident, State, SymptomKind
-from topics.patterns import rules_of
 from topics.settings import ACKNOWLEDGED, RESOLVED
 from topics.signals import Symptom
-from topics.spec import Count, Instant, derive, domain_of, later, service_of, system_of
+from topics.spec import Instant, derive, domain_of, later, service_of, system_of
 from topics.telemetry import Event
 from topics.verdicts import Effect, Verdict
 
@@ -34,28 +36,12 @@ QUIET_PERIODS: Final = 2  # ... or so many sample periods, where that is longer
 GONE_PERIODS: Final = 10  # as many without a sample, and `gone_ms`, before an entity is gone
 
 
-class IncidentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When an incident ends without an action or a person."""
-
-    gone_ms: Count = 600_000
-    """Milliseconds without a sample after which an affected entity counts as gone: deleted, scaled in or renamed.
-
-    An incident without other affected entities then ends as `gone`. Set it above the longest gap in your telemetry.
-    """
-    domains: dict[str, str] = {}
-    """Pattern of entities → their correlation domain: symptoms of one domain may belong to one incident. The first
-    match counts, and what none matches is in `main`. `{0}` in a name is the entity's system: `"*" = "{0}"` gives each
-    system a domain of its own. Every process needs the same domains: they are the keys of topics."""
-
-    def __post_init__(self) -> None:
-        rules_of(self.domains, parts=1)
-
-
-DEFAULTS: Final = IncidentSettings()
-
-
 def _owner(_id: str, record: Incident | Event) -> str:
     return domain_of(record.entity)
+
+
+def _domain(entity: str, _kind: str) -> str:
+    return domain_of(entity)
 
 
 def _services(_id: str, incident: Incident) -> set[str]:
@@ -95,15 +81,24 @@ class IncidentBook(TaughtState):
     quiet_until: Table[Instant] = table(when=lambda at: at)  # incident without a symptom → when it resolves by itself
     gone_at: Table[Instant] = table(when=lambda at: at)  # incident → when to check for entities that are gone
     judged_last: Table[str] = table()  # incident → its last decision with a verdict
+    kinds: Table[str] = table(ENTITIES_KEPT, domain=_domain)  # entity → its kind, as labels or files say
     awake: Instant = 0  # approximate time at which this partition was last read
     resumed: Instant = 0  # end of the last pause in reading this partition; no samples were read during it
 
     def event(self, event: Event) -> None:
-        """Store a deploy, a configuration change or the topology of a system."""
+        """Store a deploy, a configuration change, the topology of a system or the kind of an entity."""
         if event.kind == "topology":
             topology.take(self.calls, event)
         elif event.kind in ("deploy", "config_change"):
             self.changes[f"{event.ts:015}/{event.entity}/{event.revision}"] = event
+        elif event.facts is not None and event.facts.kind and self.kinds.get(event.entity) != event.facts.kind:
+            self.kinds[event.entity] = event.facts.kind
+
+    def gone(self, entity: str, now: Instant) -> Iterator[Incident]:
+        """Process that an entity is gone for good: it is affected no more."""
+        for incident in self._open_ones((service_of(entity),)):
+            if entity in incident.affected:
+                yield from self._lose(incident, [entity], now)
 
     def admit(self, told: Symptom, now: Instant) -> Iterator[Incident]:
         """Process a record of a symptom. Opens an incident, or revises the one to which the symptom belongs."""
@@ -265,7 +260,9 @@ class IncidentBook(TaughtState):
         elif word == ACKNOWLEDGED:
             yield from self._move(incident, IncidentStep.ACKNOWLEDGE, now, by=who, note=note)
 
-    def expire(self, now: Instant, settings: IncidentSettings = DEFAULTS) -> Iterator[Incident]:
+    def expire(
+        self, now: Instant, settings: IncidentSettings = DEFAULTS, entities: EntitySettings = BY_KIND
+    ) -> Iterator[Incident]:  # fmt: skip
         """Close incidents whose symptoms stayed away, and incidents whose entities are gone."""
         for identity in self.quiet_until.due(now):
             incident = self.incidents.get(identity)
@@ -274,15 +271,18 @@ class IncidentBook(TaughtState):
             else:
                 yield from self._close(incident, IncidentStep.SELF_RESOLVED, now, Effect.SELF_RESOLVED)
         for identity in self.gone_at.due(now):
-            self.note(now, settings)
+            self.note(now, settings, entities)
             incident = self.incidents.get(identity)
             if incident is None:
                 del self.gone_at[identity]
-            elif gone := self._gone(incident, now, settings):
+                continue
+            ends = self._ends(incident, settings, entities)
+            if gone := [entity for entity, at in ends.items() if at <= now]:
                 yield from self._lose(incident, gone, now)
             else:
                 pause = max(LEAST_PAUSE_MS, settings.gone_ms // 20)
-                self.gone_at[identity] = max(self._last_sample(incident) + settings.gone_ms, now + pause)
+                soon = min([shortest_ms(settings, entities) + now, *ends.values()])  # later would look like a pause
+                self.gone_at[identity] = max(soon, now + pause)
 
     def find(self, identity: str) -> Incident | None:
         """Return an open or a recently closed incident; None when there is none."""
@@ -297,40 +297,41 @@ class IncidentBook(TaughtState):
             self.quiet_until.pop(incident.id, None)
         return is_quiet
 
-    def note(self, now: Instant, settings: IncidentSettings) -> None:
+    def note(self, now: Instant, settings: IncidentSettings, entities: EntitySettings = BY_KIND) -> None:
         """Record that this partition is being read. After a pause, time without samples counts from its end."""
         if not self.incidents:
             return
-        if now - self.awake > 2 * settings.gone_ms:
+        shortest = shortest_ms(settings, entities)
+        if now - self.awake > 2 * shortest:
             self.resumed = now
-        if now - self.awake >= settings.gone_ms // 4:
+        if now - self.awake >= shortest // 4:
             self.awake = now
 
-    def _gone(self, incident: Incident, now: Instant, settings: IncidentSettings) -> list[str]:
-        """Return the affected entities that are not known to be well and had no sample for as long as `gone_ms`."""
-        if max(incident.detected, self.resumed) > now - settings.gone_ms:
-            return []
-        return [
-            entity for entity in incident.affected
+    def _ends(self, incident: Incident, settings: IncidentSettings, entities: EntitySettings) -> dict[str, Instant]:
+        """Return when each affected entity that is not known to be well is gone, unless a sample of it comes."""
+        base = max(incident.detected, self.resumed)
+        return {
+            entity: max(base, self.symptoms.seen(entity)) + self._patience(entity, settings, entities)
+            for entity in incident.affected
             if not (self.symptoms.is_well(entity, incident.ts) or self.symptoms.waits(entity))
-            and self._seen(entity, incident) <= now - self._patience(entity, settings)
-        ]  # fmt: skip
+        }
 
-    def _seen(self, entity: str, incident: Incident) -> Instant:
-        return self.symptoms.seen(entity) or incident.detected
+    def _patience(self, entity: str, settings: IncidentSettings, entities: EntitySettings) -> int:
+        """For how long (ms) the lack of records of an entity says nothing."""
+        patience = self._ttl_ms(entity, entities) or settings.gone_ms
+        return max(patience, GONE_PERIODS * self.symptoms.period_ms((entity,)))
 
-    def _patience(self, entity: str, settings: IncidentSettings) -> int:
-        return max(settings.gone_ms, GONE_PERIODS * self.symptoms.period_ms((entity,)))
-
-    def _last_sample(self, incident: Incident) -> Instant:
-        """Return since when (ms) the affected entity with the oldest newest sample has had none."""
-        newest = (self._seen(entity, incident) for entity in incident.affected)
-        return max(incident.detected, self.resumed, min(newest))
+    def _ttl_ms(self, entity: str, entities: EntitySettings) -> Instant | None:
+        """How long an entity may stay away, by its kind: as it was told, else as its series that are off show it."""
+        told = self.kinds.get(entity)
+        kinds = [told] if told else self.knowledge.kinds_of(c.metric for c in self.symptoms.context.get(entity, ()))
+        return ttl_ms(kinds, entities, self.knowledge.lifetimes)
 
     def _lose(self, incident: Incident, gone: Sequence[str], now: Instant) -> Iterator[Incident]:
         """Remove entities that are gone from an incident. Closes it when no other entity has a symptom."""
         for entity in gone:
             self.symptoms.forget(entity)
+            self.kinds.pop(entity, None)
         left = tuple(entity for entity in incident.affected if entity not in gone)
         if all(self.symptoms.is_well(entity, incident.ts) for entity in left):
             yield from self._close(

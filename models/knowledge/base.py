@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from models.decision.base import DecisionKind
+from topics.formats.entities import Relating
 from topics.spec import Count, Word
 
 NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
@@ -38,6 +39,7 @@ class PackHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     what: str = ""
     entities: tuple[Text, ...] = ()  # globs over entities to which the pack applies; empty: all that show its signals
     load: tuple[Text, ...] = ()  # signals that say how much an entity has to do
+    ttl_s: Annotated[float, msgspec.Meta(gt=0.0)] | None = None  # without a sample for so long, such an entity is gone
 
     def covers(self, entity: str) -> bool:
         """Whether the symptoms and causes of the pack apply to an entity."""
@@ -183,6 +185,19 @@ class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window_days: Annotated[int, msgspec.Meta(ge=1, le=90)] = 30
 
 
+class PackRelation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"entity": "from"}):
+    """`[[relations]]`: what the attributes of a signal say of entities. Templates as in docs/entities.md.
+
+    `{entity}` in them is the entity that the signal is of.
+    """
+
+    signal: Text  # pattern, see `models.knowledge.patterns`
+    relation: Relating
+    to: Text
+    entity: Text = "{entity}"
+    kind: Name | None = None  # of `from`; without it, that of the pack
+
+
 class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"head": "pack"}):
     """One pack, as its file has it."""
 
@@ -193,6 +208,7 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"hea
     findings: tuple[RuleFinding, ...] = ()
     cures: tuple[Cure, ...] = ()
     slos: tuple[Slo, ...] = ()
+    relations: tuple[PackRelation, ...] = ()
 
     @property
     def name(self) -> str:

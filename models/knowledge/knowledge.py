@@ -200,6 +200,34 @@ class Knowledge(Given, frozen=True):
             if any(matches(pattern, one) for pattern in {p for _, p in patterns(pack)} for one in shown)
         }))  # fmt: skip
 
+    def kind_of(self, series: Iterable[str]) -> str:
+        """The kind of entity whose packs name most of these series; empty: none does."""
+        many: dict[str, int] = {}
+        for one in series:
+            for kind in self._kinds_of(one):
+                many[kind] = many.get(kind, 0) + 1
+        return min(many, key=lambda kind: (-many[kind], kind), default="")
+
+    def _kinds_of(self, series: str) -> tuple[str, ...]:
+        known = self._kinds.get(series)
+        if known is None:
+            known = self.kinds_of([series])
+            keep(self._kinds, series, known, SERIES_KEPT)
+        return known
+
+    @functools.cached_property
+    def _kinds(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    @functools.cached_property
+    def lifetimes(self) -> dict[str, float]:
+        """Seconds without a sample after which an entity of a kind is gone, by kind, where a pack says it."""
+        said: dict[str, float] = {}
+        for pack in self.packs:
+            if pack.head.ttl_s is not None:
+                said[pack.head.kind] = max(pack.head.ttl_s, said.get(pack.head.kind, 0.0))
+        return said
+
 
 NOTHING: Final = Knowledge()
 
@@ -245,6 +273,8 @@ def patterns(pack: Pack) -> Iterator[tuple[str, str]]:
             yield f"causes {cause.name}", condition.signal
     for slo in pack.slos:
         yield f"slos {slo.name}", slo.signal
+    for relation in pack.relations:
+        yield f"relations {relation.relation} {relation.to}", relation.signal
     for pattern in pack.head.load:
         yield "pack load", pattern
 

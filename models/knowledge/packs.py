@@ -14,6 +14,7 @@ from models.knowledge.expression import ExpressionFault, parse
 from models.knowledge.knowledge import KnowingState, Knowledge
 from models.safety.signing import Refused
 from models.versions import Book, Held
+from topics.formats.entities import Template
 from topics.meanings import Meanings
 from topics.packs import PackVersion
 
@@ -54,6 +55,12 @@ class Packs:
                     parse(signal.expression)
                 except ExpressionFault as fault:
                     raise PackFault(f"signals {signal.name}: {fault}", "Use + - * /, rate() and names") from None
+            for relation in known.relations:
+                for template in (relation.entity, relation.to):
+                    try:
+                        Template.read(template)
+                    except ValueError as fault:
+                        raise PackFault(f"relations {relation.relation}: {fault}", "See docs/entities.md") from None
             keep(self._loaded, text, known, LOADED)
         return known
 

@@ -47,6 +47,7 @@ TOPICS: Final[Mapping[str, RoleRow]] = {
     "opsloop.telemetry.metrics": _row({Role.NODE, Role.WORKER, Role.AGENT}),
     "opsloop.telemetry.events": _row({Role.NODE, Role.WORKER, Role.AGENT, Role.OPERATOR}),
     "opsloop.telemetry.heartbeats": _row({Role.NODE, Role.WORKER}),
+    "opsloop.entities": _row(_OURS),
     "opsloop.signals.anomalies": _row(_OURS),
     "opsloop.signals.symptoms": _row(_OURS),
     "opsloop.incidents": _row(_OURS),

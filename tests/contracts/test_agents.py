@@ -38,20 +38,34 @@ from topics.catalog import ALL, topic_of
 from topics.codec import encode, message_id
 from topics.decisions import Decision, DecisionState
 from topics.incidents import Incident, State, SymptomKind
-from topics.learning import LEARNING, Label
+from topics.learning import ENDED, LEARNING, Label
 from topics.packs import PackVersion
 from topics.policies import Policy
 from topics.proposals import Proposal
 from topics.refusals import Refusal
 from topics.spec import Instant, Origin, Read, Record
 from topics.state import LOOP_STATE
-from topics.telemetry import Heartbeat
+from topics.telemetry import Event, Heartbeat
 
-NAMES = ["diagnose", "respond", "decide", "gate", "approve", "attest", "verify", "label", "record", "act"]
+NAMES = [
+    "describe", "diagnose", "respond", "decide", "gate", "approve", "attest", "verify", "label", "record", "act",
+]  # fmt: skip
 NOTHING_STANDS = rule(
     'default allow := true\nallow := false if input.action.name != "restart_service"', name="nothing_stands",
     standing=True,
 )  # fmt: skip
+ROWS = """
+[pack]
+name = "rows"
+kind = "row"
+ttl_s = 2
+
+[[relations]]
+signal = 'soil.wet{row="*"}'
+relation = "part_of"
+from = "{entity}/{row}"
+to = "{entity}"
+"""
 PROMOTED = promotion("shop/restart_service/instance/production", "37 of 37 helped", 0, NOW)
 History = Sequence[tuple[Instant, Sequence[Read[Record]]]]
 every_agent = pytest.mark.parametrize("name", NAMES)
@@ -141,12 +155,17 @@ def played(seed: int) -> tuple[Mode, dict[str, History]]:
             loop.publish(signed(proposed), decision(DecisionState.PENDING, PROMOTED, required_role="lead", quorum=1))
         if loop.now == NOW + 20_000:
             loop.publish(policy(NOTHING_STANDS, ts=loop.now))
+        if loop.now == NOW + 3_000:
+            loop.publish(pack_of(ROWS, ts=loop.now))
+        if loop.now in (NOW + 5_000, NOW + 6_000):
+            kind, series = ("entity", ('soil.wet{row="2"}',)) if loop.now == NOW + 5_000 else ("silent", ())
+            loop.publish(Event(entity="shop/field", ts=loop.now, kind=kind, text="", series=series))
         if loop.now == NOW + 10_000:
             loop.publish(pack_of(GARDEN, ts=loop.now))
         loop.repeat_something(rng)
 
     loop.run(30, happen)
-    return mode, dict(loop.fed)
+    return mode, {name: loop.fed.get(name, []) for name in NAMES}
 
 
 def ids(records: Iterable[Record]) -> set[tuple[str, str]]:
@@ -177,7 +196,7 @@ def test_it_reads_and_writes_topics_of_the_catalogue(name: str) -> None:
     agent = Bench(name).agent
     assert agent.reads
     assert agent.writes
-    assert {*agent.reads, *agent.writes} <= {*ALL, LEARNING}
+    assert {*agent.reads, *agent.writes} <= {*ALL, LEARNING, ENDED}
     assert len(set(agent.reads)) == len(agent.reads)
     assert agent.chain is None or agent.chain in agent.writes
 

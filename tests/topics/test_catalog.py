@@ -45,7 +45,7 @@ def test_the_key_of_a_record_is_a_text_that_owns_it(topic: Topic) -> None:
     assert key
     keys = {"opsloop.telemetry.metrics": "shop/catalog/0",
             "opsloop.settings": "kill_switch", "opsloop.policies": "frozen/1",
-            "opsloop.packs": "garden/1",
+            "opsloop.packs": "garden/1", "opsloop.entities": "shop/catalog/0",
             "opsloop.refusals": "shop", "opsloop.audit": "shop", "opsloop.audit.checkpoints": "shop",
             LANE_STATE.name: "gate/0/0", LOOP_STATE.name: "gate/0/0"}  # fmt: skip
     assert key == keys.get(topic.name, MAIN), "topics of the loop are keyed by domain"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -10,6 +11,7 @@ import orjson
 from topics.codec import Cause, DecodeError
 from topics.formats import influx, otlp, records, vector
 from topics.formats.names import Logged, Sampled
+from topics.formats.naming import Naming
 from topics.formats.tolerance import NOT_AS_IT_SAYS, Refusals, Refuse, strict
 
 Found = Sampled | Logged
@@ -51,7 +53,7 @@ def add(readers: Mapping[str, Reader]) -> None:
 
 def reader(name: str) -> Reader:
     """The reader of a format. Raises KeyError when there is none of this name."""
-    return _added.get(name) or READERS[name]
+    return _added.get(name) or partial(READERS[name], naming=Naming())
 
 
 def names() -> tuple[str, ...]:
@@ -83,28 +85,32 @@ def recognise(content: Content) -> str:
     return "otlp" if content[:1] == b"\x0a" else "influx"
 
 
-def read(content: Content, key: bytes | None, format: str = "", refuse: Refuse = strict) -> list[Found]:
+def read(
+    content: Content, key: bytes | None, format: str = "", refuse: Refuse = strict, naming: Naming | None = None
+) -> list[Found]:  # fmt: skip
     """What a message in `format` (empty: the one that it looks like) says.
 
-    `key` names the entity where the format does not. `refuse` is told of each part that is not what its format says, if
-    that can be left out alone; by default it refuses the message. Nothing, when it is right and has no number in it: a
-    text alone, or a rate that its sender does not know yet.
+    `key` names the entity where the format does not; `naming` says what labels name (None: what is built in). `refuse`
+    is told of each part that is not what its format says, if that can be left out alone; by default it refuses the
+    message. Nothing, when it is right and has no number in it: a text alone, or a rate that its sender does not know.
 
     Raises:
         DecodeError: it is in no known format, or a part of it is not what its format says.
     """
-    name, refused = format or recognise(content), Refusals()
+    name, refused, naming = format or recognise(content), Refusals(), naming or Naming()
 
     def told(error: Exception) -> None:
         refused(error)
         refuse(error)
 
     try:
-        found = _of_package(name, content) if name in _added else list(READERS[name](content, told))
+        found = _of_package(name, content) if name in _added else list(READERS[name](content, naming, told))
     except DecodeError:
         raise
     except NOT_AS_IT_SAYS as error:
         raise DecodeError(Cause.MALFORMED, f"not as {name} says it: {error!r}"[:300]) from None
+    for clash in naming.take_clashes():
+        told(clash)
     if not found and not refused.count:
         raise DecodeError(Cause.WRONG_TYPE, "there is no measurement in it")
     whose = (key or b"").decode(errors="replace") or "unknown"

@@ -38,10 +38,11 @@ from topics.formats import columns as layout
 from topics.formats import native
 from topics.formats.columns import ENCODED, Columns
 from topics.formats.layouts import Layouts
+from topics.formats.naming import Naming
 from topics.formats.texts import NEVER, Texts
 from topics.formats.tolerance import Refusals
 from topics.frames import MAGIC, unpack
-from topics.learning import Learning
+from topics.learning import Ended, Learning
 from topics.meanings import NOTHING, Meanings
 from topics.moments import Moments, MomentsState, nothing
 from topics.rates import Rates, RatesState
@@ -88,13 +89,16 @@ class Decoder:
 
     `Batch`es come out, a `Steer` for each learning control, a `DeadLetter` for each message that is refused, and
     `Forgotten` and `Reused` where numbers end and stand for others. What packs say comes before what rests on it. Take
-    each before asking for the next: names change with what comes after it.
+    each before asking for the next: names change with what comes after it. What is known of labels is not in the state:
+    it is found again.
 
     known: what packs say at the time; None: it is not known, and what they said before holds.
     """
 
-    def __init__(self, names: Names | None = None, known: Known = lambda: None) -> None:
-        self.names = names or Names()
+    def __init__(
+        self, names: Names | None = None, known: Known = lambda: None, naming: Naming | None = None
+    ) -> None:  # fmt: skip
+        self.names, self.naming = names or Names(), naming or Naming()
         self._known_packs = known
         self._asked: Meanings | None = None  # what was answered last ...
         self._told = NOTHING  # ... and what the next stage was told
@@ -304,10 +308,15 @@ class Decoder:
         """Decode a message of a new shape or of another kind: what is refused of it. Raises DecodeError."""
         message, parts = chunk.messages[at], Refusals()
         arrived = message.timestamp()[1]
-        read = native.read(message.value(), message.key(), parts, arrived)
+        self.naming.begin(arrived, chunk.topic)
+        read = native.read(message.value(), message.key(), parts, arrived, self.naming)
         if isinstance(read, Learning):
             columns.control = read
             return ()
+        if isinstance(read, Ended):
+            if self.names.number(read.entity):
+                raise MustForget(np.array(self.names.of(read.entity)[1], np.int32))
+            return ()  # it is forgotten
         for sampled in read:
             if fault := native.fault_of(sampled.ts, arrived):
                 parts(DecodeError(Cause.TIMESTAMP, fault))

@@ -9,6 +9,7 @@ from topics import formats
 from topics.codec import Cause, DecodeError
 from topics.formats import native
 from topics.formats.names import Logged, Sampled, severity_of
+from topics.formats.naming import Naming
 from topics.formats.tolerance import Refusals, Refuse, strict
 from topics.spec import Instant, Raw, Record
 from topics.telemetry import Event, Sample
@@ -26,8 +27,8 @@ Choose = Callable[[str], str]  # topic → a name of `formats.READERS`, or one o
 class ForeignReader:
     """Reads messages of topics whose format is chosen by name, or recognised from the first message."""
 
-    def __init__(self, choose: Choose) -> None:
-        self._choose = choose
+    def __init__(self, choose: Choose, naming: Naming | None = None) -> None:
+        self._choose, self._naming = choose, naming or Naming()
         self._recognised: dict[tuple[str, bytes], str] = {}
 
     def read(self, raw: Raw, now: Instant = 0) -> tuple[list[Record], Refusals]:
@@ -39,21 +40,23 @@ class ForeignReader:
         Raises:
             DecodeError: nothing of the message can be read.
         """
-        refused = Refusals()
-        return records(self._find(raw, refused, now), now or raw.arrived, refused), refused
+        refused, arrived = Refusals(), now or raw.arrived
+        self._naming.begin(arrived, raw.topic)
+        found = records(self._find(raw, refused, now), arrived, refused)
+        return [*found, *self._naming.told()], refused
 
     def _find(self, raw: Raw, refuse: Refuse, now: Instant) -> Iterable[Sampled | Logged]:
         content = native.content_of(raw.value)
         chosen = self._choose(raw.topic)
         if chosen not in (AUTO, MIXED):
-            return _read(content, raw.key, chosen, refuse, raw.arrived or now)
+            return self._read(content, raw.key, chosen, refuse, raw.arrived or now)
         place = raw.topic, next((value for name, value in raw.headers if name.lower() == "content-type"), b"")
         known = self._recognised.pop(place, "") if chosen == AUTO else ""
         if known:
             self._recognised[place] = known  # asked for last
         format = known or (OURS if native.is_ours(content) else formats.recognise(content))
         try:
-            found = _read(content, raw.key, format, refuse, raw.arrived or now)
+            found = self._read(content, raw.key, format, refuse, raw.arrived or now)
         except DecodeError as error:
             said = f"{error.detail} (the topic holds {known}; if it holds several formats, say so: {MIXED})"
             raise DecodeError(error.cause, said if known else error.detail) from None
@@ -63,13 +66,12 @@ class ForeignReader:
                 del self._recognised[next(iter(self._recognised))]
         return found
 
-
-def _read(
-    content: formats.Content, key: bytes | None, format: str, refuse: Refuse, arrived: Instant
-) -> Sequence[Sampled | Logged]:
-    if format == OURS:
-        return native.ours(content, refuse)
-    return native.foreign(content, key, format, refuse, arrived)
+    def _read(
+        self, content: formats.Content, key: bytes | None, format: str, refuse: Refuse, arrived: Instant
+    ) -> Sequence[Sampled | Logged]:
+        if format == OURS:
+            return native.ours(content, refuse)
+        return native.foreign(content, key, format, refuse, arrived, self._naming)
 
 
 def records(found: Iterable[Sampled | Logged], arrived: Instant, refuse: Refuse = strict) -> list[Record]:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from topics.formats.names import NO_TIME, Sampled, host_of, instant
+from topics.formats.names import NO_TIME, Sampled, instant
+from topics.formats.naming import Naming
 from topics.formats.telegraf import metrics_of
 from topics.formats.tolerance import Refuse, strict, tried
 from topics.spec import Instant
@@ -29,10 +30,10 @@ _NOT_FINITE: Final = ("nan", "inf", "+inf", "-inf")  # in no line by the protoco
 _TRUE, _FALSE = ("t", "T", "true", "True", "TRUE"), ("f", "F", "false", "False", "FALSE")
 
 
-def read(value: bytes, refuse: Refuse = strict) -> Iterator[Sampled]:
+def read(value: bytes, naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:
     """Each line as a sample. `refuse` is told of each line, and of each field, that is not of the protocol."""
     for line in lines(value):
-        yield from tried(refuse, read_line, line, NO_TIME, refuse)
+        yield from tried(refuse, read_line, line, naming, NO_TIME, refuse)
 
 
 def lines(value: bytes) -> Iterator[str]:
@@ -60,7 +61,7 @@ def _end(text: str, at: int) -> int:
     return end
 
 
-def read_line(line: str, now: Instant | None = None, refuse: Refuse = strict) -> Sampled:
+def read_line(line: str, naming: Naming, now: Instant | None = None, refuse: Refuse = strict) -> Sampled:
     """One line as a sample, of `now` (ms) when it has no time. Raises ValueError: it is not of the protocol."""
     line.encode()  # what was no UTF-8 is no text
     line = line.strip("\r\n\t ")
@@ -74,9 +75,11 @@ def read_line(line: str, now: Instant | None = None, refuse: Refuse = strict) ->
     stamp = _TIME.fullmatch(line, at)
     if stamp is None or (stamp[1] is None and now is None):
         raise ValueError("a line has a measurement with tags, fields, and a time")
+    measured = _plain(name[0])
+    whose = naming.of(tags, measured)
     read = ((key, number) for key, text in fields for number in tried(refuse, _number, text))
-    metrics = metrics_of(_plain(name[0]), {key: number for key, number in read if number is not None}, tags)
-    return Sampled(host_of(tags), now or 0 if stamp[1] is None else instant(int(stamp[1])), metrics)
+    metrics = metrics_of(measured, {key: number for key, number in read if number is not None}, whose)
+    return Sampled(whose.entity, now or 0 if stamp[1] is None else instant(int(stamp[1])), metrics)
 
 
 def _fields(line: str, at: int) -> tuple[list[tuple[str, str]], int]:

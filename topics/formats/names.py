@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from topics.formats.aliases import ALIASES
 from topics.spec import Instant
 
+# labels that name the entity where no template of the settings does; the first that is there counts
 HOSTS: Final = ("host", "hostname", "host.name", "instance", "service.instance.id", "service.name", "node", "pod")
 
 WHOLE: Final = (("cpu", "cpu-total"), ("instance", "_Total"))  # labels of what is the host's as a whole
@@ -100,22 +101,6 @@ def _iso(text: str) -> Instant:
     digits = len(rest) - len(rest.lstrip("0123456789"))
     at = datetime.fromisoformat(whole + dot + rest[: min(digits, 6)] + rest[digits:])
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def host_of(tags: Mapping[str, Any]) -> str:
-    """Whose the measurements are, by the first label that says so; empty when none does."""
-    label = _host(tags)
-    return text_of(tags[label]) if label else ""
-
-
-def _host(tags: Mapping[str, Any]) -> str:
-    return next((name for name in HOSTS if tags.get(name)), "")
-
-
-def others(tags: Mapping[str, Any]) -> dict[str, Any]:
-    """The labels that are not the entity: one that says of what else it is tells two series apart."""
-    host = _host(tags)
-    return {name: value for name, value in tags.items() if name not in (host, "__name__")}
 
 
 def numbers(fields: Mapping[str, Any]) -> Iterable[tuple[str, float]]:

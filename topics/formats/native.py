@@ -10,17 +10,22 @@ import msgspec
 from topics import formats
 from topics.codec import SUPPORTED_VERSION, Cause, DecodeError
 from topics.formats.names import NO_TIME, Logged, Sampled
+from topics.formats.naming import Naming
 from topics.formats.tolerance import Refuse, strict
 from topics.kinds import DERIVED, SIGNAL, meaning
-from topics.learning import Learning
+from topics.learning import Ended, Learning
 from topics.spec import Instant
 
 MAX_BYTES: Final = 1_000_000  # of one message
 MAX_SIZE: Final = 1e100  # of one value: its square must stay finite
 MAX_NAME: Final = 256
 MAX_METRIC: Final = 512  # characters of a metric's name with its labels
+CONTROLS: Final[dict[str, type[Learning | Ended]]] = {
+    "learning": Learning,
+    "ended": Ended,
+}  # what only they have, and their records
 MAX_TEXT: Final = 1_000  # characters that are kept of a log line
-OURS: Final = frozenset({"entity", "metrics", "learning"})  # any of these: it is meant as one of ours
+OURS: Final = frozenset({"entity", "metrics", *CONTROLS})  # any of these: it is meant as one of ours
 EARLIEST: Final = 100_000_000_000  # 1973 in milliseconds: smaller stamps are seconds, or nonsense
 AHEAD_MS: Final = 600_000  # how far a stamp may be ahead of the message's arrival at the broker
 
@@ -38,12 +43,18 @@ def is_ours(content: formats.Content) -> bool:
     """Whether it is meant as a sample or control of our own."""
     if not isinstance(content, dict) or OURS.isdisjoint(content):
         return False
-    return "entity" in content or "learning" in content or not isinstance(content["metrics"], list)  # Telegraf's batch
+    if "entity" in content or not CONTROLS.keys().isdisjoint(content):
+        return True
+    return not isinstance(content["metrics"], list)  # Telegraf's batch
 
 
 def read(
-    value: bytes | None, key: bytes | None, refuse: Refuse = strict, arrived: Instant = 0
-) -> list[Sampled] | Learning:
+    value: bytes | None,
+    key: bytes | None,
+    refuse: Refuse = strict,
+    arrived: Instant = 0,
+    naming: Naming | None = None,
+) -> list[Sampled] | Learning | Ended:
     """The samples of a message, each part of its right type; or a control. Raises DecodeError.
 
     refuse: is told of each part that is left out alone; arrived: at the broker, ms, the time of what has none.
@@ -51,18 +62,23 @@ def read(
     content = content_of(value)
     if is_ours(content):
         return _ours(content, value or b"", refuse)
-    found = foreign(content, key, "", refuse, arrived)
+    found = foreign(content, key, "", refuse, arrived, naming)
     if any(isinstance(each, Logged) for each in found):
         raise DecodeError(Cause.WRONG_TYPE, "a log line is no sample: give logs a topic of their own, under [ingest]")
     return [each for each in found if isinstance(each, Sampled)]
 
 
 def foreign(
-    content: formats.Content, key: bytes | None, format: str = "", refuse: Refuse = strict, arrived: Instant = 0
+    content: formats.Content,
+    key: bytes | None,
+    format: str = "",
+    refuse: Refuse = strict,
+    arrived: Instant = 0,
+    naming: Naming | None = None,
 ) -> list[Sampled | Logged]:
     """What a message of another agent says, each part bounded. Raises DecodeError."""
     found: list[Sampled | Logged] = []
-    for each in formats.read(content, key, format, refuse):
+    for each in formats.read(content, key, format, refuse, naming):
         try:
             if isinstance(each, Logged):
                 found.append(bounded(each))
@@ -78,8 +94,8 @@ def ours(content: formats.Content, refuse: Refuse = strict) -> list[Sampled]:
     """A sample of our own. Raises DecodeError: also for a control, which only our own topic may carry."""
     if not isinstance(content, dict):
         raise DecodeError(Cause.WRONG_TYPE, "it is no object: a sample has entity, ts and metrics")
-    if "learning" in content:
-        raise DecodeError(Cause.WRONG_TYPE, "learning is controlled on our own topic alone")
+    if not CONTROLS.keys().isdisjoint(content):
+        raise DecodeError(Cause.WRONG_TYPE, "controls stand on our own topic alone")
     found = _ours(content, b"", refuse)
     assert isinstance(found, list)
     return found
@@ -94,12 +110,13 @@ def fault_of(ts: Instant, arrived: Instant) -> str:
     return ""
 
 
-def _ours(sample: dict[str, Any], value: bytes, refuse: Refuse) -> list[Sampled] | Learning:
+def _ours(sample: dict[str, Any], value: bytes, refuse: Refuse) -> list[Sampled] | Learning | Ended:
     version = sample.get("v", 1)
     if not isinstance(version, int) or version > SUPPORTED_VERSION:
         raise DecodeError(Cause.VERSION, f"version {version!r} is newer than {SUPPORTED_VERSION}")
-    if "learning" in sample:
-        return _control(value)
+    for name, control in CONTROLS.items():
+        if name in sample:
+            return _control(value, control)
     read = checked(sample.get("entity"), sample.get("ts"), sample.get("metrics"), refuse)
     return [read] if read.metrics else []
 
@@ -131,9 +148,9 @@ def checked(entity: Any, ts: Any, metrics: Any, refuse: Refuse = strict) -> Samp
     return Sampled(entity, ts, _metrics(metrics, refuse))
 
 
-def _control(value: bytes) -> Learning:
+def _control(value: bytes, control: type[Learning | Ended]) -> Learning | Ended:
     try:
-        return msgspec.json.decode(value, type=Learning)
+        return msgspec.json.decode(value, type=control)
     except msgspec.ValidationError as error:
         raise DecodeError(Cause.WRONG_TYPE, str(error)) from None
 

@@ -16,9 +16,10 @@ from typing import Any, Final
 from topics.codec import Cause, DecodeError
 from topics.formats import otlp_logs
 from topics.formats.histograms import Buckets, explicit, exponential
-from topics.formats.names import Logged, Sampled, host_of, instant
+from topics.formats.names import Logged, Sampled, instant
+from topics.formats.naming import Naming
 from topics.formats.otlp_logs import labels_of
-from topics.formats.otlp_points import TEMPORALITIES, Held, Point, identity, metrics_of
+from topics.formats.otlp_points import TEMPORALITIES, Held, Point, Shared, metrics_of, shared
 from topics.formats.protobuf import (
     BYTES,
     FIXED,
@@ -40,7 +41,7 @@ _KINDS: Final = {5: "gauge", 7: "sum", 9: "histogram", 10: "exponentialHistogram
 
 
 def read(
-    request: Mapping[str, Any] | bytes, refuse: Refuse = strict, signal: str = ""
+    request: Mapping[str, Any] | bytes, naming: Naming, refuse: Refuse = strict, signal: str = ""
 ) -> Iterator[Sampled | Logged]:  # fmt: skip
     """The samples or log lines of a request in either encoding.
 
@@ -48,32 +49,32 @@ def read(
     `signal` is `metrics` or `logs` where it is known: then one damaged record is not taken for the other signal.
     """
     if isinstance(request, bytes):
-        return read_protobuf(request, refuse, signal)
+        return read_protobuf(request, naming, refuse, signal)
     if "resourceSpans" in request:
         raise _spans()
-    return otlp_logs.read_json(request, refuse) if "resourceLogs" in request else read_json(request, refuse)
+    return (otlp_logs.read_json if "resourceLogs" in request else read_json)(request, naming, refuse)
 
 
-Read = tuple[int, dict[str, float]]  # ns, metrics
+Read = tuple[str, int, dict[str, float]]  # entity, ns, metrics
 
 
-def read_json(request: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:
+def read_json(request: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:
     """The samples of a request in OTLP/JSON."""
     for resource in request["resourceMetrics"]:
-        yield from itertools.chain(*tried(refuse, _json_resource, resource, refuse))
+        yield from itertools.chain(*tried(refuse, _json_resource, resource, naming, refuse))
 
 
-def _json_resource(resource: Mapping[str, Any], refuse: Refuse) -> list[Sampled]:
+def _json_resource(resource: Mapping[str, Any], naming: Naming, refuse: Refuse) -> list[Sampled]:
     labels = labels_of(resource.get("resource", {}).get("attributes", ()))
     found: list[Read] = []
     for scope in resource.get("scopeMetrics", ()):
-        shared = identity(labels, str(scope.get("scope", {}).get("name", "")))
+        of = shared(naming, labels, str(scope.get("scope", {}).get("name", "")))
         for held in scope.get("metrics", ()):
-            found += itertools.chain(*tried(refuse, _json_metric, held, shared, refuse))
-    return list(_samples(host_of(labels), found))
+            found += itertools.chain(*tried(refuse, _json_metric, held, of, refuse))
+    return list(_samples(found))
 
 
-def _json_metric(held: Mapping[str, Any], shared: Mapping[str, Any], refuse: Refuse) -> list[Read]:
+def _json_metric(held: Mapping[str, Any], shared: Shared, refuse: Refuse) -> list[Read]:
     kind = next((name for name in _KINDS.values() if name in held), "")  # none: a KeyError below
     data = held[kind]
     said = data.get("aggregationTemporality", 0)
@@ -81,7 +82,7 @@ def _json_metric(held: Mapping[str, Any], shared: Mapping[str, Any], refuse: Ref
     return [read for point in data["dataPoints"] for read in tried(refuse, _json_point, of, point, shared)]
 
 
-def _json_point(held: Held, point: Mapping[str, Any], shared: Mapping[str, Any]) -> Read:
+def _json_point(held: Held, point: Mapping[str, Any], shared: Shared) -> Read:
     labels, ns = labels_of(point.get("attributes", ())), int(point["timeUnixNano"])
     value: float | None = None
     buckets: Buckets | None = None
@@ -92,7 +93,8 @@ def _json_point(held: Held, point: Mapping[str, Any], shared: Mapping[str, Any])
         buckets = _json_buckets(held.kind, point)
         quantiles = {float(q.get("quantile", 0)): float(q.get("value", 0)) for q in point.get("quantileValues", ())}
     found = Point(labels, ns, int(point.get("startTimeUnixNano", 0)), value, buckets, quantiles)
-    return ns, metrics_of(held, found, shared)
+    whose = shared.of(held.name, labels)
+    return whose.entity, ns, metrics_of(held, found, whose)
 
 
 def _json_buckets(kind: str, point: Mapping[str, Any]) -> Buckets:
@@ -107,16 +109,18 @@ def _json_buckets(kind: str, point: Mapping[str, Any]) -> Buckets:
     return explicit(bounds, [float(each) for each in point.get("bucketCounts", ())], count, total)
 
 
-def read_protobuf(value: bytes, refuse: Refuse = strict, signal: str = "") -> Iterator[Sampled | Logged]:
+def read_protobuf(
+    value: bytes, naming: Naming, refuse: Refuse = strict, signal: str = ""
+) -> Iterator[Sampled | Logged]:
     """The samples or lines of a request in protobuf. Raises ValueError, IndexError or KeyError when it is none."""
     try:
         for resource in fields(value).get(1, ()):
-            yield from itertools.chain(*tried(refuse, _resource, resource, refuse, signal))
+            yield from itertools.chain(*tried(refuse, _resource, resource, naming, refuse, signal))
     except struct.error as error:
         raise ValueError(str(error)) from None
 
 
-def _resource(data: bytes, refuse: Refuse, signal: str) -> list[Sampled | Logged]:
+def _resource(data: bytes, naming: Naming, refuse: Refuse, signal: str) -> list[Sampled | Logged]:
     resource = fields(data)
     labels = pairs(fields(resource[1][0]).get(1, ())) if 1 in resource else {}
     found: list[Read] = []
@@ -124,13 +128,14 @@ def _resource(data: bytes, refuse: Refuse, signal: str) -> list[Sampled | Logged
     for scope in map(fields, resource.get(2, ())):
         held, logger = scope.get(2, ()), otlp_logs.logger_of(scope)
         if held and _hold_logs(held, signal):
+            entity = naming.of(labels).entity
             for record in held:
-                lines += tried(refuse, otlp_logs.read_record, labels, logger, record)
+                lines += tried(refuse, otlp_logs.read_record, entity, logger, record)
             continue
-        shared = identity(labels, logger)
+        of = shared(naming, labels, logger)
         for measured in held:
-            found += itertools.chain(*tried(refuse, _metric, measured, shared, refuse))
-    return [*lines, *_samples(host_of(labels), found)]
+            found += itertools.chain(*tried(refuse, _metric, measured, of, refuse))
+    return [*lines, *_samples(found)]
 
 
 def _hold_logs(held: Sequence[bytes], signal: str) -> bool:
@@ -162,7 +167,7 @@ def _spans() -> DecodeError:
     return DecodeError(Cause.WRONG_TYPE, "it holds spans of traces, which are not read: send metrics and logs")
 
 
-def _metric(measured: bytes, shared: Mapping[str, Any], refuse: Refuse) -> list[Read]:
+def _metric(measured: bytes, shared: Shared, refuse: Refuse) -> list[Read]:
     held = fields(measured)
     name = bytes(held[1][0]).decode()
     found: list[Read] = []
@@ -176,7 +181,7 @@ def _metric(measured: bytes, shared: Mapping[str, Any], refuse: Refuse) -> list[
 _ATTRIBUTES: Final = {"exponentialHistogram": 1, "histogram": 9}  # the number of their field; 7 in other points
 
 
-def _point(held: Held, data: bytes, shared: Mapping[str, Any]) -> Read:
+def _point(held: Held, data: bytes, shared: Shared) -> Read:
     point = fields(data)
     labels, ns = pairs(point.get(_ATTRIBUTES.get(held.kind, 7), ())), fixed(point[3][0])
     value: float | None = None
@@ -190,7 +195,8 @@ def _point(held: Held, data: bytes, shared: Mapping[str, Any]) -> Read:
         if held.kind == "summary":
             quantiles = {_double(q, 1): _double(q, 2) for q in map(fields, point.get(6, ()))}
     found = Point(labels, ns, fixed(point[2][0]) if 2 in point else 0, value, buckets, quantiles)
-    return ns, metrics_of(held, found, shared)
+    whose = shared.of(held.name, labels)
+    return whose.entity, ns, metrics_of(held, found, whose)
 
 
 def _double(held: Fields, number: int) -> float:
@@ -211,10 +217,10 @@ def _buckets(kind: str, point: Fields) -> Buckets:
     return explicit(doubles(point.get(7, ())), [float(n) for n in fixeds(point.get(6, ()))], count, total)
 
 
-def _samples(entity: str, found: Iterable[Read]) -> Iterator[Sampled]:
-    """Metrics of one resource, together where they are of one time."""
-    by_time: dict[int, dict[str, float]] = defaultdict(dict)
-    for ns, metrics in found:
-        by_time[instant(ns)] |= metrics
-    for ts, metrics in by_time.items():
+def _samples(found: Iterable[Read]) -> Iterator[Sampled]:
+    """Metrics of one resource, together where they are of one entity and time."""
+    together: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+    for entity, ns, metrics in found:
+        together[entity, instant(ns)] |= metrics
+    for (entity, ts), metrics in together.items():
         yield Sampled(entity, ts, metrics)

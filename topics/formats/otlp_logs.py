@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from topics.formats.names import Logged, host_of, instant, severity_of
+from topics.formats.names import Logged, instant, severity_of
+from topics.formats.naming import Naming
 from topics.formats.protobuf import Fields, any_of, fields, fixed, pairs
 from topics.formats.tolerance import Refuse, strict, tried
 
@@ -17,14 +18,14 @@ _SEVERITIES: Final = ("debug", "debug", "info", "warning", "err", "crit")
 _NAMED: Final = "SEVERITY_NUMBER_"
 
 
-def read_json(request: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Logged]:
+def read_json(request: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Logged]:
     """The lines of an ExportLogsServiceRequest in OTLP/JSON. `refuse` is told of each that cannot be read."""
     for resource in request["resourceLogs"]:
-        yield from itertools.chain(*tried(refuse, _json_resource, resource, refuse))
+        yield from itertools.chain(*tried(refuse, _json_resource, resource, naming, refuse))
 
 
-def _json_resource(resource: Mapping[str, Any], refuse: Refuse) -> list[Logged]:
-    entity = host_of(labels_of(resource.get("resource", {}).get("attributes", ())))
+def _json_resource(resource: Mapping[str, Any], naming: Naming, refuse: Refuse) -> list[Logged]:
+    entity = naming.of(labels_of(resource.get("resource", {}).get("attributes", ()))).entity
     lines: list[Logged] = []
     for scope in resource.get("scopeLogs", ()):
         logger = str(scope.get("scope", {}).get("name", ""))
@@ -41,7 +42,7 @@ def _json_record(entity: str, logger: str, record: Mapping[str, Any]) -> Logged:
     return Logged(entity, instant(when), severity, _line(logger, said))
 
 
-def read_record(labels: Mapping[str, Any], logger: str, data: bytes) -> Logged:
+def read_record(entity: str, logger: str, data: bytes) -> Logged:
     """The line of a LogRecord in protobuf. Raises KeyError when it has no time."""
     record = fields(data)
     when = (fixed(record[1][0]) if 1 in record else 0) or fixed(record[11][0])
@@ -49,7 +50,7 @@ def read_record(labels: Mapping[str, Any], logger: str, data: bytes) -> Logged:
     severity = _severity(record[2][0] if 2 in record else 0, text)
     body = any_of(record[5][0]) if 5 in record else ""
     said = body or (bytes(record[12][0]).decode() if 12 in record else "") or pairs(record.get(6, ()))
-    return Logged(host_of(labels), instant(when), severity, _line(logger, said))
+    return Logged(entity, instant(when), severity, _line(logger, said))
 
 
 def logger_of(scope: Fields) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from topics import kinds
 from topics.formats import histograms
 from topics.formats.histograms import Buckets
-from topics.formats.names import metric, others
+from topics.formats.naming import Naming, Whose
 
 DELTA: Final = 1
 TEMPORALITIES: Final[Mapping[Any, int]] = {
@@ -42,21 +42,33 @@ class Point(NamedTuple):
     quantiles: Mapping[float, float] = {}
 
 
-def identity(resource: Mapping[str, Any], scope: str) -> dict[str, Any]:
-    """The labels that each metric of a scope has from its resource, where that is more than the entity's name.
+class Shared(NamedTuple):
+    """What the points of a scope have in common."""
 
-    The Collector's own scopes are left out: no two of them measure the same.
-    """
-    found = {
-        name: value for name, value in others(resource).items()
-        if not name.startswith(_MADE) and name.rpartition(".")[2] not in _SAYS_HOW
-    }  # fmt: skip
-    return found | ({SCOPE: scope} if scope and not scope.startswith(_COLLECTOR) else {})
+    naming: Naming
+    labels: Mapping[str, Any]  # of the resource, and its scope
+    made: frozenset[str]  # those of the resource that say how it is made
+
+    def of(self, name: str, labels: Mapping[str, Any]) -> Whose:
+        """Whose a point of a metric is, which has these labels of its own."""
+        if not labels:
+            return self.naming.of(self.labels, name, self.made)
+        return self.naming.of({**self.labels, **labels}, name, self.made.difference(labels))
 
 
-def metrics_of(held: Held, point: Point, shared: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of a point. shared: labels that its resource and scope give it."""
-    name, factor = metric(held.name, 1.0, {**shared, **point.labels})
+def shared(naming: Naming, resource: Mapping[str, Any], scope: str) -> Shared:
+    """What a scope of a resource has in common. The Collector's own scopes are not named: no two measure the same."""
+    made = frozenset(n for n in resource if n.startswith(_MADE) or n.rpartition(".")[2] in _SAYS_HOW)
+    own = {SCOPE: scope} if scope and not scope.startswith(_COLLECTOR) else {}
+    return Shared(naming, {**resource, **own}, made)
+
+
+def metrics_of(held: Held, point: Point, whose: Whose) -> dict[str, float]:
+    """The metrics of a point."""
+    named = whose.named(held.name)
+    if named is None:
+        return {}
+    name, factor = named
     interval_ms = (point.ns - point.start_ns) / 1e6 if point.start_ns else 0.0
     if point.buckets is not None:
         delta = held.temporality == DELTA

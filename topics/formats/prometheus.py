@@ -15,6 +15,7 @@ from topics.formats.names import labelled
 
 # the types that a metric's family may have; all others say nothing
 COUNTER, GAUGE, HISTOGRAM, SUMMARY = "counter", "gauge", "histogram", "summary"
+UNTYPED: Final = "untyped"  # a type that says nothing, beside a name that does not either
 LEVELS: Final = frozenset({GAUGE, "gaugehistogram", "info", "stateset"})
 _OBSERVED: Final = frozenset({HISTOGRAM, SUMMARY})
 _PARTS: Final = (("_sum", "sum"), ("_count", "+Inf"))

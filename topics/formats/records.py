@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from topics.formats.names import Logged, Sampled, host_of, instant, metric, numbers, others
-from topics.formats.prometheus import named
+from topics.formats.names import HOSTS, Logged, Sampled, instant, numbers
+from topics.formats.naming import Naming
 from topics.formats.telegraf import metrics_of
 from topics.formats.tolerance import Refuse, strict, tried
 
@@ -21,45 +21,56 @@ _WHICH: Final = (
 )  # fmt: skip
 _NUMBERED: Final = ("id", "pid")  # a number there tells two processors, processes or partitions apart
 _DEPTH: Final = 8
+_NAMING: Final = frozenset({*HOSTS, "name", "proc_name", "device", "interface"})  # texts of Fluent Bit that say which
 
 
-def telegraf(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:
+def telegraf(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:
     """`{"fields":{"usage_idle":91.5},"name":"cpu","tags":{"host":"web-1"},"timestamp":1458229140}`, or many of them
     as `{"metrics":[…]}`, which is what Telegraf writes with `use_batch_format`.
     """
     if isinstance(record.get("metrics"), list):
         for each in record["metrics"]:
-            yield from tried(refuse, _telegraf, each)
+            yield from tried(refuse, _telegraf, each, naming)
     else:
-        yield _telegraf(record)
+        yield _telegraf(record, naming)
 
 
-def _telegraf(record: Mapping[str, Any]) -> Sampled:
-    tags = record["tags"]
-    metrics = metrics_of(record["name"], dict(numbers(record["fields"])), tags)
-    return Sampled(host_of(tags), instant(record["timestamp"]), metrics)
+def _telegraf(record: Mapping[str, Any], naming: Naming) -> Sampled:
+    measured = record["name"]
+    whose = naming.of(record["tags"], str(measured))
+    metrics = metrics_of(measured, dict(numbers(record["fields"])), whose)
+    return Sampled(whose.entity, instant(record["timestamp"]), metrics)
 
 
-def prometheus(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
+def prometheus(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
     """`{"timestamp":"1970-01-01T00:00:00Z","value":"9876543210","name":"up","labels":{"__name__":"up"}}`
 
     NaN is no value: it is what a summary has that saw nothing, and what marks a series that has ended.
     """
-    labels, value = record["labels"], float(record["value"])
-    name = named(record["name"], others(labels))
-    yield Sampled(host_of(labels), instant(record["timestamp"]), {name: value} if value == value else {})
+    labels, value, ts = record["labels"], float(record["value"]), instant(record["timestamp"])
+    kept = {label: text for label, text in labels.items() if text != "" and label != "__name__"}  # empty: no label
+    whose = naming.of(kept, record["name"])
+    yield Sampled(whose.entity, ts, whose.metrics([(record["name"], value)], "") if value == value else {})
 
 
-def metricbeat(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
+def metricbeat(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
     """`{"@timestamp":"…","metricset":{"name":"cpu"},"host":{"name":"…"},"system":{"cpu":{…}},…}`, of any module."""
     host = record.get("host.name") or record.get("host") or ""
     whose = str(host.get("name") or host.get("hostname") or "") if isinstance(host, Mapping) else str(host)
     held = {name: part for name, part in record.items() if name.partition(".")[0] not in _ABOUT}
     leaves = list(_leaves(held, "", _DEPTH))
     which = {_label(name): value for name, value in leaves if _says_which(name, value)}
-    found = (leaf for leaf in leaves if isinstance(leaf[1], bool | int | float) and not _says_which(*leaf))
-    metrics = dict(metric(name, float(value), which) for name, value in found)
-    yield Sampled(whose, instant(record["@timestamp"]), metrics)
+    found = ((n, float(v)) for n, v in leaves if isinstance(v, bool | int | float) and not _says_which(n, v))
+    measured = record.get("metricset")
+    of = naming.of(
+        {**_if_any("host.name", whose), **which}, str(measured.get("name")) if isinstance(measured, Mapping) else ""
+    )
+    yield Sampled(of.entity, instant(record["@timestamp"]), of.metrics(found))
+
+
+def _if_any(label: str, text: str) -> dict[str, str]:
+    """A label, if it has a text."""
+    return {label: text} if text else {}
 
 
 def _says_which(name: str, held: Any) -> bool:
@@ -75,34 +86,39 @@ def _label(name: str) -> str:
     return name.partition(".labels.")[2] or name.split(".", 2)[-1]
 
 
-def fluent_bit(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
+def fluent_bit(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
     """`{"@timestamp": 1452185189.0, "cpu_p": 7.0, "user_p": 5.0}`"""
-    metrics = dict(metric(name, value) for name, value in numbers(record) if name != "@timestamp")
-    if metrics:  # without a number it may be anybody's
-        yield Sampled(host_of(record), instant(record["@timestamp"]), metrics)
+    texts = {name: text for name, text in record.items() if isinstance(text, str) and name in _NAMING}
+    found = [(name, value) for name, value in numbers(record) if name != "@timestamp"]
+    if found:  # without a number it may be anybody's
+        whose = naming.of(texts)
+        yield Sampled(whose.entity, instant(record["@timestamp"]), whose.metrics(found))
 
 
-def collectd(records: Sequence[Mapping[str, Any]], refuse: Refuse = strict) -> Iterator[Sampled]:
+def collectd(records: Sequence[Mapping[str, Any]], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:
     """`[{"values":[4.94],"dsnames":["shortterm"],"time":1795238437.267,"host":"web-1","plugin":"load",…}]`"""
     for record in records:
-        yield from tried(refuse, _collectd, record)
+        yield from tried(refuse, _collectd, record, naming)
 
 
-def _collectd(record: Mapping[str, Any]) -> Sampled:
+def _collectd(record: Mapping[str, Any], naming: Naming) -> Sampled:
     parts = (record["plugin"], record["type"], record["type_instance"])
     name = ".".join(dict.fromkeys(part for part in parts if part))
-    of = {"instance": record["plugin_instance"]} if record["plugin_instance"] else {}
+    of = _if_any("instance", record["plugin_instance"])
     named = zip(record["dsnames"], record["values"], strict=True)
     pairs = [(name if ds == "value" else f"{name}.{ds}", value) for ds, value in named if value is not None]
-    metrics = dict(metric(known, float(value), of) for known, value in pairs)
-    return Sampled(str(record["host"]), instant(record["time"]), metrics)
+    whose = naming.of({**_if_any("host", str(record["host"])), **of}, str(record["plugin"]))
+    return Sampled(
+        whose.entity, instant(record["time"]), whose.metrics((known, float(value)) for known, value in pairs)
+    )
 
 
-def rsyslog(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Logged]:  # noqa: ARG001
+def rsyslog(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Logged]:  # noqa: ARG001
     """`{"@timestamp":"…Z","host":"web-1","severity":"err","facility":"user","program":"nginx","message":"…"}`"""
     message, program = str(record["message"]).strip(), str(record.get("program") or "")
     text = f"{program}: {message}" if program else message
-    yield Logged(str(record.get("host") or ""), instant(record["@timestamp"]), str(record["severity"]), text)
+    entity = naming.of({"host": str(record.get("host") or "")}).entity
+    yield Logged(entity, instant(record["@timestamp"]), str(record["severity"]), text)
 
 
 def _leaves(part: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:

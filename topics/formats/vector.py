@@ -14,19 +14,22 @@ from typing import Any, Final
 from topics import kinds
 from topics.formats import histograms
 from topics.formats.histograms import QUANTILES, Buckets
-from topics.formats.names import NO_TIME, Sampled, host_of, instant, metric, others
+from topics.formats.names import NO_TIME, Sampled, instant
+from topics.formats.naming import Naming
 from topics.formats.tolerance import Refuse, strict
 
 HISTOGRAMS: Final = ("aggregated_histogram", "aggregated_summary", "sketch", "distribution")
 
 
-def vector(record: Mapping[str, Any], refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
+def vector(record: Mapping[str, Any], naming: Naming, refuse: Refuse = strict) -> Iterator[Sampled]:  # noqa: ARG001
     """`{"name":"foos","namespace":"vector","tags":{"k":"v"},"timestamp":"…","kind":"incremental","counter":{"value":1}}`"""
     tags = record.get("tags") or {}
     stamp = record.get("timestamp")
     name = ".".join(part for part in (record.get("namespace"), record["name"]) if part)
     ts = NO_TIME if stamp is None else instant(stamp)
-    yield Sampled(host_of(tags), ts, _metrics(record, *metric(name, 1.0, others(tags))))
+    whose = naming.of(tags, name)
+    named = whose.named(name)
+    yield Sampled(whose.entity, ts, _metrics(record, *named) if named else {})
 
 
 def _metrics(record: Mapping[str, Any], name: str, factor: float) -> dict[str, float]:

@@ -15,7 +15,8 @@ from app.ingest.receive.parts import UNKNOWN, Parts
 from app.ingest.receive.plain import answer_json, items, refuse_json
 from app.ingest.receive.posted import NotAccepted, Posted, Protocol
 from topics.codec import Cause, DecodeError
-from topics.formats.names import host_of, instant
+from topics.formats.names import instant
+from topics.formats.naming import Naming
 from topics.formats.tolerance import NOT_AS_IT_SAYS
 from topics.spec import Instant
 from topics.telemetry import EVENTS
@@ -40,19 +41,19 @@ def read_alerts(posted: Posted) -> Parts:
         raise NotAccepted(400, "the body is no webhook of Alertmanager: `alerts` is no list")
     for alert in alerts:
         try:
-            parts.event(_alert(alert), alert)
+            parts.event(_alert(alert, posted.naming), alert)
         except NOT_AS_IT_SAYS as error:
             parts.refuse(DecodeError(Cause.MALFORMED, f"no alert: {error!r}"[:300]), alert)
     return parts
 
 
-def _alert(alert: Mapping[str, Any]) -> dict[str, Any]:
+def _alert(alert: Mapping[str, Any], naming: Naming) -> dict[str, Any]:
     labels, notes, status = alert["labels"], alert.get("annotations") or {}, alert["status"]
     when = alert["endsAt"] if status == "resolved" else alert["startsAt"]
     severity = f" ({labels['severity']})" if labels.get("severity") else ""
     told = notes.get("summary") or notes.get("description") or ""
     return {
-        "entity": host_of(labels) or str(labels.get("job") or UNKNOWN), "ts": instant(when), "kind": ALERT,
+        "entity": naming.entity_of(labels) or str(labels.get("job") or UNKNOWN), "ts": instant(when), "kind": ALERT,
         "name": str(labels.get("alertname") or ""), "state": status,
         "text": f"{status} {labels.get('alertname', '')}{severity}: {told}".rstrip(": "),
     }  # fmt: skip

@@ -38,7 +38,7 @@ def read(signal: str, posted: Posted) -> Parts:
                 return parts
             if _FIELD[signal] not in request:
                 raise NotAccepted(400, f"the body has no {_FIELD[signal]}, which belong on {posted.path}")
-        for found in otlp.read(request, parts.tried({"otlp": signal}), signal):
+        for found in otlp.read(request, posted.naming, parts.tried({"otlp": signal}), signal):
             if isinstance(found, Logged) != (signal == "logs"):
                 raise NotAccepted(400, f"these are not {signal}: metrics go to /v1/metrics, logs to /v1/logs")
             parts.any(found)

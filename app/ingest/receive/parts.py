@@ -13,6 +13,7 @@ from topics.codec import Cause, DecodeError, encode
 from topics.formats import native
 from topics.formats.foreign import records
 from topics.formats.names import Logged, Sampled
+from topics.formats.naming import Naming
 from topics.formats.tolerance import Refusals
 from topics.spec import Instant, Record
 from topics.telemetry import Event
@@ -126,6 +127,12 @@ class Parts:
             self.refuse(error, whole)
             return
         self.taken += 1
+
+    def entities(self, naming: Naming) -> None:
+        """Take what the labels of the request say of entities, and refuse series that would have one name."""
+        self._events += naming.told()
+        for clash in naming.take_clashes():
+            self.refuse(clash, {"refused": clash.detail})
 
     def refuse(self, error: DecodeError, what: Any) -> None:
         """Refuse a part. `what` is kept of it: bytes as they are, all else as JSON."""

@@ -11,6 +11,7 @@ from app.ingest.receive.posted import NotAccepted, Posted, Protocol, Reply
 from topics.codec import Cause, DecodeError
 from topics.formats import influx, native
 from topics.formats.names import Logged, Sampled
+from topics.formats.naming import Naming
 from topics.formats.tolerance import Refusals, tried
 from topics.telemetry import METRICS
 
@@ -23,7 +24,7 @@ def read_lines(posted: Posted) -> Parts:
     parts = Parts(posted.arrived)
     for line in influx.lines(posted.body):
         refused = Refusals()
-        for sampled in tried(refused, influx.read_line, line, posted.arrived, refused):
+        for sampled in tried(refused, influx.read_line, line, posted.naming, posted.arrived, refused):
             parts.sample(*sampled)
         parts.refuse_some(refused, line.encode(errors="surrogateescape"))
     return parts
@@ -51,7 +52,7 @@ def read_json(posted: Posted) -> Parts:
     parts = Parts(posted.arrived)
     for item in items(posted, parts):
         try:
-            _take(item, parts)
+            _take(item, parts, posted.naming)
         except DecodeError as error:
             parts.refuse(error, item)
     return parts
@@ -79,7 +80,7 @@ def _line(line: bytes, parts: Parts) -> tuple[Any, ...]:
         return ()
 
 
-def _take(item: Any, parts: Parts) -> None:
+def _take(item: Any, parts: Parts, naming: Naming) -> None:
     """Raises DecodeError: nothing of it can be taken."""
     if not isinstance(item, dict | list):
         raise DecodeError(Cause.WRONG_TYPE, "it is no object: a sample has entity, ts and metrics")
@@ -87,7 +88,7 @@ def _take(item: Any, parts: Parts) -> None:
     if isinstance(item, dict) and native.is_ours(item):
         found += native.ours({"ts": parts.arrived} | item, refused)
     else:
-        found += native.foreign(item, None, "", refused, parts.arrived)
+        found += native.foreign(item, None, "", refused, parts.arrived, naming)
     for each in found:
         parts.any(each)
     parts.refuse_some(refused, item)

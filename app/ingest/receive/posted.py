@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import cramjam
 
+from topics.formats.naming import Naming
 from topics.spec import Instant, Topic
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Posted:
     parameters: Mapping[str, str]  # of the content type, by their names in small letters
     headers: Mapping[str, str]  # by their names in small letters
     arrived: Instant
+    naming: Naming = field(default_factory=Naming)  # what its labels say of entities
 
 
 @dataclass(frozen=True, slots=True)

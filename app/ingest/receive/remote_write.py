@@ -31,7 +31,7 @@ def read(posted: Posted) -> Parts:
     parts = Parts(posted.arrived)
     parts.written = dict.fromkeys(_WRITTEN, 0)  # exemplars are not kept: 0
     try:
-        for series in (read_v2 if named == V2 else read_v1)(posted.body):
+        for series in (read_v2 if named == V2 else read_v1)(posted.body, posted.naming):
             _take(series, parts)
     except NOT_AS_IT_SAYS as error:
         raise NotAccepted(400, f"the body is no {named}: {error}") from None

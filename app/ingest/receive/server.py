@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import itertools
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from app.ingest.receive.posted import NotAccepted, Posted, Protocol, Reply, infl
 from app.ingest.settings import ReceiveSettings
 from app.runtime import metrics
 from topics.codec import Cause, DeadLetter, encode
+from topics.formats.naming import Naming
 from topics.spec import Raw
 
 log = structlog.get_logger()
@@ -44,9 +46,12 @@ Answer = Callable[[int, str], Reply]
 class Receiver:
     """Handles requests. `tokens` may post; without any everybody may."""
 
-    def __init__(self, delivery: Delivery, settings: ReceiveSettings, tokens: Iterable[str] = ()) -> None:
+    def __init__(
+        self, delivery: Delivery, settings: ReceiveSettings, tokens: Iterable[str] = (), naming: Naming | None = None
+    ) -> None:  # fmt: skip
         self._delivery, self._settings = delivery, settings
         self._tokens = tuple(token.encode() for token in tokens)
+        self._naming, self._named = naming or Naming(), threading.Lock()
         self._decoding = asyncio.Semaphore(DECODING)
         self._requests = 0
         self._letters = itertools.count(secrets.randbelow(2**30))  # told apart from those of other receivers
@@ -122,8 +127,11 @@ class Receiver:
 
             def decode() -> tuple[Posted, Parts, list[Outgoing]]:
                 body = inflate(raw, encoding, self._settings.decoded_bytes)
-                posted = Posted(protocol.path, body, media, parameters, headers, now_ms())
-                parts = _read(protocol, posted)
+                posted = Posted(protocol.path, body, media, parameters, headers, now_ms(), self._naming)
+                with self._named:  # one request at a time: what is remembered of labels is shared
+                    self._naming.begin(posted.arrived)
+                    parts = _read(protocol, posted)
+                    parts.entities(self._naming)
                 return posted, parts, [*self._messages(protocol, parts)]
 
             async with self._decoding:

@@ -26,7 +26,7 @@ from topics.batch import Float64
 from topics.codec import DeadLetter
 from topics.signals import Anomaly, AnomalyKind
 from topics.spec import Raw
-from topics.telemetry import METRICS
+from topics.telemetry import METRICS, Event
 
 FEATURES: Final = ("cpu", "disk", "latency", "load", "memory")
 START_MS: Final = 1_700_000_000_000
@@ -192,7 +192,7 @@ class Site:
         decode, detect = Decode(), Detect(self.settings)
         for begin in range(0, len(raws), cut):
             decoded = decode.step(chunk_of(raws[begin : begin + cut]), 0)
-            yield from detect.step([each for each in decoded if not isinstance(each, DeadLetter)], 0)
+            yield from detect.step([each for each in decoded if not isinstance(each, DeadLetter | Event)], 0)
             if restart:
                 states = decode.snapshot(), detect.snapshot()
                 decode, detect = Decode(), Detect(self.settings)

@@ -17,7 +17,7 @@ from topics.batch import Names
 from topics.chunk import Chunk
 from topics.formats.decoder import Decoded
 from topics.spec import Instant
-from topics.telemetry import METRICS
+from topics.telemetry import METRICS, Event
 
 PART: Final = 256  # samples of a recording that are scored before the next ones: some, as a live worker takes them
 
@@ -114,7 +114,7 @@ class Telemetry:
             for partition, own in self._wanted(messages).items():
                 stage = stages.setdefault(partition, Decode())
                 given = stage.step(Chunk(METRICS.name, partition, own), self.end)
-                yield from (Piece(str(partition), each) for each in given)
+                yield from (Piece(str(partition), each) for each in given if not isinstance(each, Event))
         progress(self.messages, self.messages)
 
     def _wanted(self, messages: Iterable[object]) -> dict[int, list[object]]:

@@ -118,7 +118,7 @@ def test_verbs_that_no_worker_runs_are_told_while_others_are_run(capsys: pytest.
     assert missing_verbs([ended], known) == [], "the loop as a whole is missing then"
     _show_workers([group("opsloop-lane", one), some, ended])
     said = capsys.readouterr().out
-    assert "no worker for act, loop's diagnose, loop's respond, loop's approve" in said
+    assert "no worker for act, loop's describe, loop's diagnose, loop's respond, loop's approve" in said
     assert "loop's decide" not in said
 
 

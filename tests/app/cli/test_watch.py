@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from app.cli.watch import line, say, without_repeats
-from tests.builders import CATALOG, NOW, cleared, sample, symptom
+from tests.builders import CATALOG, NOW, SAMPLES, cleared, sample, symptom
 from topics.catalog import ALL
 from topics.codec import encode
 from topics.frames import CONTENT_TYPE, FrameBuilder
@@ -65,6 +65,12 @@ def test_an_alarm_that_goes_on_is_told_once_when_it_gets_worse_and_when_it_ends(
     other = Raw(METRICS.name, 0, 0, b"k", b"not readable")
     told = [raw.offset for raw in without_repeats([*raws, other, other])]
     assert told == [0, 2, 5, 61, 62, 0, 0]
+
+
+def test_an_entity_is_a_line_with_its_kind_state_and_relations() -> None:
+    message = encode(SAMPLES["opsloop.entities"])
+    text = line(Raw("opsloop.entities", 0, 0, message.key, message.value))
+    assert text.endswith("entities shop/catalog/0 pod is silent; runs_on web-1")
 
 
 def test_a_grade_of_a_later_version_is_told_as_the_gravest() -> None:

@@ -23,13 +23,14 @@ def test_whatever_an_agent_of_the_loop_reads_is_of_its_family() -> None:
     from agents.approve import Approve
     from agents.attest import Attest
     from agents.decide import Decide
+    from agents.describe import Describe
     from agents.gate import Gate
     from agents.label import Labeller
     from agents.record import AuditWriter
     from agents.respond import Respond
     from agents.verify import Verify
 
-    for agent in (Approve, Attest, Decide, Gate, Labeller, AuditWriter, Respond, Verify):
+    for agent in (Approve, Attest, Decide, Describe, Gate, Labeller, AuditWriter, Respond, Verify):
         assert set(agent.reads) <= set(LOOP.topics), agent.name
 
 

@@ -12,6 +12,7 @@ from models.knowledge.base import SymptomRule
 from tests.builders import BUSY, CATALOG, HURTS, KNOWN, NOW, cleared, sample
 from topics.incidents import SymptomKind
 from topics.signals import Anomaly, Contribution
+from topics.telemetry import Event, Heartbeat
 
 RULES = [rule for pack, rule in KNOWN.rules if pack.name == "demo"]
 every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.name}-{rule.when[0].signal}")
@@ -186,3 +187,33 @@ def test_an_alarm_that_ends_as_another_begins_in_the_same_sample_does_not_end_it
     assert (ended.state, goes_on.state, goes_on.id) == ("ended", "continuing", ended.id)
     assert (goes_on.ts, goes_on.seq > ended.seq, goes_on.samples) == (at, True, 5)
     assert tracker.observe(sample(CATALOG, at, SymptomKind.ERRORS, state="raised")) == [], "a repeat"
+
+
+def gone(entity: str, ts: int) -> Event:
+    return Event(entity=entity, ts=ts, kind="gone", text="")
+
+
+@pytest.mark.parametrize("late", [-86_400_000, 0, 86_400_000])
+def test_the_symptoms_of_an_entity_that_is_gone_end_with_its_last_sample_whatever_the_clock_of_who_tells(
+    late: int,
+) -> None:
+    tracker, other = Tracker(knowledge=KNOWN), sample("shop/other", NOW, SymptomKind.DOWN)
+    shown(tracker, SymptomKind.DOWN, count=20)
+    assert on(tracker) == ["down"]
+    tracker.observe(other)
+    last = tracker.newest[CATALOG]
+    told = tracker.event(gone(CATALOG, NOW + late), "e")
+    assert [(s.symptom, s.state, s.alarm) for s in told] == [("down", "ended", False), ("none", "ended", False)]
+    assert [(s.ts, s.seq) for s in told] == [(last.ts, last.seq + 1), (last.ts, last.seq + 2)]
+    assert all(CATALOG not in book for book in (tracker.views, tracker.symptoms, tracker.newest))
+    assert tracker.event(gone(CATALOG, NOW + late), "e") == []
+    assert list(tracker.views) == [other.entity]
+
+
+def test_a_node_that_is_gone_is_not_asked_for_its_heartbeat_any_more() -> None:
+    tracker = Tracker(knowledge=KNOWN)
+    tracker.beat(Heartbeat(node="web-1", ts=NOW, seq=0), "e", NOW)
+    tracker.event(gone("web-1", NOW), "e")
+    assert [s for at in range(NOW, NOW + 60_000, 500) for s in tracker.expire(at)] == []
+    tracker.beat(Heartbeat(node="web-1", ts=NOW, seq=0), "e", NOW)
+    assert [s for at in range(NOW, NOW + 60_000, 500) for s in tracker.expire(at)]

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 from models.diagnosis.symptoms import ENTITIES_KEPT
-from models.incidents.book import CLOSED_KEPT, QUIET_MS, IncidentSettings
+from models.incidents.book import CLOSED_KEPT, QUIET_MS
 from models.incidents.lifecycle import is_open
+from models.incidents.settings import IncidentSettings
+from models.topology.lifetimes import EntitySettings
 from tests.builders import CATALOG, NOW, alert, cleared, decision, proposal, reread, sample
 from tests.episodes import book_of, dispatched, done, down, reported, states
 from topics.decisions import DecisionState
 from topics.incidents import Incident, State, SymptomKind
+from topics.signals import Contribution
+from topics.telemetry import Event, Facts
 from topics.verdicts import Effect
 
 SETTINGS = IncidentSettings(gone_ms=60_000)
@@ -170,6 +174,57 @@ def test_a_deadline_that_is_asked_for_exactly_when_it_comes_is_kept() -> None:
     down(book)
     book.note(NOW, SETTINGS)
     assert [i.closed_as for i in book.expire(NOW + 60_000, SETTINGS)] == ["gone"]
+
+
+def told_kind(entity: str, kind: str) -> Event:
+    return Event(entity=entity, ts=NOW, kind="entity", text="", facts=Facts("labels", 0.8, kind))
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [("pod", 900), ("lathe", 20), ("press", 60)])
+def test_how_long_an_entity_may_stay_away_is_said_by_its_kind(kind: str, seconds: int) -> None:
+    entities = EntitySettings(ttl_s={"lathe": 20.0})
+    book = book_of()
+    book.event(told_kind(CATALOG, kind))
+    down(book)
+    ends = [
+        (now - NOW) // 1_000
+        for now in range(NOW, NOW + 1_000_000, 1_000)
+        for state in book.expire(now, SETTINGS, entities)
+        if state.closed_as == "gone"
+    ]
+    assert ends == [pytest.approx(seconds, abs=4)]
+    assert book.kinds == {}
+
+
+def test_a_host_that_is_silent_keeps_its_incident_for_days() -> None:
+    """Its kind follows from the pack of the series that are off."""
+    book = book_of()
+    cpu = Contribution("node_load1", 30.0, 32.0, 0.5)
+    for now in range(NOW, NOW + 90_000, 1_000):
+        list(book.admit(sample("web-1", now, cpu), now))
+    assert book.incidents
+    ends = [now for now in range(NOW + 90_000, NOW + 4 * 86_400_000, 60_000) for _ in book.expire(now, SETTINGS)]
+    assert len(ends) == 1
+    assert ends[0] - NOW == pytest.approx(3 * 86_400_000, abs=120_000)
+
+
+def test_an_entity_that_is_told_to_be_gone_ends_its_incident_at_once() -> None:
+    book = book_of()
+    opened = down(book)
+    (closed,) = book.gone(CATALOG, NOW + 5_000)
+    assert (closed.id, closed.closed_as) == (opened.id, "gone")
+    assert list(book.gone(CATALOG, NOW + 6_000)) == []
+    ended = book.tracker.event(Event(entity=CATALOG, ts=NOW + 5_000, kind="gone", text=""), "e")
+    assert [i for s in ended for i in book.book.admit(s, NOW + 6_000)] == []
+    assert quiet(book, NOW + 6_000, NOW + 20_000) == []
+
+
+def test_an_incident_of_others_goes_on_without_the_one_that_is_gone() -> None:
+    book = book_of()
+    down(book)
+    list(book.admit(sample("shop/catalog/1", NOW, SymptomKind.DOWN), NOW))
+    (left,) = book.gone(CATALOG, NOW + 5_000)
+    assert (is_open(left.state), left.affected) == (True, ("shop/catalog/1",))
 
 
 def test_an_entity_that_was_gone_and_is_back_with_its_symptom_has_a_new_incident() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.received import double, sample, series, write_v1, write_v2
 from topics.codec import Cause
+from topics.formats.naming import Naming
 from topics.formats.protobuf import message, text, varint
 from topics.formats.records import prometheus
 from topics.formats.remote_write import Series, read_v1, read_v2
@@ -34,7 +35,7 @@ def one(found: list[Series]) -> Series:
 def test_both_versions_say_the_same_as_a_record_of_the_kafka_adapter(found: list[Series]) -> None:
     read = one(found)
     record = {"name": "up", "value": "1", "timestamp": NOW, "labels": dict(UP)}
-    (adapter,) = prometheus(record)
+    (adapter,) = prometheus(record, Naming())
     assert (read.identity.entity, read.identity.metric) == (adapter.entity, next(iter(adapter.metrics)))
     assert read.samples == [(NOW, 1.0), (NOW + 1, 0.0)], "proto3 leaves out zeros"
 
@@ -46,7 +47,7 @@ def test_a_series_keeps_its_name_and_what_follows_from_its_name_is_as_for_the_ka
     ):  # fmt: skip
         own = (("__name__", name), ("instance", "a"), *labels.items())
         read = one([*read_v1(write_v1(series(own, sample(NOW, 1.0))))])
-        (adapter,) = prometheus({"name": name, "value": "1", "timestamp": NOW, "labels": dict(own)})
+        (adapter,) = prometheus({"name": name, "value": "1", "timestamp": NOW, "labels": dict(own)}, Naming())
         assert [read.identity.metric] == [*adapter.metrics]
     assert one([*read_v1(write_v1(series([("__name__", "node_load1")])))]).identity.metric == "node_load1"
 
