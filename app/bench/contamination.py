@@ -121,11 +121,12 @@ class Arm:
         return tally
 
     def _see(self, moments: Float64, first: int, end: int, *, repeats: bool = False) -> list[str]:
-        """Entities with an alarm raised in samples first..end; with `repeats`, also those whose alarm is on."""
+        """Entities with an alarm that is told in samples first..end; with `repeats`, also those whose alarm is on."""
         told = []
         for at in range(first, end, CHUNK):
             batch = self._batch(moments[at : min(at + CHUNK, end)], at)
-            told += [a.entity for a in self.detect.step([batch], 0) if a.state == "raised" or repeats]
+            said = [a for a in self.detect.step([batch], 0) if a.suppressed == "none"]
+            told += [a.entity for a in said if a.state == "raised" or repeats]
         return told
 
     def _batch(self, moments: Float64, at: int) -> Batch:

@@ -30,7 +30,7 @@ from topics.spec import Instant
 PERIOD_S = 0.25
 WARM_ENTITIES = 5  # the services of the site
 LEARNING_S = 0.2
-WARM_SAMPLES = 44  # of each service before the first fault: eleven seconds of normal behaviour
+WARM_SAMPLES = 66  # of each service before the first fault, when `DetectorConfig.learned` is over: 16.5 s
 SETTLE_S = 4.0  # seconds between a remedied fault and the next
 
 

@@ -46,10 +46,10 @@ class Forks:
         self.open: dict[int, Fork] = {}
         self.work = workspace_of()
 
-    def steer(self, steer: Steer) -> int | None:
+    def steer(self, steer: Steer) -> tuple[int, Feedback] | None:
         """Open a fork for an incident, or close it. A control for what is not known, or is so already, changes nothing.
 
-        Returns the number of an entity whose copy became its baseline.
+        Returns the number of an entity whose fork is closed, and as what: its copy is the baseline unless `confirmed`.
         """
         control = steer.control
         self.bank.admit(steer.names)
@@ -69,7 +69,7 @@ class Forks:
             fork.label = label if fork.label == "confirmed" else fork.label
             if not fork.incidents or label != "confirmed":
                 self._close(number, fork)
-                return None if fork.label == "confirmed" else number
+                return number, fork.label
         return None
 
     def take(self, given: Samples) -> Scored:

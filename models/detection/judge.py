@@ -97,7 +97,8 @@ def judge(
     second = _boundary(row, tails[1], green * units[1], expected, config) + wider
     row[TRUSTED] += config.alone_smooth * (strangest[0] - row[TRUSTED])
     by_breadth, by_few = broad - first, row[NARROW] - second
-    one = max(row[TRUSTED] / config.alone, strangest[0] / config.at_once, strangest[1] / config.extreme)
+    alone = config.alone + config.alone_rarer * max(row[RARER], 0.0)
+    one = max(row[TRUSTED] / alone, strangest[0] / config.at_once, strangest[1] / config.extreme)
     path, over = BY_BREADTH, by_breadth
     if by_few > by_breadth:
         path, over = BY_FEW, by_few
@@ -106,8 +107,8 @@ def judge(
     if row[ALARMED] == 1.0:  # what was far beyond does not hold the alarm on when it is over
         row[BROAD] = min(row[BROAD], math.exp(first + config.linger))
         row[NARROW] = min(row[NARROW], second + config.linger)
-        row[TRUSTED] = min(row[TRUSTED], 2.0 * config.alone)
-    event = _event(row, over, max(over, logs[0] - first, few - second), ts, config)
+        row[TRUSTED] = min(row[TRUSTED], 2.0 * alone)
+    event = _event(row, (over, max(over, logs[0] - first, few - second), one >= 1.0), ts, config)
     row[SHARE] += max(1e-3, 0.05 * each) * (row[ALARMED] - row[SHARE])
     if row[FORKED] == 0.0:
         weight = 1.0
@@ -130,8 +131,9 @@ def _boundary(row: Float64, tail: tuple[int, int, int], units: float, expected: 
 
 
 @inlined
-def _event(row: Float64, over: float, at_once: float, ts: float, config: DetectorConfig) -> int:
-    """The event of a sample. at_once: how far it is beyond its boundary before it is smoothed."""
+def _event(row: Float64, beyond: tuple[float, float, bool], ts: float, config: DetectorConfig) -> int:
+    """The event of a sample. beyond: how far its boundary, smoothed and not, and whether one series alone is."""
+    over, at_once, by_one = beyond
     if row[ALARMED] == 0.0:
         if row[CALM] == OVER:  # the onset of what has just ended was still told with it
             row[CALM], row[ONSET] = 0.0, 0.0
@@ -140,7 +142,7 @@ def _event(row: Float64, over: float, at_once: float, ts: float, config: Detecto
         elif row[ONSET] == 0.0:
             row[ONSET] = ts
             _remember(row)
-        if over > 0.0 and row[SAMPLES] > 2.0 * config.young:
+        if over > 0.0 and (row[SAMPLES] > config.learned or (by_one and row[SAMPLES] > 2.0 * config.young)):
             _begin(row, over, ts)
             row[ALARMED] = 1.0
             return RAISE

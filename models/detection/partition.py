@@ -58,9 +58,13 @@ class PartitionDetector:
             for _, said in self.scored(given):
                 yield from said
         elif isinstance(given, Steer):
-            if (anew := self.forks.steer(given)) is not None:
-                self.detectors.restart(anew)
-                self.shifts.restart(anew)
+            if closed := self.forks.steer(given):
+                number, label = closed
+                if label == "confirmed":
+                    self.alarms.confirm(given.control.entity)
+                else:
+                    self.detectors.restart(number)
+                    self.shifts.restart(number)
         elif isinstance(given, Forgotten):
             yield from self.forget(given)
         elif isinstance(given, Meanings):

@@ -114,7 +114,8 @@ def _own_tail(tile: Float64, at: int, z: float, pace: float, config: DetectorCon
     gain = max(pace, 0.0) * max(5.0 * config.memory, 1.0 / (0.1 * tile[COUNT, at] + 100.0))
     tail *= 1.0 + gain * config.tail if size > tail else 1.0 - gain * (1.0 - config.tail)
     tile[TAIL, at] = min(max(tail, 3.0), config.cap)
-    return float(tile[TRUST, at] * min(size, config.cap) / tile[TAIL, at])
+    young = 1.0 + config.alone_green / tile[COUNT, at]
+    return float(tile[TRUST, at] * min(size, config.cap) / (young * tile[TAIL, at]))
 
 
 @kernel

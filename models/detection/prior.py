@@ -22,9 +22,9 @@ class Prior(NamedTuple):
 
 
 UNKNOWN: Final = Prior()
-UP, REFUSED = Prior(10.0, 1.5, 1.0), Prior(10.0, 1.5, 0.0)
+UP, REFUSED = Prior(10.0, 3.0, 1.0), Prior(10.0, 3.0, 0.0)
 RATIO, UTILIZATION, DURATION = Prior(5.0, 1.5), Prior(3.0, 1.5), Prior(0.7, 1.5)
-MEMORY, QUEUE = Prior(1e8, 1.5), Prior(100.0)
+MEMORY, RESERVED, QUEUE = Prior(1e8, 1.5), Prior(1e8), Prior(100.0)  # reserved: mapped, committed, or a limit
 
 # where a series is while all is well. `up` is Prometheus' and Opsloop's, `up.refused` Opsloop's, the others exporters'
 AVAILABILITY: Final[Mapping[str, Prior]] = {
@@ -44,12 +44,14 @@ MEASURES: Final[Mapping[str, Prior]] = {
         "nodejs.eventloop.utilization", "http.server.utilization",
     ), UTILIZATION),
     **dict.fromkeys((
-        "system.memory.usage", "system.memory.limit", "system.linux.memory.available", "process.memory.usage",
-        "process.memory.virtual", "container.memory.usage", "k8s.pod.memory.usage", "k8s.node.memory.usage",
-        "jvm.memory.used", "jvm.memory.committed", "go.memory.used", "v8js.memory.heap.used",
-        "process.resident.memory.bytes", "process.virtual.memory.bytes", "jvm.memory.used.bytes",
-        "container.memory.usage.bytes", "container.memory.working.set.bytes", "redis.memory.used.bytes",
+        "system.memory.usage", "system.linux.memory.available", "process.memory.usage", "container.memory.usage",
+        "k8s.pod.memory.usage", "k8s.node.memory.usage", "jvm.memory.used", "go.memory.used", "v8js.memory.heap.used",
+        "process.resident.memory.bytes", "jvm.memory.used.bytes", "container.memory.usage.bytes",
+        "container.memory.working.set.bytes", "redis.memory.used.bytes",
     ), MEMORY),
+    **dict.fromkeys((
+        "system.memory.limit", "process.memory.virtual", "process.virtual.memory.bytes", "jvm.memory.committed",
+    ), RESERVED),
     **dict.fromkeys((
         "http.server.request.duration", "http.client.request.duration", "rpc.server.call.duration",
         "rpc.client.call.duration", "db.client.operation.duration", "messaging.client.operation.duration",

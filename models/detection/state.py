@@ -27,7 +27,7 @@ from topics.batch import Float64
 from topics.learning import Feedback
 from topics.state import OTHER_VERSION
 
-VERSION: Final = 5
+VERSION: Final = 6
 
 Buffer = bytes | memoryview
 

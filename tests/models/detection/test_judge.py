@@ -15,6 +15,7 @@ from models.detection.bank import Bank
 from models.detection.columns import AGAIN, BY_BREADTH, BY_FEW, BY_ONE, CLEAR, CONTINUE, QUIET, RAISE, Scored
 from models.detection.config import DetectorConfig
 from models.detection.judge import judge
+from models.detection.points import _own_tail
 from models.detection.settings import DetectionSettings
 from tests.models.detection.test_bank import START, bank_of, samples
 from topics.batch import Float64, Names
@@ -157,15 +158,42 @@ def test_a_series_begins_where_its_first_value_is_in_all_its_memories() -> None:
     assert scored.event.max() == 0
 
 
-def test_an_entity_is_judged_from_its_seventeenth_sample_on() -> None:
-    for samples_, is_told in ((15, False), (16, True)):
-        values = site(8, 1)[-samples_ - 1 :]
-        values[-1] += 1e9
-        _, scored = scored_of(values)
-        assert bool(scored.event[-1] == RAISE) is is_told
+@pytest.mark.parametrize(("path", "first"), [(BY_BREADTH, 65), (BY_FEW, 65), (BY_ONE, 17)])
+def test_the_first_alarm_of_an_entity_is_from_its_65th_sample_on_and_by_one_series_alone_from_its_17th(
+    path: int, first: int
+) -> None:
+    row, strangest = known_row(0.0), (100.0, 0.0) if path == BY_ONE else (0.0, 0.0)
+    logs = (9.0, -9.0) if path == BY_BREADTH else (-9.0, 9.0) if path == BY_FEW else (-9.0, -9.0)
+    for sample in range(1, first + 1):
+        event, by, over = judge(row, logs, strangest, 1e12 + sample * MINUTE, DetectorConfig())
+        assert (by, over > 0.0) == (path, True)
+        assert event == (RAISE if sample == first else QUIET)
 
 
-@pytest.mark.parametrize(("known", "spreads"), [(60, 8), (100, 5)])
+def test_a_series_that_is_an_alarm_alone_is_so_in_a_young_entity_also_when_more_are_off() -> None:
+    for strangest, event in (((0.0, 0.0), QUIET), ((7.0, 0.0), RAISE), ((0.0, 1001.0), RAISE)):
+        found, by, _ = judge(known_row(20.0), (-9.0, 9.0), strangest, 1e12, DetectorConfig())
+        assert (found, by) == (event, BY_FEW)
+
+
+@pytest.mark.parametrize(("period_ms", "boundary"), [(60_000, 2.2), (15_000, 2.547), (1_000, 3.224), (600_000, 2.2)])
+def test_a_series_alone_is_an_alarm_the_farther_off_the_more_samples_there_are(period_ms: int, boundary: float) -> None:
+    for over in (0.999, 1.001):
+        row = known_row()
+        row[columns.RARER], row[columns.TRUSTED] = math.log(MINUTE / period_ms), over * boundary
+        event, by, _ = judge(row, (-9.0, -9.0), (over * boundary, 0.0), 1e12, DetectorConfig())
+        assert (event, by == BY_ONE) == ((RAISE, True) if over > 1.0 else (QUIET, False))
+
+
+def test_the_tail_of_a_young_series_is_taken_to_be_longer() -> None:
+    tile = np.zeros((columns.SERIES_FIELDS, columns.TILE))
+    tile[columns.TAIL], tile[columns.TRUST] = 5.0, 1.5
+    for count, tails in ((10.0, 5.0), (40.0, 2.0), (1e9, 1.0)):
+        tile[columns.COUNT] = count
+        assert _own_tail(tile.copy(), 0, 20.0, 0.0, DetectorConfig()) == pytest.approx(1.5 * 20.0 / 5.0 / tails)
+
+
+@pytest.mark.parametrize(("known", "spreads"), [(64, 8), (100, 5)])
 def test_a_young_entity_hears_a_fault_within_three_samples_once(known: int, spreads: float) -> None:
     for seed in range(10):
         values = site(8, 100, seed)[KNOWN - known :]

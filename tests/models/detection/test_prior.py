@@ -13,6 +13,7 @@ from models.detection.prior import (
     QUEUE,
     RATIO,
     REFUSED,
+    RESERVED,
     UNITS,
     UNKNOWN,
     UP,
@@ -41,6 +42,10 @@ KNOWN: dict[Prior, tuple[str, ...]] = {
         "process.memory.usage", "jvm.memory.used", "jvm.memory.used.G1 Eden Space.heap",
         'jvm_memory_used_bytes{area="heap"}', "process_resident_memory_bytes", "process.resident.memory.bytes",
         "container_memory_working_set_bytes", "redis_memory_used_bytes", "system.linux.memory.available",
+    ),
+    RESERVED: (
+        "process_virtual_memory_bytes", "process.memory.virtual", "jvm.memory.committed",
+        'jvm_memory_committed{area="heap"}', "system.memory.limit",
     ),
     DURATION: (
         "http.server.request.duration", "http.server.request.duration.GET.200",
@@ -153,3 +158,8 @@ def test_only_of_availability_it_is_known_where_it_is() -> None:
 def test_the_tables_are_written_with_dots() -> None:
     assert not [name for name in (*AVAILABILITY, *MEASURES, *UNITS) if "_" in name]
     assert not AVAILABILITY.keys() & MEASURES.keys()
+
+
+def test_memory_that_is_reserved_has_the_small_differences_of_memory_and_is_not_trusted_alone() -> None:
+    assert RESERVED.peak == MEMORY.peak
+    assert (RESERVED.trust, MEMORY.trust) == (0.0, 1.5)
