@@ -265,8 +265,8 @@ def test_what_is_felt_where_nobody_knows_the_calls_joins_what_hurts_in_the_same_
     looks = [("shop/probe", PROBED), ("shop/catalog/0", SymptomKind.DOWN)]
     book, told = book_of(), []
     for n, (entity, shown) in enumerate(looks if felt_first else looks[::-1]):
-        for at in range(2):
-            ts = NOW + 2_000 * n + 1_000 * at
+        for at in range(3):
+            ts = NOW + 3_000 * n + 1_000 * at
             told += book.admit(sample(entity, ts, shown), ts)
     assert len({incident.id for incident in told}) == 1
     assert told[-1].affected == ("shop/catalog/0", "shop/probe")
@@ -279,5 +279,5 @@ def test_what_is_felt_where_the_calls_are_known_is_an_incident_of_its_own() -> N
         book = book_of()
         book.event(topology(calls))
         down(book)
-        told = [i for n in range(2) for i in book.admit(sample("shop/probe", NOW + n * 1_000, PROBED), NOW)]
+        told = [i for n in range(3) for i in book.admit(sample("shop/probe", NOW + n * 1_000, PROBED), NOW)]
         assert [incident.affected for incident in told] == [("shop/probe",)]
