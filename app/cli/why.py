@@ -53,6 +53,8 @@ def _print(found: Why, most: int | None) -> None:
     known = found.learned
     kinds = ", ".join(found.kinds) or "unknown: no pack names its series"
     out.print(Text(found.entity, "bold"), Text(f"kind {kinds}"))
+    if found.relations:
+        out.print(Text(", ".join(f"{r.kind} {r.to}" for r in found.relations)), soft_wrap=True)
     period = f", one each {known.period_ms / 1000:g} s" if known.period_ms else ""
     out.print(Text(f"{known.samples} samples{period}, the last at {clock(known.newest)}"))
     out.print(Text("no incident: " if not found.incidents else "incident: ", "bold"), Text(found.because), sep="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -12,14 +13,16 @@ from app.clock import now_ms
 from app.errors import UserError
 from app.history.queries import incidents
 from app.kafka.broker import Broker, read_all
+from app.knowledge.entities import known as known_entities
 from app.knowledge.learned import LearnedEntity, learned
 from models.detection.settings import DetectionSettings
 from models.diagnosis.unmet import RuleAnswer, answers
 from models.knowledge.knowledge import Knowledge
 from topics.codec import DecodeError, decode
+from topics.entities import Related
 from topics.incidents import Incident
 from topics.signals import ANOMALIES, Anomaly
-from topics.spec import domain_of
+from topics.spec import domain_of, service_of
 
 LATELY_MS: Final = 3_600_000  # for so long anomalies are looked back at
 YOUNG: Final = 17  # samples of an entity before which it raises no alarm
@@ -43,6 +46,7 @@ class Why(msgspec.Struct, frozen=True):
     entity: str
     knowledge: str  # hash of the packs that hold
     kinds: tuple[str, ...]
+    relations: tuple[Related, ...]  # its own, and those of its service
     learned: LearnedEntity
     symptoms: tuple[PossibleSymptom, ...]
     unnamed: tuple[str, ...]  # series that no pack names
@@ -68,8 +72,8 @@ def why(broker: Broker, knowledge: Knowledge, settings: DetectionSettings, entit
     opened = tuple(i for i in incidents(broker, open_only=True) if entity in (i.entity, *i.affected))
     symptoms = tuple(possible(knowledge, entity, names))
     return Why(
-        entity, knowledge.hash, knowledge.kinds_of(names), known, symptoms, unnamed(knowledge, names),
-        last, said, opened, because(known, symptoms, last, said, opened),
+        entity, knowledge.hash, knowledge.kinds_of(names), _relations(broker, entity), known, symptoms,
+        unnamed(knowledge, names), last, said, opened, because(known, symptoms, last, said, opened),
     )  # fmt: skip
 
 
@@ -119,6 +123,14 @@ def because(
             said[0].missing
         )
     return f"{said[0].symptom} shows, and is not confirmed yet"
+
+
+def _relations(broker: Broker, entity: str) -> tuple[Related, ...]:
+    """The relations of an entity and of its service; none where nobody has told any."""
+    found = (each for name in dict.fromkeys((entity, service_of(entity))) for each in known_entities(broker, name))
+    with contextlib.suppress(UserError):  # the topic is not there yet: `opsloop doctor` says so
+        return tuple(relation for each in found for relation in each.relations)
+    return ()
 
 
 def _last_anomaly(broker: Broker, entity: str) -> Anomaly | None:

@@ -27,6 +27,7 @@ from models.diagnosis.unmet import RuleAnswer
 from tests.builders import NOW, sample
 from topics.chunk import chunk_of
 from topics.codec import encode
+from topics.entities import Entity, Presence, Related
 from topics.signals import Anomaly, Contribution
 from topics.spec import PARTITIONS, Raw
 from topics.state import LANE_STATE
@@ -62,6 +63,9 @@ def watched(embedded: Embedded, full: bool = False, samples: int = SAMPLES) -> N
                 for output in part.following(chunk_of([Raw(METRICS.name, at, number, None, value, (), ts)]), ts):
                     if isinstance(output, Anomaly):
                         publisher.send(output)
+        relations = (Related("runs_on", HOST, "labels", 1.0, began),)
+        publisher.send(Entity(entity=REDIS, ts=began, seq=0, state=Presence.PRESENT, kind="redis", attributes={},
+                              relations=relations, sources=("labels",), first=began, last=began))  # fmt: skip
         for at, part in parts.items():
             for message in part.store.pack({}, *part.pieces()):
                 publisher.send_raw(LANE_STATE.name, message.key, message.value, message.headers, at)
@@ -94,10 +98,12 @@ def test_a_calm_entity_has_its_series_ranges_symptoms_and_cures(embedded: Embedd
     down = next(s for s in found["symptoms"] if s["symptom"] == "down" and "redis_up" in s["series"])
     assert "restart_service" in down["cures"]
     assert found["unnamed"] == ["paths"]
+    assert [(one["kind"], one["to"]) for one in found["relations"]] == [("runs_on", HOST)]
     text = typed("why", REDIS)
     assert "no incident: nothing was unusual in the last hour" in text
     assert "paths" in text
     assert "in no pack" in text
+    assert f"runs_on {HOST}" in text
 
 
 def test_an_alarm_whose_series_no_pack_names_is_why_there_is_no_incident(embedded: Embedded, typed: Typed) -> None:
