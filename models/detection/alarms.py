@@ -28,7 +28,7 @@ from topics.signals import Suppressed
 from topics.spec import DAY_MS, WEEK_MS
 
 FLEET: Final = ""
-FIRST: Final = 0.3  # what is in it at first: an alarm at the boundary costs more
+FIRST: Final = 0.35  # what is in it at first: an alarm at the boundary costs more
 LASTING: Final = 0.6  # by so much each further sample beyond the boundary makes it less likely that an alarm is false
 LONG_MS: Final = 60_000  # ... in so long from its onset on
 AS_STRONG: Final = 1.5  # an alarm of at most so many times the strength of one before is taken to be like it ...

@@ -155,10 +155,10 @@ def test_an_alarm_that_is_not_much_stronger_than_one_before_costs_a_half_until_t
 
 def test_at_first_a_budget_pays_no_alarm_at_its_boundary_and_one_that_is_clearly_beyond() -> None:
     book = Alarms(DetectionSettings())
-    assert begins(book, "db", BEGIN) == begins(book, "web", BEGIN, 2.0) == MARKED
-    assert book.purses["db"].left == FIRST == 0.3
+    assert begins(book, "db", BEGIN) == begins(book, "web", BEGIN, 1.8) == MARKED
+    assert book.purses["db"].left == FIRST == 0.35
     assert begins(book, "api", BEGIN, 2.5) == PAID
-    assert book.purses["api"].left == pytest.approx(0.3 - 1 / 3.5)
+    assert book.purses["api"].left == pytest.approx(0.35 - 1 / 3.5)
 
 
 @pytest.mark.parametrize(("left", "ratio", "sample"), [(0.3, 1.0, 1), (0.1, 1.0, 4), (0.01, 1.0, 8), (0.01, 4.0, 6)])
