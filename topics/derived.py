@@ -100,15 +100,17 @@ def _find(cells: Cells, member: int, work: Work, put: Put) -> int:
 def _sum(cells: Cells, place: int, work: Work, put: Put) -> float:
     """The sum of the series that stand from `place` of the pool on, after how many they are; NaN: it is not known.
 
-    It is 0 where none may be and none was ever there.
+    It is 0 where none may be and none is there, or was in the last periods.
     """
     stamp = work.at[STAMP]
-    total, period, missing, here = 0.0, 0, 0, 0
+    total, period, missing, here, apart = 0.0, 0, 0, 0, 0
     for member in range(place + 1, place + 1 + MEMBER * (cells.pool[place] >> 1), MEMBER):
         series = cells.pool[member]
         found = _find(cells, member, work, put)
         if found < 0:
             missing = max(missing, cells.last[series])
+            if cells.before[series] > 0:
+                apart = max(apart, cells.last[series] - cells.before[series])
             continue
         if cells.last[series] < stamp:  # it may be part of several operands
             cells.before[series], cells.last[series] = cells.last[series], stamp
@@ -121,7 +123,7 @@ def _sum(cells: Cells, place: int, work: Work, put: Put) -> float:
         here += 1
         if before > 0 and (period == 0 or stamp - before < period):
             period = stamp - before
-    if here == 0 and missing == 0 and cells.pool[place] & 1 == 1:
+    if here == 0 and cells.pool[place] & 1 == 1 and (missing == 0 or stamp - missing > GONE * apart > 0):
         return 0.0
     if here == 0 or (missing > 0 and (period <= 0 or stamp - missing <= GONE * period)):
         return np.nan

@@ -13,7 +13,7 @@ import re
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
-_ATTRIBUTE: Final = re.compile(r'\s*([A-Za-z_][\w.]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
+_ATTRIBUTE: Final = re.compile(r'\s*([^"=,{}\s][^"=,{}]*?)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 
 
 RATE: Final = ".rate"  # at the end of the name of a counter's rate, where the counter has `_total`
@@ -35,7 +35,7 @@ def _counted(name: str) -> str:
 
 @functools.lru_cache(maxsize=100_000)
 def parts(text: str) -> Series:
-    """The parts of a series' name or of a pattern. Attributes that cannot be read count as part of the name."""
+    """The parts of a series' name or of a pattern. Attributes that cannot be read are left out, all of them."""
     wrapped = text.startswith("rate(") and text.endswith(")")
     inner = text[5:-1] if wrapped else text
     name, brace, rest = inner.partition("{")
@@ -47,7 +47,7 @@ def parts(text: str) -> Series:
     while at < len(body):
         one = _ATTRIBUTE.match(body, at)
         if one is None:
-            return Series(rate, inner, ())
+            return Series(rate, name, ())
         found.append((one[1], one[2]))
         at = one.end()
     return Series(rate, name, tuple(found))

@@ -11,6 +11,7 @@ from topics.spec import DAY_MS, Count, Instant, Record, Topic, Word, domain_of
 ENTITY: Final = "entity"  # an event that tells of an entity
 SILENT: Final = "silent"  # that its samples stay away; GONE: for longer than its time to live
 GONE: Final = "gone"
+MAX_ALERT: Final = 200  # characters of the name of an alert, and of what says which one of that name it is
 LONGEST: Final = 256  # characters of an entity, of an attribute
 MOST_SERIES: Final = 64  # of an entity, in an event
 MOST_FACTS: Final = 32  # attributes of an entity, and relations, by one source
@@ -66,7 +67,7 @@ class Event(Record, frozen=True):
     ts: Instant
     kind: Word  # deploy, config_change, topology, entity, silent, gone, state_change, log, alert
     text: str  # one line for a person
-    revision: str = ""  # of a deploy or a configuration: what runs from now on
+    revision: str = ""  # of a deploy or a configuration: what runs from now on; of an alert: which one of its rule
     previous: str = ""  # what ran before, and what a rollback returns to
     calls: tuple[
         tuple[str, str], ...

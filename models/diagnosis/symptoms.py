@@ -31,7 +31,7 @@ from models.keyed import Table, table
 from models.knowledge.packs import TaughtState
 from topics.signals import NO_SYMPTOM, Anomaly, Symptom
 from topics.spec import Instant, derive, domain_of, system_of
-from topics.telemetry import GONE, Event, Heartbeat
+from topics.telemetry import GONE, MAX_ALERT, Event, Heartbeat
 
 ENTITIES_KEPT: Final = 12_000  # more than a correlation domain is made for; the whole state fits in one record
 SECOND_LOOK: Final = 2  # samples that a symptom on the narrow path takes, unless another entity is off as well
@@ -109,6 +109,8 @@ class Tracker(TaughtState):
             return self._end(event.entity)
         if event.kind != "alert" or not event.name or event.state not in ("firing", "resolved"):
             return []
+        if len(event.name) > MAX_ALERT or len(event.revision) > MAX_ALERT:
+            return []  # no rule is called so, and each record of the entity would carry it
         return self._take(of_alert(event, evidence, self.knowledge))
 
     def beat(self, beat: Heartbeat, evidence: str, now: Instant) -> list[Symptom]:
@@ -148,7 +150,9 @@ class Tracker(TaughtState):
             return []  # the end of what nobody was told of
         others = tuple(view for view in known if view.name != fresh.name)
         on = _bounded((fresh, *others) if told.on else others)
-        taken = ((fresh.name, told.ts), *(one for one in newest.taken if one[0] != fresh.name))[: 2 * VIEWS_KEPT]
+        held = {FIRST, *(view.name for view in on)}
+        before_it = sorted((one for one in newest.taken if one[0] != fresh.name), key=lambda one: one[0] not in held)
+        taken = ((fresh.name, told.ts), *before_it)[: 2 * VIEWS_KEPT]
         period = told.period_ms or newest.period_ms
         before = {s.symptom: s for s in ((newest.ended if again else ()) + self.symptoms.get(entity, ()))}
         now = self._revised(told, on, before, period)
@@ -225,10 +229,11 @@ class Tracker(TaughtState):
 
 
 def _bounded(views: tuple[View, ...]) -> tuple[View, ...]:
-    """The first view and those that were told last."""
+    """The first view, those that are a symptom, and of the others those that were told last."""
     if len(views) <= VIEWS_KEPT:
         return views
-    return (*views[: VIEWS_KEPT - 1], next((v for v in views[VIEWS_KEPT - 1 :] if v.name == FIRST), views[-1]))
+    kept = sorted(views, key=lambda view: (view.name != FIRST, not view.symptom))[:VIEWS_KEPT]
+    return tuple(view for view in views if view in kept)
 
 
 def _put(book: Table[tuple[Any, ...]], entity: str, rows: tuple[Any, ...]) -> None:

@@ -80,7 +80,8 @@ def of_alert(event: Event, evidence: str, knowledge: Knowledge) -> Told:
     """What an alert from outside tells. It is a symptom where a pack names it."""
     shown = Contribution(alert_series(event.name), z=1.0, value=1.0, expected=0.0)
     symptom = knowledge.alert(event.name, event.entity)
-    view = View(f"{ALERT}/{event.name}", ALERT, event.ts, evidence, shown, (shown,), symptom)
+    which = f"/{event.revision}" if event.revision else ""
+    view = View(f"{ALERT}/{event.name}{which}", ALERT, event.ts, evidence, shown, (shown,), symptom)
     return Told(event.entity, event.ts, view, event.state == "firing")
 
 

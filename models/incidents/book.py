@@ -50,7 +50,7 @@ def _services(_id: str, incident: Incident) -> set[str]:
 
 def _found_by_system(entity: str) -> str:
     """What incidents of its system are found by: no service has such a name."""
-    return f"{system_of(entity)}/"
+    return f"\x00{system_of(entity)}"
 
 
 def _found_by(identity: str, incident: Incident) -> set[str]:

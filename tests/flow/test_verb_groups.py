@@ -45,7 +45,7 @@ def test_workers_with_some_verbs_each_do_together_what_one_with_all_does_and_tak
 
 def test_an_unknown_verb_and_verbs_of_another_role_are_refused_with_those_there_are(broker: Broker) -> None:
     for arguments, expected in (
-        (("loop", "--only", "decide,gaet"), "no verb 'gaet'. --only takes some of diagnose, respond, decide"),
+        (("loop", "--only", "decide,gaet"), "no verb 'gaet'. --only takes some of describe, diagnose, respond, decide"),
         (("lane", "--only", "decide"), "--only chooses verbs of the loop"),
     ):
         code, told = refused("worker", *arguments, "--broker", broker.bootstrap)

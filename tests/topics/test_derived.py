@@ -66,6 +66,13 @@ def test_what_was_never_counted_is_zero_of_what_else_is_counted_under_its_name(c
     assert shown(log, others, "one") == shown(log, others, "two") == [], "nothing says that it would be counted"
 
 
+def test_what_is_not_counted_any_more_is_zero_after_some_periods() -> None:
+    log = [counts(at, s200=10.0 * at, s500=10.0 * at) for at in range(4)] + [
+        counts(at, s200=10.0 * at) for at in range(4, 12)
+    ]
+    assert shown(log, ERRORS, "errors.ratio") == [0.5] * 3 + [0.0] * 4, "for four periods it may come again"
+
+
 def test_the_time_of_a_sample_is_in_seconds() -> None:
     left = said(signals(left="ends - time()"))
     log = [sent(START + at * SECOND, {"ends": START / 1000 + 60.0}) for at in range(3)]

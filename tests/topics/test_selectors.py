@@ -43,7 +43,16 @@ def test_a_pattern_means_a_series_by_its_name_and_the_attributes_that_it_names(
     assert matches(pattern, series) is expected
 
 
-def test_attributes_that_cannot_be_read_are_part_of_the_name() -> None:
-    assert parts("x{a=1}") == (False, "x{a=1}", ())
-    assert parts('x{a="1" b="2"}').attributes == ()
+def test_attributes_that_cannot_be_read_are_left_out() -> None:
+    assert parts("x{a=1}") == (False, "x", ())
+    assert parts('x{a="1" b="2"}') == parts('x{a="1",b=2}') == (False, "x", ())
     assert parts('rate(x{a="1",b="2"})') == (True, "x", (("a", "1"), ("b", "2")))
+
+
+@pytest.mark.parametrize("name", ["app.kubernetes.io/name", "a-b", "1a", "ä", "with blank"])
+def test_whatever_a_label_is_called_its_series_are_meant(name: str) -> None:
+    series = f'soil.moisture{{{name}="x",n="2"}}'
+    assert matches("soil_moisture", series)
+    assert matches('soil.moisture{n="2"}', series)
+    assert matches(f'soil.moisture{{{name}="x"}}', series)
+    assert not matches('soil.moisture{n="3"}', series)

@@ -17,6 +17,7 @@ from topics.formats.names import HOSTS
 from topics.telemetry import LONGEST
 
 KIND: Final = r"^[a-z][a-z0-9_]{0,62}$"
+_PARTS: Final = re.compile("/{2,}")
 _PART: Final = re.compile(r"([^{}]+)|\{([^{}]*)\}")
 _LABEL: Final = re.compile(r"[^\s{}|']+")
 
@@ -70,7 +71,7 @@ class Template(NamedTuple):
         return tuple(part for part in self.parts if isinstance(part, Slot))
 
     def fill(self, labels: Mapping[str, str]) -> str:
-        """What it says of some labels; empty when it does not apply to them."""
+        """What it says of some labels, without empty parts; empty when it does not apply to them."""
         said = []
         for part in self.parts:
             if isinstance(part, str):
@@ -80,7 +81,10 @@ class Template(NamedTuple):
             if text is None:
                 return ""
             said.append(text)
-        return "".join(said)
+        text = "".join(said)
+        if not text.isprintable():
+            return ""
+        return _PARTS.sub("/", text).strip("/") if len(self.parts) > 1 else text
 
     def used(self, labels: Mapping[str, str]) -> set[str]:
         """The labels that it takes its texts from."""

@@ -94,6 +94,10 @@ class Whose:
                 found[one[0]] = value * one[1]
         return found
 
+    def forget(self) -> None:
+        """Forget its names."""
+        self._named.clear()
+
     def _new(self, name: str, prometheus: str | None) -> _Named:
         if prometheus is None:
             one = self._naming.claimed(self, *metric(name, 1.0, self.kept))
@@ -150,14 +154,18 @@ class Naming:
                 break
         else:
             rule, entity = self._rules[-1], ""
-        if self._count >= MOST_SETS or len(self._claims) >= MOST_SERIES:
-            self._count = 0
-            self._claims.clear()
-            for book in self._sets.values():
-                book.clear()
+        if self._count >= MOST_SETS:
+            self._clear()
         self._count += 1
         whose = self._here[key] = Whose(self, dict(labels), key[1], (rule, entity))
         return whose
+
+    def _clear(self) -> None:
+        """Forget all sets of labels and names: they are learned again."""
+        self._count = 0
+        self._claims.clear()
+        for book in self._sets.values():
+            book.clear()
 
     def take_clashes(self) -> list[DecodeError]:
         """What is refused of the message so far, and was not taken yet."""
@@ -186,6 +194,9 @@ class Naming:
 
         sent: its name as Prometheus has it: the count of a histogram is its last bucket, and both are sent.
         """
+        if len(self._claims) >= MOST_SERIES:
+            self._clear()
+            whose.forget()
         claim = self._claims.setdefault((whose.entity, series, sent), _Claim())
         one = _Named(whose, series, factor, claim)
         if claim.holder is None:

@@ -54,7 +54,7 @@ def _alert(alert: Mapping[str, Any], naming: Naming) -> dict[str, Any]:
     told = notes.get("summary") or notes.get("description") or ""
     return {
         "entity": naming.entity_of(labels) or str(labels.get("job") or UNKNOWN), "ts": instant(when), "kind": ALERT,
-        "name": str(labels.get("alertname") or ""), "state": status,
+        "name": str(labels.get("alertname") or ""), "state": status, "revision": str(alert.get("fingerprint") or ""),
         "text": f"{status} {labels.get('alertname', '')}{severity}: {told}".rstrip(": "),
     }  # fmt: skip
 

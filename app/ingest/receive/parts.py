@@ -16,11 +16,12 @@ from topics.formats.names import Logged, Sampled
 from topics.formats.naming import Naming
 from topics.formats.tolerance import Refusals
 from topics.spec import Instant, Record
-from topics.telemetry import Event
+from topics.telemetry import GONE, MAX_ALERT, SILENT, Event
 
 UNKNOWN: Final = "unknown"  # the entity of what names none, as for messages of topics
 MAX_EVENT_BYTES: Final = 500_000
 MAX_REVISION: Final = 200  # characters
+OF_WORKERS: Final = (SILENT, GONE)  # kinds of events that nobody else tells
 
 
 class Refused(NamedTuple):
@@ -173,6 +174,10 @@ def _event(fields: Mapping[str, Any]) -> Event:
     native.bounded(Logged(event.entity, event.ts, "", ""))
     if max(len(event.revision), len(event.previous)) > MAX_REVISION:
         raise DecodeError(Cause.OVERSIZED, f"a revision has at most {MAX_REVISION} characters")
+    if max(len(event.name), len(event.state)) > MAX_ALERT:
+        raise DecodeError(Cause.OVERSIZED, f"the name of an alert has at most {MAX_ALERT} characters")
+    if event.kind in OF_WORKERS:
+        raise DecodeError(Cause.WRONG_TYPE, f"an event of kind {event.kind} is told by workers alone")
     event = msgspec.structs.replace(event, text=" ".join(event.text.split())[: native.MAX_TEXT])
     if len(encode(event).value) > MAX_EVENT_BYTES:
         raise DecodeError(Cause.OVERSIZED, f"an event has at most {MAX_EVENT_BYTES} bytes")

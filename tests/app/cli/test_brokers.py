@@ -89,8 +89,8 @@ def test_the_doctor_names_what_failed_and_its_remedy() -> None:
 
 
 @pytest.mark.kafka
-def test_the_doctor_finds_nothing_wrong_with_a_broker_that_has_the_catalogue(broker: Broker) -> None:
-    result = run("doctor", "--json", "--broker", broker.bootstrap)
+def test_the_doctor_finds_nothing_wrong_with_a_broker_that_has_the_catalogue(own: Broker) -> None:
+    result = run("doctor", "--json", "--broker", own.bootstrap)
     findings = {finding["what"]: finding for finding in json.loads(result.stdout)}
     assert result.exit_code == 0, findings
     assert findings["clock"]["state"] == "ok"

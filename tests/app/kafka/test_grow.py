@@ -38,11 +38,18 @@ from topics.audit import AUDIT
 from topics.chunk import chunk_of
 from topics.codec import Message, encode
 from topics.settings import KILL_SWITCH, ON, SETTINGS, Setting
-from topics.spec import Origin, Raw
+from topics.spec import Origin, Raw, use_domains
 from topics.state import LANE_STATE, LOOP_STATE
 from topics.telemetry import METRICS, Sample
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(autouse=True)
+def domains() -> None:
+    """Each system is a domain of its own."""
+    use_domains({"*": "{0}"})
+
 
 SYSTEMS = [f"shop{number}" for number in range(24)]
 ENTITIES = [f"shop/web/{number}" for number in range(24)]

@@ -78,6 +78,35 @@ def test_a_range_of_a_person_is_a_symptom_at_once_and_one_of_a_pack_is_the_packs
     assert knowing(ATTIC).observe(bounded(NOW, below, high=40.0)) == [], "the range is the pack's, and not its symptom"
 
 
+def test_two_alerts_of_one_rule_are_one_symptom_until_both_are_resolved() -> None:
+    tracker, name = knowing(), "PostgresqlTooManyConnections"
+
+    def told(which: str, state: str, ts: int) -> list[tuple[str, str]]:
+        event = msgspec.structs.replace(alert(name, state, "db-1", ts), revision=which)
+        return said(tracker.event(event, "e"))
+
+    assert told("a", "firing", NOW) == [("connections_exhausted", "began")]
+    assert ("connections_exhausted", "ended") not in told("b", "firing", NOW + 1)
+    assert ("connections_exhausted", "ended") not in told("a", "resolved", NOW + 5)
+    assert ("connections_exhausted", "ended") in told("b", "resolved", NOW + 9)
+
+
+def test_alerts_that_no_pack_names_end_no_symptom_however_many_there_are() -> None:
+    tracker = knowing()
+    tracker.event(alert("Zero", "firing", "db-1"), "e")
+    tracker.event(alert("PostgresqlTooManyConnections", "firing", "db-1", NOW + 1), "e")
+    for number in range(3 * VIEWS_KEPT):
+        told = tracker.event(alert(f"Other{number}", "firing", "db-1", NOW + 2 + number), "e")
+        assert ("connections_exhausted", "ended") not in said(told)
+    assert [s.symptom for _, s in tracker.confirmed()] == ["connections_exhausted"]
+
+
+def test_an_alert_with_a_name_without_end_is_none() -> None:
+    tracker = knowing()
+    assert tracker.event(alert("x" * 201), "e") == []
+    assert not tracker.views
+
+
 @pytest.mark.parametrize(("onset", "shows"), [(0, False), (1, False), (2, True)])
 def test_a_rule_takes_its_periods_of_an_alarm_that_is_told_late(onset: int, shows: bool) -> None:
     tracker = knowing(ATTIC.replace("above = 40.0", "above = 40.0, periods = 3"))

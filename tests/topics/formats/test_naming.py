@@ -240,3 +240,21 @@ def test_an_entry_that_can_never_apply_is_refused(first: EntityRule, later: Enti
 def test_a_bad_template_of_a_relation_is_refused() -> None:
     with pytest.raises(TemplateFault, match=r"relations runs_on.*no label"):
         rules_of((EntityRule("{a}", relations={"runs_on": "{ }"}),))
+
+
+@pytest.mark.parametrize(
+    ("labels", "entity"),
+    [({"a": "x", "b": ""}, "x"), ({"a": "/x/", "b": "y//z"}, "x/y/z"), ({"a": "x", "b": "y"}, "x/y"),
+     ({"a": "x\n", "b": "y"}, ""), ({"a": "x\u202e", "b": "y"}, "")],
+)  # fmt: skip
+def test_an_entity_has_no_empty_part_and_nothing_that_cannot_be_shown(labels: dict[str, str], entity: str) -> None:
+    assert Template.read("{a}/{b|''}").fill(labels) == entity
+
+
+def test_names_without_end_are_forgotten_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("topics.formats.naming.MOST_SERIES", 100)
+    by = Naming()
+    for number in range(1_000):
+        by.begin(NOW + number)
+        assert by.of({"host": "a"}).named(f"m{number}") is not None
+    assert len(by._claims) <= 100

@@ -156,10 +156,11 @@ def webhook(*alerts: Any) -> bytes:
 
 def test_alerts_become_events_of_their_instances() -> None:
     over = alert(status="resolved", endsAt="2026-11-20T11:00:00Z", labels={"job": "api", "alertname": "Gone"})
-    first, second = ALERTS.read(posted(ALERTS.path, webhook(alert(), over))).records()
+    first, second = ALERTS.read(posted(ALERTS.path, webhook(alert(fingerprint="a1"), over))).records()
     assert isinstance(first, Event)
     assert isinstance(second, Event)
     assert (first.entity, first.kind, first.text) == ("web-1", "alert", "firing Slow (page): p99 is high")
+    assert first.revision == "a1"
     assert (first.name, first.state, second.name, second.state) == ("Slow", "firing", "Gone", "resolved")
     assert first.ts == 1_795_168_800_500
     assert (second.entity, second.text, second.ts - first.ts) == ("api", "resolved Gone: p99 is high", 3_599_500)
@@ -198,6 +199,16 @@ def test_an_event_comes_in_each_mode(body: Any, content_type: str, headers: dict
     assert isinstance(record, Event)
     assert (record.entity, record.kind, record.revision, record.ts) == ("shop/catalog", "deploy", "v2", given.arrived)
     assert EVENTS.answer(given, parts).status == 204
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"kind": "gone"}, "told by workers alone"), ({"kind": "silent"}, "told by workers alone"),
+    ({"kind": "alert", "name": "x" * 201, "state": "firing"}, "at most 200 characters"),
+])  # fmt: skip
+def test_an_event_that_only_workers_tell_or_of_an_endless_name_is_refused(changes: dict[str, str], told: str) -> None:
+    parts = EVENTS.read(posted(EVENTS.path, orjson.dumps(DEPLOY | {"entity": "shop/catalog"} | changes)))
+    assert parts.records() == []
+    assert told in str(parts.refused)
 
 
 def test_an_event_of_others_has_its_type_as_kind_and_its_message_as_text() -> None:
