@@ -229,8 +229,11 @@ class _Trial:
         """What comes of a system next, one group after the other."""
         if case.kind == "asked":
             return [[self._vote(case, now)], [anomaly(case.entity, now)]]
-        ended = _outcome(self._commands(case)[0], case, now, helped=True) if case.kind == "acted" else []
-        return [ended, [anomaly(case.entity, now + 1)], [anomaly(f"{case.system}/cart/0", now + 2)]]
+        if case.kind == "acted":
+            own: list[Record] = _outcome(self._commands(case)[0], case, now, helped=True)
+        else:
+            own = [anomaly(case.entity, now + 1)]
+        return [own, [anomaly(f"{case.system}/cart/0", now + 2)]]
 
     # --- telemetry ----------------------------------------------------------------------------------------------------
 
