@@ -39,6 +39,7 @@ def entities(
     from app.kafka.broker import require
     from app.knowledge.entities import apply as apply_file
     from app.knowledge.entities import known
+    from topics.entities import Presence
 
     where = broker_of(broker)
     require(where)
@@ -49,8 +50,11 @@ def entities(
         else:
             err.print(f"{done['entities']} entities are told, {done['ended']} are no more in {apply.name}")
         return
-    one = bool(entity) and not any(char in entity for char in GLOBS)
-    found = [each for each in known(where, entity, gone=gone or one) if not kind or each.kind == kind]
+    seen = known(where, entity, gone=True)
+    exact = [each for each in seen if each.entity == entity]  # its name may look like a glob
+    one = bool(exact) or (bool(entity) and not any(char in entity for char in GLOBS))
+    there = exact or [each for each in seen if gone or each.state is not Presence.GONE]
+    found = [each for each in there if not kind or each.kind == kind]
     if one and not found:
         raise UserError(f"nothing is known of {entity}", "See opsloop entities", exit_code=1)
     if json:

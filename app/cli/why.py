@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from app.cli.options import BrokerOption, JsonOption, broker_of
+from app.errors import UserError
 from app.history.render import clock
 from app.printing import err, out, print_json, print_table
 
@@ -39,6 +40,8 @@ def why(
     from app.settings import load as settings_of
     from models.knowledge.knowledge import Knowledge
 
+    if not entity.isprintable():  # bytes that are no UTF-8 are not, either
+        raise UserError("an entity has no such characters in its name", "See opsloop entities", exit_code=1)
     where, settings = broker_of(broker), settings_of()
     require(where)
     knowledge = Knowledge.of(load(where, Keys(home())).packs())

@@ -73,6 +73,12 @@ def test_entities_are_listed_by_globs_and_kinds_and_one_is_told_with_all_that_is
     assert "nothing is known of shop/cart/9" in typed(embedded, "entities", "shop/cart/9", code=1)
 
 
+def test_a_name_that_looks_like_a_glob_is_a_name_where_there_is_one(embedded: Embedded) -> None:
+    write(embedded.broker, described(pod("db[1]"), pod("db1")))
+    assert json.loads(typed(embedded, "entities", "db[1]", "--json"))["entity"] == "db[1]"
+    assert [e["entity"] for e in json.loads(typed(embedded, "entities", "db[12]", "--json"))] == ["db1"]
+
+
 def test_what_is_gone_is_listed_when_it_is_asked_for_and_the_newest_record_counts(embedded: Embedded) -> None:
     retracted = Event(entity="shop/cart/1", ts=NOW, kind="entity", text="", facts=Facts("labels"))
     found = described(pod(), retracted)

@@ -165,3 +165,9 @@ def test_coverage_lists_what_no_pack_names_the_most_frequent_first(embedded: Emb
 def test_coverage_of_no_entity_says_where_to_look(embedded: Embedded, typed: Typed) -> None:
     with pytest.raises(UserError, match="no entity is like barn"):
         typed("pack", "coverage", "--entity", "barn")
+
+
+@pytest.mark.parametrize("name", ["\udc80", "a\x1b[31m", "a\nb"])
+def test_a_name_that_no_entity_has_is_refused(typed: Typed, name: str) -> None:
+    with pytest.raises(UserError, match="no such characters"):
+        typed("why", name)
