@@ -174,4 +174,4 @@ def tell(demo: Demo, console: Console) -> None:
         fresh = demo.board.told - told
         told += fresh
         for at, record in list(demo.board.lines)[-fresh:] if fresh else ():
-            console.print(f"{clock(at)} {sentence(record)}", soft_wrap=True)
+            console.print(marked(f"{clock(at)} {sentence(record)}"), soft_wrap=True)
