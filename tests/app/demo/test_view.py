@@ -7,8 +7,9 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
+from rich.console import Console
+
 from app.demo import view
-from app.printing import PlainConsole
 from tests.builders import NOW, incident
 
 
@@ -16,6 +17,6 @@ def test_lines_are_printed_without_the_marks_of_their_colours() -> None:
     written, over = io.StringIO(), threading.Event()
     over.set()
     demo: Any = SimpleNamespace(over=over, board=SimpleNamespace(told=1, lines=[(NOW, incident())]))
-    view.tell(demo, PlainConsole(file=written))
+    view.tell(demo, Console(file=written, markup=False, width=200))
     assert "[bold]" not in written.getvalue()
     assert "incident" in written.getvalue()
