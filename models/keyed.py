@@ -13,12 +13,27 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
-from topics.spec import Instant
+from topics.spec import Instant, domain_of, service_of, system_of
 
 V = TypeVar("V")
 Group = Callable[[str, V], str | Iterable[str]]
 
 _MISSING: Final = object()
+
+
+def by_domain(entity: str, _row: object) -> str:
+    """What rows by entity, service or system belong to when partitions grow: the correlation domain."""
+    return domain_of(entity)
+
+
+def by_system(entity: str, _row: object) -> str:
+    """Rows by entity are found by its system."""
+    return system_of(entity)
+
+
+def by_service(entity: str, _row: object) -> str:
+    """Rows by entity are found by its service."""
+    return service_of(entity)
 
 
 class UnknownState(ValueError):
@@ -107,6 +122,10 @@ class Table(dict[str, V], Generic[V]):
         """Whether a group has a row, of another key than `besides`."""
         members = self._groups.get(group, ())
         return len(members) > (besides in members)
+
+    def count(self, group: str) -> int:
+        """How many rows a group has."""
+        return len(self._groups.get(group, ()))
 
     def groups(self) -> list[str]:
         """The groups that have rows."""

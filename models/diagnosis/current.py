@@ -7,12 +7,12 @@ from typing import Final
 
 import msgspec
 
-from models.keyed import Changes, Table, table
+from models.keyed import Changes, Table, by_domain, by_service, by_system, table
 from models.knowledge.base import Condition
 from models.knowledge.knowledge import KnowingState
 from topics.selectors import matches
 from topics.signals import ABSENCE, HEARTBEAT, NO_SYMPTOM, RANGE, Contribution, Symptom
-from topics.spec import Count, Instant, domain_of, service_of, system_of
+from topics.spec import Count, Instant
 
 ENTITIES_KEPT: Final = 12_000  # as the tracker
 STATES: Final = frozenset({"began", "continuing", "ended"})  # of a symptom; nothing follows from another one
@@ -33,26 +33,14 @@ def of_tracker(old: Changes) -> Changes:
     return old
 
 
-def _system(entity: str, _row: object) -> str:
-    return system_of(entity)
-
-
-def _service(entity: str, _row: object) -> str:
-    return service_of(entity)
-
-
-def _domain(entity: str, _row: object) -> str:
-    return domain_of(entity)
-
-
 class Current(KnowingState):
     """The symptoms of a partition's entities: of the `ENTITIES_KEPT` of which something was told last."""
 
-    on: Table[tuple[Symptom, ...]] = table(group=_service, domain=_domain)  # by entity, without their attribution
-    well: Table[Instant] = table(domain=_domain)  # entity → when a sample showed no symptom
-    context: Table[tuple[Contribution, ...]] = table(group=_system, domain=_domain)  # what its alarms show
-    newest: Table[tuple[Instant, Count]] = table(domain=_domain)  # entity → time and number of its last record
-    periods: Table[Count] = table(domain=_domain)  # entity → ms between its samples
+    on: Table[tuple[Symptom, ...]] = table(group=by_service, domain=by_domain)  # by entity, without their attribution
+    well: Table[Instant] = table(domain=by_domain)  # entity → when a sample showed no symptom
+    context: Table[tuple[Contribution, ...]] = table(group=by_system, domain=by_domain)  # what its alarms show
+    newest: Table[tuple[Instant, Count]] = table(domain=by_domain)  # entity → time and number of its last record
+    periods: Table[Count] = table(domain=by_domain)  # entity → ms between its samples
 
     def take(self, told: Symptom) -> Symptom | None:
         """Take a record. Returns the symptom that it adds to those of its entity, if there is one."""

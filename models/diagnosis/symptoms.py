@@ -27,10 +27,10 @@ from models.diagnosis.views import (
     shown,
     together,
 )
-from models.keyed import Table, table
+from models.keyed import Table, by_domain, by_system, table
 from models.knowledge.packs import TaughtState
 from topics.signals import NO_SYMPTOM, Anomaly, Symptom
-from topics.spec import Instant, derive, domain_of, system_of
+from topics.spec import Instant, derive, system_of
 from topics.telemetry import GONE, MAX_ALERT, Event, Heartbeat
 
 ENTITIES_KEPT: Final = 12_000  # more than a correlation domain is made for; the whole state fits in one record
@@ -74,14 +74,6 @@ class Newest(msgspec.Struct, frozen=True):
 UNSEEN: Final = Newest(0, 0, 0, ())
 
 
-def _system(entity: str, _row: object) -> str:
-    return system_of(entity)
-
-
-def _domain(entity: str, _row: object) -> str:
-    return domain_of(entity)
-
-
 def grace_ms(period_ms: int) -> int:
     """For how long a symptom goes on while samples do not show it."""
     return max(GRACE_MS, GRACE_PERIODS * period_ms)
@@ -90,9 +82,9 @@ def grace_ms(period_ms: int) -> int:
 class Tracker(TaughtState):
     """The symptoms of a partition's entities: of the `ENTITIES_KEPT` of which something was told last."""
 
-    views: Table[tuple[View, ...]] = table(group=_system, domain=_domain)  # by entity: its alarms that are on
-    symptoms: Table[tuple[Tracked, ...]] = table(domain=_domain)  # by entity
-    newest: Table[Newest] = table(domain=_domain)  # by entity
+    views: Table[tuple[View, ...]] = table(group=by_system, domain=by_domain)  # by entity: its alarms that are on
+    symptoms: Table[tuple[Tracked, ...]] = table(domain=by_domain)  # by entity
+    newest: Table[Newest] = table(domain=by_domain)  # by entity
     beats: Beats = msgspec.field(default_factory=Beats)
 
     def observe(self, anomaly: Anomaly) -> list[Symptom]:

@@ -11,7 +11,7 @@ from models.diagnosis.current import ENTITIES_KEPT, Current, of_tracker
 from models.diagnosis.hypotheses import rank
 from models.incidents.lifecycle import IllegalStep, IncidentStep, advance, is_open
 from models.incidents.settings import DEFAULTS, IncidentSettings, shortest_ms
-from models.keyed import Changes, Table, table
+from models.keyed import Changes, Table, by_domain, table
 from models.knowledge.packs import TaughtState
 from models.topology import calls as topology
 from models.topology.calls import Graph, Network, Networks
@@ -38,10 +38,6 @@ GONE_PERIODS: Final = 10  # as many without a sample, and `gone_ms`, before an e
 
 def _owner(_id: str, record: Incident | Event) -> str:
     return domain_of(record.entity)
-
-
-def _domain(entity: str, _kind: str) -> str:
-    return domain_of(entity)
 
 
 def _services(_id: str, incident: Incident) -> set[str]:
@@ -81,7 +77,7 @@ class IncidentBook(TaughtState):
     quiet_until: Table[Instant] = table(when=lambda at: at)  # incident without a symptom → when it resolves by itself
     gone_at: Table[Instant] = table(when=lambda at: at)  # incident → when to check for entities that are gone
     judged_last: Table[str] = table()  # incident → its last decision with a verdict
-    kinds: Table[str] = table(ENTITIES_KEPT, domain=_domain)  # entity → its kind, as labels or files say
+    kinds: Table[str] = table(ENTITIES_KEPT, domain=by_domain)  # entity → its kind, as labels or files say
     awake: Instant = 0  # approximate time at which this partition was last read
     resumed: Instant = 0  # end of the last pause in reading this partition; no samples were read during it
 
@@ -134,12 +130,14 @@ class IncidentBook(TaughtState):
         """
         service, network = service_of(symptom.entity), self._network(symptom.entity)
         known = next(iter(self._open_ones(network.related(service))), None)
-        if known is not None:
+        near = _found_by_system(symptom.entity)
+        if known is not None or self.incidents.count(near) > STORM:
             return known
-        near = self._open_ones((_found_by_system(symptom.entity),))
-        if len(near) > STORM or self._may_feel(symptom.symptom, service, network):
-            return near[0] if 0 < len(near) <= STORM else None
-        return next((i for i in near if self._may_feel(i.symptom, service_of(i.entity), network)), None)
+        feels = self._may_feel(symptom.symptom, service, network)
+        return next(
+            (i for i in self._open_ones((near,)) if feels or self._may_feel(i.symptom, service_of(i.entity), network)),
+            None,
+        )
 
     def _may_feel(self, symptom: str, service: str, network: Network) -> bool:
         """Whether a service may have a symptom because of another one of which nobody knows that it calls it."""

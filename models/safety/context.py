@@ -13,7 +13,7 @@ import msgspec
 
 from models.actions.catalogue import ACTIONS
 from models.incidents.lifecycle import is_open, is_over
-from models.keyed import KeyedState, Table, table
+from models.keyed import KeyedState, Table, by_domain, by_service, table
 from models.safety.roles import may
 from models.safety.settings import SafetySettings
 from models.safety.signing import Keyring, Refused, setter
@@ -54,14 +54,6 @@ class FailedAttempts(msgspec.Struct, frozen=True):
     last: Instant
 
 
-def _domain(entity: str, _row: object) -> str:
-    return domain_of(entity)
-
-
-def _service(entity: str, _row: object) -> str:
-    return service_of(entity)
-
-
 def _troubled(_incident: str, trouble: Trouble) -> str:
     return domain_of(trouble.services[0])
 
@@ -78,9 +70,9 @@ class SafetyContext(KeyedState):
     networks: Networks = msgspec.field(default_factory=Networks)
     open: Table[Trouble] = table(KEPT, domain=_troubled)  # incident → trouble
     over: Table[int] = table(KEPT)  # incident → `seq` of the record that closed it
-    samples: Table[Instant] = table(KEPT, domain=_domain)  # entity → newest sample, in whole seconds
-    periods: Table[Count] = table(KEPT, group=_service, domain=_domain)  # entity → ms between its samples
-    failed: Table[FailedAttempts] = table(KEPT, domain=_domain)  # service → failed attempts
+    samples: Table[Instant] = table(KEPT, domain=by_domain)  # entity → newest sample, in whole seconds
+    periods: Table[Count] = table(KEPT, group=by_service, domain=by_domain)  # entity → ms between its samples
+    failed: Table[FailedAttempts] = table(KEPT, domain=by_domain)  # service → failed attempts
     aimed: Table[str] = table(KEPT, domain=lambda _, service: domain_of(service))  # decision → service acted on
     judged: Table[Instant] = table(KEPT)  # verdict → its time, for those that were counted
     maintained: Table[Instant] = table(KEPT)  # scope → end of its maintenance

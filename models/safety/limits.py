@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from models.keyed import KeyedState, Table, table
+from models.keyed import KeyedState, Table, by_domain, table
 from models.policy.engine import Policies, Ruling
 from models.policy.facts import facts_of
 from models.policy.violations import ViolationRemediator
@@ -28,7 +28,7 @@ from topics.decisions import Decision, DecisionState
 from topics.policies import Facts, SystemFacts
 from topics.proposals import Proposal
 from topics.settings import Setting
-from topics.spec import Instant, derive, domain_of, later, service_of
+from topics.spec import Instant, derive, later, service_of
 
 ENDED: Final = frozenset({DecisionState.DENIED, DecisionState.REJECTED, DecisionState.EXPIRED, DecisionState.COMPLETED})
 NOWHERE: Final = -1  # offset of a proposal that is known only from its decision
@@ -44,10 +44,6 @@ class Opened(msgspec.Struct, frozen=True):
     waiting: Decision | None = None  # set while it waits for votes: a more urgent one may replace it
 
 
-def _domain(target: str, _row: object) -> str:
-    return domain_of(target)
-
-
 class GateState(KeyedState):
     """The proposals that one partition's gate answered, and the decisions and actions that limits count.
 
@@ -55,8 +51,8 @@ class GateState(KeyedState):
     """
 
     seen: Table[int] = table(SEEN_KEPT)  # proposal that was answered → its offset
-    open: Table[Opened] = table(when=lambda held: held.until, domain=_domain)  # by the target's service
-    acted: Table[dict[str, Instant]] = table(domain=_domain)  # target → decision → time of dispatch
+    open: Table[Opened] = table(when=lambda held: held.until, domain=by_domain)  # by the target's service
+    acted: Table[dict[str, Instant]] = table(domain=by_domain)  # target → decision → time of dispatch
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
     context: SafetyContext = msgspec.field(default_factory=SafetyContext)
     policies: Book = msgspec.field(default_factory=Book)

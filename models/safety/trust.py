@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from models.decision.outcomes import Outcomes
-from models.keyed import KeyedState, Table, table
+from models.keyed import KeyedState, Table, by_domain, table
 from models.policy.facts import target_facts
 from models.safety.modes import tier
 from models.safety.promotion import AUTONOMY, GRANTED, check_grant, promotion
@@ -24,7 +24,7 @@ from models.safety.signing import Keyring, Refused, check_clock, setter
 from topics.decisions import Decision, DecisionState
 from topics.proposals import Proposal
 from topics.settings import Setting
-from topics.spec import Count, Instant, Record, domain_of, later, system_of
+from topics.spec import Count, Instant, Record, later, system_of
 from topics.verdicts import Verdict
 
 PROMISES: Final = {"lead": 0.70, "automatic": 0.85, "autonomous": 0.95}  # success rates; `person` promises none
@@ -104,17 +104,13 @@ class Asked(msgspec.Struct, frozen=True):
     next: Instant  # earliest time of the next one
 
 
-def _domain(name: str, _row: object) -> str:
-    return domain_of(name)
-
-
 class Trust(KeyedState):
     """Outcomes and grants of tiers and classes of action, by system. Part of the gate's state."""
 
     outcomes: Outcomes[Aim] = msgspec.field(default_factory=Outcomes)
-    standing: Table[Standing] = table(KEPT, domain=_domain)
+    standing: Table[Standing] = table(KEPT, domain=by_domain)
     grants: Table[Grant] = table(KEPT)  # class or tier → grant
-    asked: Table[Asked] = table(KEPT, domain=_domain)  # class → proposals of its promotion
+    asked: Table[Asked] = table(KEPT, domain=by_domain)  # class → proposals of its promotion
     checked: Instant = 0
 
     def see(self, record: Record, settings: SafetySettings, now: Instant) -> None:

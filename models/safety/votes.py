@@ -14,7 +14,7 @@ import msgspec
 
 from models.actions.catalogue import ACTIONS
 from models.incidents.lifecycle import is_open, is_over
-from models.keyed import KeyedState, Table, table
+from models.keyed import KeyedState, Table, by_domain, table
 from models.safety.approval import Matter, check_approvals, check_vote
 from models.safety.guard import LONGEST_MS
 from models.safety.modes import Need, mode_of, need
@@ -47,10 +47,6 @@ class Rules:
     keyring: Keyring
 
 
-def _service(service: str, _row: object) -> str:
-    return domain_of(service)
-
-
 def _target(_id: str, decision: Decision) -> str:
     return domain_of(decision.proposal.target)
 
@@ -74,10 +70,10 @@ class ApprovalTracker(KeyedState):
     dispatched: Table[Decision] = table(  # dispatched decisions without a result
         OPEN_KEPT, when=lambda decision: decision.ts + LOST_MS, domain=_target
     )
-    at_work: Table[str] = table(KEPT, domain=_service)  # service → the decision dispatched last
+    at_work: Table[str] = table(KEPT, domain=by_domain)  # service → the decision dispatched last
     ended: Table[Instant] = table(KEPT)
     over: Table[Instant] = table(KEPT)  # incident that has ended → when
-    epochs: Table[int] = table(KEPT, domain=_service)  # service → its newest epoch
+    epochs: Table[int] = table(KEPT, domain=by_domain)  # service → its newest epoch
     switch: KillSwitch = msgspec.field(default_factory=KillSwitch)
 
     def decided(self, decision: Decision, rules: Rules, now: Instant) -> Iterator[Decision | Refusal]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence, Set
 from typing import Final
 
-from models.keyed import Given, Table, table
-from topics.spec import domain_of, service_of, system_of
+from models.keyed import Given, Table, by_domain, table
+from topics.spec import service_of, system_of
 from topics.telemetry import Event
 
 SYSTEMS_KEPT: Final = 20_000  # graphs remembered; the one that was told longest ago makes room
@@ -38,13 +38,9 @@ def take(graphs: MutableMapping[str, Graph], event: Event) -> None:
         graphs.pop(system, None)
 
 
-def _domain(system: str, _row: object) -> str:
-    return domain_of(system)
-
-
 def graphs_table() -> Table[Graph]:
     """A field of a state: the graph of each system, found by domain."""
-    made: Table[Graph] = table(SYSTEMS_KEPT, group=_domain, domain=_domain)
+    made: Table[Graph] = table(SYSTEMS_KEPT, group=by_domain, domain=by_domain)
     return made
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from models.keyed import Table, table
+from models.keyed import Table, by_domain, by_system, table
 from models.knowledge.knowledge import Knowledge
 from models.knowledge.packs import TaughtState
 from models.topology import calls as topology
@@ -23,7 +23,7 @@ from topics.formats.entities import Template
 from topics.formats.naming import LABELS
 from topics.learning import Ended
 from topics.selectors import matches, parts
-from topics.spec import DAY_MS, Instant, Record, domain_of, later, system_of
+from topics.spec import DAY_MS, Instant, Record, later, system_of
 from topics.telemetry import ENTITY, GONE, LONGEST, MOST_FACTS, SILENT, Event, Facts, Relation
 
 MOST: Final = 50_000  # entities of a partition; the one of which was heard longest ago makes room
@@ -47,18 +47,10 @@ class Known(msgspec.Struct, frozen=True):
     at: Instant = 0  # when to look at it again
 
 
-def _system(entity: str, _row: object) -> str:
-    return system_of(entity)
-
-
-def _domain(entity: str, _row: object) -> str:
-    return domain_of(entity)
-
-
 class Inventory(TaughtState):
     """The entities of the systems of one partition."""
 
-    entities: Table[Known] = table(MOST, when=lambda known: known.at, group=_system, domain=_domain)
+    entities: Table[Known] = table(MOST, when=lambda known: known.at, group=by_system, domain=by_domain)
 
     def see(self, event: Event, now: Instant, settings: EntitySettings = DEFAULTS) -> Iterator[Record]:
         """Take an event. Yields entities that have changed, and events about others that packs know of."""

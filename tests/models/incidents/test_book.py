@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.incidents.book import CHANGES_KEPT
+from models.incidents.book import CHANGES_KEPT, STORM
 from tests.builders import CATALOG, NOW, cleared, decision, deploy, proposal, sample, topology
 from tests.episodes import book_of, dispatched, done, down, reported, states
 from topics.decisions import DecisionState
@@ -272,6 +272,14 @@ def test_what_is_felt_where_nobody_knows_the_calls_joins_what_hurts_in_the_same_
     assert told[-1].affected == ("shop/catalog/0", "shop/probe")
     assert (told[-1].hypotheses[0].cause, told[-1].hypotheses[0].target) == ("process_gone", "shop/catalog/0")
     assert told[-1].priority == 1
+
+
+@pytest.mark.parametrize(("others", "joins"), [(STORM, True), (STORM + 1, False)])
+def test_in_a_storm_of_incidents_what_is_felt_says_nothing_of_where_it_comes_from(others: int, joins: bool) -> None:
+    book = book_of()
+    opened = {down(book, f"shop/service{number}/0").id for number in range(others)}
+    told = [i for n in range(3) for i in book.admit(sample("shop/probe", NOW + n * 1_000, PROBED), NOW)]
+    assert {incident.id in opened for incident in told} == {joins}
 
 
 def test_what_is_felt_where_the_calls_are_known_is_an_incident_of_its_own() -> None:
