@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from topics.batch import Batch, Float64, Forgotten, Int32, Int64, Names, Reused
 from topics.formats.native import MAX_SIZE
@@ -46,7 +47,8 @@ class Cells(NamedTuple):
     plan: Int32  # by entity: 1 + the place in `pool`; 0: none
     signals: Int32  # by entity: how many
     pool: Int32
-    last: Int64  # by series that is part of an operand: event time at which it came last, ms; 0: never
+    part: NDArray[np.int8]  # by series: 1 where an operand may mean it, whether or not its entity has the signal
+    last: Int64  # by such a series: event time at which it came last, ms; 0: never
     before: Int64  # and the time before that
     where: Int64  # by series: where it was found last, counted over all batches
 
@@ -74,6 +76,13 @@ class Put(NamedTuple):
     start: Int32
     series: Int32
     value: Float64
+
+
+@inlined
+def _note(cells: Cells, series: int, stamp: int) -> None:
+    """Know that a series came."""
+    if cells.part[series] == 1 and cells.last[series] < stamp:
+        cells.before[series], cells.last[series] = cells.last[series], stamp
 
 
 @inlined
@@ -112,8 +121,6 @@ def _sum(cells: Cells, place: int, work: Work, put: Put) -> float:
             if cells.before[series] > 0:
                 apart = max(apart, cells.last[series] - cells.before[series])
             continue
-        if cells.last[series] < stamp:  # it may be part of several operands
-            cells.before[series], cells.last[series] = cells.last[series], stamp
         before = cells.before[series] if cells.last[series] == stamp else cells.last[series]
         value = put.value[found]
         if cells.pool[member + MEAN] >= 0 and value != 0.0:
@@ -170,6 +177,7 @@ def _signals(cells: Cells, programs: Programs, plan: int, work: Work, put: Put) 
         if abs(value) <= MAX_SIZE:  # which NaN is not
             at = work.at[END]
             put.series[at], put.value[at] = series, value
+            _note(cells, series, work.at[STAMP])
             work.at[END] += 1
             if work.at[SEARCHED] == 1:
                 cells.where[series] = work.at[BASE] + at
@@ -184,6 +192,7 @@ def derive(cells: Cells, programs: Programs, work: Work, given: tuple[Int32, Int
         work.at[FIRST] = at
         for point in range(had.start[sample], had.start[sample + 1]):
             put.series[at], put.value[at] = had.series[point], had.value[point]
+            _note(cells, had.series[point], ts[sample])
             at += 1
         plan = cells.plan[entities[sample]] - 1
         if plan >= 0:
@@ -193,6 +202,14 @@ def derive(cells: Cells, programs: Programs, work: Work, given: tuple[Int32, Int
         put.start[sample + 1] = at
     work.at[BASE] += at
     return int(at)
+
+
+@kernel
+def note(cells: Cells, ts: Int64, start: Int32, series: Int32) -> None:
+    """Know which series came in samples without derived signals: one may have them with the next sample."""
+    for sample in range(len(ts)):
+        for point in range(start[sample], start[sample + 1]):
+            _note(cells, series[point], ts[sample])
 
 
 class DerivedState(msgspec.Struct, array_like=True):
@@ -212,19 +229,22 @@ class Derived:
     def clear(self) -> None:
         """Forget everything."""
         self.n_series = self._used = self._live = 0  # of the pool: what was written, and what of it holds
+        self._parts = False  # whether any series may be part of an operand
         self._of = NOTHING  # of which `programs` are
         narrow, wide = np.zeros(0, np.int32), np.zeros(0, np.int64)
         self.programs = Programs(np.zeros(1, np.int32), narrow, narrow, np.zeros(0))
         self.work = Work(np.zeros(0), np.zeros(0), np.array([0, 0, 0, 0, 1], np.int64))
-        self.cells = Cells(narrow, narrow, np.zeros(LEAST_POOL, np.int32), wide, wide, wide)
+        flags = np.zeros(0, np.int8)
+        self.cells = Cells(narrow, narrow, np.zeros(LEAST_POOL, np.int32), flags, wide, wide, wide)
 
     def take(self, batch: Batch) -> Batch:
         """A batch with the derived signals of its entities."""
         self.admit(batch.names)
-        if not self._live:
+        if not self._parts:
             return batch
         more = int(self.cells.signals[batch.entity].sum())
         if not more:
+            note(self.cells, batch.ts, batch.start, batch.series)
             return batch
         room = len(batch.value) + more
         put = Put(np.zeros(len(batch) + 1, np.int32), np.empty(room, np.int32), np.empty(room))
@@ -264,12 +284,17 @@ class Derived:
         cells, some = self.cells, len(names.series)
         wide = max(len(names.entities), 1)
         self.cells = cells._replace(
-            plan=longer(cells.plan, wide), signals=longer(cells.signals, wide), last=longer(cells.last, some),
-            before=longer(cells.before, some), where=longer(cells.where, some),
+            plan=longer(cells.plan, wide), signals=longer(cells.signals, wide), part=longer(cells.part, some),
+            last=longer(cells.last, some), before=longer(cells.before, some), where=longer(cells.where, some),
         )  # fmt: skip
-        own = set(map(names.series.metric.__getitem__, numbers))
-        asked = {p for p in own if p >= 0 and _counts(names.meanings, names.series.metrics[p])}
-        owners = {names.series.entity[number] for number in numbers if names.series.metric[number] in asked}
+        metrics, metric_of = names.series.metrics, names.series.metric
+        own = {place for place in map(metric_of.__getitem__, numbers) if place >= 0}
+        parts = {place for place in own if names.meanings.hits(metrics[place])}
+        asked = parts | {place for place in own if metrics[place].startswith(SIGNAL)}
+        for number in numbers:
+            self.cells.part[number] = metric_of[number] in parts
+        self._parts = self._parts or bool(parts)
+        owners = {names.series.entity[number] for number in numbers if metric_of[number] in asked}
         self._plan(names, sorted(owners))
 
     def _plan(self, names: Names, entities: Iterable[int]) -> None:
@@ -338,11 +363,6 @@ class Derived:
         if len(self.cells.last):
             self.cells.last[series] = np.frombuffer(kept.last, "<i8")
             self.cells.before[series] = np.frombuffer(kept.before, "<i8")
-
-
-def _counts(meanings: Meanings, name: str) -> bool:
-    """Whether something rests on a series, or it is a derived signal."""
-    return name.startswith(SIGNAL) or bool(meanings.hits(name))
 
 
 def _mean(known: Mapping[str, int], name: str, hit: Hit) -> int:

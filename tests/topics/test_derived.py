@@ -73,6 +73,24 @@ def test_what_is_not_counted_any_more_is_zero_after_some_periods() -> None:
     assert shown(log, ERRORS, "errors.ratio") == [0.5] * 3 + [0.0] * 4, "for four periods it may come again"
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_signal_has_the_same_values_however_the_log_is_cut_also_where_its_operands_begin(seed: int) -> None:
+    rng = random.Random(seed)
+    said_ = said(signals(rest='a - a{x="1"}', ratio="a / b", failed='rate(n_total{s="5*"}) / rate(n_total)'))
+    names = ["a", 'a{x="1"}', "b", 'n_total{s="200"}', 'n_total{s="500"}']
+    begins = {name: rng.randrange(20) for name in names}
+    log = [
+        sent(
+            START + at * SECOND,
+            {n: float(at + 1) for n in names if at >= begins[n] and rng.random() < 0.7} | {"z": 1.0},
+        )
+        for at in range(40)
+    ]
+    whole = decoded(log, 0, decode=taught(said_))
+    assert all(decoded(log, cut, decode=taught(said_)) == whole for cut in (1, 2, 3, 7, 11))
+    assert decoded(log, 4, restart=True, decode=taught(said_)) == whole
+
+
 def test_the_time_of_a_sample_is_in_seconds() -> None:
     left = said(signals(left="ends - time()"))
     log = [sent(START + at * SECOND, {"ends": START / 1000 + 60.0}) for at in range(3)]
