@@ -141,6 +141,21 @@ def test_a_frame_with_one_wild_value_loses_that_sample_alone_and_is_kept_for_a_p
     assert np.isfinite(batch.value).all()
 
 
+@pytest.mark.parametrize("wild", ["1e300", "-1e101", "1" + "0" * 101, "123e99"])
+@pytest.mark.parametrize("known", [0, 1, 6])
+def test_a_wild_value_is_refused_alone_however_well_its_message_is_known(wild: str, known: int) -> None:
+    decode, text = Decode(), '{"entity":"web-1","ts":%d,"metrics":{"b":%s,"c":2.0}}'
+    for number in range(known):
+        only(decoded((text % (NOW + number, "1.0")).encode(), decode=decode))
+    found = decoded((text % (NOW + known, wild)).encode(), decode=decode)
+    (batch,), letters = (
+        [each for each in found if isinstance(each, Batch)], [each for each in found if isinstance(each, DeadLetter)],
+    )  # fmt: skip
+    assert [batch.names.series[series][1] for series in batch.series.tolist()] == ["c"]
+    assert batch.value.tolist() == [2.0]
+    assert len(letters) == 1
+
+
 def test_a_learning_control_stands_between_what_came_before_it_and_what_came_after() -> None:
     control = orjson.dumps({"entity": "web-1", "ts": NOW, "learning": "open", "incident": "i"})
     found = decoded(sample(cpu=1), sample(cpu=-1, ts=5), control, sample(cpu=2))

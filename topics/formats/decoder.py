@@ -49,7 +49,7 @@ from topics.rates import Rates, RatesState
 from topics.spec import Origin
 from topics.state import OTHER_VERSION
 
-VERSION: Final = 4  # of the state; 1 knew no hours, 2 no moments and rates, 3 no packs: it is read
+VERSION: Final = 4  # of the state
 MAX_SHAPES: Final = 200_000  # remembered sets of (entity, metrics)
 MAX_TEXTS: Final = 4  # ways to write the same metrics that are remembered
 FEW: Final = 64  # stamps
@@ -59,8 +59,7 @@ LARGE: Final = 2_000  # values from which a frame is a batch of its own, whose v
 _KEPT: Final = msgspec.msgpack.Decoder(
     tuple[int, KeptNames, relayed.Seen, MomentsState, RatesState, Meanings, DerivedState]
 )
-_OF_THREE: Final = msgspec.msgpack.Decoder(tuple[int, KeptNames, relayed.Seen, MomentsState, RatesState])
-_BEFORE: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_ANY: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 Letter = tuple[int, Cause, str]  # which message of the chunk, and why it is refused
 Decoded = Batch | Steer | Forgotten | Reused | Meanings | DeadLetter
@@ -202,16 +201,16 @@ class Decoder:
 
     def _whole(self, batch: Batch, arrived: Int64) -> Iterator[Batch]:
         """What of a batch is whole, with what was held before and what follows from it. arrived: (m,) ms."""
-        found = self._derived.take(self._rates.take(self._moments.take(batch, arrived)))
-        if len(found):
-            yield found
+        return self._following(self._moments.take(batch, arrived))
 
     def _held(self, chunk: Chunk, entities: Sequence[int]) -> Iterator[Batch]:
         """What is held of some entities, because something of them ends here."""
-        held = self._moments.give(nothing(self.names, chunk.topic, chunk.partition), entities)
-        found = self._derived.take(self._rates.take(held))
-        if len(found):
-            yield found
+        return self._following(self._moments.give(nothing(self.names, chunk.topic, chunk.partition), entities))
+
+    def _following(self, whole: Batch) -> Iterator[Batch]:
+        """Whole samples with rates, quantiles and derived signals, if any are left."""
+        found = self._derived.take(self._rates.take(whole))
+        return iter((found,) if len(found) else ())
 
     def _take(
         self, chunk: Chunk, texts: layout.Texts, begin: tuple[int, bool], columns: Columns
@@ -285,6 +284,8 @@ class Decoder:
             if len(sample) != 3 and sample.get("v") != 1:
                 return False
             stamp, values = array("q", [sample["ts"]]), array("d", metrics.values())
+            if max(map(abs, values), default=0.0) > native.MAX_SIZE:
+                return False  # it is refused alone
         except (ValueError, TypeError, KeyError, OverflowError):
             return False
         if stamp[0] >= self.names.due:
@@ -383,14 +384,9 @@ class Decoder:
 
     def load(self, state: bytes | memoryview) -> None:
         """Become what was dumped. Raises ValueError when it is of another version."""
-        first = bytes(_BEFORE.decode(state)[0])
-        if first == bytes([VERSION - 1]):
-            _, names, self._relayed, moments, rates = _OF_THREE.decode(state)
-            said, derived = NOTHING, DerivedState()
-        elif first == bytes([VERSION]):
-            _, names, self._relayed, moments, rates, said, derived = _KEPT.decode(state)
-        else:
+        if bytes(_ANY.decode(state)[0]) != bytes([VERSION]):
             raise ValueError(OTHER_VERSION.format(what="names", version=VERSION))
+        _, names, self._relayed, moments, rates, said, derived = _KEPT.decode(state)
         self.names.load(names, NOTHING if said == NOTHING else said)  # which is known by being the same object
         self._moments.load(moments)
         self._rates.load(self.names, rates)

@@ -36,6 +36,7 @@ EXACT: Final = 1 << 53
 FARTHEST: Final = 22  # 10^22 is the last power of ten that is a double
 POWERS: Final = np.array([float(10**power) for power in range(FARTHEST + 1)])
 WILD: Final = 250  # neither digits nor exponent beyond: such a number may be none that is finite
+LARGE: Final = 100  # digits before the point: what has more may be too large to be taken
 
 WORD: Final = 32  # bytes that are compared at once
 NEVER: Final = 1 << 62  # a stamp that no sample has
@@ -125,7 +126,9 @@ def _value(text: Bytes, at: int, end: int, place: int, found: Found) -> int:
     """Read value `place`: where its text ends, or -1."""
     minus = at < end and text[at] == MINUS
     after, whole, power, digits = _number(text, at + 1 if minus else at, end)
-    if after < 0 or (minus and whole == 0) or digits > WILD or abs(power) > WILD or place >= len(found.value):
+    if after < 0 or (minus and whole == 0) or place >= len(found.value):
+        return -1
+    if digits > WILD or abs(power) > WILD or digits + power > LARGE:
         return -1
     if digits > DIGITS or whole > EXACT or abs(power) > FARTHEST:
         hard = found.total[2]
