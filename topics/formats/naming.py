@@ -1,8 +1,8 @@
 """From labels to an entity and the names of its series: the one place where all formats do so.
 
 What a set of labels says is kept, so that a set that comes again costs a look-up. Series whose labels are partly thrown
-away, or kept as attributes, may come to have one name: then the series that came first keeps it while it goes on, and
-the other one is refused with its cause.
+away, or kept as attributes, may come to have one name: then one of them has it while it goes on, of two in a message
+the first and else the one that came later, and the other one is refused with its cause.
 """
 
 from __future__ import annotations
