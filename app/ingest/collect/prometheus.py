@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from topics.codec import DecodeError
 from topics.formats.native import fault_of_metric
 from topics.formats.prometheus import kind_of, named
@@ -17,10 +19,6 @@ from topics.formats.prometheus import kind_of, named
 MAX_SERIES: Final = 1_900  # of one target; its entity may have 2,000, with `up` and figures of histograms
 MOST_REMEMBERED: Final = 10 * MAX_SERIES  # series whose labels were read before
 _TYPE: Final = re.compile(r"#\s*TYPE\s+(\S+)\s+(\w+)")
-_NAME: Final = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
-_TEXT: Final = r'"((?:[^"\\]|\\.)*)"'
-_LABEL: Final = re.compile(rf"\s*(?:([A-Za-z_][A-Za-z0-9_]*)|{_TEXT})\s*(?:=\s*{_TEXT})?\s*(?:,|$)")
-_ESCAPE: Final = re.compile(r'\\([\\"n])')
 _UNTYPED: Final = ("untyped", "unknown")
 
 
@@ -106,29 +104,11 @@ def _parts(line: str) -> tuple[str, float]:
 
 
 def _series(text: str) -> tuple[str, dict[str, str]]:
-    """The name and the labels of a series; the name may be the first label, in quotes. Raises ValueError."""
-    name, brace, rest = text.strip().partition("{")
-    name, labels, at = name.strip(), dict[str, str](), 0
-    if name and not _NAME.fullmatch(name):
-        raise ValueError(f"{name[:80]!r} is no name")
-    if brace and not rest.endswith("}"):
-        raise ValueError("the labels have no end")
-    body = rest.removesuffix("}").strip()
-    while brace and at < len(body):
-        label = _LABEL.match(body, at)
-        if label is None or (label[3] is None and (label[2] is None or name)):
-            raise ValueError("the labels cannot be read")
-        if label[3] is None:
-            name = _plain(label[2])
-        elif (key := label[1] or _plain(label[2])) in labels:
-            raise ValueError(f"the label {key} stands twice")
-        else:
-            labels[key] = _plain(label[3])
-        at = label.end()
-    if not name:
+    """The name and the labels of a series, as the library reads them. Raises ValueError."""
+    try:
+        samples = [one for family in text_string_to_metric_families(f"{text} 0\n") for one in family.samples]
+    except IndexError:
+        raise ValueError("the labels cannot be read") from None
+    if len(samples) != 1:
         raise ValueError("a series has a name")
-    return name, labels
-
-
-def _plain(text: str) -> str:
-    return _ESCAPE.sub(lambda found: "\n" if found[1] == "n" else found[1], text) if "\\" in text else text
+    return samples[0].name, samples[0].labels

@@ -85,7 +85,7 @@ def test_values_that_are_not_finite_are_passed_over() -> None:
 
 @pytest.mark.parametrize("bad", [
     "a", "a{b} 1", 'a{b="1} 1', 'a{b="1" 1', "a b c d", "1a 1", "a 1_000", 'a{b="1",b="2"} 1', "{} 1", '{b="1"} 1',
-    "a{b='1'} 1", 'm{x="\udcff"} 1', f"{'x' * 600} 1", "a 1e300", '{"a","b"} 1',
+    "a{b='1'} 1", 'm{x="\udcff"} 1', f"{'x' * 600} 1", "a 1e300", '{"a","b"} 1', "{, =a=} 1",
 ])  # fmt: skip
 def test_a_line_that_is_not_of_the_format_is_refused_alone(bad: str) -> None:
     found = Exposition().read(f"before 1\n{bad}\nafter 2\n")
