@@ -32,11 +32,9 @@ from app.offline.tuning.figures import (
 )
 from app.offline.tuning.histories import Recordings
 from app.offline.tuning.page import page, parts, tried_rows
-from app.offline.tuning.suggestions import Suggestion, Tried
-from app.offline.tuning.toml import section
 from app.offline.tuning.tune import Tuning, Wanted, tune
 from app.settings import load as settings_of
-from models.detection.settings import DetectionSettings, Pattern
+from models.detection.settings import DetectionSettings
 from topics.signals import Anomaly
 from topics.telemetry import Sample
 
@@ -274,22 +272,6 @@ def test_the_settings_are_loaded_and_tell_what_was_promised(tmp_path: Path) -> N
     again = tune(Recordings([folder()]), Wanted((detection.false_alarms_a_week,), detection), silent)
     assert plain().together
     assert again.rows[0].told == plain().together.told
-
-
-def test_settings_of_ones_own_are_kept_below_what_is_suggested(tmp_path: Path) -> None:
-    mine = DetectionSettings(
-        (Pattern("shop/*", "*.\x7f\"'\\", high=float("inf"), learners=("adwin",), opens_samples=2, confirm=True),),
-        most_watched=7,
-    )
-    suggestion = Suggestion("a", Pattern(entities="a", opens_at=1.5), "a\nb [detection]", 2)
-    unsure = Suggestion("b", Pattern(metrics="b", direction="up"), "who knows", 2, sure=False)
-    file = tmp_path / "detection.toml"
-    fewer, before = row(1, 1, told=1), row(1, 1, told=3)
-    file.write_text(section(mine, "why", [Tried(suggestion, fewer, before), Tried(unsure, fewer, before)]))
-    detection = settings_of(file, {}).detection
-    assert detection.patterns == (suggestion.pattern, *mine.patterns)
-    assert detection.most_watched == 7
-    assert '# direction = "up"' in file.read_text()
 
 
 def test_the_page_asks_no_other_host_and_shows_every_budget() -> None:

@@ -1,4 +1,4 @@
-"""What known faults say of alarms, which patterns are suggested, and how faults are read."""
+"""What known faults say of alarms, which patterns are suggested and written, and how faults are read."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from app.offline.tuning.figures import (
     seen,
 )
 from app.offline.tuning.suggestions import Suggestion, Tried, kept, suggestions
+from app.offline.tuning.toml import section
+from app.settings import load as settings_of
 from models.detection.settings import DetectionSettings, Pattern
 
 PLAIN = DetectionSettings()
@@ -110,6 +112,22 @@ def test_a_pattern_that_tells_no_less_or_misses_a_fault_is_not_suggested() -> No
     first, better, later = of(8, 3), of(6, 3), of(1, 3)
     assert kept([first, better, later]) == [better]
     assert kept([first, of(7, 3, "b", False)]) == [first, of(7, 3, "b", False)]
+
+
+def test_settings_of_ones_own_are_kept_below_what_is_suggested(tmp_path: Path) -> None:
+    mine = DetectionSettings(
+        (Pattern("shop/*", "*.\x7f\"'\\", high=float("inf"), learners=("adwin",), opens_samples=2, confirm=True),),
+        most_watched=7,
+    )
+    suggestion = Suggestion("a", Pattern(entities="a", opens_at=1.5), "a\nb [detection]", 2)
+    unsure = Suggestion("b", Pattern(metrics="b", direction="up"), "who knows", 2, sure=False)
+    file = tmp_path / "detection.toml"
+    fewer, before = row(1, 1, told=1), row(1, 1, told=3)
+    file.write_text(section(mine, "why", [Tried(suggestion, fewer, before), Tried(unsure, fewer, before)]))
+    detection = settings_of(file, {}).detection
+    assert detection.patterns == (suggestion.pattern, *mine.patterns)
+    assert detection.most_watched == 7
+    assert '# direction = "up"' in file.read_text()
 
 
 @pytest.mark.parametrize(
